@@ -1,0 +1,146 @@
+//! The crate's error: typed, with the values a caller needs, and able to travel between processes.
+
+use crate::process::ProcessError;
+use serde::{Deserialize, Serialize};
+
+/// What the functions of this crate return.
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// Everything that can go wrong, of every part of the crate.
+///
+/// Operations that take a value have an error of their own that gives the value back ([`PutError`](crate::PutError)); it
+/// turns into this one with `?`. This type can be a function's result and so crosses processes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Error {
+    /// The queue was shut down (and, for a `get`, is empty).
+    #[error("the queue is shut down")]
+    Closed,
+    /// A bounded queue has no room.
+    #[error("the queue is full")]
+    Full,
+    /// There is nothing in the queue.
+    #[error("the queue is empty")]
+    Empty,
+    /// The time given to an operation passed.
+    #[error("timed out")]
+    Timeout,
+    /// The process that held a lock died; what the lock protects may be half changed.
+    #[error("process {pid} died while it held the lock; what it protects may be half changed")]
+    OwnerDied {
+        /// The dead process, 0 if it is no longer known.
+        pid: u32,
+    },
+    /// A lock was released that nobody holds.
+    #[error("released a lock that is not held")]
+    NotLocked,
+    /// `task_done` was called more often than there were items.
+    #[error("task_done() called more often than items were put into the queue")]
+    TooManyTasksDone,
+    /// The system or the program's heap has no memory left.
+    #[error("out of shared memory: {requested} bytes more were asked for")]
+    OutOfMemory {
+        /// Bytes asked for.
+        requested: u64,
+    },
+    /// A message can never fit.
+    #[error("{len} bytes do not fit: the largest message this program's heap can hold is {max} bytes")]
+    TooLarge {
+        /// Bytes of the message.
+        len: u64,
+        /// Bytes of the largest possible one.
+        max: u64,
+    },
+    /// A capacity of zero, or one too large to count.
+    #[error("a queue's capacity must be from 1 to {max}, not {given}")]
+    Capacity {
+        /// What was asked for.
+        given: u64,
+        /// The largest capacity.
+        max: u64,
+    },
+    /// A value could not be turned into bytes.
+    #[error("cannot encode the value: {reason}")]
+    Encode {
+        /// What serde or postcard said.
+        reason: String,
+    },
+    /// Bytes could not be turned into a value.
+    #[error("cannot decode a {expected}: {reason}")]
+    Decode {
+        /// The type that was expected.
+        expected: String,
+        /// What serde or postcard said.
+        reason: String,
+    },
+    /// A handle was serialised by something else than this crate, or belongs to another program.
+    #[error(
+        "a queue or lock can only travel inside its program, through a queue or as an argument or result: {reason}"
+    )]
+    ForeignHandle {
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// The process table is full.
+    #[error("the process table is full: this program has {max} processes already")]
+    TooManyProcesses {
+        /// Entries in the table.
+        max: u64,
+    },
+    /// A process holds more objects than it can have.
+    #[error("this process holds {max} objects already")]
+    TooManyObjects {
+        /// The limit.
+        max: u64,
+    },
+    /// A process was to be started before `procession::init()` ran.
+    #[error(
+        "this program cannot start processes yet: call procession::init() at the start of main(), or put #[procession::main] on it (#[procession::test] on a test)"
+    )]
+    NotInitialised,
+    /// A daemon process tried to start a process.
+    #[error("a daemon process may not have children")]
+    DaemonChildren,
+    /// A function was to be started that this way of starting cannot send.
+    #[error("{0}")]
+    Unsendable(String),
+    /// The process did not return a value.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The operating system refused something.
+    #[error("{call}: {}", std::io::Error::from_raw_os_error(*errno))]
+    Os {
+        /// The call that failed.
+        call: String,
+        /// Its error number.
+        errno: i32,
+    },
+    /// Shared memory is not what it should be.
+    #[error("the program's shared memory cannot be used: {0}")]
+    BadHeap(String),
+}
+
+impl Error {
+    pub(crate) fn os(call: &str, errno: i32) -> Self {
+        Self::Os {
+            call: call.to_owned(),
+            errno,
+        }
+    }
+
+    pub(crate) fn errno(call: &str, errno: rustix::io::Errno) -> Self {
+        Self::os(call, errno.raw_os_error())
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(errno) => Self::os("input or output", errno),
+            None => Self::Os {
+                call: error.to_string(),
+                errno: libc::EIO,
+            },
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Blocks: bytes on their way from one process to another, with the references they carry.
+//!
+//! A large message, the arguments of a process and its result are blocks. A block has one owner at a time: the process
+//! that fills it, then whatever it is handed to (a queue, an entry of the process table), then the process that reads it.
+//! Behind the payload stands the list of objects it refers to; [`EXTRA`] says how many of them are counted so far, so a
+//! death while the list is counted up or down leaves it exact.
+
+use super::Heap;
+use super::chunks::split;
+use super::layout::{EXTRA, HEAD, LEN, MOST_CELL, Off, chunk, entry, kind};
+use super::object::{Kind, refer, write_head};
+use super::tx::Tx;
+use crate::error::{Error, Result};
+use crate::wait::atomic::Ordering;
+use core::ops::{Deref, DerefMut};
+
+/// The kind of a block.
+pub(crate) const BLOCK: Kind = Kind {
+    number: 1,
+    name: "block",
+    bury: |_, _, _| {},
+    empty: |heap, off| heap.drop_carried(off),
+};
+
+/// References counted in one transaction.
+const BATCH: u64 = 64;
+
+/// A block that this process owns.
+#[derive(Debug)]
+pub(crate) struct Block {
+    heap: &'static Heap,
+    off: Off,
+    slot: u64,
+    len: u64,
+}
+
+// SAFETY: a block is plain bytes with one owner; the owner may be any thread.
+#[allow(unsafe_code)]
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// A block for `len` bytes, whose contents are arbitrary, and `carried` references.
+    pub(crate) fn new(heap: &'static Heap, len: u64, carried: u64) -> Result<Self> {
+        let bytes = HEAD + len.next_multiple_of(8) + 8 * carried;
+        let (off, slot) = if bytes <= MOST_CELL {
+            heap.make(&BLOCK, bytes, 0)?
+        } else {
+            heap.make_large(bytes)?
+        };
+        heap.word(off + LEN).store(len, Ordering::Relaxed);
+        Ok(Self { heap, off, slot, len })
+    }
+
+    /// A block with these bytes, referring to these objects, which the caller refers to meanwhile.
+    pub(crate) fn with(heap: &'static Heap, bytes: &[u8], objects: &[Off]) -> Result<Self> {
+        let mut block = Self::new(heap, bytes.len() as u64, objects.len() as u64)?;
+        block.copy_from_slice(bytes);
+        block.carry(objects)?;
+        Ok(block)
+    }
+
+    fn carry(&self, objects: &[Off]) -> Result<()> {
+        let list = self.heap.carried_list(self.off);
+        for (i, &object) in objects.iter().enumerate() {
+            self.heap
+                .word(list + 8 * i as u64)
+                .store(object, Ordering::Relaxed);
+        }
+        for batch in objects.chunks(BATCH as usize) {
+            self.heap.transact(|tx| {
+                for &object in batch {
+                    refer(tx, object);
+                }
+                tx.add(self.off + EXTRA, batch.len() as i64);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The objects it carries references to.
+    pub(crate) fn carried(&self) -> Vec<Off> {
+        let (list, n) = (
+            self.heap.carried_list(self.off),
+            self.heap.word(self.off + EXTRA).load(Ordering::Acquire),
+        );
+        (0..n)
+            .map(|i| self.heap.word(list + 8 * i).load(Ordering::Relaxed))
+            .collect()
+    }
+
+    /// Where it is.
+    pub(crate) fn off(&self) -> Off {
+        self.off
+    }
+
+    /// Bytes of payload.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Stages this process's giving the block to whatever else the transaction gives it to.
+    pub(crate) fn give(&self, tx: &mut Tx<'_>) {
+        self.heap.clear_slot(tx, self.slot);
+    }
+
+    /// To be called when a transaction that gave the block away was carried out.
+    pub(crate) fn given(self) {
+        core::mem::forget(self);
+    }
+
+    /// Takes, in a transaction that removes it from where it was, a block; `stage` names it.
+    pub(crate) fn take(
+        heap: &'static Heap,
+        stage: impl Fn(&mut Tx<'_>) -> Result<Option<Off>>,
+    ) -> Result<Option<Self>> {
+        let taken = heap.with_slot(|tx, slot| {
+            let off = stage(tx)?;
+            if let Some(off) = off {
+                slot.hold(tx, off);
+            }
+            Ok(off)
+        })?;
+        Ok(taken.map(|(off, slot)| {
+            let len = heap.word(off + LEN).load(Ordering::Relaxed);
+            Self { heap, off, slot, len }
+        }))
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+    #[allow(unsafe_code)]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the payload lies in committed memory of the heap behind the head; this process owns the block (its
+        // hold slot says so), nobody else writes to it, and it is not freed before the slot is cleared, on drop.
+        unsafe { core::slice::from_raw_parts(self.heap.address(self.off + HEAD), self.len as usize) }
+    }
+}
+
+impl DerefMut for Block {
+    #[allow(unsafe_code)]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `deref`; `&mut self` makes this the only reference in the owner.
+        unsafe { core::slice::from_raw_parts_mut(self.heap.address(self.off + HEAD), self.len as usize) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // See `Object`: what cannot be given up now is found when this process ends.
+        let _ = self.heap.release(self.slot);
+    }
+}
+
+impl Heap {
+    /// Offset of a block's list of references.
+    fn carried_list(&self, off: Off) -> Off {
+        off + HEAD + self.word(off + LEN).load(Ordering::Relaxed).next_multiple_of(8)
+    }
+
+    fn make_large(&self, bytes: u64) -> Result<(Off, u64)> {
+        let (taken, slot) = self.retrying(bytes, || {
+            self.prepare(bytes)?;
+            let taken = self.with_slot(|tx, slot| {
+                let taken = self.take(tx, bytes)?;
+                slot.hold(tx, self.chunk_at(taken.index));
+                Ok(Some(taken))
+            })?;
+            taken.ok_or(Error::OutOfMemory { requested: bytes })
+        })?;
+        let off = self.chunk_at(taken.index);
+        if let Err(error) = self.commit(taken, bytes) {
+            self.release(slot)?;
+            return Err(error);
+        }
+        self.transact(|tx| {
+            write_head(tx, off, &BLOCK, 0);
+            Self::mark_used(tx, taken);
+            Ok(())
+        })?;
+        Ok((off, slot))
+    }
+
+    /// The chunk whose block starts at `off`; `None` for a cell.
+    pub(super) fn own_chunk(&self, off: Off) -> Option<u64> {
+        let index = self.chunk_of(off)?;
+        let kind = split(self.word(chunk!(index, state)).load(Ordering::Acquire)).0;
+        (kind != kind::SLAB).then_some(index)
+    }
+
+    /// Whether `off` is a block that is not ready, whose memory must not be touched.
+    pub(super) fn is_raw(&self, tx: &Tx<'_>, off: Off) -> bool {
+        self.chunk_of(off)
+            .is_some_and(|index| split(tx.get(chunk!(index, state))).0 == kind::RAW)
+    }
+
+    /// Gives up, one by one, the references a block carries.
+    fn drop_carried(&self, off: Off) -> Result<()> {
+        let list = self.carried_list(off);
+        loop {
+            // The reference goes from the block to this process, and from there the usual way.
+            let moved = self.with_slot(|tx, slot| {
+                let left = tx.get(off + EXTRA);
+                if left == 0 {
+                    return Ok(None);
+                }
+                tx.set(off + EXTRA, left - 1);
+                slot.hold(tx, tx.get(list + 8 * (left - 1)));
+                Ok(Some(()))
+            })?;
+            match moved {
+                Some(((), slot)) => self.release(slot)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Puts a block that this process owns into word `field` of entry `index` (`start` or `result`).
+    pub(crate) fn hand_to_entry(&self, block: Block, field: Off) -> Result<()> {
+        self.transact(|tx| {
+            block.give(tx);
+            tx.set(field, block.off());
+            Ok(())
+        })?;
+        block.given();
+        Ok(())
+    }
+
+    /// Takes the block out of word `field` of an entry, if there is one.
+    pub(crate) fn take_from_entry(&'static self, field: Off) -> Result<Option<Block>> {
+        Block::take(self, |tx| {
+            let off = tx.get(field);
+            tx.set(field, 0);
+            Ok((off != 0).then_some(off))
+        })
+    }
+}
+
+/// The fields blocks are kept in.
+pub(crate) fn start_field(index: u64) -> Off {
+    entry!(index, start)
+}
+
+/// See [`start_field`].
+pub(crate) fn result_field(index: u64) -> Off {
+    entry!(index, result)
+}

@@ -1,0 +1,298 @@
+//! Large blocks: powers of two of 64 KiB chunks (a buddy system), of which only what is used has memory behind it.
+//!
+//! A freed block stays *warm*: a fresh page costs a hundred times a used one, so it is handed out again first, last freed
+//! first. Warm memory is bounded by what is in use plus [`SPARE`]; beyond that the block unused for longest gives its
+//! memory back and joins its neighbours in the *cold* lists. Virtual space is plentiful, so rounding sizes up to a power
+//! of two costs nothing: memory is committed for the part that is asked for.
+
+use super::Heap;
+use super::layout::{CHUNK, ORDERS, Off, chunk, header, kind};
+use super::tx::Tx;
+use crate::error::{Error, Result};
+use crate::os::memory;
+use crate::wait::atomic::Ordering;
+
+/// Bytes of freed memory that are kept however little is in use.
+const SPARE: u64 = 8 << 20;
+
+/// A block taken from the lists: its first chunk's index.
+#[derive(Clone, Copy)]
+pub(super) struct Taken {
+    pub index: u64,
+}
+
+/// The order of the smallest block that holds `bytes`.
+pub(super) fn order_of(bytes: u64) -> u64 {
+    u64::from(bytes.div_ceil(CHUNK).next_power_of_two().trailing_zeros())
+}
+
+fn state(kind: u64, order: u64) -> u64 {
+    kind | order << 8
+}
+
+/// Kind and order of a descriptor's state word.
+pub(super) fn split(state: u64) -> (u64, u64) {
+    (state & 0xff, state >> 8)
+}
+
+/// Which end of a warm list, or the only end of a cold one.
+#[derive(Clone, Copy)]
+enum List {
+    Cold,
+    Warm,
+}
+
+fn first(list: List, order: u64) -> Off {
+    match list {
+        List::Cold => header!(cold[order]),
+        List::Warm => header!(warm_new[order]),
+    }
+}
+
+fn link(tx: &mut Tx<'_>, list: List, order: u64, index: u64) {
+    let old = tx.get(first(list, order));
+    tx.set(chunk!(index, next), old);
+    tx.set(chunk!(index, prev), 0);
+    if old != 0 {
+        tx.set(chunk!(old - 1, prev), index + 1);
+    } else if let List::Warm = list {
+        tx.set(header!(warm_old[order]), index + 1);
+    }
+    tx.set(first(list, order), index + 1);
+}
+
+fn unlink(tx: &mut Tx<'_>, list: List, order: u64, index: u64) {
+    let (next, prev) = (tx.get(chunk!(index, next)), tx.get(chunk!(index, prev)));
+    match prev {
+        0 => tx.set(first(list, order), next),
+        p => tx.set(chunk!(p - 1, next), next),
+    }
+    if next != 0 {
+        tx.set(chunk!(next - 1, prev), prev);
+    } else if let List::Warm = list {
+        tx.set(header!(warm_old[order]), prev);
+    }
+}
+
+/// Joins a block with its free neighbours and puts it into the cold lists.
+fn insert_cold(tx: &mut Tx<'_>, mut index: u64, mut order: u64) {
+    while order + 1 < ORDERS as u64 {
+        let buddy = index ^ 1 << order;
+        if buddy >= tx.get(header!(frontier)) || tx.get(chunk!(buddy, state)) != state(kind::COLD, order) {
+            break;
+        }
+        unlink(tx, List::Cold, order, buddy);
+        // What is no longer a block's first chunk must not look like one.
+        tx.set(chunk!(index.max(buddy), state), 0);
+        index = index.min(buddy);
+        order += 1;
+    }
+    tx.set(chunk!(index, state), state(kind::COLD, order));
+    tx.set(chunk!(index, committed), 0);
+    link(tx, List::Cold, order, index);
+}
+
+/// Takes a cold block of `order`, splitting a larger one where needed.
+fn take_cold(tx: &mut Tx<'_>, order: u64) -> Option<u64> {
+    let from = (order..ORDERS as u64).find(|&o| tx.get(header!(cold[o])) != 0)?;
+    let index = tx.get(header!(cold[from])) - 1;
+    unlink(tx, List::Cold, from, index);
+    for half in (order..from).rev() {
+        let upper = index + (1 << half);
+        tx.set(chunk!(upper, state), state(kind::COLD, half));
+        tx.set(chunk!(upper, committed), 0);
+        link(tx, List::Cold, half, upper);
+    }
+    Some(index)
+}
+
+/// Takes chunks that were never used; those skipped to align the block become cold blocks.
+fn take_new(tx: &mut Tx<'_>, order: u64, chunks: u64) -> Option<u64> {
+    let frontier = tx.get(header!(frontier));
+    let index = frontier.next_multiple_of(1 << order);
+    if index + (1 << order) > chunks {
+        return None;
+    }
+    tx.set(header!(frontier), index + (1 << order));
+    let mut gap = frontier;
+    while gap < index {
+        let piece = u64::from(gap.trailing_zeros()).min(u64::from((index - gap).ilog2()));
+        insert_cold(tx, gap, piece);
+        gap += 1 << piece;
+    }
+    Some(index)
+}
+
+impl Heap {
+    /// Offset of chunk `index`.
+    pub(super) fn chunk_at(&self, index: u64) -> Off {
+        self.header().first_chunk.load(Ordering::Relaxed) + index * CHUNK
+    }
+
+    /// Index of the chunk that `off` lies in; `None` if it lies in none that was ever used.
+    pub(super) fn chunk_of(&self, off: Off) -> Option<u64> {
+        let first = self.header().first_chunk.load(Ordering::Relaxed);
+        let index = off.checked_sub(first)? / CHUNK;
+        (index < self.header().frontier.load(Ordering::Acquire)).then_some(index)
+    }
+
+    /// Takes a block for `bytes` within a transaction; it is [`kind::RAW`] until [`ready`](Self::ready).
+    pub(super) fn take(&self, tx: &mut Tx<'_>, bytes: u64) -> Result<Taken> {
+        let order = order_of(bytes);
+        let warm = tx.get(header!(warm_new[order]));
+        let index = if warm != 0 {
+            unlink(tx, List::Warm, order, warm - 1);
+            tx.add(header!(warm_bytes), -(tx.get(chunk!(warm - 1, committed)) as i64));
+            warm - 1
+        } else {
+            let chunks = self.header().chunks.load(Ordering::Relaxed);
+            let found = take_cold(tx, order).or_else(|| take_new(tx, order, chunks));
+            found.ok_or(Error::OutOfMemory { requested: bytes })?
+        };
+        let accounted = bytes
+            .next_multiple_of(memory::page())
+            .max(tx.get(chunk!(index, committed)));
+        tx.set(chunk!(index, accounted), accounted);
+        tx.add(header!(used_bytes), accounted as i64);
+        tx.set(chunk!(index, state), state(kind::RAW, order));
+        Ok(Taken { index })
+    }
+
+    /// Makes descriptors exist for whatever [`take`](Self::take) may hand out for `bytes`, or refuses what cannot fit.
+    pub(super) fn prepare(&self, bytes: u64) -> Result<()> {
+        let most = self.largest() + super::layout::HEAD;
+        if bytes > most {
+            return Err(Error::TooLarge {
+                len: bytes,
+                max: most,
+            });
+        }
+        // The block lies below the frontier, or is the next aligned one above it; another process may get in between,
+        // hence one more.
+        let span = 1 << order_of(bytes);
+        let reach = self.header().frontier.load(Ordering::Acquire) + 64 + 3 * span;
+        self.describe(reach.min(self.header().chunks.load(Ordering::Relaxed)))
+    }
+
+    /// Commits the first `bytes` of a block that was taken. It stays raw until a transaction says what it is.
+    pub(super) fn commit(&self, taken: Taken, bytes: u64) -> Result<()> {
+        let committed = self.word(chunk!(taken.index, committed));
+        let (have, want) = (
+            committed.load(Ordering::Relaxed),
+            bytes.next_multiple_of(memory::page()),
+        );
+        if have < want {
+            memory::commit(
+                self.fd(),
+                self.base,
+                self.chunk_at(taken.index) + have,
+                want - have,
+            )?;
+            committed.store(want, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Stages a raw block's being in use.
+    pub(super) fn mark_used(tx: &mut Tx<'_>, taken: Taken) {
+        let at = chunk!(taken.index, state);
+        tx.set(at, state(kind::USED, split(tx.get(at)).1));
+    }
+
+    /// Frees a block in the transaction `then` takes part in: warm if there is room for its memory among the warm, else
+    /// its memory goes back to the system first.
+    pub(super) fn free_block(&self, index: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
+        let warm = self.transact(|tx| {
+            let (kind, order) = split(tx.get(chunk!(index, state)));
+            let (committed, accounted) = (tx.get(chunk!(index, committed)), tx.get(chunk!(index, accounted)));
+            // A block that died half ready may have memory that nobody counted: it goes back.
+            let room = SPARE + tx.get(header!(used_bytes)).saturating_sub(accounted);
+            if kind == kind::RAW || committed > room {
+                tx.set(chunk!(index, state), state(kind::RAW, order));
+                return Ok(false);
+            }
+            tx.add(header!(used_bytes), -(accounted as i64));
+            make_warm(tx, index, order, committed);
+            then(tx);
+            Ok(true)
+        })?;
+        if !warm {
+            self.cool(index, then)?;
+        }
+        while self.trim()? {}
+        Ok(())
+    }
+
+    /// Gives the memory of a raw block back and frees it cold.
+    fn cool(&self, index: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
+        let order = split(self.word(chunk!(index, state)).load(Ordering::Relaxed)).1;
+        memory::punch(self.fd(), self.chunk_at(index), CHUNK << order);
+        self.transact(|tx| {
+            tx.add(header!(used_bytes), -(tx.get(chunk!(index, accounted)) as i64));
+            insert_cold(tx, index, order);
+            then(tx);
+            Ok(())
+        })
+    }
+
+    /// Gives back the warm block unused for longest if the warm are more than they may be; whether it did.
+    fn trim(&self) -> Result<bool> {
+        let header = self.header();
+        let excess = || {
+            let room = SPARE + header.used_bytes.load(Ordering::Relaxed);
+            header.warm_bytes.load(Ordering::Relaxed) > room
+        };
+        if !excess() {
+            return Ok(false);
+        }
+        self.give_back(|tx| tx.get(header!(warm_bytes)) > SPARE + tx.get(header!(used_bytes)))
+    }
+
+    /// Makes all warm memory cold, so that other sizes can have it; whether there was any.
+    pub(super) fn cool_everything(&self) -> Result<bool> {
+        let mut any = false;
+        while self.give_back(|_| true)? {
+            any = true;
+        }
+        Ok(any)
+    }
+
+    fn give_back(&self, wanted: impl Fn(&Tx<'_>) -> bool) -> Result<bool> {
+        // The victim is held like any block of this process while its memory goes back, so a death leaks nothing.
+        let Some((index, number)) = self.with_spare_slot(|tx, slot| {
+            if !wanted(tx) {
+                return Ok(None);
+            }
+            let oldest = (0..ORDERS as u64)
+                .filter_map(|order| {
+                    tx.get(header!(warm_old[order]))
+                        .checked_sub(1)
+                        .map(|index| (order, index))
+                })
+                .min_by_key(|&(_, index)| tx.get(chunk!(index, stamp)));
+            let Some((order, index)) = oldest else {
+                return Ok(None);
+            };
+            unlink(tx, List::Warm, order, index);
+            let committed = tx.get(chunk!(index, committed));
+            tx.add(header!(warm_bytes), -(committed as i64));
+            tx.set(chunk!(index, accounted), 0);
+            tx.set(chunk!(index, state), state(kind::RAW, order));
+            slot.hold(tx, self.chunk_at(index));
+            Ok(Some(index))
+        })?
+        else {
+            return Ok(false);
+        };
+        self.cool(index, |tx| self.clear_slot(tx, number))?;
+        Ok(true)
+    }
+}
+
+pub(super) fn make_warm(tx: &mut Tx<'_>, index: u64, order: u64, committed: u64) {
+    tx.add(header!(tick), 1);
+    tx.set(chunk!(index, stamp), tx.get(header!(tick)));
+    tx.add(header!(warm_bytes), committed as i64);
+    tx.set(chunk!(index, state), state(kind::WARM, order));
+    link(tx, List::Warm, order, index);
+}

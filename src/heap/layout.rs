@@ -1,0 +1,253 @@
+//! Where everything is in the heap: a header, the process table, the chunk table, the chunks.
+//!
+//! All of it is made of 32- and 64-bit atomics and reads as "nothing here yet" when zero, which is what the system gives.
+//! Offsets count from the start of the heap; 0 (the header's own) stands for none.
+
+use crate::wait::atomic::{AtomicU32, AtomicU64};
+use crate::wait::latch::Latch;
+use core::mem::{offset_of, size_of};
+
+/// A place in the heap, in bytes from its start.
+pub(crate) type Off = u64;
+
+/// "PROCESSN", so that another program's memory is not mistaken for a heap.
+pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"PROCESSN");
+/// Changes with every change of anything in shared memory.
+pub(super) const VERSION: u64 = 1;
+
+/// Bytes in a chunk, the allocator's large unit.
+pub(crate) const CHUNK: u64 = 64 << 10;
+/// Powers of two of chunks a block can have: up to 2^22 chunks of 64 KiB, 256 GiB.
+pub(super) const ORDERS: usize = 23;
+/// Cell sizes of the slabs, 64 bytes doubled seven times.
+pub(super) const CLASSES: usize = 8;
+/// The smallest cell.
+pub(super) const LEAST_CELL: u64 = 64;
+/// The largest cell; what is larger gets chunks of its own.
+pub(crate) const MOST_CELL: u64 = LEAST_CELL << (CLASSES - 1);
+/// Words one transaction may change.
+pub(super) const JOURNAL: usize = 512;
+/// Processes a program can have at a time.
+pub(crate) const PROCESSES: u64 = 32_768;
+/// Bytes of a process's name that the table keeps.
+pub(crate) const NAME: usize = 64;
+
+/// The front of the heap.
+#[repr(C, align(64))]
+pub(super) struct Header {
+    pub magic: AtomicU64,
+    pub version: AtomicU64,
+    pub size: AtomicU64,
+    /// Drawn at random when the heap is made; every handle carries it.
+    pub id: AtomicU64,
+    /// Identity of the program image that made the heap.
+    pub build: AtomicU64,
+    /// Chunks there can be.
+    pub chunks: AtomicU64,
+    /// Offset of the first chunk.
+    pub first_chunk: AtomicU64,
+    _line0: u64,
+
+    /// Guards every journaled word. Held for well under a microsecond and never across a system call.
+    pub latch: Latch,
+    /// Taken by whoever clears up after the dead.
+    pub sweep: Latch,
+    /// Taken by whoever turns a chunk into a slab.
+    pub grow: Latch,
+    _line1: [u32; 13],
+
+    /// Words of a transaction that is decided but not yet carried out; 0 when there is none.
+    pub journal_len: AtomicU64,
+    _line2: [u64; 7],
+    pub journal: [[AtomicU64; 2]; JOURNAL],
+
+    // Journaled words from here on.
+    /// Gives every object a number that no other object of the program ever has.
+    pub serial: AtomicU64,
+    /// Chunks below this index have been used at least once.
+    pub frontier: AtomicU64,
+    /// Bytes of the chunk table that exist.
+    pub described: AtomicU64,
+    /// Free blocks of each order without memory behind them (chunk index + 1).
+    pub cold: [AtomicU64; ORDERS],
+    /// Free blocks of each order that still have memory: last freed.
+    pub warm_new: [AtomicU64; ORDERS],
+    /// Free blocks of each order that still have memory: first freed.
+    pub warm_old: [AtomicU64; ORDERS],
+    /// Bytes behind the warm blocks.
+    pub warm_bytes: AtomicU64,
+    /// Bytes behind the blocks in use.
+    pub used_bytes: AtomicU64,
+    /// Counts frees, so that the warm block unused for longest is known.
+    pub tick: AtomicU64,
+    /// For each class, its slabs with free cells (chunk index + 1).
+    pub slabs: [AtomicU64; CLASSES],
+    /// The chunk that is being made a slab (chunk index + 1).
+    pub growing: AtomicU64,
+    /// Entries of the process table below this index have been used at least once.
+    pub table_top: AtomicU64,
+    /// First free entry of the process table (index + 1).
+    pub table_free: AtomicU64,
+    /// Bytes of the process table that exist.
+    pub tabled: AtomicU64,
+    /// Entry that the next newcomer looks at, to clear up after the dead.
+    pub janitor: AtomicU64,
+}
+
+/// What the program knows of one chunk; of a block's chunks only the first has one that counts.
+#[repr(C, align(64))]
+pub(super) struct Chunk {
+    /// One of the [`kind`] constants in the low byte, the block's order above it.
+    pub state: AtomicU64,
+    pub next: AtomicU64,
+    pub prev: AtomicU64,
+    /// Bytes from the block's start that have memory behind them.
+    pub committed: AtomicU64,
+    /// Bytes the block counts for in `used_bytes`; of a slab: cells in use.
+    pub accounted: AtomicU64,
+    /// Tick of its being freed; of a slab: first free cell.
+    pub stamp: AtomicU64,
+    /// Of a slab: cells that were handed out at least once.
+    pub bump: AtomicU64,
+    /// Of a slab: its class.
+    pub class: AtomicU64,
+}
+
+/// What a chunk is.
+pub(super) mod kind {
+    /// Free, no memory behind it.
+    pub const COLD: u64 = 1;
+    /// Free, memory behind it.
+    pub const WARM: u64 = 2;
+    /// Being made ready or being given back; its memory must not be relied on.
+    pub const RAW: u64 = 3;
+    /// A block in use.
+    pub const USED: u64 = 4;
+    /// Cells of one size.
+    pub const SLAB: u64 = 5;
+}
+
+/// One process of the program.
+#[repr(C, align(64))]
+pub(crate) struct Entry {
+    /// Index and generation of this entry as one number: the process's owner id, 0 while free.
+    pub id: AtomicU64,
+    /// One of the [`state`] constants.
+    pub state: AtomicU64,
+    pub pid: AtomicU64,
+    /// Clock ticks since boot, as /proc says it.
+    pub started: AtomicU64,
+    /// Owner id of the process that asked for this one.
+    pub parent: AtomicU64,
+    /// Bit 0: daemon. Bit 1: the parent still has a handle and wants the result.
+    pub flags: AtomicU64,
+    /// Generation of the last use; also links free entries (index + 1 of the next, above bit 32).
+    pub generation: AtomicU64,
+    /// Exit status as waitpid(2) gives it, plus one; 0 while it runs or where nobody saw it.
+    pub status: AtomicU64,
+    /// The block with the arguments, until the child has taken them.
+    pub start: AtomicU64,
+    /// The block with the result, until the parent takes it.
+    pub result: AtomicU64,
+    /// Slots of the hold table handed out at least once.
+    pub hold_top: AtomicU64,
+    /// First free slot of the hold table (slot + 1).
+    pub hold_free: AtomicU64,
+    /// Objects held.
+    pub holds: AtomicU64,
+    /// Changes when `status` or `state` does: a futex to wait on.
+    pub phase: AtomicU32,
+    _pad: u32,
+    /// Directories of hold pages.
+    pub directory: [AtomicU64; DIRECTORIES],
+    pub name: [AtomicU64; NAME / 8],
+}
+
+/// What an entry is.
+pub(crate) mod state {
+    /// Nobody's.
+    pub const FREE: u64 = 0;
+    /// Made by a parent for a child that has not taken it over yet.
+    pub const EMBRYO: u64 = 1;
+    /// A process runs.
+    pub const LIVE: u64 = 2;
+    /// Dead and cleared up; its parent may still ask how it ended.
+    pub const GONE: u64 = 3;
+}
+
+/// Directories in an entry.
+pub(super) const DIRECTORIES: usize = 16;
+/// Words in a hold page and in a directory of them: a largest cell less its header.
+pub(super) const PAGE_WORDS: u64 = (MOST_CELL - HEAD) / 8;
+
+/// The start of every object and block.
+#[repr(C)]
+pub(crate) struct Head {
+    /// The kind in the low byte, references above it; 0 when free.
+    pub refs: AtomicU64,
+    /// The object's number; of a free cell: the next free cell.
+    pub serial: AtomicU64,
+    /// Of a block: how many references it carries. Of a queue: what its messages are.
+    pub extra: AtomicU64,
+    /// Of a block: bytes of payload.
+    pub len: AtomicU64,
+}
+
+/// Bytes before a block's payload; keeps payloads on cache lines.
+pub(crate) const HEAD: u64 = 64;
+
+/// Offset of the process table.
+pub(super) const TABLE: Off = 64 << 10;
+/// Offset of the chunk table.
+pub(super) const DESCRIPTORS: Off = TABLE + PROCESSES * size_of::<Entry>() as u64;
+
+const _: () = assert!(size_of::<Header>() as u64 <= TABLE);
+#[cfg(not(loom))]
+const _: () =
+    assert!(size_of::<Chunk>() == 64 && size_of::<Head>() == 32 && size_of::<Entry>().is_multiple_of(64));
+
+/// Offset of a header field.
+macro_rules! header {
+    ($field:ident) => {
+        core::mem::offset_of!(crate::heap::layout::Header, $field) as crate::heap::layout::Off
+    };
+    ($field:ident [$index:expr]) => {
+        core::mem::offset_of!(crate::heap::layout::Header, $field) as crate::heap::layout::Off
+            + 8 * ($index) as u64
+    };
+}
+pub(super) use header;
+
+/// Offset of a field of a chunk's descriptor.
+macro_rules! chunk {
+    ($index:expr, $field:ident) => {
+        crate::heap::layout::descriptor($index)
+            + core::mem::offset_of!(crate::heap::layout::Chunk, $field) as crate::heap::layout::Off
+    };
+}
+pub(super) use chunk;
+
+/// Offset of a field of a process's entry.
+macro_rules! entry {
+    ($index:expr, $field:ident) => {
+        crate::heap::layout::entry_at($index)
+            + core::mem::offset_of!(crate::heap::layout::Entry, $field) as crate::heap::layout::Off
+    };
+}
+pub(crate) use entry;
+
+/// Offset of chunk `index`'s descriptor.
+pub(super) fn descriptor(index: u64) -> Off {
+    DESCRIPTORS + index * size_of::<Chunk>() as u64
+}
+
+/// Offset of entry `index` of the process table.
+pub(crate) fn entry_at(index: u64) -> Off {
+    TABLE + index * size_of::<Entry>() as u64
+}
+
+/// Offsets within [`Head`].
+pub(crate) const REFS: Off = offset_of!(Head, refs) as Off;
+pub(crate) const SERIAL: Off = offset_of!(Head, serial) as Off;
+pub(crate) const EXTRA: Off = offset_of!(Head, extra) as Off;
+pub(crate) const LEN: Off = offset_of!(Head, len) as Off;

@@ -1,0 +1,205 @@
+//! Objects: what lives in the heap and is referred to from anywhere in the program.
+//!
+//! References are held by processes (a slot of the hold table) and by blocks that carry them (messages, arguments,
+//! results). Each is made and given up in a transaction, so the count is always the number of holders, whoever died.
+
+use super::Heap;
+use super::fork;
+use super::holds::next_serial;
+use super::layout::{EXTRA, HEAD, Head, LEAST_CELL, LEN, Off, REFS, SERIAL};
+use super::tx::Tx;
+use crate::error::{Error, Result};
+use crate::wait::atomic::Ordering;
+use core::cell::Cell;
+use std::sync::Arc;
+
+/// What an object's kind must be able to do.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// A number from 1 to 255, in every object's first byte.
+    pub number: u8,
+    /// What to call it in messages.
+    pub name: &'static str,
+    /// Repairs the object after the death of a process that held it.
+    pub bury: fn(&Heap, Off, u32),
+    /// Gives up what the object refers to, before its memory is freed. May be run again after a death half-way.
+    pub empty: fn(&Heap, Off) -> Result<()>,
+}
+
+/// Structures that may lie in shared memory: made of atomics only, valid for any bytes.
+///
+/// # Safety
+///
+/// The implementer consists of atomics (or plain padding) only and is `repr(C)`.
+#[allow(unsafe_code)]
+pub(crate) unsafe trait SharedLayout {}
+
+#[allow(unsafe_code)]
+// SAFETY: four 64-bit atomics.
+unsafe impl SharedLayout for Head {}
+
+/// The first word of an object of `kind` with `refs` references.
+fn counted(kind: u8, refs: u64) -> u64 {
+    u64::from(kind) | refs << 8
+}
+
+/// Kind and references of an object's first word.
+pub(super) fn uncount(word: u64) -> (u8, u64) {
+    (word as u8, word >> 8)
+}
+
+/// Stages the head of a new object with one reference.
+pub(super) fn write_head(tx: &mut Tx<'_>, off: Off, kind: &Kind, extra: u64) {
+    tx.set(off + REFS, counted(kind.number, 1));
+    let serial = next_serial(tx);
+    tx.set(off + SERIAL, serial);
+    tx.set(off + EXTRA, extra);
+}
+
+/// Stages one reference more.
+pub(super) fn refer(tx: &mut Tx<'_>, off: Off) {
+    tx.add(off + REFS, 1 << 8);
+}
+
+/// A reference of this process to an object; clones share it, and the last one dropped gives it up.
+#[derive(Clone, Debug)]
+pub(crate) struct Object(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    off: Off,
+    slot: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(heap) = Heap::existing() {
+            // An error here is memory running out while giving memory up; what remains is found when this process ends.
+            let _ = heap.release(self.slot);
+        }
+    }
+}
+
+impl Object {
+    /// Where it is.
+    pub(crate) fn off(&self) -> Off {
+        self.0.off
+    }
+
+    pub(super) fn of(off: Off, slot: u64) -> Self {
+        Self(Arc::new(Held { off, slot }))
+    }
+
+    /// The object's number, unlike that of any other object of the program, ever.
+    pub(crate) fn serial(&self, heap: &Heap) -> u64 {
+        heap.word(self.off() + SERIAL).load(Ordering::Relaxed)
+    }
+}
+
+impl Heap {
+    /// Makes an object of `bytes` (its [`Head`] included), all zero but for the head, referred to by this process.
+    pub(crate) fn make_object(&self, kind: &Kind, bytes: u64, extra: u64) -> Result<Object> {
+        self.make(kind, bytes, extra)
+            .map(|(off, slot)| Object::of(off, slot))
+    }
+
+    /// The same, as offset and number of the slot.
+    pub(super) fn make(&self, kind: &Kind, bytes: u64, extra: u64) -> Result<(Off, u64)> {
+        let _steady = fork::steady();
+        let entry = self.my_entry();
+        loop {
+            // Slot and cell are taken together, so neither is ever without the other.
+            let outcome = Cell::new(Err(0));
+            self.with_cell(bytes, |tx, cell| {
+                let number = self.free_slot(tx, entry);
+                let Some(slot) = self.slot(tx, entry, number) else {
+                    outcome.set(Err(number));
+                    return Ok(false);
+                };
+                self.clear(cell + 16, bytes.next_power_of_two().max(LEAST_CELL) - 16);
+                write_head(tx, cell, kind, extra);
+                slot.hold(tx, cell);
+                outcome.set(Ok((cell, number)));
+                Ok(true)
+            })?;
+            match outcome.get() {
+                Ok(made) => return Ok(made),
+                Err(number) => self.add_page(entry, number)?,
+            }
+        }
+    }
+
+    /// One more reference of this process to an object that somebody it trusts refers to meanwhile.
+    pub(crate) fn acquire(&self, off: Off) -> Result<Object> {
+        let held = self.with_slot(|tx, slot| {
+            refer(tx, off);
+            slot.hold(tx, off);
+            Ok(Some(()))
+        })?;
+        held.map(|((), slot)| Object::of(off, slot))
+            .ok_or(Error::OutOfMemory { requested: 8 })
+    }
+
+    /// Kind number and type of the object at `off`.
+    pub(crate) fn kind_of(&self, off: Off) -> (u8, u64) {
+        let head: &Head = self.shared(off);
+        (
+            uncount(head.refs.load(Ordering::Relaxed)).0,
+            head.extra.load(Ordering::Relaxed),
+        )
+    }
+
+    pub(super) fn kind(&self, number: u8) -> Option<&'static Kind> {
+        self.kinds.iter().find(|kind| kind.number == number).copied()
+    }
+
+    /// Gives up the reference in slot `number` of this process; the object goes if it was the last.
+    pub(super) fn release(&self, number: u64) -> Result<()> {
+        let _steady = fork::steady();
+        self.release_of(self.my_entry(), number)
+    }
+
+    /// The same for any process: a survivor does it for the dead.
+    pub(super) fn release_of(&self, entry: u64, number: u64) -> Result<()> {
+        let last = self.transact(|tx| {
+            let Some(slot) = self.slot(tx, entry, number) else {
+                return Ok(None);
+            };
+            let off = slot.held(tx);
+            if off == 0 {
+                return Ok(None);
+            }
+            if self.is_raw(tx, off) {
+                return Ok(Some((off, 0)));
+            }
+            let (kind, refs) = uncount(tx.get(off + REFS));
+            if refs > 1 {
+                tx.set(off + REFS, counted(kind, refs - 1));
+                slot.clear(tx);
+                return Ok(None);
+            }
+            Ok(Some((off, kind)))
+        })?;
+        let Some((off, kind)) = last else { return Ok(()) };
+        // The slot keeps it while it is emptied: should this process die here, a survivor goes on with it.
+        if let Some(kind) = self.kind(kind) {
+            (kind.empty)(self, off)?;
+        }
+        let clear = |tx: &mut Tx<'_>| {
+            if let Some(slot) = self.slot(tx, entry, number) {
+                slot.clear(tx);
+            }
+        };
+        match self.own_chunk(off) {
+            Some(index) => self.free_block(index, clear),
+            None => self.transact(|tx| {
+                self.free_cell(tx, off);
+                clear(tx);
+                Ok(())
+            }),
+        }
+    }
+}
+
+/// Payloads start behind the head and its padding.
+const _: () = assert!(size_of::<Head>() as u64 <= HEAD && LEN == 24);

@@ -1,0 +1,146 @@
+//! Clearing up after the dead: repairing what they were changing and giving up what they held.
+//!
+//! Whoever notices does it: the parent that reaps, a process that starts another (it looks at two entries each time), or
+//! whoever runs out of memory or of entries. One at a time, under the sweep latch; each step is a transaction, so a
+//! death while clearing up leaves the rest to the next.
+
+use super::Heap;
+use super::layout::{Off, entry, header, state};
+use super::object::uncount;
+use super::table::{WANTED, index_of};
+use super::tx::SHORT;
+use crate::error::Result;
+use crate::os::clock::Deadline;
+use crate::wait::atomic::Ordering;
+
+/// Entries a process that makes one looks at.
+const GLANCES: u64 = 2;
+
+impl Heap {
+    /// Clears up after process `id`, which is dead. Its entry stays while its parent may ask for result and status.
+    pub(crate) fn clear_up(&self, id: u32) -> Result<()> {
+        let sweep = &self.header().sweep;
+        let _ = sweep.lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id));
+        let answer = self.sweep(id);
+        sweep.unlock();
+        answer
+    }
+
+    fn sweep(&self, id: u32) -> Result<()> {
+        self.settle();
+        let index = index_of(id);
+        let Some(entry) = self.entry_of(id) else {
+            return Ok(());
+        };
+        if entry.state.load(Ordering::Acquire) != state::GONE {
+            let top = entry.hold_top.load(Ordering::Acquire);
+            for number in 0..top {
+                self.bury(id, index, number)?;
+            }
+            for number in 0..top {
+                self.release_of(index, number)?;
+            }
+            self.drop_pages(index)?;
+            self.drop_kept(entry!(index, start))?;
+            self.transact(|tx| {
+                tx.set(entry!(index, state), state::GONE);
+                Ok(())
+            })?;
+            entry.phase.swap(
+                entry.phase.load(Ordering::Relaxed).wrapping_add(1),
+                Ordering::AcqRel,
+            );
+            entry.phase.futex_wake(u32::MAX);
+        }
+        let parent = entry.parent.load(Ordering::Relaxed) as u32;
+        let wanted = entry.flags.load(Ordering::Acquire) & WANTED != 0 && self.alive(parent);
+        if !wanted {
+            self.drop_kept(entry!(index, result))?;
+            self.transact(|tx| {
+                if tx.get(entry!(index, id)) == u64::from(id) {
+                    Self::free_entry(tx, index);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Lets an object know that a process that held it is dead.
+    fn bury(&self, dead: u32, entry: u64, number: u64) -> Result<()> {
+        let found = self.transact(|tx| {
+            let off = self.slot(tx, entry, number).map_or(0, |slot| slot.held(tx));
+            Ok(if off == 0 || self.is_raw(tx, off) {
+                None
+            } else {
+                Some((off, uncount(tx.get(off)).0))
+            })
+        })?;
+        if let Some((off, kind)) = found.and_then(|(off, number)| Some((off, self.kind(number)?))) {
+            (kind.bury)(self, off, dead);
+        }
+        Ok(())
+    }
+
+    /// Gives up the block that an entry's word refers to.
+    fn drop_kept(&self, field: Off) -> Result<()> {
+        let taken = self.with_slot(|tx, slot| {
+            let off = tx.get(field);
+            if off != 0 {
+                tx.set(field, 0);
+                slot.hold(tx, off);
+            }
+            Ok((off != 0).then_some(()))
+        })?;
+        taken.map_or(Ok(()), |((), number)| self.release(number))
+    }
+
+    /// The parent of `id` has no more questions: its entry can go once it is dead.
+    pub(crate) fn no_longer_wanted(&self, id: u32) -> Result<()> {
+        let index = index_of(id);
+        let gone = self.transact(|tx| {
+            if tx.get(entry!(index, id)) != u64::from(id) {
+                return Ok(false);
+            }
+            tx.set(entry!(index, flags), tx.get(entry!(index, flags)) & !WANTED);
+            Ok(tx.get(entry!(index, state)) == state::GONE)
+        })?;
+        if gone { self.clear_up(id) } else { Ok(()) }
+    }
+
+    /// Looks at the next entries in turn, so that the dead nobody waits for are found in time.
+    pub(super) fn look_after_the_dead(&self) {
+        for _ in 0..GLANCES {
+            let top = self.word(header!(table_top)).load(Ordering::Acquire);
+            let turn = self.transact(|tx| {
+                tx.add(header!(janitor), 1);
+                Ok(tx.get(header!(janitor)))
+            });
+            if let (Ok(turn), true) = (turn, top > 0) {
+                self.look_at(turn % top);
+            }
+        }
+    }
+
+    /// Clears up after entry `index` if it is somebody's who is dead; whether it was.
+    fn look_at(&self, index: u64) -> bool {
+        let entry = self.entry(index);
+        let id = entry.id.load(Ordering::Acquire) as u32;
+        let orphan = || {
+            let parent = entry.parent.load(Ordering::Relaxed) as u32;
+            entry.flags.load(Ordering::Acquire) & WANTED == 0 || !self.alive(parent)
+        };
+        let due = match entry.state.load(Ordering::Acquire) {
+            state::FREE => false,
+            state::GONE => orphan(),
+            _ => id != 0 && !self.alive(id),
+        };
+        due && self.clear_up(id).is_ok()
+    }
+
+    /// Clears up after every dead process of the program; whether there was one.
+    pub(crate) fn clear_up_all_dead(&self) -> bool {
+        let top = self.word(header!(table_top)).load(Ordering::Acquire);
+        (0..top).fold(false, |any, index| self.look_at(index) || any)
+    }
+}

@@ -1,0 +1,196 @@
+//! Small objects: cells of 64 bytes to 8 KiB, each size from chunks of its own.
+//!
+//! A slab with free cells is in its class's list; one whose last cell is freed becomes a chunk again, unless it is the
+//! class's only one with room. Taking and freeing a cell is part of the caller's transaction.
+
+use super::Heap;
+use super::layout::{CHUNK, CLASSES, LEAST_CELL, MOST_CELL, Off, SERIAL, chunk, header, kind};
+use super::tx::{SHORT, Tx};
+use crate::error::{Error, Result};
+use crate::os::clock::Deadline;
+use crate::wait::atomic::Ordering;
+use crate::wait::latch::Locked;
+
+fn class_of(bytes: u64) -> usize {
+    (bytes.max(LEAST_CELL).next_power_of_two() / LEAST_CELL).trailing_zeros() as usize
+}
+
+fn cell_size(class: u64) -> u64 {
+    LEAST_CELL << class
+}
+
+fn enlist(tx: &mut Tx<'_>, class: u64, index: u64) {
+    let first = tx.get(header!(slabs[class]));
+    tx.set(chunk!(index, next), first);
+    tx.set(chunk!(index, prev), 0);
+    if first != 0 {
+        tx.set(chunk!(first - 1, prev), index + 1);
+    }
+    tx.set(header!(slabs[class]), index + 1);
+}
+
+fn delist(tx: &mut Tx<'_>, class: u64, index: u64) {
+    let (next, prev) = (tx.get(chunk!(index, next)), tx.get(chunk!(index, prev)));
+    match prev {
+        0 => tx.set(header!(slabs[class]), next),
+        p => tx.set(chunk!(p - 1, next), next),
+    }
+    if next != 0 {
+        tx.set(chunk!(next - 1, prev), prev);
+    }
+}
+
+impl Heap {
+    /// Runs a transaction with a cell of at least `bytes`, which is taken if `stage` answers true.
+    pub(super) fn with_cell(
+        &self,
+        bytes: u64,
+        stage: impl Fn(&mut Tx<'_>, Off) -> Result<bool>,
+    ) -> Result<()> {
+        debug_assert!(bytes <= MOST_CELL);
+        let class = class_of(bytes);
+        loop {
+            let found = self.transact(|tx| {
+                let Some(cell) = self.peek_cell(tx, class) else {
+                    return Ok(false);
+                };
+                if stage(tx, cell)? {
+                    self.take_cell(tx, class as u64, cell);
+                }
+                Ok(true)
+            })?;
+            if found {
+                return Ok(());
+            }
+            self.retrying(CHUNK, || self.grow(class))?;
+        }
+    }
+
+    /// Offset of a free cell of `class`.
+    fn peek_cell(&self, tx: &Tx<'_>, class: usize) -> Option<Off> {
+        let index = tx.get(header!(slabs[class])).checked_sub(1)?;
+        match tx.get(chunk!(index, stamp)) {
+            0 => Some(self.chunk_at(index) + tx.get(chunk!(index, bump)) * cell_size(class as u64)),
+            free => Some(free),
+        }
+    }
+
+    /// Takes the cell that [`peek_cell`](Self::peek_cell) showed.
+    fn take_cell(&self, tx: &mut Tx<'_>, class: u64, cell: Off) {
+        let index = tx.get(header!(slabs[class])) - 1;
+        if tx.get(chunk!(index, stamp)) == 0 {
+            tx.add(chunk!(index, bump), 1);
+        } else {
+            tx.set(
+                chunk!(index, stamp),
+                self.word(cell + SERIAL).load(Ordering::Relaxed),
+            );
+        }
+        tx.add(chunk!(index, accounted), 1);
+        let full =
+            tx.get(chunk!(index, stamp)) == 0 && tx.get(chunk!(index, bump)) == CHUNK / cell_size(class);
+        if full {
+            delist(tx, class, index);
+        }
+    }
+
+    /// Frees a cell.
+    pub(super) fn free_cell(&self, tx: &mut Tx<'_>, cell: Off) {
+        let Some(index) = self.chunk_of(cell) else { return };
+        let class = tx.get(chunk!(index, class));
+        let was_full =
+            tx.get(chunk!(index, stamp)) == 0 && tx.get(chunk!(index, bump)) == CHUNK / cell_size(class);
+        tx.set(cell, 0);
+        tx.set(cell + SERIAL, tx.get(chunk!(index, stamp)));
+        tx.set(chunk!(index, stamp), cell);
+        tx.add(chunk!(index, accounted), -1);
+        if was_full {
+            enlist(tx, class, index);
+        }
+        let alone = tx.get(chunk!(index, next)) == 0 && tx.get(chunk!(index, prev)) == 0;
+        if tx.get(chunk!(index, accounted)) == 0 && !alone {
+            delist(tx, class, index);
+            self.unmake_slab(tx, index);
+        }
+    }
+
+    /// Gives a slab without cells in use back to the chunks.
+    fn unmake_slab(&self, tx: &mut Tx<'_>, index: u64) {
+        tx.set(chunk!(index, stamp), 0);
+        tx.set(chunk!(index, bump), 0);
+        tx.add(header!(used_bytes), -(CHUNK as i64));
+        super::chunks::make_warm(tx, index, 0, CHUNK);
+    }
+
+    /// Makes another chunk a slab of `class`.
+    fn grow(&self, class: usize) -> Result<()> {
+        let header = self.header();
+        let locked = header
+            .grow
+            .lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id));
+        let answer = self.grow_latched(class, matches!(locked, Some(Locked::Inherited(_))));
+        header.grow.unlock();
+        answer
+    }
+
+    fn grow_latched(&self, class: usize, inherited: bool) -> Result<()> {
+        let left = self.header().growing.load(Ordering::Acquire);
+        if inherited && left != 0 {
+            self.free_block(left - 1, |tx| tx.set(header!(growing), 0))?;
+        }
+        if self.transact(|tx| Ok(tx.get(header!(slabs[class])) != 0))? {
+            return Ok(());
+        }
+        self.prepare(CHUNK)?;
+        let taken = self.transact(|tx| {
+            let taken = self.take(tx, CHUNK)?;
+            tx.set(header!(growing), taken.index + 1);
+            Ok(taken)
+        })?;
+        if let Err(error) = self.commit(taken, CHUNK) {
+            self.free_block(taken.index, |tx| tx.set(header!(growing), 0))?;
+            return Err(error);
+        }
+        self.transact(|tx| {
+            let index = taken.index;
+            tx.set(chunk!(index, state), kind::SLAB);
+            tx.set(chunk!(index, class), class as u64);
+            for field in [
+                chunk!(index, accounted),
+                chunk!(index, stamp),
+                chunk!(index, bump),
+            ] {
+                tx.set(field, 0);
+            }
+            enlist(tx, class as u64, index);
+            tx.set(header!(growing), 0);
+            Ok(())
+        })
+    }
+
+    /// Runs `take`; if memory is out, once more after everything that can be given back was.
+    pub(super) fn retrying<T>(&self, bytes: u64, take: impl Fn() -> Result<T>) -> Result<T> {
+        match take() {
+            // In the middle of a fork other latches than the heap's must not be waited for.
+            Err(Error::OutOfMemory { .. }) if !super::fork::forking() => {
+                let cooled = self.cool_everything()?;
+                if self.clear_up_all_dead() || cooled {
+                    take()
+                } else {
+                    Err(Error::OutOfMemory { requested: bytes })
+                }
+            }
+            answer => answer,
+        }
+    }
+
+    /// Sets `bytes` of fresh memory to zero. The caller owns it.
+    #[allow(unsafe_code)]
+    pub(super) fn clear(&self, off: Off, bytes: u64) {
+        assert!(off + bytes <= self.size);
+        // SAFETY: within the mapping (checked), committed, and owned by the caller, so nobody else reads or writes it.
+        unsafe { core::ptr::write_bytes(self.address(off), 0, bytes as usize) };
+    }
+}
+
+const _: () = assert!(CLASSES == 8 && MOST_CELL == 8 << 10);

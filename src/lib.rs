@@ -1,0 +1,40 @@
+#![doc = include_str!("../README.md")]
+
+mod codec;
+mod error;
+mod heap;
+mod os;
+mod process;
+mod program;
+mod queue;
+mod sync;
+mod wait;
+
+pub use error::{Error, Result};
+pub use process::{
+    Builder, ExitStatus, Function, Process, ProcessError, ProcessInfo, StartMethod, Stdio, active_children,
+    cpu_count, current, init, parent,
+};
+pub use procession_macros::{main, test};
+pub use queue::{ByteQueue, Iter, JoinableQueue, Message, PutError, Queue, Reservation, SimpleQueue};
+pub use sync::{Lock, LockError, LockGuard};
+
+/// Bytes of shared memory that the program occupies at this moment, in all its processes together.
+///
+/// # Errors
+///
+/// What the system says if it cannot tell.
+///
+/// ```
+/// assert!(procession::resident_bytes()? < 64 << 20);
+/// # Ok::<(), procession::Error>(())
+/// ```
+pub fn resident_bytes() -> Result<u64> {
+    program::heap()?.resident()
+}
+
+/// What the macros expand to; not for other use.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::process::test_entry;
+}

@@ -1,0 +1,67 @@
+//! The monotonic clock, in nanoseconds, and deadlines on it.
+
+use std::time::Duration;
+
+/// Nanoseconds on the monotonic clock, which every process of the machine reads alike.
+#[allow(unsafe_code)]
+pub(crate) fn now() -> u64 {
+    let mut ts = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `ts` is a valid, writable timespec; CLOCK_MONOTONIC always exists, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut ts) };
+    ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
+}
+
+/// Until when somebody is willing to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    /// Not at all: the `try_` forms.
+    Now,
+    /// Until this moment of the monotonic clock.
+    At(u64),
+    /// For ever.
+    Never,
+}
+
+impl Deadline {
+    /// The deadline `patience` from now; a duration too long for the clock is for ever.
+    pub(crate) fn after(patience: Duration) -> Self {
+        match u64::try_from(patience.as_nanos())
+            .ok()
+            .and_then(|ns| now().checked_add(ns))
+        {
+            Some(at) => Self::At(at),
+            None => Self::Never,
+        }
+    }
+
+    /// Whether the time is up.
+    pub(crate) fn passed(self) -> bool {
+        match self {
+            Self::Now => true,
+            Self::At(at) => now() >= at,
+            Self::Never => false,
+        }
+    }
+
+    /// The earlier of this deadline and `slice` nanoseconds from now, as a moment of the clock.
+    pub(crate) fn within(self, slice: u64) -> u64 {
+        let end = now().saturating_add(slice);
+        match self {
+            Self::Now => 0,
+            Self::At(at) => at.min(end),
+            Self::Never => end,
+        }
+    }
+
+    /// The time left, for calls that take a span; `None` is for ever.
+    pub(crate) fn left(self) -> Option<Duration> {
+        match self {
+            Self::Now => Some(Duration::ZERO),
+            Self::At(at) => Some(Duration::from_nanos(at.saturating_sub(now()))),
+            Self::Never => None,
+        }
+    }
+}

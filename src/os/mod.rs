@@ -1,0 +1,27 @@
+//! Everything that asks the operating system. Another system would be a second room like this one.
+//!
+//! Nothing above this room makes a system call of its own. Every function retries `EINTR` unless it says otherwise and
+//! takes deadlines from the monotonic clock.
+
+pub(crate) mod clock;
+pub(crate) mod fd;
+pub(crate) mod fork;
+pub(crate) mod futex;
+pub(crate) mod image;
+pub(crate) mod memory;
+pub(crate) mod pid;
+pub(crate) mod signal;
+pub(crate) mod socket;
+pub(crate) mod spawn;
+
+use crate::error::Error;
+
+/// The error that the last failed libc call of this thread left behind, named after the call.
+pub(crate) fn last_error(call: &str) -> Error {
+    Error::os(call, std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+}
+
+/// Number of processors this process may run on; at least one.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

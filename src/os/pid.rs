@@ -1,0 +1,115 @@
+//! Asking whether a process lives, and how it ended.
+//!
+//! A pid alone proves nothing, because the system reuses it: a process is named by its pid and the moment it started
+//! (field 22 of /proc/PID/stat, proc(5)). A pidfd becomes readable only when *every* thread of the process is gone,
+//! which /proc does not tell (a zombie leader may have living threads).
+
+use crate::error::{Error, Result};
+use crate::os::clock::Deadline;
+use crate::os::fd;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// This process.
+pub(crate) fn own() -> u32 {
+    std::process::id()
+}
+
+/// A descriptor that polls readable once process `pid` is dead.
+pub(crate) fn open(pid: u32) -> Result<OwnedFd, Errno> {
+    let pid = Pid::from_raw(pid as i32).ok_or(Errno::SRCH)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty())
+}
+
+/// Waits until the process behind `pidfd` is dead; false when the deadline came first.
+pub(crate) fn wait_dead(pidfd: BorrowedFd<'_>, deadline: Deadline) -> bool {
+    loop {
+        let left = deadline.left().map(|d| rustix::event::Timespec {
+            tv_sec: d.as_secs().min(i64::MAX as u64) as i64,
+            tv_nsec: i64::from(d.subsec_nanos()),
+        });
+        match rustix::event::poll(
+            &mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)],
+            left.as_ref(),
+        ) {
+            Ok(0) => return false,
+            Err(Errno::INTR) => {}
+            _ => return true,
+        }
+    }
+}
+
+/// When process `pid` started, in clock ticks since boot; `None` if there is none (or /proc cannot be read).
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    let stat = fd::with_spare(|| std::fs::read_to_string(format!("/proc/{pid}/stat"))).ok()?;
+    // The second field is the name in parentheses and may hold anything; the fields behind it are counted from there.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Whether the process that had `pid` and started at `started` lives. In doubt (no descriptor to be had) it does.
+pub(crate) fn alive(pid: u32, started: u64) -> bool {
+    if pid == own() {
+        return true;
+    }
+    match fd::with_spare(|| open(pid).map_err(std::io::Error::from)) {
+        Ok(pidfd) if wait_dead(pidfd.as_fd(), Deadline::Now) => false,
+        Ok(_) => started == 0 || start_time(pid).is_none_or(|now| now == started),
+        Err(error) => error.raw_os_error() != Some(libc::ESRCH),
+    }
+}
+
+/// Sends `signal` to the process behind `pidfd`; no error if it is gone already.
+pub(crate) fn kill(pidfd: BorrowedFd<'_>, signal: rustix::process::Signal) -> Result<()> {
+    match rustix::process::pidfd_send_signal(pidfd, signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(Error::errno("pidfd_send_signal", errno)),
+    }
+}
+
+/// Collects the status of the own child `pid` if it has ended, as waitpid(2) gives it.
+///
+/// `Ok(None)`: it runs still. `Err`: it is no child of ours, or somebody else collected it.
+#[allow(unsafe_code)]
+pub(crate) fn reap(pid: u32) -> Result<Option<i32>> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a valid, writable int.
+        match unsafe { libc::waitpid(pid as i32, &raw mut status, libc::WNOHANG) } {
+            0 => return Ok(None),
+            n if n > 0 => return Ok(Some(status)),
+            _ => {
+                let error = super::last_error("waitpid");
+                if !matches!(
+                    error,
+                    Error::Os {
+                        errno: libc::EINTR,
+                        ..
+                    }
+                ) {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// Collects any one child of this process that has ended: pid and status.
+#[allow(unsafe_code)]
+pub(crate) fn reap_any() -> Option<(u32, i32)> {
+    let mut status = 0;
+    // SAFETY: `status` is a valid, writable int.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    (pid > 0).then_some((pid as u32, status))
+}
+
+/// Ends and reaps a child that nobody will know.
+#[allow(unsafe_code)]
+pub(crate) fn abort_child(pid: u32) {
+    // SAFETY: a child of ours that was not reaped, so the number is its own.
+    unsafe {
+        libc::kill(pid as i32, libc::SIGKILL);
+        libc::waitpid(pid as i32, core::ptr::null_mut(), 0);
+    }
+}

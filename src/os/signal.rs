@@ -1,0 +1,166 @@
+//! Signals: reaping forgotten children as they end, and the dispositions a new process starts with.
+
+use crate::error::Result;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
+
+/// Forgotten children in one list; further lists are linked behind it.
+const LIST: usize = 64;
+
+/// Pids to be reaped by the handler, 0 where free. Lists are only ever added, so the handler can walk them any time.
+struct Forgotten {
+    pids: [AtomicI32; LIST],
+    next: AtomicPtr<Forgotten>,
+}
+
+static FIRST: Forgotten = Forgotten {
+    pids: [const { AtomicI32::new(0) }; LIST],
+    next: AtomicPtr::new(core::ptr::null_mut()),
+};
+/// The handler that was there before ours.
+static PREVIOUS: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
+
+/// Has `pid`, a child whose handle was dropped, reaped when it ends.
+///
+/// Installs a handler for SIGCHLD the first time (calling the one that was there). It reaps only such children, so
+/// whoever waits for its own is not disturbed.
+#[allow(unsafe_code)]
+pub(crate) fn reap_when_dead(pid: u32) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: zeroed is a valid sigaction; the handler is async-signal-safe (waitpid and atomics only); SA_RESTART
+        // keeps other code's calls from failing with EINTR.
+        unsafe {
+            let mut action: libc::sigaction = core::mem::zeroed();
+            let mut old: libc::sigaction = core::mem::zeroed();
+            action.sa_sigaction = on_child as *const () as usize;
+            action.sa_flags = libc::SA_RESTART | libc::SA_NOCLDSTOP | libc::SA_SIGINFO;
+            if libc::sigaction(libc::SIGCHLD, core::ptr::null(), &raw mut old) == 0
+                && old.sa_sigaction != libc::SIG_IGN
+            {
+                PREVIOUS.store(old.sa_sigaction, Ordering::Relaxed);
+                libc::sigaction(libc::SIGCHLD, &raw const action, core::ptr::null_mut());
+            }
+        }
+    });
+    remember(pid as i32);
+    // It may have ended before it was on the list.
+    reap_all();
+}
+
+#[allow(unsafe_code)]
+fn remember(pid: i32) {
+    let mut list = &FIRST;
+    loop {
+        let free = |place: &&AtomicI32| {
+            place
+                .compare_exchange(0, pid, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        };
+        if list.pids.iter().any(|place| free(&place)) {
+            return;
+        }
+        if list.next.load(Ordering::Acquire).is_null() {
+            let more = Box::into_raw(Box::new(Forgotten {
+                pids: [const { AtomicI32::new(0) }; LIST],
+                next: AtomicPtr::new(core::ptr::null_mut()),
+            }));
+            let none = core::ptr::null_mut();
+            if list
+                .next
+                .compare_exchange(none, more, Ordering::AcqRel, Ordering::Acquire)
+                .is_err()
+            {
+                // SAFETY: made above and seen by nobody, since the exchange failed.
+                drop(unsafe { Box::from_raw(more) });
+            }
+        }
+        // SAFETY: not null (just seen or set), and lists are never freed.
+        list = unsafe { &*list.next.load(Ordering::Acquire) };
+    }
+}
+
+/// A forked child has no children: nothing to reap.
+#[allow(unsafe_code)]
+pub(crate) fn forget_all() {
+    let mut list = &raw const FIRST;
+    while !list.is_null() {
+        // SAFETY: the first list is static, the others are never freed.
+        let here = unsafe { &*list };
+        here.pids
+            .iter()
+            .for_each(|place| place.store(0, Ordering::Relaxed));
+        list = here.next.load(Ordering::Acquire);
+    }
+}
+
+#[allow(unsafe_code)]
+fn reap_all() {
+    let mut list = &raw const FIRST;
+    while !list.is_null() {
+        // SAFETY: as above.
+        let here = unsafe { &*list };
+        for place in &here.pids {
+            let pid = place.load(Ordering::Acquire);
+            // SAFETY: waitpid with a pid that is (or was) our child's and no status; it never blocks with WNOHANG.
+            if pid != 0 && unsafe { libc::waitpid(pid, core::ptr::null_mut(), libc::WNOHANG) } != 0 {
+                let _ = place.compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+            }
+        }
+        list = here.next.load(Ordering::Acquire);
+    }
+}
+
+#[allow(unsafe_code)]
+extern "C" fn on_child(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: errno is this thread's own; a handler must leave it as it was.
+    let errno = unsafe { *libc::__errno_location() };
+    reap_all();
+    let previous = PREVIOUS.load(Ordering::Relaxed);
+    if previous != libc::SIG_DFL && previous != libc::SIG_IGN {
+        // SAFETY: the handler that was installed for this signal; on the platforms of this room a handler that takes one
+        // argument can be called with three.
+        unsafe {
+            let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) =
+                core::mem::transmute::<usize, _>(previous);
+            handler(signal, info, context);
+        }
+    }
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// Ignores Ctrl-C in this process, or gives it back its usual meaning.
+#[allow(unsafe_code)]
+pub(crate) fn ignore_interrupt(ignore: bool) {
+    let action = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: setting a standard disposition.
+    unsafe { libc::signal(libc::SIGINT, action) };
+}
+
+/// A descriptor that polls readable when a child of this process ends; the signal itself is blocked.
+#[allow(unsafe_code)]
+pub(crate) fn child_events() -> Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: a zeroed sigset is a valid argument for sigemptyset; the descriptor is fresh and ours.
+    unsafe {
+        let mut set: libc::sigset_t = core::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, core::ptr::null_mut());
+        match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(super::last_error("signalfd")),
+            fd => Ok(std::os::fd::OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// Unblocks every signal: a new process starts with a clean mask.
+#[allow(unsafe_code)]
+pub(crate) fn unblock_all() {
+    // SAFETY: setting this thread's mask to the empty set.
+    unsafe {
+        let mut set: libc::sigset_t = core::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, core::ptr::null_mut());
+    }
+}

@@ -1,0 +1,174 @@
+//! Starting a program: posix_spawn(3), which neither copies this process nor runs its fork handlers.
+
+use crate::error::{Error, Result};
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// What to start and what it gets.
+pub(crate) struct Program<'a> {
+    pub path: &'a OsStr,
+    pub args: Vec<CString>,
+    pub env: Vec<CString>,
+    pub cwd: Option<CString>,
+    /// Descriptors it keeps, under their numbers.
+    pub keep: Vec<RawFd>,
+    /// What its descriptors 0, 1 and 2 are, where not ours.
+    pub stdio: [Option<BorrowedFd<'a>>; 3],
+}
+
+/// A C string, or an error that names what has a NUL in it.
+pub(crate) fn c_string(text: &OsStr) -> Result<CString> {
+    CString::new(text.as_bytes()).map_err(|_| Error::Os {
+        call: format!("a NUL byte in {}", text.to_string_lossy()),
+        errno: libc::EINVAL,
+    })
+}
+
+/// File actions and attributes, destroyed when done.
+struct Actions(libc::posix_spawn_file_actions_t);
+struct Attributes(libc::posix_spawnattr_t);
+
+#[allow(unsafe_code)]
+impl Drop for Actions {
+    fn drop(&mut self) {
+        // SAFETY: initialised by `posix_spawn_file_actions_init`.
+        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.0) };
+    }
+}
+
+#[allow(unsafe_code)]
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: initialised by `posix_spawnattr_init`.
+        unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
+    }
+}
+
+fn checked(call: &str, answer: i32) -> Result<()> {
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(Error::os(call, answer))
+    }
+}
+
+/// Starts the program; its pid.
+#[allow(unsafe_code)]
+pub(crate) fn spawn(program: &Program<'_>) -> Result<u32> {
+    let path = c_string(program.path)?;
+    // A source among 0, 1 and 2 could be overwritten by an earlier action: such are moved away first.
+    let mut moved: Vec<OwnedFd> = Vec::new();
+    let mut sources = [None; 3];
+    for (to, from) in program.stdio.iter().enumerate() {
+        if let Some(from) = from {
+            let mut number = from.as_raw_fd();
+            if number <= 2 && number as usize != to {
+                let copy = rustix::io::fcntl_dupfd_cloexec(from, 3).map_err(|e| Error::errno("fcntl", e))?;
+                number = copy.as_raw_fd();
+                moved.push(copy);
+            }
+            sources[to] = Some(number);
+        }
+    }
+    // SAFETY: both structures are initialised before anything else is done with them and destroyed by their guards; the
+    // strings and arrays outlive the call; posix_spawn copies what it needs before it returns.
+    unsafe {
+        let mut actions = Actions(core::mem::zeroed());
+        checked(
+            "posix_spawn",
+            libc::posix_spawn_file_actions_init(&raw mut actions.0),
+        )?;
+        for (to, from) in sources.iter().enumerate() {
+            if let Some(from) = from {
+                checked(
+                    "posix_spawn",
+                    libc::posix_spawn_file_actions_adddup2(&raw mut actions.0, *from, to as i32),
+                )?;
+            }
+        }
+        for &fd in &program.keep {
+            // Onto itself: only the close-on-exec mark goes.
+            checked(
+                "posix_spawn",
+                libc::posix_spawn_file_actions_adddup2(&raw mut actions.0, fd, fd),
+            )?;
+        }
+        if let Some(cwd) = &program.cwd {
+            let added = libc::posix_spawn_file_actions_addchdir_np(&raw mut actions.0, cwd.as_ptr());
+            checked("posix_spawn", added)?;
+        }
+        let mut attributes = Attributes(core::mem::zeroed());
+        checked("posix_spawn", libc::posix_spawnattr_init(&raw mut attributes.0))?;
+        let mut set: libc::sigset_t = core::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        checked(
+            "posix_spawn",
+            libc::posix_spawnattr_setsigmask(&raw mut attributes.0, &raw const set),
+        )?;
+        libc::sigaddset(&raw mut set, libc::SIGPIPE);
+        checked(
+            "posix_spawn",
+            libc::posix_spawnattr_setsigdefault(&raw mut attributes.0, &raw const set),
+        )?;
+        let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
+        checked(
+            "posix_spawn",
+            libc::posix_spawnattr_setflags(&raw mut attributes.0, flags as libc::c_short),
+        )?;
+        let pointers = |strings: &[CString]| -> Vec<*mut libc::c_char> {
+            strings
+                .iter()
+                .map(|s| s.as_ptr().cast_mut())
+                .chain([core::ptr::null_mut()])
+                .collect()
+        };
+        let (args, env) = (pointers(&program.args), pointers(&program.env));
+        let mut pid = 0;
+        checked(
+            "posix_spawn",
+            libc::posix_spawn(
+                &raw mut pid,
+                path.as_ptr(),
+                &raw const actions.0,
+                &raw const attributes.0,
+                args.as_ptr(),
+                env.as_ptr(),
+            ),
+        )?;
+        Ok(pid as u32)
+    }
+}
+
+/// The null device, to read nothing from or to write to nowhere.
+pub(crate) fn null() -> Result<OwnedFd> {
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    Ok(file.into())
+}
+
+/// One of our own standard descriptors.
+pub(crate) fn own_stdio(number: usize) -> BorrowedFd<'static> {
+    match number {
+        0 => rustix::stdio::stdin(),
+        1 => rustix::stdio::stdout(),
+        _ => rustix::stdio::stderr(),
+    }
+}
+
+/// Removes an environment variable of this process.
+#[allow(unsafe_code)]
+pub(crate) fn forget_variable(name: &str) {
+    // SAFETY: called at the start of a program (or of its one test), before it starts threads that could read the
+    // environment by other means than the standard library, which locks it.
+    unsafe { std::env::remove_var(name) };
+}
+
+/// Sets an environment variable of this process.
+#[allow(unsafe_code)]
+pub(crate) fn set_variable(name: &OsStr, value: &OsStr) {
+    // SAFETY: called in a forked child that has one thread.
+    unsafe { std::env::set_var(name, value) };
+}

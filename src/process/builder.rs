@@ -1,0 +1,243 @@
+//! How a process is to be started.
+
+use super::function::{self, Function};
+use super::handle::Process;
+use super::{child, family, start};
+use crate::error::{Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The ways to start a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StartMethod {
+    /// Start this program anew: nothing is inherited but what is passed. About a millisecond. The default.
+    #[default]
+    Spawn,
+    /// Have a single-threaded copy of this program fork: as clean, and several times faster.
+    ForkServer,
+    /// Copy this process as it is (fork(2)): fastest. Only the calling thread exists in the copy; whatever the other
+    /// threads of this process hold (a mutex of the standard library, say) stays held there for ever. This crate's own
+    /// objects are safe.
+    Fork,
+}
+
+/// What a standard stream of a new process is.
+#[derive(Debug)]
+pub struct Stdio(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Inherit,
+    Null,
+    Descriptor(OwnedFd),
+}
+
+impl Stdio {
+    /// The starting process's own.
+    pub fn inherit() -> Self {
+        Self(Kind::Inherit)
+    }
+
+    /// Nothing to read, and what is written goes nowhere.
+    pub fn null() -> Self {
+        Self(Kind::Null)
+    }
+
+    fn open(self) -> Result<Option<OwnedFd>> {
+        match self.0 {
+            Kind::Inherit => Ok(None),
+            Kind::Null => crate::os::spawn::null().map(Some),
+            Kind::Descriptor(fd) => Ok(Some(fd)),
+        }
+    }
+}
+
+impl From<OwnedFd> for Stdio {
+    fn from(fd: OwnedFd) -> Self {
+        Self(Kind::Descriptor(fd))
+    }
+}
+
+impl From<File> for Stdio {
+    fn from(file: File) -> Self {
+        Self(Kind::Descriptor(file.into()))
+    }
+}
+
+/// A process to be started; made by [`Process::builder`].
+///
+/// ```
+/// use procession::{Process, StartMethod};
+///
+/// fn work(n: u32) -> u32 {
+///     n + 1
+/// }
+///
+/// #[procession::main]
+/// fn main() -> procession::Result<()> {
+///     let worker = Process::builder().name("adder").method(StartMethod::ForkServer).spawn(work, 1)?;
+///     assert_eq!(worker.name(), "adder");
+///     assert_eq!(worker.join()?, 2);
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Default)]
+#[must_use = "a builder starts nothing until spawn is called"]
+pub struct Builder {
+    name: Option<String>,
+    daemon: bool,
+    method: StartMethod,
+    env: Vec<(OsString, OsString)>,
+    cwd: Option<OsString>,
+    program: Option<OsString>,
+    stdio: [Option<Stdio>; 3],
+}
+
+/// What a builder was asked for, with everything opened.
+pub(super) struct Plan {
+    pub name: String,
+    pub daemon: bool,
+    pub method: StartMethod,
+    pub env: Vec<(OsString, OsString)>,
+    pub cwd: Option<OsString>,
+    pub program: Option<OsString>,
+    pub stdio: [Option<OwnedFd>; 3],
+    /// A forked daemon's own copy of the lifeline.
+    pub lifeline: Option<OwnedFd>,
+}
+
+impl Builder {
+    /// Its name, for messages and for `ps`: up to 64 bytes are kept (15 by the system). `Process-1` and so on otherwise.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// A daemon ends with this process, however this one ends, and may not start processes itself.
+    pub fn daemon(mut self, daemon: bool) -> Self {
+        self.daemon = daemon;
+        self
+    }
+
+    /// How it is started.
+    pub fn method(mut self, method: StartMethod) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// Sets an environment variable in it; the others are this process's (with [`StartMethod::ForkServer`], those of the
+    /// process that first used the fork server).
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Its working directory.
+    pub fn current_dir(mut self, path: impl AsRef<Path>) -> Self {
+        self.cwd = Some(path.as_ref().as_os_str().to_owned());
+        self
+    }
+
+    /// The program file to start instead of this one, for [`StartMethod::Spawn`]. It must be the same build: a copy at
+    /// another path is not, and the process says so ([`ProcessError::OtherBuild`](crate::ProcessError::OtherBuild)).
+    pub fn program(mut self, path: impl AsRef<Path>) -> Self {
+        self.program = Some(path.as_ref().as_os_str().to_owned());
+        self
+    }
+
+    /// Its standard input.
+    pub fn stdin(mut self, stdio: impl Into<Stdio>) -> Self {
+        self.stdio[0] = Some(stdio.into());
+        self
+    }
+
+    /// Its standard output.
+    pub fn stdout(mut self, stdio: impl Into<Stdio>) -> Self {
+        self.stdio[1] = Some(stdio.into());
+        self
+    }
+
+    /// Its standard error.
+    pub fn stderr(mut self, stdio: impl Into<Stdio>) -> Self {
+        self.stdio[2] = Some(stdio.into());
+        self
+    }
+
+    /// Starts a process that runs `function` with `args`: one argument as it is, none or several as a tuple.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInitialised`] where [`init`](crate::init) did not run, [`Error::DaemonChildren`] in a daemon,
+    /// [`Error::Encode`] for arguments that cannot be encoded, [`Error::Os`] for what the system refuses. Nothing is left
+    /// behind then.
+    pub fn spawn<F, A, M>(self, function: F, args: A) -> Result<Process<F::Output>>
+    where
+        F: Function<A, M>,
+        A: Serialize + DeserializeOwned,
+    {
+        let plan = self.plan()?;
+        let heap = crate::program::heap()?;
+        // A started program has them before it gets to its function; a forked one sets them itself.
+        let (env, cwd) = match plan.method {
+            StartMethod::Spawn => (&[][..], None),
+            StartMethod::ForkServer | StartMethod::Fork => (&plan.env[..], plan.cwd.as_deref()),
+        };
+        let block = function::start_block(heap, function, &args, env, cwd)?;
+        let started = start::start(heap, &plan, Some(block), || child::run(heap))?;
+        Ok(Process::new(started))
+    }
+
+    /// Starts a copy of this process that runs `closure`, whatever it captures, as [`StartMethod::Fork`] does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`spawn`](Self::spawn); [`Error::Unsendable`] where another start method was chosen.
+    pub fn fork<R: Serialize + DeserializeOwned>(
+        mut self,
+        closure: impl FnOnce() -> R,
+    ) -> Result<Process<R>> {
+        if self.method == StartMethod::ForkServer || self.program.is_some() {
+            return Err(Error::Unsendable(
+                "a closure that captures something can only be run by a fork of this process".to_owned(),
+            ));
+        }
+        self.method = StartMethod::Fork;
+        let plan = self.plan()?;
+        let heap = crate::program::heap()?;
+        let (env, cwd) = (&plan.env[..], plan.cwd.as_deref());
+        let started = start::start(heap, &plan, None, || child::run_closure(heap, env, cwd, closure))?;
+        Ok(Process::new(started))
+    }
+
+    fn plan(self) -> Result<Plan> {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        if self.program.is_some() && self.method != StartMethod::Spawn {
+            return Err(Error::Unsendable(
+                "another program file can only be started by StartMethod::Spawn".to_owned(),
+            ));
+        }
+        let [stdin, stdout, stderr] = self.stdio.map(|s| s.map_or(Ok(None), Stdio::open));
+        let lifeline = match (self.daemon, self.method) {
+            (true, StartMethod::Fork) => Some(family::lifeline_copy()?),
+            _ => None,
+        };
+        Ok(Plan {
+            name: self
+                .name
+                .unwrap_or_else(|| format!("Process-{}", COUNT.fetch_add(1, Ordering::Relaxed))),
+            daemon: self.daemon,
+            method: self.method,
+            env: self.env,
+            cwd: self.cwd,
+            program: self.program,
+            stdio: [stdin?, stdout?, stderr?],
+            lifeline,
+        })
+    }
+}

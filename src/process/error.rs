@@ -1,0 +1,108 @@
+//! How a process can end without a result.
+
+use serde::{Deserialize, Serialize};
+
+/// Why [`join`](crate::Process::join) has no value to give.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// The function panicked.
+    #[error("process {name:?} panicked at {location}: {message}")]
+    Panicked {
+        /// The process's name.
+        name: String,
+        /// The panic's message.
+        message: String,
+        /// File, line and column.
+        location: String,
+    },
+    /// The process ended before its function returned, by `std::process::exit` for instance.
+    #[error("process {name:?} exited with code {code} before its function returned")]
+    Exited {
+        /// The process's name.
+        name: String,
+        /// Its exit code.
+        code: i32,
+    },
+    /// A signal ended the process.
+    #[error("process {name:?} was killed by signal {signal}")]
+    Signaled {
+        /// The process's name.
+        name: String,
+        /// The signal's number: 9 is SIGKILL.
+        signal: i32,
+    },
+    /// The process ended before it got as far as its function.
+    #[error(
+        "process {name:?} ended ({ended}) before it was ready; does the program call procession::init() at the start of main()?"
+    )]
+    NotStarted {
+        /// The process's name.
+        name: String,
+        /// How it ended.
+        ended: String,
+    },
+    /// The process runs another build of the program, in which functions lie elsewhere.
+    #[error("process {name:?} runs another build of the program")]
+    OtherBuild {
+        /// The process's name.
+        name: String,
+    },
+    /// Its arguments could not be decoded or its result could not be sent.
+    #[error("process {name:?} failed: {reason}")]
+    Failed {
+        /// The process's name.
+        name: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// It ended, and somebody else collected its status.
+    #[error("process {name:?} ended, and how was not to be learnt")]
+    Lost {
+        /// The process's name.
+        name: String,
+    },
+    /// Its result was taken by an earlier call.
+    #[error("the result of process {name:?} was taken already")]
+    AlreadyJoined {
+        /// The process's name.
+        name: String,
+    },
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ExitStatus {
+    /// By itself, with this code: 0 where its function returned, 101 where it panicked.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Nobody saw how.
+    Unknown,
+}
+
+impl ExitStatus {
+    /// From a status of waitpid(2).
+    pub(crate) fn from_wait(status: i32) -> Self {
+        if libc::WIFSIGNALED(status) {
+            Self::Signal(libc::WTERMSIG(status))
+        } else {
+            Self::Code(libc::WEXITSTATUS(status))
+        }
+    }
+
+    /// Whether its function returned.
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+impl core::fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! This process's children, and who it is itself.
+
+use super::error::ExitStatus;
+use super::forkserver;
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::table::{DAEMON, index_of};
+use crate::os;
+use crate::os::clock::Deadline;
+use crate::wait::BACKSTOP;
+use crate::wait::atomic::Ordering;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, AtomicPtr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A child of this process, however it was started.
+pub(super) struct Child {
+    pub heap: &'static Heap,
+    /// Owner id.
+    pub id: u32,
+    pub pid: u32,
+    /// `None` if it had ended before its descriptor could be had.
+    pub pidfd: Option<OwnedFd>,
+    pub name: String,
+    pub daemon: bool,
+    /// A fork server's child, which reaps it and writes its status into the table.
+    pub fostered: bool,
+    /// How it ended, and whether it got as far as its function.
+    pub end: Mutex<Option<(ExitStatus, bool)>>,
+}
+
+impl Child {
+    /// Waits until it has ended, reaps it and clears up after it; `None` at the deadline.
+    pub(super) fn wait(&self, deadline: Deadline) -> Result<Option<(ExitStatus, bool)>> {
+        // Waiting happens outside the lock, so that one thread's patience is not another's.
+        if let Some(end) = *self.lock() {
+            return Ok(Some(end));
+        }
+        if let Some(pidfd) = &self.pidfd
+            && !os::pid::wait_dead(pidfd.as_fd(), deadline)
+        {
+            return Ok(None);
+        }
+        let mut known = self.lock();
+        if let Some(end) = *known {
+            return Ok(Some(end));
+        }
+        let status = if self.fostered {
+            self.fostered_status()
+        } else {
+            self.reap()
+        };
+        let started = self
+            .heap
+            .entry_of(self.id)
+            .is_none_or(|e| e.started.load(Ordering::Acquire) != 0);
+        *known = Some((status, started));
+        drop(known);
+        self.heap.clear_up(self.id)?;
+        Ok(Some((status, started)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(ExitStatus, bool)>> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reap(&self) -> ExitStatus {
+        loop {
+            match os::pid::reap(self.pid) {
+                Ok(Some(status)) => return ExitStatus::from_wait(status),
+                // It is dead, and the last of it is about to be.
+                Ok(None) => std::thread::yield_now(),
+                Err(_) => return ExitStatus::Unknown,
+            }
+        }
+    }
+
+    /// The status that the fork server writes a moment after the end; unknown if the fork server is gone.
+    fn fostered_status(&self) -> ExitStatus {
+        let end = Deadline::At(os::clock::now() + BACKSTOP);
+        while let Some(entry) = self.heap.entry_of(self.id) {
+            let phase = entry.phase.load(Ordering::Acquire);
+            match entry.status.load(Ordering::Acquire) {
+                0 if end.passed() => break,
+                0 => {
+                    entry.phase.futex_wait(phase, end.within(BACKSTOP));
+                }
+                status => return ExitStatus::from_wait(status as i32 - 1),
+            }
+        }
+        ExitStatus::Unknown
+    }
+
+    pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        match &self.pidfd {
+            Some(pidfd) => os::pid::kill(pidfd.as_fd(), signal),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn info(&self) -> ProcessInfo {
+        ProcessInfo {
+            id: self.id,
+            pid: self.pid,
+            name: self.name.clone(),
+            daemon: self.daemon,
+        }
+    }
+}
+
+/// The list of children. A forked child of ours starts with a new, empty one: the old may be locked by a thread that does
+/// not exist there, and is left alone.
+static CHILDREN: AtomicPtr<Mutex<Vec<Arc<Child>>>> = AtomicPtr::new(core::ptr::null_mut());
+
+#[allow(unsafe_code)]
+fn children() -> MutexGuard<'static, Vec<Arc<Child>>> {
+    let mut list = CHILDREN.load(Ordering::Acquire);
+    if list.is_null() {
+        let new = Box::into_raw(Box::default());
+        list = match CHILDREN.compare_exchange(list, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => new,
+            Err(other) => {
+                // SAFETY: made above and seen by nobody, since the exchange failed.
+                drop(unsafe { Box::from_raw(new) });
+                other
+            }
+        };
+    }
+    // SAFETY: not null, from `Box::into_raw`, and never freed.
+    unsafe { &*list }.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// In a forked child: it has no children, and its parent's lifeline is not its own.
+pub(super) fn reset() {
+    CHILDREN.store(core::ptr::null_mut(), Ordering::Release);
+    os::signal::forget_all();
+    for end in [&LIFELINE_READ, &LIFELINE_WRITE] {
+        drop(os::fd::inherited(end.swap(-1, Ordering::AcqRel)));
+    }
+}
+
+/// The pipe that ends our daemons with us: the end they watch, and the end that breaks.
+static LIFELINE_READ: AtomicI32 = AtomicI32::new(-1);
+static LIFELINE_WRITE: AtomicI32 = AtomicI32::new(-1);
+
+/// The descriptor that a daemon of ours watches.
+pub(super) fn lifeline() -> Result<RawFd> {
+    let _one_at_a_time = children();
+    if LIFELINE_WRITE.load(Ordering::Acquire) < 0 {
+        let (read, write) = os::fd::lifeline()?;
+        LIFELINE_READ.store(read.into_raw_fd(), Ordering::Release);
+        LIFELINE_WRITE.store(write.into_raw_fd(), Ordering::Release);
+    }
+    Ok(LIFELINE_READ.load(Ordering::Acquire))
+}
+
+/// A copy of it for a forked daemon, in which the original is closed.
+#[allow(unsafe_code)]
+pub(super) fn lifeline_copy() -> Result<OwnedFd> {
+    // SAFETY: our lifeline, which is not closed before this process ends.
+    let fd = unsafe { BorrowedFd::borrow_raw(lifeline()?) };
+    rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|e| Error::errno("fcntl", e))
+}
+
+/// Enters a new child.
+pub(super) fn add(child: Arc<Child>) {
+    children().push(child);
+}
+
+/// Forgets a child that has ended.
+pub(super) fn remove(id: u32) {
+    children().retain(|child| child.id != id);
+}
+
+/// Reaps a few of the children that have ended and whose handles are gone, in turn.
+pub(super) fn tidy() {
+    static TURN: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    for _ in 0..4 {
+        let turn = TURN.fetch_add(1, Ordering::Relaxed);
+        let some = {
+            let list = children();
+            if list.is_empty() {
+                None
+            } else {
+                Some(list[turn % list.len()].clone())
+            }
+        };
+        if let Some(child) = some
+            && Arc::strong_count(&child) <= 2
+            && matches!(child.wait(Deadline::Now), Ok(Some(_)))
+        {
+            remove(child.id);
+        }
+    }
+}
+
+/// This process ends: it waits for its children, but ends its daemons.
+pub(super) extern "C" fn leave() {
+    let all: Vec<_> = core::mem::take(&mut *children());
+    for daemon in all.iter().filter(|child| child.daemon) {
+        let _ = daemon.signal(rustix::process::Signal::KILL);
+    }
+    for child in &all {
+        let _ = child.wait(Deadline::Never);
+    }
+    forkserver::leave();
+}
+
+/// What is known of a process of the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessInfo {
+    id: u32,
+    pid: u32,
+    name: String,
+    daemon: bool,
+}
+
+impl ProcessInfo {
+    fn of(heap: &Heap, id: u32) -> Option<Self> {
+        let daemon = heap.entry_of(id)?.flags.load(Ordering::Relaxed) & DAEMON != 0;
+        Some(Self {
+            id,
+            pid: heap.pid_of(id),
+            name: heap.name_of(id),
+            daemon,
+        })
+    }
+
+    /// Its number in the system.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its name; the first process is called `main`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it ends with its parent and may not have children.
+    pub fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+
+    /// Whether it lives. Costs a few system calls.
+    pub fn is_alive(&self) -> bool {
+        Heap::existing().is_some_and(|heap| heap.alive(self.id))
+    }
+}
+
+/// This process.
+///
+/// # Errors
+///
+/// What the system said when the program's shared memory was set up.
+pub fn current() -> Result<ProcessInfo> {
+    let heap = crate::program::heap()?;
+    ProcessInfo::of(heap, heap.me()).ok_or_else(|| Error::BadHeap("this process has no entry".to_owned()))
+}
+
+/// The process that started this one; `None` in the program's first process, or if its entry is gone.
+///
+/// ```
+/// assert!(procession::parent().is_none());
+/// ```
+pub fn parent() -> Option<ProcessInfo> {
+    let heap = Heap::existing()?;
+    let parent = heap.entry_of(heap.me())?.parent.load(Ordering::Relaxed) as u32;
+    ProcessInfo::of(heap, parent)
+}
+
+/// The children of this process that run. Those that have ended are reaped on the way.
+pub fn active_children() -> Vec<ProcessInfo> {
+    let all = children().clone();
+    let (dead, alive): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|child| matches!(child.wait(Deadline::Now), Ok(Some(_))));
+    dead.iter().for_each(|child| remove(child.id));
+    alive.iter().map(|child| child.info()).collect()
+}
+
+/// Processors this process may run on, at least one (`sched_getaffinity` and cgroup limits are respected).
+pub fn cpu_count() -> usize {
+    os::processors()
+}
+
+/// Whether this process is a daemon.
+pub(super) fn am_daemon(heap: &Heap) -> bool {
+    heap.entry(index_of(heap.me())).flags.load(Ordering::Relaxed) & DAEMON != 0
+}
+
+/// A borrowed view of a child's pidfd.
+pub(super) fn pidfd(child: &Child) -> Option<BorrowedFd<'_>> {
+    child.pidfd.as_ref().map(AsFd::as_fd)
+}

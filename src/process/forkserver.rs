@@ -1,0 +1,240 @@
+//! The fork server: a single-threaded copy of the program that forks when asked, so that a child is as clean as a
+//! started program and nearly as cheap as a fork.
+//!
+//! A process that wants one starts it, and passes its end of the socket on to its children. A request is one message: the
+//! owner id of the new process, and descriptors: the socket (for the child's own requests), standard input, output and
+//! error, and the lifeline where the child is a daemon. Everything else is in the process table. The server ends when
+//! nobody has an end of the socket any more, so when the program's last process ends.
+
+use super::child::{self, Order};
+use super::family;
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::table::index_of;
+use crate::os::fork::Forked;
+use crate::os::{self, socket};
+use crate::wait::BACKSTOP;
+use crate::wait::atomic::Ordering;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, AtomicU32};
+
+/// Our end of the socket, -1 before there is one. Never closed before this process ends.
+static SERVER: AtomicI32 = AtomicI32::new(-1);
+/// Pid of the server if this process started it.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// Uses the fork server that our parent uses.
+pub(super) fn inherit(socket: OwnedFd) {
+    SERVER.store(socket.into_raw_fd(), Ordering::Release);
+}
+
+/// The socket to pass on to a child, -1 for none.
+pub(super) fn inherited() -> RawFd {
+    SERVER.load(Ordering::Acquire)
+}
+
+/// Our end of the fork server's socket; starts it if there is none.
+#[allow(unsafe_code)]
+fn ours(heap: &'static Heap) -> Result<BorrowedFd<'static>> {
+    static STARTING: Mutex<()> = Mutex::new(());
+    let _one = STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if SERVER.load(Ordering::Acquire) < 0 {
+        let (ours, theirs) = socket::pair()?;
+        start_server(heap, &theirs)?;
+        SERVER.store(ours.into_raw_fd(), Ordering::Release);
+    }
+    // SAFETY: open, and closed by nobody before this process ends.
+    Ok(unsafe { BorrowedFd::borrow_raw(SERVER.load(Ordering::Acquire)) })
+}
+
+fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
+    let id = heap.new_entry(heap.me(), 0, "forkserver")?;
+    let order = Order {
+        heap: heap.raw_fd(),
+        heap_id: heap.id(),
+        id,
+        fork_server: true,
+        lifeline: -1,
+        server: socket.as_raw_fd(),
+        stdout: -1,
+    };
+    match super::start::start_program(order, None, &[], None, [None; 3]) {
+        Ok(pid) => {
+            heap.entry(index_of(id))
+                .pid
+                .store(u64::from(pid), Ordering::Release);
+            STARTED.store(pid, Ordering::Release);
+            os::signal::reap_when_dead(pid);
+            Ok(())
+        }
+        Err(error) => {
+            heap.drop_entry(id)?;
+            Err(error)
+        }
+    }
+}
+
+/// This process ends: the server it started will, as soon as nobody else uses it.
+pub(super) fn leave() {
+    drop(os::fd::inherited(SERVER.swap(-1, Ordering::AcqRel)));
+}
+
+/// Has the fork server make the process `id`; its pid.
+pub(super) fn request(
+    heap: &'static Heap,
+    id: u32,
+    stdio: [Option<BorrowedFd<'_>>; 3],
+    lifeline: Option<BorrowedFd<'_>>,
+) -> Result<u32> {
+    let socket = ours(heap)?;
+    let mut fds = vec![socket];
+    fds.extend(
+        stdio
+            .iter()
+            .enumerate()
+            .map(|(n, fd)| fd.unwrap_or_else(|| os::spawn::own_stdio(n))),
+    );
+    fds.extend(lifeline);
+    if let Err(error) = socket::send(socket, &id.to_ne_bytes(), &fds) {
+        // The server is gone; the next request starts another.
+        leave();
+        return Err(error);
+    }
+    let entry = heap.entry(index_of(id));
+    loop {
+        let phase = entry.phase.load(Ordering::Acquire);
+        let pid = entry.pid.load(Ordering::Acquire);
+        if pid != 0 {
+            return Ok(pid as u32);
+        }
+        if entry.status.load(Ordering::Acquire) != 0 || server_is_gone(socket) {
+            return Err(Error::Os {
+                call: "the fork server could not fork".to_owned(),
+                errno: libc::EAGAIN,
+            });
+        }
+        let slice = os::clock::Deadline::Never.within(BACKSTOP / 20);
+        entry.phase.futex_wait(phase, slice);
+    }
+}
+
+fn server_is_gone(socket: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|n| n > 0)
+}
+
+/// The server's life. Never returns.
+pub(super) fn serve(heap: &'static Heap, socket: OwnedFd) -> ! {
+    os::fork::set_name("forkserver");
+    // Ctrl-C is for the processes that the user sees.
+    os::signal::ignore_interrupt(true);
+    let events = os::signal::child_events();
+    let mut born: HashMap<u32, u32> = HashMap::new();
+    while let Ok(events) = &events {
+        let [asked, ended] = socket::wait_readable([socket.as_fd(), events.as_fd()]);
+        if ended {
+            // The signal stands for any number of children.
+            let _ = rustix::io::read(events, &mut [0u8; 4096]);
+            reap(heap, &mut born);
+        }
+        if asked {
+            let mut id = [0; 4];
+            match socket::receive(socket.as_fd(), &mut id) {
+                Ok(Some((4, fds))) => make(heap, u32::from_ne_bytes(id), fds, &socket, events, &mut born),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+    // Nobody will ask any more; the children are on their own.
+    os::fork::exit_now(0)
+}
+
+fn reap(heap: &Heap, born: &mut HashMap<u32, u32>) {
+    while let Some((pid, status)) = os::pid::reap_any() {
+        if let Some(id) = born.remove(&pid) {
+            report(heap, id, status);
+        }
+    }
+}
+
+fn report(heap: &Heap, id: u32, status: i32) {
+    let Some(entry) = heap.entry_of(id) else { return };
+    entry.status.store(status as u32 as u64 + 1, Ordering::Release);
+    change_phase(entry);
+}
+
+fn change_phase(entry: &crate::heap::layout::Entry) {
+    let phase = entry.phase.load(Ordering::Relaxed);
+    entry.phase.swap(phase.wrapping_add(1), Ordering::AcqRel);
+    entry.phase.futex_wake(u32::MAX);
+}
+
+fn make(
+    heap: &'static Heap,
+    id: u32,
+    fds: Vec<OwnedFd>,
+    socket: &OwnedFd,
+    events: &OwnedFd,
+    born: &mut HashMap<u32, u32>,
+) {
+    let failed = |errno: i32| report(heap, id, errno << 8);
+    if fds.len() < 4 {
+        return failed(1);
+    }
+    crate::heap::fork::adopt_as(id);
+    match os::fork::fork() {
+        Err(_) => failed(1),
+        Ok(Forked::Parent(pid)) => {
+            born.insert(pid, id);
+            if let Some(entry) = heap.entry_of(id) {
+                entry.pid.store(u64::from(pid), Ordering::Release);
+                change_phase(entry);
+            }
+        }
+        Ok(Forked::Child) => {
+            let code = grow_up(heap, fds, socket, events);
+            finish(code)
+        }
+    }
+}
+
+/// In the forked child: takes its descriptors over and runs its function.
+fn grow_up(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events: &OwnedFd) -> i32 {
+    for server_only in [socket, events] {
+        // They belong to the server's stack, which lives on in this copy of it.
+        let _ = os::fd::silence(server_only.as_fd());
+    }
+    os::signal::unblock_all();
+    os::signal::ignore_interrupt(false);
+    let mut fds = fds.into_iter();
+    let Some(server) = fds.next() else { return 1 };
+    for (number, fd) in fds.by_ref().take(3).enumerate() {
+        if os::fd::become_stdio(fd.as_fd(), number as RawFd).is_err() {
+            return 1;
+        }
+    }
+    if let Some(lifeline) = fds.next() {
+        if os::fd::die_with(lifeline.as_fd()).is_err() {
+            return 1;
+        }
+        core::mem::forget(lifeline);
+    }
+    inherit(server);
+    child::run(heap)
+}
+
+/// Ends a forked child as its program would end, but for what its parent registered for its own end.
+pub(super) fn finish(code: i32) -> ! {
+    use std::io::Write;
+    family::leave();
+    let _ = std::io::stdout().flush();
+    os::fork::exit_now(code)
+}

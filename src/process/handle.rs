@@ -1,0 +1,251 @@
+//! The handle to a process.
+
+use super::builder::Builder;
+use super::error::{ExitStatus, ProcessError};
+use super::family::{self, Child};
+use super::function::{Function, Outcome};
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::heap::block::result_field;
+use crate::heap::table::index_of;
+use crate::os;
+use crate::os::clock::Deadline;
+use core::fmt;
+use core::marker::PhantomData;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A process that runs a function of this program, and will give back what the function returns.
+///
+/// Dropping the handle lets the process run on; it is reaped when it ends, so no zombie is left. When this program ends,
+/// it waits for the processes that still run, but ends daemons.
+///
+/// ```
+/// use procession::Process;
+///
+/// fn add(a: u64, b: u64) -> u64 {
+///     a + b
+/// }
+///
+/// #[procession::main]
+/// fn main() -> procession::Result<()> {
+///     let sum = Process::spawn(add, (2, 3))?;
+///     assert_eq!(sum.join()?, 5);
+///     Ok(())
+/// }
+/// ```
+pub struct Process<R> {
+    child: Arc<Child>,
+    joined: bool,
+    result: PhantomData<fn() -> R>,
+}
+
+impl Process<()> {
+    /// A process to be started otherwise than by [`Process::spawn`]: with a name, as a daemon, by another start method,
+    /// with another environment.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts a copy of this process that runs `closure`: see [`Builder::fork`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::fork`].
+    pub fn fork<R: Serialize + DeserializeOwned>(closure: impl FnOnce() -> R) -> Result<Process<R>> {
+        Builder::default().fork(closure)
+    }
+}
+
+impl<R> Process<R> {
+    pub(super) fn new(child: Arc<Child>) -> Self {
+        Self {
+            child,
+            joined: false,
+            result: PhantomData,
+        }
+    }
+
+    /// Starts a process that runs `function` with `args`: see [`Builder::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::spawn`].
+    pub fn spawn<F, A, M>(function: F, args: A) -> Result<Self>
+    where
+        F: Function<A, M, Output = R>,
+        A: Serialize + DeserializeOwned,
+    {
+        Builder::default().spawn(function, args)
+    }
+
+    /// Its number in the system.
+    pub fn pid(&self) -> u32 {
+        self.child.pid
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.child.name
+    }
+
+    /// Whether it is a daemon.
+    pub fn is_daemon(&self) -> bool {
+        self.child.daemon
+    }
+
+    /// Whether it runs still.
+    pub fn is_alive(&self) -> bool {
+        matches!(self.child.wait(Deadline::Now), Ok(None))
+    }
+
+    /// How it ended; `None` while it runs.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.child
+            .wait(Deadline::Now)
+            .ok()
+            .flatten()
+            .map(|(status, _)| status)
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if there is no memory to clear up after it.
+    pub fn wait(&self) -> Result<ExitStatus> {
+        self.wait_until(Deadline::Never)
+    }
+
+    /// Waits until it has ended, for at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`]; otherwise as for [`wait`](Self::wait).
+    pub fn wait_timeout(&self, patience: Duration) -> Result<ExitStatus> {
+        self.wait_until(Deadline::after(patience))
+    }
+
+    fn wait_until(&self, deadline: Deadline) -> Result<ExitStatus> {
+        self.child
+            .wait(deadline)?
+            .map(|(status, _)| status)
+            .ok_or(Error::Timeout)
+    }
+
+    /// Asks it to end: SIGTERM. No error if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] if the system does not let us.
+    pub fn terminate(&self) -> Result<()> {
+        self.child.signal(rustix::process::Signal::TERM)
+    }
+
+    /// Ends it: SIGKILL. No error if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] if the system does not let us.
+    pub fn kill(&self) -> Result<()> {
+        self.child.signal(rustix::process::Signal::KILL)
+    }
+
+    /// A descriptor (a pidfd) that polls readable once it has ended, to wait for beside other things. `None` if it had
+    /// ended before the descriptor could be had.
+    pub fn sentinel(&self) -> Option<BorrowedFd<'_>> {
+        family::pidfd(&self.child)
+    }
+}
+
+impl<R: DeserializeOwned> Process<R> {
+    /// Waits until it has ended; what its function returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Process`] tells how it ended without a result: a panic, an exit, a signal.
+    pub fn join(mut self) -> Result<R> {
+        self.join_until(Deadline::Never)
+    }
+
+    /// The same for at most `patience`; may be called again after a timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`]; otherwise as for [`join`](Self::join).
+    pub fn join_timeout(&mut self, patience: Duration) -> Result<R> {
+        self.join_until(Deadline::after(patience))
+    }
+
+    fn join_until(&mut self, deadline: Deadline) -> Result<R> {
+        let name = || self.child.name.clone();
+        if self.joined {
+            return Err(ProcessError::AlreadyJoined { name: name() }.into());
+        }
+        let (status, started) = self.child.wait(deadline)?.ok_or(Error::Timeout)?;
+        let block = self
+            .child
+            .heap
+            .take_from_entry(result_field(index_of(self.child.id)))?;
+        self.joined = true;
+        let Some(block) = block else {
+            return Err(without_result(self.child.name.clone(), status, started).into());
+        };
+        let (outcome, at) = codec::decode_prefix::<Outcome>(&block)?;
+        match outcome {
+            Outcome::Returned => codec::decode_block_from(&block, at),
+            Outcome::Panicked { message, location } => Err(ProcessError::Panicked {
+                name: self.child.name.clone(),
+                message,
+                location,
+            }
+            .into()),
+            Outcome::OtherBuild => Err(ProcessError::OtherBuild {
+                name: self.child.name.clone(),
+            }
+            .into()),
+            Outcome::Failed(reason) => Err(ProcessError::Failed {
+                name: self.child.name.clone(),
+                reason,
+            }
+            .into()),
+        }
+    }
+}
+
+fn without_result(name: String, status: ExitStatus, started: bool) -> ProcessError {
+    match status {
+        _ if !started => ProcessError::NotStarted {
+            name,
+            ended: status.to_string(),
+        },
+        ExitStatus::Code(code) => ProcessError::Exited { name, code },
+        ExitStatus::Signal(signal) => ProcessError::Signaled { name, signal },
+        ExitStatus::Unknown => ProcessError::Lost { name },
+    }
+}
+
+impl<R> Drop for Process<R> {
+    fn drop(&mut self) {
+        let _ = self.child.heap.no_longer_wanted(self.child.id);
+        match self.child.wait(Deadline::Now) {
+            Ok(Some(_)) => family::remove(self.child.id),
+            _ if self.child.fostered => {}
+            _ => os::signal::reap_when_dead(self.child.pid),
+        }
+    }
+}
+
+impl<R> fmt::Debug for Process<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("name", &self.child.name)
+            .field("pid", &self.child.pid)
+            .field("daemon", &self.child.daemon)
+            .field("exit_status", &self.exit_status())
+            .finish()
+    }
+}

@@ -1,0 +1,20 @@
+//! Processes that run functions of this program.
+//!
+//! A function is sent as its position in the program's image, its arguments as bytes; what it returns comes back the same
+//! way. README.md beside this file follows one process from its start to its end.
+
+mod builder;
+mod child;
+mod error;
+mod family;
+mod forkserver;
+mod function;
+mod handle;
+mod start;
+
+pub use builder::{Builder, StartMethod, Stdio};
+pub use child::{init, test_entry};
+pub use error::{ExitStatus, ProcessError};
+pub use family::{ProcessInfo, active_children, cpu_count, current, parent};
+pub use function::Function;
+pub use handle::Process;

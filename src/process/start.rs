@@ -1,0 +1,201 @@
+//! Starting a process, in each of the three ways.
+//!
+//! All of them begin alike: an unborn entry in the process table, holding the start message. If the parent dies before
+//! the child is there, the entry goes with it; if the child dies before it takes the entry over, its parent sees that it
+//! never started.
+
+use super::builder::{Plan, StartMethod};
+use super::child::{self, Order};
+use super::family::{self, Child};
+use super::forkserver;
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::block::{Block, start_field};
+use crate::heap::table::{DAEMON, FOSTERED, WANTED, index_of};
+use crate::os;
+use crate::os::fork::Forked;
+use crate::os::spawn::{Program, c_string};
+use crate::wait::atomic::Ordering;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::{Arc, Mutex};
+
+/// Starts a child that runs the function of a start message, or, forked, what `forked` does; `forked` gives its exit
+/// code.
+pub(super) fn start(
+    heap: &'static Heap,
+    plan: &Plan,
+    block: Option<Block>,
+    forked: impl FnOnce() -> i32,
+) -> Result<Arc<Child>> {
+    if !child::is_ready() {
+        return Err(Error::NotInitialised);
+    }
+    if family::am_daemon(heap) {
+        return Err(Error::DaemonChildren);
+    }
+    family::tidy();
+    let fostered = plan.method == StartMethod::ForkServer;
+    let flags = WANTED | if plan.daemon { DAEMON } else { 0 } | if fostered { FOSTERED } else { 0 };
+    let id = heap.new_entry(heap.me(), flags, &plan.name)?;
+    let born = block
+        .map_or(Ok(()), |block| {
+            heap.hand_to_entry(block, start_field(index_of(id)))
+        })
+        .and_then(|()| give_birth(heap, plan, id, forked));
+    let (pid, pidfd) = match born {
+        Ok(born) => born,
+        Err(error) => {
+            heap.drop_entry(id)?;
+            return Err(error);
+        }
+    };
+    let child = Arc::new(Child {
+        heap,
+        id,
+        pid,
+        pidfd,
+        name: plan.name.clone(),
+        daemon: plan.daemon,
+        fostered,
+        end: Mutex::new(None),
+    });
+    family::add(child.clone());
+    Ok(child)
+}
+
+type Born = (u32, Option<OwnedFd>);
+
+fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -> i32) -> Result<Born> {
+    let lifeline = if plan.daemon {
+        Some(borrow(family::lifeline()?))
+    } else {
+        None
+    };
+    let stdio = plan.stdio.each_ref().map(|s| s.as_ref().map(AsFd::as_fd));
+    match plan.method {
+        StartMethod::Spawn => {
+            let order = Order {
+                heap: heap.raw_fd(),
+                heap_id: heap.id(),
+                id,
+                fork_server: false,
+                lifeline: lifeline.map_or(-1, |l| l.as_raw_fd()),
+                server: forkserver::inherited(),
+                stdout: -1,
+            };
+            let program = plan.program.as_deref();
+            let pid = start_program(order, program, &plan.env, plan.cwd.as_deref(), stdio)?;
+            watch(heap, id, pid)
+        }
+        StartMethod::ForkServer => {
+            let pid = forkserver::request(heap, id, stdio, lifeline)?;
+            // It may be over already, and its number somebody else's.
+            let pidfd = os::pid::open(pid).ok();
+            let started = heap.entry(index_of(id)).started.load(Ordering::Acquire);
+            let same = started == 0 || os::pid::start_time(pid).is_none_or(|now| now == started);
+            Ok((pid, pidfd.filter(|_| same)))
+        }
+        StartMethod::Fork => {
+            use std::io::Write;
+            // What is buffered would be written twice.
+            let _ = std::io::stdout().flush();
+            crate::heap::fork::adopt_as(id);
+            match os::fork::fork()? {
+                Forked::Parent(pid) => watch(heap, id, pid),
+                Forked::Child => {
+                    for (number, fd) in stdio.into_iter().enumerate() {
+                        if fd.is_some_and(|fd| os::fd::become_stdio(fd, number as i32).is_err()) {
+                            os::fork::exit_now(1);
+                        }
+                    }
+                    // The read end was closed with the rest of the parent's lifeline; the copy for us is in the plan.
+                    if let Some(own) = &plan.lifeline
+                        && os::fd::die_with(own.as_fd()).is_err()
+                    {
+                        os::fork::exit_now(1);
+                    }
+                    forkserver::finish(forked())
+                }
+            }
+        }
+    }
+}
+
+/// Notes a child's pid and opens its descriptor; without one, the child is ended again.
+fn watch(heap: &Heap, id: u32, pid: u32) -> Result<Born> {
+    heap.entry(index_of(id))
+        .pid
+        .store(u64::from(pid), Ordering::Release);
+    match os::pid::open(pid) {
+        Ok(pidfd) => Ok((pid, Some(pidfd))),
+        Err(errno) => {
+            os::pid::abort_child(pid);
+            Err(Error::errno("pidfd_open", errno))
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+fn borrow(fd: i32) -> BorrowedFd<'static> {
+    // SAFETY: our lifeline, which is not closed before this process ends.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Starts a copy of this program (or another build of it) with an order for [`child::init`].
+pub(super) fn start_program(
+    mut order: Order,
+    program: Option<&OsStr>,
+    env: &[(OsString, OsString)],
+    cwd: Option<&OsStr>,
+    stdio: [Option<BorrowedFd<'_>>; 3],
+) -> Result<u32> {
+    let (args, harness) = child::own_arguments();
+    let mut keep: Vec<i32> = [order.heap, order.lifeline, order.server]
+        .into_iter()
+        .filter(|&fd| fd >= 0)
+        .collect();
+    let mut streams = stdio;
+    // The test harness writes a line or two before it comes to the test: not to our standard output.
+    let aside = if harness && program.is_none() {
+        Some(set_stdout_aside(stdio[1])?)
+    } else {
+        None
+    };
+    if let Some((null, real)) = &aside {
+        order.stdout = real.as_raw_fd();
+        keep.push(order.stdout);
+        streams[1] = Some(null.as_fd());
+    }
+    let (name, value) = order.variable();
+    let mut variables: Vec<(OsString, OsString)> = std::env::vars_os()
+        .filter(|(key, _)| !env.iter().any(|(own, _)| own == key))
+        .collect();
+    variables.extend(env.iter().cloned());
+    variables.push((name.into(), value.into()));
+    let env = variables
+        .into_iter()
+        .map(|(key, value)| c_string(&pair(&key, &value)))
+        .collect::<Result<Vec<CString>>>()?;
+    os::spawn::spawn(&Program {
+        path: program.unwrap_or(OsStr::new(os::image::OWN)),
+        args: args.iter().map(|a| c_string(a)).collect::<Result<_>>()?,
+        env,
+        cwd: cwd.map(c_string).transpose()?,
+        keep,
+        stdio: streams,
+    })
+}
+
+/// The null device, and a copy of what is to be standard output later.
+fn set_stdout_aside(stdout: Option<BorrowedFd<'_>>) -> Result<(OwnedFd, OwnedFd)> {
+    let real = stdout.unwrap_or_else(|| os::spawn::own_stdio(1));
+    let real = rustix::io::fcntl_dupfd_cloexec(real, 3).map_err(|e| Error::errno("fcntl", e))?;
+    Ok((os::spawn::null()?, real))
+}
+
+/// `KEY=value`.
+fn pair(key: &OsStr, value: &OsStr) -> OsString {
+    OsString::from_vec([key.as_bytes(), b"=", value.as_bytes()].concat())
+}

@@ -1,0 +1,78 @@
+//! What a `put` that fails gives back.
+
+use crate::error::Error;
+use core::fmt;
+
+/// Why a value is not in the queue; it is given back.
+///
+/// With `?` it becomes an [`Error`], and the value is dropped.
+///
+/// ```
+/// use procession::{PutError, Queue};
+/// let queue = Queue::bounded(1)?;
+/// queue.put("first".to_string())?;
+/// match queue.try_put("second".to_string()) {
+///     Err(PutError::Full(text)) => assert_eq!(text, "second"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), procession::Error>(())
+/// ```
+pub enum PutError<T> {
+    /// The queue was shut down.
+    Closed(T),
+    /// There is no room and the call does not wait.
+    Full(T),
+    /// There was no room in time.
+    Timeout(T),
+    /// It could not be encoded, or there is no memory for it.
+    Failed(T, Error),
+}
+
+impl<T> PutError<T> {
+    /// The value that was not put.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Closed(value) | Self::Full(value) | Self::Timeout(value) | Self::Failed(value, _) => value,
+        }
+    }
+
+    /// The reason alone.
+    pub fn error(&self) -> Error {
+        match self {
+            Self::Closed(_) => Error::Closed,
+            Self::Full(_) => Error::Full,
+            Self::Timeout(_) => Error::Timeout,
+            Self::Failed(_, error) => error.clone(),
+        }
+    }
+
+    /// The same reason with something else given back.
+    pub(super) fn map<U>(self, f: impl FnOnce(T) -> U) -> PutError<U> {
+        match self {
+            Self::Closed(value) => PutError::Closed(f(value)),
+            Self::Full(value) => PutError::Full(f(value)),
+            Self::Timeout(value) => PutError::Timeout(f(value)),
+            Self::Failed(value, error) => PutError::Failed(f(value), error),
+        }
+    }
+}
+
+impl<T> fmt::Debug for PutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PutError").field(&self.error()).finish()
+    }
+}
+
+impl<T> fmt::Display for PutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error().fmt(f)
+    }
+}
+
+impl<T> std::error::Error for PutError<T> {}
+
+impl<T> From<PutError<T>> for Error {
+    fn from(error: PutError<T>) -> Self {
+        error.error()
+    }
+}

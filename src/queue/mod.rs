@@ -1,0 +1,69 @@
+//! Queues between processes and threads: any number of producers and consumers, one order, nothing lost to a kill.
+
+mod bytes;
+mod error;
+mod ring;
+mod segment;
+mod typed;
+
+pub use bytes::{ByteQueue, Message, Reservation};
+pub use error::PutError;
+pub(crate) use ring::QUEUE;
+pub use typed::{Iter, JoinableQueue, Queue, SimpleQueue};
+
+use crate::error::{Error, Result};
+use crate::os::clock::Deadline;
+use ring::Ring;
+
+/// A ring for at most `capacity` messages.
+fn bounded_ring(capacity: usize, typed: u64) -> Result<Ring> {
+    if capacity == 0 {
+        return Err(Error::Capacity {
+            given: 0,
+            max: ring::MOST,
+        });
+    }
+    Ring::new(crate::program::heap()?, capacity as u64, typed)
+}
+
+/// A `get` that found nothing until its deadline: the name of that depends on whether it waited.
+fn in_time(error: Error, deadline: Deadline) -> Error {
+    match error {
+        Error::Empty if deadline != Deadline::Now => Error::Timeout,
+        other => other,
+    }
+}
+
+/// Shuts a ring down. Discarding can only fail for want of memory to note what is discarded; it goes with the queue then.
+fn shut(ring: &Ring, discard: bool) {
+    let _ = ring.shutdown(discard);
+}
+
+fn debug(ring: &Ring, name: &str, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+    let capacity = (ring.capacity() > 0).then(|| ring.capacity());
+    f.debug_struct(name)
+        .field("len", &ring.len())
+        .field("capacity", &capacity)
+        .field("shut_down", &ring.is_closed())
+        .finish()
+}
+
+/// Makes a type that wraps a ring a handle that can be sent inside its program.
+macro_rules! handle {
+    ($name:ty, ($($generics:tt)*), $number:expr $(, $rest:ident : $value:expr)?) => {
+        impl<$($generics)*> serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                crate::codec::serialize_handle(self.ring.object(), self.ring.heap(), serializer)
+            }
+        }
+
+        impl<'de, $($generics)*> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let (object, heap) =
+                    crate::codec::deserialize_handle(&crate::queue::QUEUE, $number, deserializer)?;
+                Ok(Self { ring: crate::queue::ring::Ring::from_object(heap, object) $(, $rest: $value)? })
+            }
+        }
+    };
+}
+use handle;

@@ -1,0 +1,757 @@
+//! The message ring under every queue: bytes from any number of producers to any number of consumers, in one order.
+//!
+//! The protocol (who writes what, in which order, and what a survivor finds) is in README.md beside this file.
+
+use super::segment::{END_WORDS, INLINE, Place, Record};
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::block::Block;
+use crate::heap::layout::{CHUNK, HEAD, Head, Off};
+use crate::heap::object::{Kind, Object, SharedLayout};
+use crate::heap::tx::{SHORT, Tx};
+use crate::os::clock::Deadline;
+use crate::wait::atomic::{AtomicU64, Ordering};
+use crate::wait::gate::Gate;
+use crate::wait::latch::{Latch, Locked};
+use crate::wait::spin;
+use core::mem::offset_of;
+
+/// Bits of a cursor that are the word in the segment; the rest counts messages (and wraps after 10^15).
+const PLACE_BITS: u32 = 14;
+const PLACE: u64 = (1 << PLACE_BITS) - 1;
+/// The largest capacity.
+pub(super) const MOST: u64 = 1 << 48;
+/// Messages put or taken under one hold of a latch.
+const BATCH: usize = 256;
+
+/// A queue in shared memory. Each group of fields that changes together has cache lines of its own.
+#[repr(C, align(64))]
+struct Shared {
+    head: Head,
+    /// 0: unbounded.
+    capacity: AtomicU64,
+    /// 1 once it is shut down; written under the tail latch.
+    closed: AtomicU64,
+    _line0: [u64; 2],
+
+    tail_latch: Latch,
+    _tail_pad: u32,
+    /// Where the next message goes, and how many were put: see [`Cursor`].
+    tail: AtomicU64,
+    tail_segment: AtomicU64,
+    /// How many had been taken when a producer last looked.
+    seen_taken: AtomicU64,
+    _line1: [u64; 4],
+
+    head_latch: Latch,
+    _head_pad: u32,
+    /// Where the next message is, and how many were taken.
+    taken: AtomicU64,
+    head_segment: AtomicU64,
+    _line2: [u64; 5],
+
+    not_empty: Gate,
+    not_full: Gate,
+    all_done: Gate,
+    _gate_pad: u32,
+    /// Messages whose work is done, counted as in a cursor.
+    done: AtomicU64,
+    _line3: [u64; 5],
+}
+
+// SAFETY: repr(C), atomics (latches and gates are one each) and padding.
+#[allow(unsafe_code)]
+unsafe impl SharedLayout for Shared {}
+
+/// Bytes of a queue's object: what is behind [`Shared`] is its first segment.
+const OBJECT: u64 = 2048;
+const FIRST_WORDS: u64 = (OBJECT - size_of::<Shared>() as u64) / 8;
+const SEGMENT_WORDS: u64 = (CHUNK - HEAD) / 8;
+const _: () = assert!(SEGMENT_WORDS <= PLACE);
+
+/// The kind of every queue.
+pub(crate) const QUEUE: Kind = Kind {
+    number: 2,
+    name: "queue",
+    bury,
+    empty,
+};
+
+/// A place in the ring and the number of messages before it, in one word, so that both move together.
+#[derive(Clone, Copy)]
+struct Cursor(u64);
+
+impl Cursor {
+    fn word(self) -> u64 {
+        self.0 & PLACE
+    }
+    /// Behind a message of so many words.
+    fn after(self, words: u64) -> Self {
+        Self((self.0 & !PLACE).wrapping_add(1 << PLACE_BITS) | (self.word() + words))
+    }
+    /// At the start of the next segment.
+    fn rewound(self) -> Self {
+        Self(self.0 & !PLACE)
+    }
+    /// Messages from `earlier` to here.
+    fn since(self, earlier: Self) -> u64 {
+        ((self.0 & !PLACE).wrapping_sub(earlier.0 & !PLACE)) >> PLACE_BITS
+    }
+}
+
+/// Why a message was not put; nothing was changed.
+pub(super) enum Refused {
+    Closed,
+    Full,
+    Failed(Error),
+}
+
+/// What `get` found.
+pub(super) enum Got {
+    /// A message of so many bytes, appended to the buffer.
+    Inline(usize),
+    Block(Block),
+}
+
+/// A handle to a ring.
+#[derive(Clone, Debug)]
+pub(crate) struct Ring {
+    heap: &'static Heap,
+    object: Object,
+}
+
+impl Ring {
+    /// A new ring; `capacity` 0 is unbounded, `typed` tells what its messages are.
+    pub(super) fn new(heap: &'static Heap, capacity: u64, typed: u64) -> Result<Self> {
+        if capacity > MOST {
+            return Err(Error::Capacity {
+                given: capacity,
+                max: MOST,
+            });
+        }
+        let object = heap.make_object(&QUEUE, OBJECT, typed)?;
+        let ring = Self { heap, object };
+        let first = ring.object.off() + size_of::<Shared>() as u64;
+        let shared = ring.shared();
+        shared.capacity.store(capacity, Ordering::Relaxed);
+        shared.head_segment.store(first, Ordering::Relaxed);
+        shared.tail_segment.store(first, Ordering::Release);
+        Ok(ring)
+    }
+
+    pub(super) fn from_object(heap: &'static Heap, object: Object) -> Self {
+        Self { heap, object }
+    }
+
+    pub(super) fn object(&self) -> &Object {
+        &self.object
+    }
+
+    pub(super) fn heap(&self) -> &'static Heap {
+        self.heap
+    }
+
+    fn shared(&self) -> &Shared {
+        self.heap.shared(self.object.off())
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            heap: self.heap,
+            off: self.object.off(),
+            shared: self.shared(),
+        }
+    }
+
+    // ---- putting ----
+
+    /// Puts messages of `next`, in order, until it has no more; each as whole bytes of at most [`INLINE`], or a block.
+    pub(super) fn put(&self, message: &mut Message<'_>, deadline: Deadline) -> Result<(), Refused> {
+        let mut slept = false;
+        loop {
+            match self.view().try_put(message) {
+                Err(Refused::Full) => {}
+                answer => {
+                    if slept {
+                        self.shared().not_full.pass_on(|| !self.is_full());
+                    }
+                    return answer;
+                }
+            }
+            if deadline.passed() {
+                return Err(Refused::Full);
+            }
+            let shared = self.shared();
+            let go_on = || !self.is_full() || self.is_closed();
+            if !spin::until(go_on) {
+                let ticket = shared.not_full.arm();
+                if !go_on() {
+                    slept = true;
+                    shared.not_full.sleep(ticket, deadline);
+                }
+            }
+        }
+    }
+
+    // ---- getting ----
+
+    /// Takes the next message; inline bytes are appended to `buffer`.
+    pub(super) fn get(&self, buffer: &mut Vec<u8>, deadline: Deadline) -> Result<Got> {
+        let mut got = None;
+        self.get_some(deadline, |place, record| {
+            got = Some(match record {
+                Record::Inline(len) => {
+                    place.copy_to(len, buffer);
+                    Got::Inline(len)
+                }
+                _ => return Take::Block,
+            });
+            Take::Last
+        })
+        .map(|mut blocks| match (got, blocks.pop()) {
+            (_, Some(block)) => Got::Block(block),
+            (Some(got), None) => got,
+            (None, None) => unreachable!("a get that succeeds has taken a message"),
+        })
+    }
+
+    /// Takes up to `most` messages that are there (waiting for the first); one entry each in the answer, in order.
+    pub(super) fn get_many(&self, buffer: &mut Vec<u8>, most: usize, deadline: Deadline) -> Result<Vec<Got>> {
+        let mut got = Vec::new();
+        let mut places = Vec::new();
+        let blocks = self.get_some(deadline, |place, record| {
+            let taken = got.len() + places.len() + 1;
+            if let Record::Inline(len) = record {
+                place.copy_to(len, buffer);
+                got.push(Got::Inline(len));
+            } else {
+                places.push(got.len() + places.len());
+            }
+            match record {
+                Record::Inline(_) if taken < most.min(BATCH) => Take::More,
+                Record::Inline(_) => Take::Last,
+                _ if taken < most.min(BATCH) => Take::BlockAndMore,
+                _ => Take::Block,
+            }
+        })?;
+        // Both run in order, and the places were noted as indices into the whole.
+        for (place, block) in places.into_iter().zip(blocks) {
+            got.insert(place, Got::Block(block));
+        }
+        Ok(got)
+    }
+
+    fn get_some(
+        &self,
+        deadline: Deadline,
+        mut visit: impl FnMut(Place<'_>, Record) -> Take,
+    ) -> Result<Vec<Block>> {
+        let mut slept = false;
+        loop {
+            match self.view().try_get(&mut visit) {
+                Err(Error::Empty) => {}
+                answer => {
+                    if slept {
+                        self.shared()
+                            .not_empty
+                            .pass_on(|| !self.is_empty() || self.is_closed());
+                    }
+                    return answer;
+                }
+            }
+            if deadline.passed() {
+                return Err(Error::Empty);
+            }
+            let go_on = || !self.is_empty() || self.is_closed();
+            if !spin::until(go_on) {
+                let ticket = self.shared().not_empty.arm();
+                if !go_on() {
+                    slept = true;
+                    self.shared().not_empty.sleep(ticket, deadline);
+                }
+            }
+        }
+    }
+
+    // ---- asking ----
+
+    /// Messages in the queue; with others at work, old news at once.
+    pub(super) fn len(&self) -> u64 {
+        let shared = self.shared();
+        let taken = Cursor(shared.taken.load(Ordering::Acquire));
+        let put = Cursor(shared.tail.load(Ordering::Acquire));
+        // Read the other way round, takers could get ahead of the count of puts.
+        put.since(taken)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        let capacity = self.capacity();
+        capacity != 0 && self.len() >= capacity
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.shared().capacity.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.shared().closed.load(Ordering::Acquire) != 0
+    }
+
+    // ---- ending ----
+
+    /// No message can be put any more; `discard` also takes out what is there.
+    pub(super) fn shutdown(&self, discard: bool) -> Result<()> {
+        let shared = self.shared();
+        self.view()
+            .with_tail(|| shared.closed.store(1, Ordering::Release));
+        if discard {
+            let dropped = self.view().discard()?;
+            self.add_done(dropped);
+        }
+        for gate in [&shared.not_empty, &shared.not_full, &shared.all_done] {
+            gate.notify_all();
+        }
+        Ok(())
+    }
+
+    /// One message's work is done.
+    pub(super) fn task_done(&self) -> Result<()> {
+        let shared = self.shared();
+        let mut done = shared.done.load(Ordering::Relaxed);
+        loop {
+            let put = Cursor(shared.tail.load(Ordering::Acquire));
+            if put.since(Cursor(done)) == 0 {
+                return Err(Error::TooManyTasksDone);
+            }
+            let next = Cursor(done).after(0).0;
+            match shared
+                .done
+                .compare_exchange(done, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => break,
+                Err(now) => done = now,
+            }
+        }
+        if self.unfinished() == 0 {
+            shared.all_done.notify_all();
+        }
+        Ok(())
+    }
+
+    fn add_done(&self, n: u64) {
+        for _ in 0..n {
+            if self.task_done().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Messages put whose work is not done.
+    pub(super) fn unfinished(&self) -> u64 {
+        let done = Cursor(self.shared().done.load(Ordering::Acquire));
+        Cursor(self.shared().tail.load(Ordering::Acquire)).since(done)
+    }
+
+    /// Waits until every message's work is done.
+    pub(super) fn join(&self, deadline: Deadline) -> Result<()> {
+        let gate = &self.shared().all_done;
+        while self.unfinished() != 0 {
+            if deadline.passed() {
+                return Err(Error::Timeout);
+            }
+            if !spin::until(|| self.unfinished() == 0) {
+                let ticket = gate.arm();
+                if self.unfinished() != 0 {
+                    gate.sleep(ticket, deadline);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A message to put.
+pub(super) enum Message<'b> {
+    Bytes(&'b [u8]),
+    /// `None` once it was put.
+    Block(Option<Block>),
+    /// Bytes one after the other, with the end of each; how many were put stands in `put`.
+    Many {
+        bytes: &'b [u8],
+        ends: &'b [usize],
+        put: usize,
+    },
+}
+
+/// What a visitor wants of the record it was shown.
+enum Take {
+    /// It copied the message, and wants the next one too.
+    More,
+    /// It copied the message, and that is enough.
+    Last,
+    /// The block, and the next one too.
+    BlockAndMore,
+    /// The block, and that is enough.
+    Block,
+}
+
+/// A ring without a reference of its own: survivors repair queues through it.
+#[derive(Clone, Copy)]
+struct View<'h> {
+    heap: &'h Heap,
+    off: Off,
+    shared: &'h Shared,
+}
+
+impl<'h> View<'h> {
+    fn of(heap: &'h Heap, off: Off) -> Self {
+        Self {
+            heap,
+            off,
+            shared: heap.shared(off),
+        }
+    }
+
+    fn field(self, field: usize) -> Off {
+        self.off + field as Off
+    }
+
+    fn words(self, segment: Off) -> u64 {
+        if segment == self.first_segment() {
+            FIRST_WORDS
+        } else {
+            SEGMENT_WORDS
+        }
+    }
+
+    fn first_segment(self) -> Off {
+        self.off + size_of::<Shared>() as Off
+    }
+
+    /// Runs `change` under the producers' latch.
+    #[inline]
+    fn with_tail<T>(self, change: impl FnOnce() -> T) -> T {
+        let locked = self
+            .shared
+            .tail_latch
+            .lock(self.heap.me(), Deadline::Never, SHORT, |id| self.heap.alive(id));
+        let held = Held(&self.shared.tail_latch);
+        if let Some(Locked::Inherited(_)) = locked {
+            self.repair_tail();
+        }
+        let answer = change();
+        drop(held);
+        answer
+    }
+
+    /// Runs `change` under the consumers' latch.
+    #[inline]
+    fn with_head<T>(self, change: impl FnOnce() -> T) -> T {
+        let locked = self
+            .shared
+            .head_latch
+            .lock(self.heap.me(), Deadline::Never, SHORT, |id| self.heap.alive(id));
+        let held = Held(&self.shared.head_latch);
+        if let Some(Locked::Inherited(_)) = locked {
+            // The cursor is one word and a segment's end a transaction: nothing else can be half done.
+            self.heap.settle();
+        }
+        let answer = change();
+        drop(held);
+        answer
+    }
+
+    /// The producer died between publishing a message and moving the cursor behind it: the message counts.
+    fn repair_tail(self) {
+        self.heap.settle();
+        let (place, cursor) = self.tail();
+        if let record @ Record::Inline(_) = place.record() {
+            self.shared
+                .tail
+                .store(cursor.after(record.words()).0, Ordering::Release);
+        }
+    }
+
+    fn tail(self) -> (Place<'h>, Cursor) {
+        let cursor = Cursor(self.shared.tail.load(Ordering::Relaxed));
+        let segment = self.shared.tail_segment.load(Ordering::Acquire);
+        (
+            Place {
+                heap: self.heap,
+                segment,
+                word: cursor.word(),
+            },
+            cursor,
+        )
+    }
+
+    fn head(self) -> (Place<'h>, Cursor) {
+        let cursor = Cursor(self.shared.taken.load(Ordering::Relaxed));
+        let segment = self.shared.head_segment.load(Ordering::Acquire);
+        (
+            Place {
+                heap: self.heap,
+                segment,
+                word: cursor.word(),
+            },
+            cursor,
+        )
+    }
+
+    /// Puts what there is room for; `Full` only if something is left to be put.
+    #[inline]
+    fn try_put(self, message: &mut Message<'_>) -> Result<(), Refused> {
+        let answer = self.with_tail(|| match message {
+            Message::Bytes(bytes) => self.put_inline(bytes),
+            Message::Block(block) => self.put_block(block),
+            Message::Many { bytes, ends, put } => {
+                let mut answer = Ok(());
+                for _ in 0..BATCH {
+                    let Some(&end) = ends.get(*put) else { break };
+                    let start = put.checked_sub(1).map_or(0, |before| ends[before]);
+                    answer = self.put_inline(&bytes[start..end]);
+                    if answer.is_err() {
+                        break;
+                    }
+                    *put += 1;
+                }
+                answer
+            }
+        });
+        // Also when the queue got full on the way: what was put must be seen.
+        self.shared.not_empty.notify_one();
+        match message {
+            Message::Many { ends, put, .. } if answer.is_ok() && *put < ends.len() => self.try_put(message),
+            _ => answer,
+        }
+    }
+
+    fn room(self, cursor: Cursor) -> Result<(), Refused> {
+        if self.shared.closed.load(Ordering::Relaxed) != 0 {
+            return Err(Refused::Closed);
+        }
+        let capacity = self.shared.capacity.load(Ordering::Relaxed);
+        if capacity == 0 || cursor.since(Cursor(self.shared.seen_taken.load(Ordering::Relaxed))) < capacity {
+            return Ok(());
+        }
+        let taken = self.shared.taken.load(Ordering::Acquire);
+        self.shared.seen_taken.store(taken, Ordering::Relaxed);
+        if cursor.since(Cursor(taken)) < capacity {
+            Ok(())
+        } else {
+            Err(Refused::Full)
+        }
+    }
+
+    #[inline]
+    fn put_inline(self, bytes: &[u8]) -> Result<(), Refused> {
+        let (mut place, mut cursor) = self.tail();
+        self.room(cursor)?;
+        let record = Record::Inline(bytes.len());
+        if place.word + record.words() + END_WORDS > self.words(place.segment) {
+            self.add_segment(place, cursor).map_err(Refused::Failed)?;
+            (place, cursor) = self.tail();
+        }
+        place.fill(bytes);
+        place.publish(record);
+        self.shared
+            .tail
+            .store(cursor.after(record.words()).0, Ordering::Release);
+        Ok(())
+    }
+
+    fn put_block(self, block: &mut Option<Block>) -> Result<(), Refused> {
+        let Some(given) = block.as_ref() else {
+            return Ok(());
+        };
+        let (mut place, mut cursor) = self.tail();
+        self.room(cursor)?;
+        if place.word + Record::Block.words() + END_WORDS > self.words(place.segment) {
+            self.add_segment(place, cursor).map_err(Refused::Failed)?;
+            (place, cursor) = self.tail();
+        }
+        self.heap.word(place.off() + 16).store(0, Ordering::Relaxed);
+        let handed = self.heap.transact(|tx| {
+            given.give(tx);
+            tx.set(place.off() + 8, given.off());
+            tx.set(place.off(), Record::Block.header());
+            tx.set(
+                self.field(offset_of!(Shared, tail)),
+                cursor.after(Record::Block.words()).0,
+            );
+            Ok(())
+        });
+        handed.map_err(Refused::Failed)?;
+        if let Some(block) = block.take() {
+            block.given();
+        }
+        Ok(())
+    }
+
+    /// Links a new segment behind the one that is full.
+    #[cold]
+    fn add_segment(self, place: Place<'_>, cursor: Cursor) -> Result<()> {
+        let heap = Heap::existing().expect("there is a queue, so there is a heap");
+        let block = Block::new(heap, CHUNK - HEAD, 0)?;
+        let segment = block.off() + HEAD;
+        heap.word(segment).store(0, Ordering::Relaxed);
+        heap.transact(|tx| {
+            block.give(tx);
+            tx.set(place.off() + 8, segment);
+            tx.set(place.off(), Record::End.header());
+            tx.set(self.field(offset_of!(Shared, tail_segment)), segment);
+            tx.set(self.field(offset_of!(Shared, tail)), cursor.rewound().0);
+            Ok(())
+        })?;
+        block.given();
+        Ok(())
+    }
+
+    /// Shows the messages that are there to `visit` and takes those it wants.
+    #[inline]
+    fn try_get(self, visit: &mut impl FnMut(Place<'_>, Record) -> Take) -> Result<Vec<Block>> {
+        let mut blocks = Vec::new();
+        let outcome = self.with_head(|| {
+            // Asked before looking: what was put before the queue was closed is seen behind this.
+            let closed = self.shared.closed.load(Ordering::Acquire) != 0;
+            let mut taken = 0;
+            loop {
+                let (place, cursor) = self.head();
+                let record = place.record();
+                let wants = match record {
+                    Record::Empty if taken > 0 => return Ok(()),
+                    Record::Empty => return Err(if closed { Error::Closed } else { Error::Empty }),
+                    Record::End => {
+                        self.leave_segment(place, cursor)?;
+                        continue;
+                    }
+                    _ => visit(place, record),
+                };
+                let next = cursor.after(record.words()).0;
+                if let Take::Block | Take::BlockAndMore = wants {
+                    blocks.push(self.take_block(place, next)?);
+                } else {
+                    self.shared.taken.store(next, Ordering::Release);
+                }
+                taken += 1;
+                if let Take::Last | Take::Block = wants {
+                    return Ok(());
+                }
+            }
+        });
+        if self.shared.capacity.load(Ordering::Relaxed) != 0 {
+            self.shared.not_full.notify_one();
+        }
+        outcome.map(|()| blocks)
+    }
+
+    fn take_block(self, place: Place<'_>, next: u64) -> Result<Block> {
+        let heap = Heap::existing().expect("there is a queue, so there is a heap");
+        let block = Block::take(heap, |tx| {
+            tx.set(self.field(offset_of!(Shared, taken)), next);
+            Ok(Some(place.target()))
+        })?;
+        Ok(block.expect("the transaction names a block"))
+    }
+
+    /// Goes on to the next segment and frees this one.
+    #[cold]
+    fn leave_segment(self, place: Place<'_>, cursor: Cursor) -> Result<()> {
+        let heap = Heap::existing().expect("there is a queue, so there is a heap");
+        let next = place.target();
+        let go_on = |tx: &mut Tx<'_>| {
+            tx.set(self.field(offset_of!(Shared, head_segment)), next);
+            tx.set(self.field(offset_of!(Shared, taken)), cursor.rewound().0);
+        };
+        if place.segment == self.first_segment() {
+            return heap.transact(|tx| {
+                go_on(tx);
+                Ok(())
+            });
+        }
+        drop(Block::take(heap, |tx| {
+            go_on(tx);
+            Ok(Some(place.segment - HEAD))
+        })?);
+        Ok(())
+    }
+
+    /// Takes out and drops every message; answers how many.
+    fn discard(self) -> Result<u64> {
+        let mut dropped = 0;
+        loop {
+            let answer = self.try_get(&mut |_, record| {
+                dropped += 1;
+                if record == Record::Block {
+                    Take::Block
+                } else {
+                    Take::Last
+                }
+            });
+            match answer {
+                Ok(_) => {}
+                Err(Error::Empty | Error::Closed) => return Ok(dropped),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Releases a latch also when what runs under it panics.
+struct Held<'l>(&'l Latch);
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.unlock();
+    }
+}
+
+/// A process that held the queue died: what it was changing is repaired, and wake-ups it owed are made good.
+fn bury(heap: &Heap, off: Off, dead: u32) {
+    let view = View::of(heap, off);
+    if view.shared.tail_latch.orphan(dead) {
+        view.with_tail(|| {});
+    }
+    if view.shared.head_latch.orphan(dead) {
+        view.with_head(|| {});
+    }
+    for gate in [
+        &view.shared.not_empty,
+        &view.shared.not_full,
+        &view.shared.all_done,
+    ] {
+        gate.notify_all();
+    }
+}
+
+/// The last reference is gone: so are the messages and the segments.
+fn empty(heap: &Heap, off: Off) -> Result<()> {
+    let view = View::of(heap, off);
+    view.discard()?;
+    let segment = view.shared.head_segment.load(Ordering::Acquire);
+    if segment != 0 && segment != view.first_segment() {
+        let heap = Heap::existing().expect("there is a queue, so there is a heap");
+        let first = view.first_segment();
+        heap.word(first).store(0, Ordering::Relaxed);
+        drop(Block::take(heap, |tx| {
+            for field in [offset_of!(Shared, head_segment), offset_of!(Shared, tail_segment)] {
+                tx.set(view.field(field), first);
+            }
+            for field in [offset_of!(Shared, taken), offset_of!(Shared, tail)] {
+                tx.set(view.field(field), 0);
+            }
+            Ok(Some(segment - HEAD))
+        })?);
+    }
+    Ok(())
+}
+
+/// Whether a message of `len` bytes lies in the ring itself.
+pub(super) fn is_inline(len: usize) -> bool {
+    len <= INLINE
+}

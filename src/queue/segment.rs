@@ -1,0 +1,120 @@
+//! Segments: where a queue's messages lie, one behind the other.
+//!
+//! A segment is a run of 64-bit words. A record is a header word and its content: the message's bytes, or the offset of
+//! the block that is the message, or of the next segment. A header of zero means "not yet": the producer writes the
+//! content, clears the header *behind* the record, and then stores the record's header (`Release`); the consumer that
+//! reads it (`Acquire`) reads the content after it. So a message is there entirely or not at all, at one store.
+
+use crate::heap::Heap;
+use crate::heap::layout::Off;
+use crate::wait::atomic::Ordering;
+
+/// Bytes a message may have to lie in the segment itself; larger ones are blocks.
+pub(super) const INLINE: usize = 8 << 10;
+/// Words of a record that ends a segment, which there must always be room for.
+pub(super) const END_WORDS: u64 = 2;
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    /// Nothing yet.
+    Empty,
+    /// A message of so many bytes.
+    Inline(usize),
+    /// A message that is a block.
+    Block,
+    /// The segment ends; the next one is linked.
+    End,
+}
+
+impl Record {
+    pub(super) fn header(self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Inline(len) => 1 << 56 | len as u64,
+            Self::Block => 2 << 56,
+            Self::End => 3 << 56,
+        }
+    }
+
+    fn from_header(word: u64) -> Self {
+        match word >> 56 {
+            1 => Self::Inline((word as u32 as usize).min(INLINE)),
+            2 => Self::Block,
+            3 => Self::End,
+            _ => Self::Empty,
+        }
+    }
+
+    /// Words of the record, its header included.
+    pub(super) fn words(self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Inline(len) => 1 + (len as u64).div_ceil(8),
+            Self::Block | Self::End => 2,
+        }
+    }
+}
+
+/// A place in a segment.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'h> {
+    pub heap: &'h Heap,
+    /// Offset of the segment's first word.
+    pub segment: Off,
+    pub word: u64,
+}
+
+impl Place<'_> {
+    /// Offset of this place.
+    pub(super) fn off(self) -> Off {
+        self.segment + 8 * self.word
+    }
+
+    /// The record here.
+    #[inline]
+    pub(super) fn record(self) -> Record {
+        Record::from_header(self.heap.word(self.off()).load(Ordering::Acquire))
+    }
+
+    /// The offset that a block's or an end's record holds.
+    pub(super) fn target(self) -> Off {
+        self.heap.word(self.off() + 8).load(Ordering::Relaxed)
+    }
+
+    /// Writes a message behind this place's header, which stays zero, and clears the header behind it.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub(super) fn fill(self, bytes: &[u8]) {
+        let record = Record::Inline(bytes.len());
+        self.heap
+            .word(self.off() + 8 * record.words())
+            .store(0, Ordering::Relaxed);
+        let to = self.heap.address(self.off() + 8);
+        // SAFETY: the caller holds the producers' latch and has seen that the record fits into the segment, whose memory
+        // is committed. Consumers do not read here before the header is stored.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    /// Appends the `len` bytes of the message here to `buffer`.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub(super) fn copy_to(self, len: usize, buffer: &mut Vec<u8>) {
+        buffer.reserve(len);
+        let from = self.heap.address(self.off() + 8);
+        // SAFETY: the caller holds the consumers' latch, so the segment stays; the header said that `len` bytes (at most
+        // INLINE) follow it, and producers never write behind a header that is set. The buffer has room for them.
+        unsafe {
+            core::ptr::copy_nonoverlapping(from, buffer.as_mut_ptr().add(buffer.len()), len);
+            buffer.set_len(buffer.len() + len);
+        }
+    }
+
+    /// Sets this place's header, and with it the record, for consumers to see.
+    #[inline]
+    pub(super) fn publish(self, record: Record) {
+        self.heap
+            .word(self.off())
+            .store(record.header(), Ordering::Release);
+    }
+}

@@ -1,0 +1,561 @@
+//! Queues of values.
+
+use super::error::PutError;
+use super::ring::{Got, Message, Refused, Ring, is_inline};
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::heap::object::Object;
+use crate::os::clock::Deadline;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// A first-in, first-out queue for any number of producers and consumers, in processes and threads alike.
+///
+/// A handle is a few words: clone it, hand it to a process as an argument, or send it through another queue.
+///
+/// * A message is in the queue entirely or not at all. When `put` has returned it is there, also if the producer is
+///   killed the next moment, and every consumer sees the messages in the same order.
+/// * A process killed inside `put` or `get`, at any instruction, blocks nobody for more than a second.
+/// * [`shutdown`](Self::shutdown) ends a queue: consumers get what is left and then [`Error::Closed`], so nobody counts
+///   sentinels.
+///
+/// Values travel by serde (postcard). A value of more than 8 KiB gets memory of its own and is copied once on each side.
+/// The names are those of Python's `multiprocessing.Queue` where it has one.
+///
+/// ```
+/// use procession::{Process, Queue};
+///
+/// fn square(numbers: Queue<u64>, squares: Queue<u64>) {
+///     for n in numbers.iter() {
+///         squares.put(n * n).unwrap();
+///     }
+/// }
+///
+/// #[procession::main]
+/// fn main() -> procession::Result<()> {
+///     let (numbers, squares) = (Queue::bounded(10)?, Queue::unbounded()?);
+///     let worker = Process::spawn(square, (numbers.clone(), squares.clone()))?;
+///     numbers.put_many(1..=4)?;
+///     numbers.shutdown();
+///     worker.join()?;
+///     assert_eq!(squares.get_many(10)?, [1, 4, 9, 16]);
+///     Ok(())
+/// }
+/// ```
+pub struct Queue<T> {
+    ring: Ring,
+    values: PhantomData<fn(T) -> T>,
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self {
+            ring: self.ring.clone(),
+            values: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::debug(&self.ring, "Queue", f)
+    }
+}
+
+super::handle!(Queue<T>, (T), codec::type_number::<T>(), values: PhantomData);
+
+impl<T> Queue<T> {
+    /// A queue that takes any number of messages, as far as memory goes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
+    pub fn unbounded() -> Result<Self> {
+        let ring = Ring::new(crate::program::heap()?, 0, codec::type_number::<T>())?;
+        Ok(Self {
+            ring,
+            values: PhantomData,
+        })
+    }
+
+    /// A queue that holds at most `capacity` messages; `put` waits while it is full.
+    ///
+    /// # Errors
+    ///
+    /// As for [`unbounded`](Self::unbounded); [`Error::Capacity`] for 0.
+    pub fn bounded(capacity: usize) -> Result<Self> {
+        let ring = super::bounded_ring(capacity, codec::type_number::<T>())?;
+        Ok(Self {
+            ring,
+            values: PhantomData,
+        })
+    }
+
+    /// Messages in the queue; where others are at work, old news at once.
+    pub fn len(&self) -> usize {
+        self.ring.len() as usize
+    }
+
+    /// Whether there is no message.
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// Whether a bounded queue has no room; an unbounded one always has.
+    pub fn is_full(&self) -> bool {
+        self.ring.is_full()
+    }
+
+    /// The most messages it holds; `None` for an unbounded queue.
+    pub fn capacity(&self) -> Option<usize> {
+        match self.ring.capacity() {
+            0 => None,
+            n => Some(n as usize),
+        }
+    }
+
+    /// Lets no more messages in, for good: every later `put` fails with `Closed`, a waiting one too. Consumers get what
+    /// is left, then [`Error::Closed`]; those that wait on the empty queue get it at once.
+    pub fn shutdown(&self) {
+        super::shut(&self.ring, false);
+    }
+
+    /// The same, and drops the messages that are there.
+    pub fn shutdown_now(&self) {
+        super::shut(&self.ring, true);
+    }
+
+    /// Whether it was shut down.
+    pub fn is_shut_down(&self) -> bool {
+        self.ring.is_closed()
+    }
+}
+
+impl<T: Serialize> Queue<T> {
+    /// Puts `value` at the end, waiting while the queue is full. Once it returns, the message is in the queue.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Closed`] after a shutdown; [`PutError::Failed`] if the value cannot be encoded or there is no memory.
+    /// The value is given back.
+    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
+        self.put_until(value, Deadline::Never)
+    }
+
+    /// Puts `value` if there is room.
+    ///
+    /// # Errors
+    ///
+    /// As for [`put`](Self::put); [`PutError::Full`].
+    pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
+        self.put_until(value, Deadline::Now)
+    }
+
+    /// Puts `value`, waiting for room for at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`put`](Self::put); [`PutError::Timeout`].
+    pub fn put_timeout(&self, value: T, patience: Duration) -> Result<(), PutError<T>> {
+        self.put_until(value, Deadline::after(patience))
+    }
+
+    fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
+        codec::with_scratch(|buffer| {
+            let refused = match codec::encode(&value, buffer) {
+                Ok(objects) => match self.put_encoded(buffer, &objects, deadline) {
+                    Ok(()) => return Ok(()),
+                    Err(refused) => refused,
+                },
+                Err(error) => Refused::Failed(error),
+            };
+            Err(refused.with(value, deadline))
+        })
+    }
+
+    fn put_encoded(&self, bytes: &[u8], objects: &[Object], deadline: Deadline) -> Result<(), Refused> {
+        let mut message = if objects.is_empty() && is_inline(bytes.len()) {
+            Message::Bytes(bytes)
+        } else {
+            let block = codec::block_of(self.ring.heap(), bytes, objects).map_err(Refused::Failed)?;
+            Message::Block(Some(block))
+        };
+        self.ring.put(&mut message, deadline)
+    }
+
+    /// Puts every value, in order, waiting while the queue is full; many at a time where there is room, so that small
+    /// ones cost less. Other producers' messages may come between. Answers how many were put.
+    ///
+    /// # Errors
+    ///
+    /// As for [`put`](Self::put); the values not put are given back.
+    pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<usize, PutError<Vec<T>>> {
+        const AT_ONCE: usize = 256;
+        let mut values = values.into_iter();
+        let mut put = 0;
+        loop {
+            let batch: Vec<T> = values.by_ref().take(AT_ONCE).collect();
+            if batch.is_empty() {
+                return Ok(put);
+            }
+            put += batch.len();
+            self.put_batch(batch).map_err(|error| {
+                error.map(|mut rest| {
+                    rest.extend(&mut values);
+                    rest
+                })
+            })?;
+        }
+    }
+
+    fn put_batch(&self, batch: Vec<T>) -> Result<(), PutError<Vec<T>>> {
+        codec::with_scratch(|buffer| {
+            let mut ends = Vec::with_capacity(batch.len());
+            // Values that lie in the ring itself are put together; any other is put by itself.
+            for value in &batch {
+                let start = buffer.len();
+                let plain = codec::encode(value, buffer).is_ok_and(|objects| objects.is_empty());
+                if !plain || !is_inline(buffer.len() - start) {
+                    buffer.truncate(start);
+                    break;
+                }
+                ends.push(buffer.len());
+            }
+            let mut message = Message::Many {
+                bytes: buffer,
+                ends: &ends,
+                put: 0,
+            };
+            let answer = self.ring.put(&mut message, Deadline::Never);
+            let Message::Many { put, .. } = message else {
+                unreachable!("it is what it was made")
+            };
+            let mut rest = batch.into_iter();
+            rest.by_ref().take(put).for_each(drop);
+            if let Err(refused) = answer {
+                return Err(refused.with(rest.collect(), Deadline::Never));
+            }
+            let Some(special) = rest.next() else { return Ok(()) };
+            if let Err(error) = self.put(special) {
+                return Err(error.map(|value| core::iter::once(value).chain(rest).collect()));
+            }
+            self.put_batch(rest.collect())
+        })
+    }
+}
+
+impl<T: DeserializeOwned> Queue<T> {
+    /// Takes the next message, waiting for one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] once the queue is shut down and empty; [`Error::Decode`] if the message is not a `T`, in which
+    /// case it is gone and the queue goes on.
+    pub fn get(&self) -> Result<T> {
+        self.get_until(Deadline::Never)
+    }
+
+    /// Takes the next message if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get); [`Error::Empty`].
+    pub fn try_get(&self) -> Result<T> {
+        self.get_until(Deadline::Now)
+    }
+
+    /// Takes the next message, waiting for at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get); [`Error::Timeout`].
+    pub fn get_timeout(&self, patience: Duration) -> Result<T> {
+        self.get_until(Deadline::after(patience))
+    }
+
+    fn get_until(&self, deadline: Deadline) -> Result<T> {
+        codec::with_scratch(|buffer| {
+            match self
+                .ring
+                .get(buffer, deadline)
+                .map_err(|e| super::in_time(e, deadline))?
+            {
+                Got::Inline(_) => codec::decode(buffer),
+                Got::Block(block) => codec::decode_block(&block),
+            }
+        })
+    }
+
+    /// Takes up to `most` messages: waits for the first, then takes what is there, in one step. A process killed before
+    /// this returns has taken them all.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get). Messages that do not decode are left out unless none does.
+    pub fn get_many(&self, most: usize) -> Result<Vec<T>> {
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        codec::with_scratch(|buffer| {
+            let got = self.ring.get_many(buffer, most, Deadline::Never)?;
+            let mut values = Vec::with_capacity(got.len());
+            let (mut at, mut failed) = (0, None);
+            for message in got {
+                let value = match message {
+                    Got::Inline(len) => {
+                        at += len;
+                        codec::decode(&buffer[at - len..at])
+                    }
+                    Got::Block(block) => codec::decode_block(&block),
+                };
+                match value {
+                    Ok(value) => values.push(value),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            match failed {
+                Some(error) if values.is_empty() => Err(error),
+                _ => Ok(values),
+            }
+        })
+    }
+
+    /// The messages as they come, until the queue is shut down and empty. A message that does not decode is left out;
+    /// use [`get`](Self::get) where that can happen and matters.
+    ///
+    /// ```
+    /// use procession::Queue;
+    /// let queue = Queue::unbounded()?;
+    /// queue.put_many(["a", "b", "c"].map(String::from))?;
+    /// queue.shutdown();
+    /// assert_eq!(queue.iter().collect::<String>(), "abc");
+    /// # Ok::<(), procession::Error>(())
+    /// ```
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { queue: self }
+    }
+}
+
+impl<'q, T: DeserializeOwned> IntoIterator for &'q Queue<T> {
+    type Item = T;
+    type IntoIter = Iter<'q, T>;
+    fn into_iter(self) -> Iter<'q, T> {
+        self.iter()
+    }
+}
+
+/// Iterator over a queue's messages; see [`Queue::iter`].
+#[derive(Debug)]
+pub struct Iter<'q, T> {
+    queue: &'q Queue<T>,
+}
+
+impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
+    type Item = T;
+    fn next(&mut self) -> Option<T> {
+        loop {
+            match self.queue.get() {
+                Ok(value) => return Some(value),
+                Err(Error::Decode { .. }) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// A [`Queue`] that knows when the work on all its messages is done: consumers call [`task_done`](Self::task_done) for
+/// each message they took, and [`join`](Self::join) waits until every message has had its call.
+///
+/// A consumer that dies before `task_done` leaves its message unfinished; give `join` a deadline where that can happen.
+///
+/// ```
+/// use procession::JoinableQueue;
+/// let jobs = JoinableQueue::unbounded()?;
+/// jobs.put_many([1, 2])?;
+/// for _ in 0..2 {
+///     let _job = jobs.get()?;
+///     jobs.task_done()?;
+/// }
+/// jobs.join()?;
+/// # Ok::<(), procession::Error>(())
+/// ```
+pub struct JoinableQueue<T> {
+    queue: Queue<T>,
+}
+
+impl<T> Clone for JoinableQueue<T> {
+    fn clone(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinableQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::debug(&self.queue.ring, "JoinableQueue", f)
+    }
+}
+
+impl<T> Deref for JoinableQueue<T> {
+    type Target = Queue<T>;
+    fn deref(&self) -> &Queue<T> {
+        &self.queue
+    }
+}
+
+impl<T> JoinableQueue<T> {
+    /// See [`Queue::unbounded`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::unbounded`].
+    pub fn unbounded() -> Result<Self> {
+        Ok(Self {
+            queue: Queue::unbounded()?,
+        })
+    }
+
+    /// See [`Queue::bounded`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::bounded`].
+    pub fn bounded(capacity: usize) -> Result<Self> {
+        Ok(Self {
+            queue: Queue::bounded(capacity)?,
+        })
+    }
+
+    /// The work on one message that this or another consumer took is done.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyTasksDone`] if every message put so far has had its call.
+    pub fn task_done(&self) -> Result<()> {
+        self.queue.ring.task_done()
+    }
+
+    /// Waits until the work on every message is done. Messages dropped by `shutdown_now` count as done.
+    ///
+    /// # Errors
+    ///
+    /// None that a program can cause; see [`Error`].
+    pub fn join(&self) -> Result<()> {
+        self.queue.ring.join(Deadline::Never)
+    }
+
+    /// The same for at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`].
+    pub fn join_timeout(&self, patience: Duration) -> Result<()> {
+        self.queue.ring.join(Deadline::after(patience))
+    }
+
+    /// Messages whose work is not done: those in the queue and those that consumers work on.
+    pub fn unfinished(&self) -> usize {
+        self.queue.ring.unfinished() as usize
+    }
+}
+
+impl<T> Serialize for JoinableQueue<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.queue.serialize(serializer)
+    }
+}
+
+impl<'de, T> serde::Deserialize<'de> for JoinableQueue<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self {
+            queue: Queue::deserialize(deserializer)?,
+        })
+    }
+}
+
+/// The least a queue can be: unbounded, and only `put` and `get`. The same queue underneath as [`Queue`].
+///
+/// ```
+/// use procession::SimpleQueue;
+/// let queue = SimpleQueue::new()?;
+/// queue.put(1.5)?;
+/// assert_eq!(queue.get()?, 1.5);
+/// assert!(queue.is_empty());
+/// # Ok::<(), procession::Error>(())
+/// ```
+pub struct SimpleQueue<T> {
+    queue: Queue<T>,
+}
+
+impl<T> Clone for SimpleQueue<T> {
+    fn clone(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for SimpleQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::debug(&self.queue.ring, "SimpleQueue", f)
+    }
+}
+
+impl<T> SimpleQueue<T> {
+    /// A new queue.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::unbounded`].
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            queue: Queue::unbounded()?,
+        })
+    }
+
+    /// Whether there is no message.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+impl<T: Serialize> SimpleQueue<T> {
+    /// See [`Queue::put`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::put`].
+    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
+        self.queue.put(value)
+    }
+}
+
+impl<T: DeserializeOwned> SimpleQueue<T> {
+    /// See [`Queue::get`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::get`].
+    pub fn get(&self) -> Result<T> {
+        self.queue.get()
+    }
+}
+
+impl<T> Serialize for SimpleQueue<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.queue.serialize(serializer)
+    }
+}
+
+impl<'de, T> serde::Deserialize<'de> for SimpleQueue<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self {
+            queue: Queue::deserialize(deserializer)?,
+        })
+    }
+}

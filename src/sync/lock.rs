@@ -1,0 +1,240 @@
+//! The lock that outlives its holder.
+
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::layout::{Head, Off};
+use crate::heap::object::{Kind, Object, SharedLayout};
+use crate::os::clock::Deadline;
+use crate::wait::BACKSTOP;
+use crate::wait::latch::{Latch, Locked, ORPHAN};
+use core::fmt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::time::Duration;
+
+/// A lock in shared memory; the latch is all there is to it.
+#[repr(C, align(64))]
+struct Shared {
+    head: Head,
+    latch: Latch,
+}
+
+// SAFETY: repr(C) and atomics only.
+#[allow(unsafe_code)]
+unsafe impl SharedLayout for Shared {}
+
+/// The kind of every lock.
+pub(crate) const LOCK: Kind = Kind {
+    number: 3,
+    name: "lock",
+    bury,
+    empty: |_, _| Ok(()),
+};
+
+/// The holder died: whoever waits gets the lock and is told.
+fn bury(heap: &Heap, off: Off, dead: u32) {
+    heap.shared::<Shared>(off).latch.orphan(dead);
+}
+
+/// A mutual-exclusion lock between processes and threads.
+///
+/// A handle can be cloned, passed to processes and sent through queues. The process that holds the lock may be killed:
+/// whoever asks next gets it within a second and is told so by [`LockError::OwnerDied`], which carries the guard, as
+/// poisoning is reported by [`std::sync::Mutex`]; the one after that gets it as usual. It is not recursive: a thread that
+/// locks twice waits for itself.
+///
+/// ```
+/// use procession::Lock;
+/// let lock = Lock::new()?;
+/// {
+///     let _guard = lock.lock()?;
+///     assert!(lock.try_lock().is_err());
+/// }
+/// assert!(lock.try_lock().is_ok());
+/// # Ok::<(), procession::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Lock {
+    heap: &'static Heap,
+    object: Object,
+}
+
+impl Lock {
+    /// A new lock that nobody holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
+    pub fn new() -> Result<Self> {
+        let heap = crate::program::heap()?;
+        Ok(Self {
+            heap,
+            object: heap.make_object(&LOCK, size_of::<Shared>() as u64, 0)?,
+        })
+    }
+
+    fn latch(&self) -> &Latch {
+        &self.heap.shared::<Shared>(self.object.off()).latch
+    }
+
+    /// Takes the lock, waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::OwnerDied`], with the guard, if the last holder died holding it.
+    pub fn lock(&self) -> Result<LockGuard<'_>, LockError<'_>> {
+        self.lock_until(Deadline::Never)
+    }
+
+    /// Takes the lock if nobody living holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::WouldBlock`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<LockGuard<'_>, LockError<'_>> {
+        self.lock_until(Deadline::Now)
+    }
+
+    /// Takes the lock, waiting for at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
+    pub fn lock_timeout(&self, patience: Duration) -> Result<LockGuard<'_>, LockError<'_>> {
+        self.lock_until(Deadline::after(patience))
+    }
+
+    #[inline]
+    fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<'_>> {
+        let me = self.heap.me();
+        let guard = || LockGuard {
+            lock: self,
+            owner: me,
+        };
+        match self
+            .latch()
+            .lock(me, deadline, BACKSTOP, |id| self.heap.alive(id))
+        {
+            Some(Locked::Clean) => Ok(guard()),
+            Some(Locked::Inherited(dead)) => {
+                let pid = if dead == ORPHAN { 0 } else { self.heap.pid_of(dead) };
+                Err(LockError::OwnerDied { guard: guard(), pid })
+            }
+            None if deadline == Deadline::Now => Err(LockError::WouldBlock),
+            None => Err(LockError::Timeout),
+        }
+    }
+
+    /// Releases the lock, whoever holds it: another thread, or another process. For locks used as signals, and for
+    /// guards given up with [`LockGuard::forget`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLocked`] if nobody holds it.
+    pub fn release(&self) -> Result<()> {
+        // Nobody can take it between the look and the release unless it is free at the look or released twice.
+        if self.latch().owner() == 0 || !self.latch().unlock() {
+            Err(Error::NotLocked)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether somebody holds it; old news at once.
+    pub fn is_locked(&self) -> bool {
+        !matches!(self.latch().owner(), 0 | ORPHAN)
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owner = self.latch().owner();
+        let holder =
+            (owner != 0).then(|| format!("{} (pid {})", self.heap.name_of(owner), self.heap.pid_of(owner)));
+        f.debug_struct("Lock").field("holder", &holder).finish()
+    }
+}
+
+impl Serialize for Lock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        codec::serialize_handle(&self.object, self.heap, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (object, heap) = codec::deserialize_handle(&LOCK, 0, deserializer)?;
+        Ok(Self { heap, object })
+    }
+}
+
+/// The lock is held while this lives. In a forked child the copy of a guard is empty: the parent holds the lock.
+#[must_use = "the lock is released when the guard is dropped"]
+#[derive(Debug)]
+pub struct LockGuard<'l> {
+    lock: &'l Lock,
+    owner: u32,
+}
+
+impl LockGuard<'_> {
+    /// Keeps the lock held beyond this guard, for [`Lock::release`] to end.
+    pub fn forget(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for LockGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.owner == self.lock.heap.me() {
+            self.lock.latch().unlock();
+        }
+    }
+}
+
+/// Why a lock was not taken as usual.
+#[derive(Debug)]
+pub enum LockError<'l> {
+    /// It was taken, but the last holder died: what the lock protects may be half changed.
+    OwnerDied {
+        /// The lock is held.
+        guard: LockGuard<'l>,
+        /// The dead holder, 0 if it is no longer known.
+        pid: u32,
+    },
+    /// Somebody holds it, and the call does not wait.
+    WouldBlock,
+    /// Somebody held it all the time.
+    Timeout,
+}
+
+impl<'l> LockError<'l> {
+    /// The guard, if the lock was taken: for what can be put right, or does not matter.
+    pub fn into_guard(self) -> Option<LockGuard<'l>> {
+        match self {
+            Self::OwnerDied { guard, .. } => Some(guard),
+            Self::WouldBlock | Self::Timeout => None,
+        }
+    }
+}
+
+impl fmt::Display for LockError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnerDied { pid, .. } => Error::OwnerDied { pid: *pid }.fmt(f),
+            Self::WouldBlock => f.write_str("somebody else holds the lock"),
+            Self::Timeout => Error::Timeout.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LockError<'_> {}
+
+impl From<LockError<'_>> for Error {
+    fn from(error: LockError<'_>) -> Self {
+        match error {
+            LockError::OwnerDied { pid, .. } => Self::OwnerDied { pid },
+            LockError::WouldBlock | LockError::Timeout => Self::Timeout,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What processes and threads exclude each other with.
+
+mod lock;
+
+pub(crate) use lock::LOCK;
+pub use lock::{Lock, LockError, LockGuard};

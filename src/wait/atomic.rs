@@ -1,0 +1,150 @@
+//! The atomics of shared memory.
+//!
+//! They are `core`'s, but for two uses: under `--cfg loom` the model checker's, so that the protocols of this room are
+//! checked as they stand; and in unit tests every change of shared memory passes [`crash_point`], where a test can have
+//! the process killed, so that "dies between any two steps" is tried step by step.
+
+#[cfg(not(loom))]
+use core::sync::atomic as imp;
+pub(crate) use core::sync::atomic::Ordering;
+#[cfg(loom)]
+use loom::sync::atomic as imp;
+
+macro_rules! shared_atomic {
+    ($name:ident, $int:ty) => {
+        /// An integer of shared memory.
+        #[repr(transparent)]
+        pub(crate) struct $name(imp::$name);
+
+        #[allow(dead_code, reason = "both widths offer the same words")]
+        impl $name {
+            #[cfg(loom)]
+            pub(crate) fn new(value: $int) -> Self {
+                Self(imp::$name::new(value))
+            }
+            #[inline]
+            pub(crate) fn load(&self, order: Ordering) -> $int {
+                self.0.load(order)
+            }
+            #[inline]
+            pub(crate) fn store(&self, value: $int, order: Ordering) {
+                crash_point();
+                self.0.store(value, order);
+            }
+            #[inline]
+            pub(crate) fn swap(&self, value: $int, order: Ordering) -> $int {
+                crash_point();
+                self.0.swap(value, order)
+            }
+            #[inline]
+            pub(crate) fn fetch_or(&self, bits: $int, order: Ordering) -> $int {
+                crash_point();
+                self.0.fetch_or(bits, order)
+            }
+            #[inline]
+            pub(crate) fn compare_exchange(
+                &self,
+                old: $int,
+                new: $int,
+                ok: Ordering,
+                failed: Ordering,
+            ) -> Result<$int, $int> {
+                crash_point();
+                self.0.compare_exchange(old, new, ok, failed)
+            }
+        }
+    };
+}
+shared_atomic!(AtomicU32, u32);
+shared_atomic!(AtomicU64, u64);
+
+impl AtomicU32 {
+    /// Sleeps while the word is `expected`, at the latest until the monotonic clock shows `until`.
+    #[cfg(not(loom))]
+    pub(crate) fn futex_wait(&self, expected: u32, until: u64) -> crate::os::futex::Wake {
+        crate::os::futex::wait(&self.0, expected, until)
+    }
+
+    /// Wakes up to `count` sleepers.
+    #[cfg(not(loom))]
+    pub(crate) fn futex_wake(&self, count: u32) {
+        crash_point();
+        crate::os::futex::wake(&self.0, count);
+    }
+}
+
+/// A full fence behind a read-modify-write: everything before it is visible before anything after it is read.
+///
+/// On x86-64 the locked instruction that goes before is that fence already, so only the compiler has to be told.
+#[inline]
+pub(crate) fn fence_after_rmw() {
+    #[cfg(loom)]
+    loom::sync::atomic::fence(Ordering::SeqCst);
+    #[cfg(all(not(loom), target_arch = "x86_64"))]
+    core::sync::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(all(not(loom), not(target_arch = "x86_64")))]
+    core::sync::atomic::fence(Ordering::SeqCst);
+}
+
+#[cfg(any(not(test), loom))]
+#[inline]
+pub(crate) fn crash_point() {}
+#[cfg(all(test, not(loom)))]
+pub(crate) use crash::crash_point;
+
+/// Death by SIGKILL at the n-th change of shared memory, for tests.
+#[cfg(all(test, not(loom)))]
+pub(crate) mod crash {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static LEFT: AtomicU64 = AtomicU64::new(0);
+
+    /// From here on this process dies at its `step`-th crash point (counted from 1); 0 never.
+    pub(crate) fn arm(step: u64) {
+        LEFT.store(step, Ordering::Relaxed);
+    }
+
+    pub(crate) fn crash_point() {
+        let left = LEFT.load(Ordering::Relaxed);
+        if left > 0 {
+            LEFT.store(left - 1, Ordering::Relaxed);
+            if left == 1 {
+                let _ =
+                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+/// The futex under the model checker: a sleeper leaves only when the word differs or somebody wakes it, so that a lost
+/// wake-up shows as a deadlock.
+#[cfg(loom)]
+mod modelled {
+    use super::AtomicU32;
+    use crate::os::futex::Wake;
+    use loom::sync::{Condvar, Mutex};
+
+    loom::lazy_static! {
+        static ref SLEEPERS: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+    }
+
+    impl AtomicU32 {
+        pub(crate) fn futex_wait(&self, expected: u32, _until: u64) -> Wake {
+            let guard = SLEEPERS.0.lock().unwrap();
+            if self.0.load(super::Ordering::SeqCst) == expected {
+                drop(SLEEPERS.1.wait(guard).unwrap());
+            }
+            Wake::Woken
+        }
+
+        /// One condition variable stands for all words: a model uses one word to sleep on.
+        pub(crate) fn futex_wake(&self, count: u32) {
+            let _guard = SLEEPERS.0.lock().unwrap();
+            if count == 1 {
+                SLEEPERS.1.notify_one()
+            } else {
+                SLEEPERS.1.notify_all()
+            }
+        }
+    }
+}

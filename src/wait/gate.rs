@@ -1,0 +1,83 @@
+//! The gate: where somebody sleeps until something may have changed.
+//!
+//! One word: [`ARMED`] in bit 0, above it an epoch that moves with every notification. A sleeper arms the gate, looks
+//! once more at what it waits for, and sleeps only if the word is still what it armed. A notifier that finds the gate
+//! unarmed makes no system call, which is the common case.
+//!
+//! Notifying disarms, so a burst of notifications makes one system call; the sleeper that was woken passes it on
+//! ([`Gate::pass_on`]) once it has what it came for. There is no count of sleepers that a death could falsify.
+
+use super::BACKSTOP;
+use super::atomic::{AtomicU32, Ordering, fence_after_rmw};
+use crate::os::clock::Deadline;
+use crate::os::futex::Wake;
+
+const ARMED: u32 = 1;
+const EPOCH: u32 = 2;
+
+/// A sleeping place in shared memory. All zero is a gate nobody sleeps at.
+#[repr(transparent)]
+pub(crate) struct Gate(AtomicU32);
+
+/// The word a sleeper armed; it sleeps only while the gate still shows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Ticket(u32);
+
+impl Gate {
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// Announces a sleeper. What it waits for must be looked at again between this and [`sleep`](Self::sleep).
+    pub(crate) fn arm(&self) -> Ticket {
+        let before = self.0.fetch_or(ARMED, Ordering::SeqCst);
+        fence_after_rmw();
+        Ticket(before | ARMED)
+    }
+
+    /// Sleeps until a notification after `ticket` was drawn, the deadline, the backstop, or a signal handler: look again.
+    pub(crate) fn sleep(&self, ticket: Ticket, deadline: Deadline) -> Wake {
+        self.0.futex_wait(ticket.0, deadline.within(BACKSTOP))
+    }
+
+    /// Wakes one sleeper, if there may be one. Call it behind a read-modify-write that follows the change.
+    #[inline]
+    pub(crate) fn notify_one(&self) {
+        fence_after_rmw();
+        if self.0.load(Ordering::Relaxed) & ARMED != 0 {
+            self.notify(1);
+        }
+    }
+
+    /// Wakes every sleeper.
+    pub(crate) fn notify_all(&self) {
+        self.notify(u32::MAX);
+    }
+
+    #[cold]
+    fn notify(&self, count: u32) {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            let next = word.wrapping_add(EPOCH) & !ARMED;
+            match self
+                .0
+                .compare_exchange(word, next, Ordering::SeqCst, Ordering::Relaxed)
+            {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
+        self.0.futex_wake(count);
+    }
+
+    /// For a sleeper that got what it came for: arms the gate for those who may still sleep, and wakes one of them at
+    /// once when there is `more` for them.
+    pub(crate) fn pass_on(&self, more: impl FnOnce() -> bool) {
+        self.0.fetch_or(ARMED, Ordering::SeqCst);
+        fence_after_rmw();
+        if more() {
+            self.notify(1);
+        }
+    }
+}

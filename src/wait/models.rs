@@ -1,0 +1,161 @@
+//! Models of the latch and the gate for loom: every interleaving and every order that the memory model allows.
+//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom_`.
+
+use super::atomic::{AtomicU64, Ordering, fence_after_rmw};
+use super::gate::Gate;
+use super::latch::{Latch, Locked};
+use crate::os::clock::Deadline;
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+
+fn all_alive(_: u32) -> bool {
+    true
+}
+
+struct Guarded {
+    latch: Latch,
+    value: UnsafeCell<u32>,
+}
+
+// SAFETY: the models touch `value` only while they hold `latch`; loom checks that they do.
+#[allow(unsafe_code)]
+unsafe impl Sync for Guarded {}
+
+impl Guarded {
+    #[allow(unsafe_code)]
+    fn increment(&self, me: u32) -> Locked {
+        let locked = self.latch.lock(me, Deadline::Never, 0, all_alive).unwrap();
+        // SAFETY: exclusive while the latch is held; loom reports it if not.
+        self.value.with_mut(|v| unsafe { *v += 1 });
+        self.latch.unlock();
+        locked
+    }
+}
+
+#[test]
+fn loom_latch_excludes_and_wakes() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let shared = Arc::new(Guarded {
+            latch: Latch::new(),
+            value: UnsafeCell::new(0),
+        });
+        let others: Vec<_> = [1, 2]
+            .map(|me| {
+                let shared = shared.clone();
+                thread::spawn(move || assert_eq!(shared.increment(me), Locked::Clean))
+            })
+            .into_iter()
+            .collect();
+        assert_eq!(shared.increment(3), Locked::Clean);
+        others.into_iter().for_each(|t| t.join().unwrap());
+        #[allow(unsafe_code)]
+        // SAFETY: every other thread has been joined.
+        shared.value.with(|v| assert_eq!(unsafe { *v }, 3));
+    });
+}
+
+#[test]
+fn loom_latch_of_the_dead_is_inherited_once() {
+    loom::model(|| {
+        let shared = Arc::new(Guarded {
+            latch: Latch::new(),
+            value: UnsafeCell::new(0),
+        });
+        // Process 7 takes the latch and dies; a survivor marks it while two others ask for it.
+        assert_eq!(
+            shared.latch.lock(7, Deadline::Never, 0, all_alive),
+            Some(Locked::Clean)
+        );
+        let marker = {
+            let shared = shared.clone();
+            thread::spawn(move || assert!(shared.latch.orphan(7)))
+        };
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.increment(1))
+        };
+        let mine = shared.increment(2);
+        let theirs = other.join().unwrap();
+        marker.join().unwrap();
+        assert!(
+            (mine == Locked::Clean) != (theirs == Locked::Clean),
+            "exactly one is told: {mine:?} {theirs:?}"
+        );
+    });
+}
+
+/// One notifier makes a change; the sleeper must see it, whatever the order.
+#[test]
+fn loom_gate_loses_no_wake_up() {
+    loom::model(|| {
+        let shared = Arc::new((Gate::new(), AtomicU64::new(0), AtomicU64::new(0)));
+        let notifier = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                shared.1.store(1, Ordering::Release);
+                // Stands for the latch that every change is made under: a read-modify-write before the notification.
+                shared.2.swap(1, Ordering::AcqRel);
+                shared.0.notify_one();
+            })
+        };
+        while shared.1.load(Ordering::Acquire) == 0 {
+            let ticket = shared.0.arm();
+            if shared.1.load(Ordering::Acquire) == 0 {
+                shared.0.sleep(ticket, Deadline::Never);
+            }
+        }
+        notifier.join().unwrap();
+    });
+}
+
+/// Two items, two sleepers that each want one: a notification that finds the gate disarmed is made good by `pass_on`.
+#[test]
+fn loom_gate_passes_on() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        // Gate, items put, items taken.
+        let shared = Arc::new((Gate::new(), AtomicU64::new(0), AtomicU64::new(0)));
+        let take = |s: &(Gate, AtomicU64, AtomicU64)| {
+            let taken = s.2.load(Ordering::SeqCst);
+            taken < s.1.load(Ordering::SeqCst)
+                && s.2
+                    .compare_exchange(taken, taken + 1, Ordering::SeqCst, Ordering::SeqCst)
+                    .is_ok()
+        };
+        let more = |s: &(Gate, AtomicU64, AtomicU64)| s.2.load(Ordering::SeqCst) < s.1.load(Ordering::SeqCst);
+        let consume = move |s: &(Gate, AtomicU64, AtomicU64)| {
+            let mut slept = false;
+            while !take(s) {
+                let ticket = s.0.arm();
+                if !more(s) {
+                    slept = true;
+                    s.0.sleep(ticket, Deadline::Never);
+                }
+            }
+            if slept {
+                s.0.pass_on(|| more(s));
+            }
+        };
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || consume(&shared))
+        };
+        let producer = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                for n in 1..=2 {
+                    shared.1.swap(n, Ordering::SeqCst);
+                    fence_after_rmw();
+                    shared.0.notify_one();
+                }
+            })
+        };
+        consume(&shared);
+        other.join().unwrap();
+        producer.join().unwrap();
+    });
+}

@@ -1,0 +1,46 @@
+//! Spinning: what ends within a few microseconds should never have gone to sleep.
+
+use crate::os;
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+/// Rounds of the longest spin; a round is a look and a handful of pause instructions.
+const MOST: u32 = 400;
+/// Rounds of the shortest: one in this many waits is worth a look even where spinning never helps.
+const LEAST: u32 = 10;
+/// Looks between giving the processor to somebody else, after spinning proper.
+const YIELDS: u32 = 4;
+
+thread_local! {
+    /// How many rounds the last waits of this thread deserved.
+    static BUDGET: Cell<u32> = const { Cell::new(MOST) };
+}
+
+/// Looks `done` over and over for a few microseconds; whether it came true.
+///
+/// The budget follows success: it grows where waits end while spinning and shrinks where they do not. With one processor
+/// nobody else can make progress meanwhile, so there is no spinning.
+pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
+    static SINGLE: OnceLock<bool> = OnceLock::new();
+    if *SINGLE.get_or_init(|| os::processors() == 1) {
+        return done();
+    }
+    let budget = BUDGET.get();
+    for round in 0..budget {
+        if done() {
+            BUDGET.set((budget + budget / 4 + 4).min(MOST));
+            return true;
+        }
+        for _ in 0..(round + 1).min(16) {
+            core::hint::spin_loop();
+        }
+    }
+    for _ in 0..YIELDS {
+        std::thread::yield_now();
+        if done() {
+            return true;
+        }
+    }
+    BUDGET.set((budget - budget / 4).max(LEAST));
+    false
+}

@@ -1,0 +1,35 @@
+//! The project's chores. `cargo xtask --help` lists them.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod child;
+mod new_user;
+mod plan;
+mod report;
+mod step;
+
+/// The chores of Procession.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check everything: format, lints, docs, tests, models, kills, leaks, and a new user's first program
+    Test(plan::Options),
+    /// Print the table of benchmarks, every contender in the same run
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().chore {
+        Chore::Test(options) => plan::test(&options),
+        Chore::Bench(options) => bench::bench(&options),
+    }
+}

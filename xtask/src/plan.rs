@@ -1,0 +1,151 @@
+//! `cargo xtask test`: the steps, in order.
+
+use std::env;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::child::{Failure, cargo, target};
+use crate::report;
+use crate::step::{Outcome, Step, Work};
+
+/// What may be asked of `cargo xtask test`.
+#[derive(Args)]
+pub struct Options {
+    /// Run the long form of the kill, leak and stress tests
+    #[arg(long)]
+    long: bool,
+
+    /// Stop at the first step that fails
+    #[arg(long)]
+    fail_fast: bool,
+
+    /// Run only these steps, by the names in the summary (may be repeated)
+    #[arg(long, value_name = "STEP")]
+    only: Vec<String>,
+
+    /// Kill a step that takes longer than this many minutes [default: 20, or 60 with --long]
+    #[arg(long, value_name = "MINUTES")]
+    limit: Option<u64>,
+}
+
+/// Runs the steps, prints a summary, and fails if a step has failed.
+pub fn test(options: &Options) -> ExitCode {
+    let mut plan = steps(options.long);
+    if let Some(stranger) = options
+        .only
+        .iter()
+        .find(|only| plan.iter().all(|step| step.name != **only))
+    {
+        let names: Vec<_> = plan.iter().map(|step| step.name).collect();
+        eprintln!(
+            "error: there is no step '{stranger}'; the steps are {}",
+            names.join(", ")
+        );
+        return ExitCode::from(2);
+    }
+    if !options.only.is_empty() {
+        plan.retain(|step| options.only.iter().any(|only| only == step.name));
+    }
+
+    let limit = Duration::from_secs(60 * options.limit.unwrap_or(if options.long { 60 } else { 20 }));
+    let count = plan.len();
+    let mut done = Vec::new();
+    for (index, step) in plan.into_iter().enumerate() {
+        report::begin(index + 1, count, &step);
+        let step = step.run(limit);
+        report::end(&step);
+        let stop = match step.outcome {
+            Outcome::Failed(Failure::Interrupted) => true,
+            Outcome::Failed(_) => options.fail_fast,
+            Outcome::Passed | Outcome::Skipped => false,
+        };
+        done.push(step);
+        if stop {
+            break;
+        }
+    }
+    report::summary(&done, count)
+}
+
+fn steps(long: bool) -> Vec<Step> {
+    let tests = |line: &str| {
+        let mut command = line_of(line);
+        if long {
+            command.env("PROCESSION_LONG", "1");
+        }
+        command
+    };
+    vec![
+        Step::new("fmt", "the source is formatted", line_of("fmt --all --check")).needs("fmt"),
+        Step::new(
+            "clippy",
+            "no warning in any target",
+            line_of("clippy --workspace --all-targets -- -D warnings"),
+        )
+        .needs("clippy"),
+        Step::new("doc", "the documentation builds without a warning", {
+            let mut command = line_of("doc --workspace --no-deps");
+            command.env("RUSTDOCFLAGS", "-D warnings");
+            command
+        }),
+        Step::new(
+            "examples",
+            "the examples build for release",
+            line_of("build --release --examples"),
+        ),
+        Step::new(
+            "tests",
+            "unit and integration tests",
+            tests("test --workspace --lib --bins --tests --no-fail-fast"),
+        ),
+        Step::new(
+            "doctests",
+            "the examples in the documentation run",
+            line_of("test --workspace --doc"),
+        ),
+        Step::new(
+            "kill",
+            "random kills and leaks, optimised",
+            tests("test --release --test kill --test leak --no-fail-fast"),
+        ),
+        Step::new(
+            "loom",
+            "models of the queue and of waiting, every interleaving",
+            {
+                let mut command = line_of("test --package procession --release --lib loom_");
+                let flags = env::var("RUSTFLAGS").unwrap_or_default();
+                command
+                    .env("RUSTFLAGS", format!("{flags} --cfg loom"))
+                    .env("CARGO_TARGET_DIR", target().join("loom"));
+                command
+            },
+        ),
+        Step {
+            name: "new-user",
+            about: "the program of the README, as a crate of its own",
+            needs: None,
+            work: Work::NewUser,
+        },
+        Step::new(
+            "nextest",
+            "the tests with one process for each",
+            line_of("nextest run --workspace"),
+        )
+        .needs("nextest"),
+        Step::new("miri", "undefined behaviour in what miri can run", {
+            let mut command = line_of("miri test --package procession --lib");
+            command.env("MIRIFLAGS", "-Zmiri-disable-isolation");
+            command
+        })
+        .needs("miri"),
+    ]
+}
+
+/// `cargo` with the arguments of a line.
+fn line_of(line: &str) -> Command {
+    let mut command = cargo();
+    command.args(line.split_whitespace());
+    command
+}

@@ -1,0 +1,75 @@
+//! One step of a chore.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::child::{self, Failure};
+use crate::new_user;
+
+/// What a step does.
+pub enum Work {
+    /// Runs a command; its output goes where ours goes.
+    Run(Command),
+    /// Tries the program of the README as a crate of its own.
+    NewUser,
+}
+
+/// A step: a name to call it by, what it is for, and what it does.
+pub struct Step {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// The cargo subcommand without which the step is skipped.
+    pub needs: Option<&'static str>,
+    pub work: Work,
+}
+
+/// How a step ended.
+pub enum Outcome {
+    Passed,
+    Skipped,
+    Failed(Failure),
+}
+
+/// A step that is over.
+pub struct Done {
+    pub name: &'static str,
+    pub outcome: Outcome,
+    pub time: Duration,
+}
+
+impl Step {
+    /// A step that runs a command.
+    pub fn new(name: &'static str, about: &'static str, command: Command) -> Self {
+        Self {
+            name,
+            about,
+            needs: None,
+            work: Work::Run(command),
+        }
+    }
+
+    /// The same step, skipped where a cargo subcommand is not installed.
+    pub fn needs(mut self, subcommand: &'static str) -> Self {
+        self.needs = Some(subcommand);
+        self
+    }
+
+    /// Runs the step, for `limit` at most.
+    pub fn run(self, limit: Duration) -> Done {
+        let start = Instant::now();
+        let outcome = if self.needs.is_some_and(|subcommand| !child::has_cargo(subcommand)) {
+            Outcome::Skipped
+        } else {
+            let result = match self.work {
+                Work::Run(mut command) => child::run(&mut command, limit),
+                Work::NewUser => new_user::check(limit),
+            };
+            result.map_or_else(Outcome::Failed, |()| Outcome::Passed)
+        };
+        Done {
+            name: self.name,
+            outcome,
+            time: start.elapsed(),
+        }
+    }
+}
