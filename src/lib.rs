@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod codec;
+#[cfg(all(test, not(loom)))]
+mod crash_tests;
 mod error;
 mod heap;
 mod os;

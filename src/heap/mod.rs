@@ -3,6 +3,8 @@
 //! See README.md beside this file for what is written in which order and what a survivor finds.
 
 pub(crate) mod block;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod census;
 mod chunks;
 pub(crate) mod fork;
 mod holds;

@@ -1,0 +1,368 @@
+//! Death at every step: an operation is run in forked processes that are killed at their first, second, third … change
+//! of shared memory, until one gets through. After each death a survivor must be able to go on, the messages must be
+//! whole, and when everything is dropped the heap must be as it was before.
+
+use crate::heap::Heap;
+use crate::heap::table::WANTED;
+use crate::os::fork::{Forked, exit_now, fork};
+use crate::wait::atomic::crash;
+use crate::{ByteQueue, JoinableQueue, Lock, LockError, Queue};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// The heap is the program's: one test at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// Steps after which something must be wrong.
+const MOST: u64 = 5000;
+
+/// Forks a child that dies at its `step`-th change while it runs `work`; its owner id, and whether it got through.
+fn run_to(heap: &'static Heap, step: u64, work: impl FnOnce()) -> (u32, bool) {
+    let id = heap.new_entry(heap.me(), WANTED, "crash").expect("an entry");
+    crate::heap::fork::adopt_as(id);
+    match fork().expect("a fork") {
+        Forked::Child => {
+            crash::arm(step);
+            work();
+            crash::arm(0);
+            exit_now(0)
+        }
+        Forked::Parent(pid) => {
+            let status = loop {
+                if let Some(status) = crate::os::pid::reap(pid).expect("a child") {
+                    break status;
+                }
+                std::thread::sleep(Duration::from_micros(50));
+            };
+            assert!(
+                status == 0 || status == libc::SIGKILL,
+                "step {step}: status {status:#x}"
+            );
+            (id, status == 0)
+        }
+    }
+}
+
+fn bury(heap: &'static Heap, id: u32) {
+    heap.no_longer_wanted(id).expect("memory");
+    heap.clear_up(id).expect("memory");
+}
+
+/// Kills `work` at every step, twice: with the survivor clearing up before it goes on, and after.
+fn dies_at_every_step<S>(setup: impl Fn() -> S, work: impl Fn(&S), check: impl Fn(&S, bool)) {
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let heap = crate::program::heap().expect("a heap");
+    // What is made once and kept does not count as a difference: one round before.
+    drop(setup());
+    let mut steps = 0;
+    for clear_first in [true, false] {
+        let before = heap.census();
+        for step in 1.. {
+            assert!(step < MOST, "it never gets through");
+            let state = setup();
+            let (dead, through) = run_to(heap, step, || work(&state));
+            if clear_first {
+                bury(heap, dead);
+            }
+            check(&state, through);
+            if !clear_first {
+                bury(heap, dead);
+            }
+            drop(state);
+            let after = heap.census();
+            assert_eq!(
+                before, after,
+                "step {step}: the heap is not as before (clear first: {clear_first})"
+            );
+            if through {
+                steps = step;
+                break;
+            }
+        }
+    }
+    assert!(steps > 2, "only {steps} steps: the crash points are not in place");
+}
+
+/// Everything in the queue, which must still work. (A message whose put had not returned may come into sight only when
+/// the next put repairs what its producer left.)
+fn drain(queue: &Queue<Vec<u8>>) -> Vec<Vec<u8>> {
+    queue.put(b"alive".to_vec()).expect("a queue that works");
+    let mut all = Vec::new();
+    while let Ok(message) = queue.try_get() {
+        all.push(message);
+    }
+    assert!(
+        all.pop().is_some_and(|last| last == b"alive"),
+        "the last one put is the last one"
+    );
+    all
+}
+
+fn queue_with(messages: &[Vec<u8>]) -> Queue<Vec<u8>> {
+    let queue = Queue::unbounded().expect("a queue");
+    queue.put_many(messages.iter().cloned()).expect("room");
+    queue
+}
+
+fn put_and_die(before: &[Vec<u8>], message: &[u8]) {
+    dies_at_every_step(
+        || queue_with(before),
+        |queue| queue.put(message.to_vec()).expect("room"),
+        |queue, through| {
+            let all = drain(queue);
+            assert!(
+                all[..before.len()] == *before,
+                "what was there is still there, in order"
+            );
+            match &all[before.len()..] {
+                [] => assert!(!through, "put returned, and the message is lost"),
+                [one] => assert!(one == message, "the message is whole"),
+                more => panic!("{} messages of one", more.len()),
+            }
+        },
+    );
+}
+
+fn get_and_die(messages: &[Vec<u8>]) {
+    dies_at_every_step(
+        || queue_with(messages),
+        |queue| assert!(queue.get().expect("a message") == messages[0]),
+        |queue, through| {
+            let all = drain(queue);
+            // The one that was being taken is there or gone; every other one is there.
+            assert!(
+                all == messages || all == messages[1..],
+                "{} of {} left",
+                all.len(),
+                messages.len()
+            );
+            assert!(!through || all == messages[1..], "taken and still there");
+        },
+    );
+}
+
+#[test]
+fn put_small() {
+    put_and_die(&[], b"whole or not at all");
+    put_and_die(&[b"before".to_vec()], &[7; 1000]);
+}
+
+#[test]
+fn put_large() {
+    put_and_die(&[b"before".to_vec()], &vec![7; 100_000]);
+}
+
+#[test]
+fn put_across_a_segment() {
+    // The queue's own first segment has no room for the message.
+    put_and_die(&[vec![1; 1000], vec![2; 500]], &[3; 1000]);
+}
+
+#[test]
+fn put_many() {
+    dies_at_every_step(
+        || queue_with(&[]),
+        |queue| assert_eq!(queue.put_many((0..5u8).map(|n| vec![n; 300])).expect("room"), 5),
+        |queue, through| {
+            let all = drain(queue);
+            assert!(!through || all.len() == 5);
+            assert!(
+                all.iter()
+                    .enumerate()
+                    .all(|(n, message)| *message == vec![n as u8; 300]),
+                "a beginning, in order"
+            );
+        },
+    );
+}
+
+#[test]
+fn get_small() {
+    get_and_die(&[b"first".to_vec(), b"second".to_vec()]);
+}
+
+#[test]
+fn get_large() {
+    get_and_die(&[vec![1; 100_000], vec![2; 100_000]]);
+}
+
+#[test]
+fn get_across_a_segment() {
+    let messages: Vec<_> = (0..20).map(|n| vec![n; 8000]).collect();
+    dies_at_every_step(
+        || queue_with(&messages),
+        |queue| {
+            for message in &messages[..12] {
+                assert!(queue.get().expect("a message") == *message);
+            }
+        },
+        |queue, through| {
+            let all = drain(queue);
+            let taken = messages.len() - all.len();
+            assert!(all == messages[taken..], "the rest, in order");
+            assert!(!through || taken == 12);
+        },
+    );
+}
+
+#[test]
+fn a_queue_sent_through_a_queue() {
+    dies_at_every_step(
+        || {
+            (
+                Queue::<Queue<u32>>::unbounded().expect("a queue"),
+                Queue::<u32>::unbounded().expect("a queue"),
+            )
+        },
+        |(outer, inner)| outer.put(inner.clone()).expect("room"),
+        |(outer, inner), through| match outer.try_get() {
+            Ok(same) => {
+                same.put(5).expect("room");
+                assert_eq!(inner.get().expect("a message"), 5);
+            }
+            Err(error) => assert!(!through, "{error}"),
+        },
+    );
+}
+
+#[test]
+fn a_queue_received_through_a_queue() {
+    dies_at_every_step(
+        || {
+            let outer = Queue::<Queue<u32>>::unbounded().expect("a queue");
+            outer.put(Queue::unbounded().expect("a queue")).expect("room");
+            outer
+        },
+        |outer| drop(outer.get().expect("a message")),
+        |outer, through| assert!(!through || outer.is_empty()),
+    );
+}
+
+#[test]
+fn making_and_dropping() {
+    dies_at_every_step(
+        || (),
+        |()| {
+            let queue = queue_with(&[vec![1; 10], vec![2; 20_000]]);
+            let lock = Lock::new().expect("a lock");
+            let other = Queue::unbounded().expect("a queue");
+            other.put((queue, lock)).expect("room");
+        },
+        |(), _| {},
+    );
+}
+
+#[test]
+fn reserving() {
+    dies_at_every_step(
+        || ByteQueue::unbounded().expect("a queue"),
+        |queue| {
+            drop(queue.reserve(200_000).expect("memory"));
+            let mut reserved = queue.reserve(150_000).expect("memory");
+            reserved.fill(9);
+            reserved.commit().expect("room");
+        },
+        |queue, through| match queue.try_get() {
+            Ok(message) => assert!(message.len() == 150_000 && message.iter().all(|&b| b == 9)),
+            Err(_) => assert!(!through),
+        },
+    );
+}
+
+#[test]
+fn shutting_down_and_discarding() {
+    dies_at_every_step(
+        || queue_with(&[vec![1; 10], vec![2; 20_000], vec![3; 10]]),
+        Queue::shutdown_now,
+        |queue, through| {
+            assert!(!through || queue.is_empty());
+            queue.shutdown_now();
+            assert!(queue.is_empty() && queue.try_put(vec![]).is_err());
+        },
+    );
+}
+
+#[test]
+fn tasks() {
+    dies_at_every_step(
+        || {
+            let queue = JoinableQueue::unbounded().expect("a queue");
+            queue.put_many([1, 2]).expect("room");
+            queue
+        },
+        |queue| {
+            queue.get().expect("a message");
+            queue.task_done().expect("a task");
+        },
+        |queue, through| {
+            let left = queue.unfinished();
+            assert!(
+                if through {
+                    left == 1
+                } else {
+                    left == 1 || left == 2
+                },
+                "{left}"
+            );
+            for _ in 0..left {
+                queue.task_done().expect("a task");
+            }
+            queue.join().expect("all done");
+        },
+    );
+}
+
+#[test]
+fn locks() {
+    dies_at_every_step(
+        || Lock::new().expect("a lock"),
+        |lock| drop(lock.lock().expect("nobody holds it")),
+        |lock, through| {
+            match lock.lock_timeout(Duration::from_secs(30)) {
+                Ok(_) => {}
+                Err(LockError::OwnerDied { .. }) => assert!(!through),
+                Err(error) => panic!("{error}"),
+            }
+            drop(lock.lock().expect("as usual from here on"));
+        },
+    );
+}
+
+/// A dead process that is cleared up after in the end.
+struct Corpse(&'static Heap, u32);
+
+impl Drop for Corpse {
+    fn drop(&mut self) {
+        self.0.clear_up(self.1).expect("memory");
+    }
+}
+
+/// The survivor dies too, while it clears up.
+#[test]
+fn clearing_up() {
+    let heap = crate::program::heap().expect("a heap");
+    dies_at_every_step(
+        || {
+            let queue = queue_with(&[vec![1; 10]]);
+            let (dead, _) = run_to(heap, 0, || {
+                // Dies holding a lock, a large block, a message and a queue of its own.
+                let lock = Lock::new().expect("a lock");
+                lock.lock().expect("free").forget();
+                let own = queue_with(&[vec![1; 50_000], vec![2; 10]]);
+                own.put(vec![3; 9000]).expect("room");
+                let reserved = ByteQueue::unbounded()
+                    .expect("a queue")
+                    .reserve(70_000)
+                    .expect("memory");
+                core::mem::forget((lock, own, reserved));
+            });
+            heap.no_longer_wanted(dead).expect("memory");
+            (queue, Corpse(heap, dead))
+        },
+        |(_, dead)| heap.clear_up(dead.1).expect("memory"),
+        |(queue, dead), _| {
+            heap.clear_up(dead.1).expect("memory");
+            assert_eq!(drain(queue), [vec![1; 10]]);
+        },
+    );
+}

@@ -1,0 +1,180 @@
+//! What the tests share: a watchdog, fresh programs, and a look at /proc.
+#![allow(dead_code)] // Each test program uses a part of it.
+
+use procession::StartMethod;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// Every way to start a process.
+pub const METHODS: [StartMethod; 3] = [StartMethod::Spawn, StartMethod::ForkServer, StartMethod::Fork];
+
+/// Long enough for somebody to have fallen asleep on what it waits for. Nothing goes wrong if it has not.
+pub const A_WHILE: Duration = Duration::from_millis(50);
+
+/// Aborts the test program if it is not dropped in time, so that a hang is a failure with a name.
+#[must_use]
+pub struct Watchdog {
+    _done: Sender<()>,
+}
+
+/// A watchdog that waits for a minute.
+pub fn watchdog() -> Watchdog {
+    watchdog_of(60)
+}
+
+/// A watchdog that waits for so many seconds.
+pub fn watchdog_of(seconds: u64) -> Watchdog {
+    let (done, end) = channel();
+    let test = std::thread::current().name().unwrap_or("main").to_owned();
+    std::thread::spawn(move || {
+        if end.recv_timeout(Duration::from_secs(seconds)) == Err(RecvTimeoutError::Timeout) {
+            // Not by eprintln, which the test harness may hold back.
+            let text = format!("\nwatchdog: the test {test:?} still runs after {seconds} seconds\n");
+            let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+            for child in own_children() {
+                child.kill();
+            }
+            std::process::abort();
+        }
+    });
+    Watchdog { _done: done }
+}
+
+/// Waits until `condition` holds; only a watchdog ends it otherwise.
+pub fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Runs `wait` and checks that it did not come back before its time.
+pub fn not_before<T>(patience: Duration, wait: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let answer = wait();
+    assert!(
+        start.elapsed() >= patience,
+        "came back after {:?} of {patience:?}",
+        start.elapsed()
+    );
+    answer
+}
+
+/// Names the test that a fresh program is for.
+const FRESH: &str = "PROCESSION_TEST_FRESH";
+
+/// Runs `body` in a program of its own, which is this test alone in a new process: for what concerns a whole program.
+pub fn alone(test: &str, body: impl FnOnce()) {
+    alone_with(test, &[], body);
+}
+
+/// The same, with environment variables.
+pub fn alone_with(test: &str, env: &[(&str, &str)], body: impl FnOnce()) {
+    if std::env::var(FRESH).is_ok_and(|fresh| fresh == test) {
+        return body();
+    }
+    let output = again(test)
+        .envs(env.iter().copied())
+        .output()
+        .expect("the test program can be started again");
+    assert!(output.status.success(), "{}", told(&output));
+}
+
+/// The command that runs `test` alone in a new process, where [`alone`] runs its body.
+pub fn again(test: &str) -> Command {
+    let mut command = Command::new(this_program());
+    command
+        .args([
+            test,
+            "--exact",
+            "--nocapture",
+            "--include-ignored",
+            "--test-threads=1",
+        ])
+        .env(FRESH, test);
+    command
+}
+
+/// Whether this is the program that [`again`] started.
+pub fn is_again() -> bool {
+    std::env::var_os(FRESH).is_some()
+}
+
+/// The file of this test program.
+pub fn this_program() -> PathBuf {
+    std::env::current_exe().expect("the test program has a path")
+}
+
+/// How a program ended and what it wrote.
+pub fn told(output: &Output) -> String {
+    format!(
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// A process as /proc shows it.
+#[derive(Debug)]
+pub struct Seen {
+    pub pid: i32,
+    pub state: char,
+    pub parent: i32,
+    pub name: String,
+}
+
+impl Seen {
+    fn of(pid: i32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (front, back) = stat.rsplit_once(')')?;
+        let mut fields = back.split_whitespace();
+        Some(Self {
+            pid,
+            state: fields.next()?.chars().next()?,
+            parent: fields.next()?.parse().ok()?,
+            name: front.split_once('(')?.1.to_owned(),
+        })
+    }
+
+    fn kill(&self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.pid) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// All processes, zombies too.
+pub fn processes() -> Vec<Seen> {
+    let entries = std::fs::read_dir("/proc").expect("/proc can be read");
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(Seen::of)
+        .collect()
+}
+
+/// The children of this process, zombies too.
+pub fn own_children() -> Vec<Seen> {
+    let me = std::process::id() as i32;
+    processes().into_iter().filter(|seen| seen.parent == me).collect()
+}
+
+/// Whether a process exists and is not a zombie.
+pub fn runs(pid: u32) -> bool {
+    Seen::of(pid as i32).is_some_and(|seen| seen.state != 'Z')
+}
+
+/// Bytes that a receiver can check without having them: of `seed`, so many.
+pub fn pattern(seed: u64, len: usize) -> Vec<u8> {
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        bytes.extend_from_slice(&x.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
