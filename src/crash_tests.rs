@@ -86,11 +86,10 @@ fn dies_at_every_step<S>(setup: impl Fn() -> S, work: impl Fn(&S), check: impl F
 /// Everything in the queue, which must still work. (A message whose put had not returned may come into sight only when
 /// the next put repairs what its producer left.)
 fn drain(queue: &Queue<Vec<u8>>) -> Vec<Vec<u8>> {
+    let rest = || std::iter::from_fn(|| queue.try_get().ok());
+    let mut all: Vec<_> = rest().collect();
     queue.put(b"alive".to_vec()).expect("a queue that works");
-    let mut all = Vec::new();
-    while let Ok(message) = queue.try_get() {
-        all.push(message);
-    }
+    all.extend(rest());
     assert!(
         all.pop().is_some_and(|last| last == b"alive"),
         "the last one put is the last one"

@@ -139,7 +139,12 @@ impl Heap {
     /// Takes a block for `bytes` within a transaction; it is [`kind::RAW`] until [`ready`](Self::ready).
     pub(super) fn take(&self, tx: &mut Tx<'_>, bytes: u64) -> Result<Taken> {
         let order = order_of(bytes);
+        // An error now is better than a visit of the kernel's out-of-memory killer later.
+        let limit = self.header().limit.load(Ordering::Relaxed);
         let warm = tx.get(header!(warm_new[order]));
+        if warm == 0 && tx.get(header!(used_bytes)) + tx.get(header!(warm_bytes)) + bytes > limit {
+            return Err(Error::OutOfMemory { requested: bytes });
+        }
         let index = if warm != 0 {
             unlink(tx, List::Warm, order, warm - 1);
             tx.add(header!(warm_bytes), -(tx.get(chunk!(warm - 1, committed)) as i64));

@@ -46,7 +46,8 @@ pub(super) struct Header {
     pub chunks: AtomicU64,
     /// Offset of the first chunk.
     pub first_chunk: AtomicU64,
-    _line0: u64,
+    /// Bytes of memory there may be behind blocks.
+    pub limit: AtomicU64,
 
     /// Guards every journaled word. Held for well under a microsecond and never across a system call.
     pub latch: Latch,

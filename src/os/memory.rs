@@ -110,6 +110,12 @@ pub(crate) fn punch(fd: BorrowedFd<'_>, offset: u64, len: u64) {
     }
 }
 
+/// Bytes of memory the machine has.
+pub(crate) fn physical() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram as u64 * u64::from(info.mem_unit.max(1))
+}
+
 /// Eight random bytes from the kernel, for identities that must not be guessed or repeated.
 pub(crate) fn random() -> Result<u64> {
     let mut bytes = [0u8; 8];

@@ -1,6 +1,7 @@
 //! Signals: reaping forgotten children as they end, and the dispositions a new process starts with.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 
 /// Forgotten children in one list; further lists are linked behind it.
@@ -137,21 +138,37 @@ pub(crate) fn ignore_interrupt(ignore: bool) {
     unsafe { libc::signal(libc::SIGINT, action) };
 }
 
-/// A descriptor that polls readable when a child of this process ends; the signal itself is blocked.
+/// The event counter of [`child_events`].
+static EVENTS: AtomicI32 = AtomicI32::new(-1);
+
 #[allow(unsafe_code)]
-pub(crate) fn child_events() -> Result<std::os::fd::OwnedFd> {
-    use std::os::fd::FromRawFd;
-    // SAFETY: a zeroed sigset is a valid argument for sigemptyset; the descriptor is fresh and ours.
+extern "C" fn on_event(_signal: i32) {
+    let one = 1u64;
+    // SAFETY: write is async-signal-safe; the descriptor is open as long as the handler is installed, and errno is put
+    // back as it was.
     unsafe {
-        let mut set: libc::sigset_t = core::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGCHLD);
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, core::ptr::null_mut());
-        match libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
-            -1 => Err(super::last_error("signalfd")),
-            fd => Ok(std::os::fd::OwnedFd::from_raw_fd(fd)),
-        }
+        let errno = *libc::__errno_location();
+        libc::write(EVENTS.load(Ordering::Relaxed), (&raw const one).cast(), size_of::<u64>());
+        *libc::__errno_location() = errno;
     }
+}
+
+/// A descriptor that polls readable when a child of this process has ended, whichever thread the system tells.
+#[allow(unsafe_code)]
+pub(crate) fn child_events() -> Result<OwnedFd> {
+    let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
+    let events = rustix::event::eventfd(0, flags).map_err(|e| Error::errno("eventfd", e))?;
+    EVENTS.store(events.as_raw_fd(), Ordering::Relaxed);
+    // SAFETY: the handler only writes to a descriptor.
+    unsafe { libc::signal(libc::SIGCHLD, on_event as *const () as usize) };
+    Ok(events)
+}
+
+/// In a child forked by a process that watches its children: it does not.
+#[allow(unsafe_code)]
+pub(crate) fn no_child_events() {
+    // SAFETY: setting the default disposition.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 /// Unblocks every signal: a new process starts with a clean mask.

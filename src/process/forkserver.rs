@@ -141,7 +141,7 @@ pub(super) fn serve(heap: &'static Heap, socket: OwnedFd) -> ! {
         let [asked, ended] = socket::wait_readable([socket.as_fd(), events.as_fd()]);
         if ended {
             // The signal stands for any number of children.
-            let _ = rustix::io::read(events, &mut [0u8; 4096]);
+            let _ = rustix::io::read(events, &mut [0u8; 8]);
             reap(heap, &mut born);
         }
         if asked {
@@ -212,6 +212,7 @@ fn grow_up(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events: &Ow
         // They belong to the server's stack, which lives on in this copy of it.
         let _ = os::fd::silence(server_only.as_fd());
     }
+    os::signal::no_child_events();
     os::signal::unblock_all();
     os::signal::ignore_interrupt(false);
     let mut fds = fds.into_iter();

@@ -1,0 +1,129 @@
+//! Procession's benchmarks: one table, every contender in the same run.
+//!
+//! Rounds are the outermost loop: each round measures every contender of every group once, so that whatever the machine
+//! does meanwhile happens to all of them. A row is the median of the rounds.
+
+mod bytes;
+mod contest;
+mod futex;
+mod lock;
+mod machine;
+mod memory;
+mod queue;
+mod roundtrip;
+mod shared;
+mod start;
+mod table;
+mod team;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use contest::{Effort, Group};
+
+/// What can go wrong; it is only ever shown.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Measures Procession beside the other crates and prints one table (Markdown) on standard output.
+///
+/// Each round measures every contender once, one after the other; a row shows the median of the rounds, their range, the
+/// ratio to the reference of its group, and whether the target is met, where there is one. Progress goes to standard
+/// error. All contenders of a group take part whatever is chosen, since the figures only mean something beside each other.
+///
+/// Let the machine do nothing else meanwhile.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench --", bin_name = "cargo xtask bench --")]
+struct Cli {
+    /// How often everything is measured [default: 5, or 3 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+
+    /// A fifth of the work in each measurement: to see that it runs, or a first impression
+    #[arg(long)]
+    quick: bool,
+
+    /// Only groups whose name contains this (in any case; may be repeated); see --list
+    #[arg(long, value_name = "SUBSTRING")]
+    only: Vec<String>,
+
+    /// Name the groups and their contenders, and measure nothing
+    #[arg(long)]
+    list: bool,
+
+    /// Work out one of the memory facts, in a program that has done nothing else, and print its numbers
+    #[arg(long, hide = true, value_name = "FACT")]
+    fact: Option<memory::Fact>,
+}
+
+#[procession::main]
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether everything that was asked for could be measured.
+fn run(cli: &Cli) -> Result<bool> {
+    let effort = Effort { quick: cli.quick };
+    if let Some(fact) = cli.fact {
+        let figures: Vec<_> = fact.work_out(effort)?.iter().map(f64::to_string).collect();
+        println!("{}", figures.join(" "));
+        return Ok(true);
+    }
+
+    let groups = chosen(&cli.only)?;
+    if cli.list {
+        for group in groups {
+            let names: Vec<_> = group.contenders.iter().map(|contender| contender.name).collect();
+            println!("{}: {}", group.name, names.join("; "));
+        }
+        return Ok(true);
+    }
+
+    // The figures of a machine that is busy already mean little, so how busy it is is noted before it is our doing.
+    let machine = machine::describe(cli.quick);
+    let rounds = cli.rounds.unwrap_or(if cli.quick { 3 } else { 5 });
+    let results = contest::hold(groups, rounds, effort);
+    print!("{}\n{machine}", table::table(&results, rounds));
+    Ok(results.iter().all(|result| result.failure.is_none()))
+}
+
+/// The groups that `--only` asks for; all if it was not given.
+fn chosen(only: &[String]) -> Result<Vec<Group>> {
+    let wanted: Vec<_> = only.iter().map(|part| part.to_lowercase()).collect();
+    let groups: Vec<_> = all()
+        .into_iter()
+        .filter(|group| {
+            let name = group.name.to_lowercase();
+            wanted.is_empty() || wanted.iter().any(|part| name.contains(part))
+        })
+        .collect();
+    if groups.is_empty() {
+        return Err(format!(
+            "no group's name contains '{}'; --list shows them",
+            only.join("' or '")
+        )
+        .into());
+    }
+    Ok(groups)
+}
+
+fn all() -> Vec<Group> {
+    [
+        queue::groups(),
+        roundtrip::groups(),
+        bytes::groups(),
+        start::groups(),
+        lock::groups(),
+        memory::groups(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

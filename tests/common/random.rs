@@ -1,0 +1,24 @@
+//! Random numbers that a test can repeat, and how hard to try.
+
+/// xorshift64*: good enough to choose moments and sizes with.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        random.below(2);
+        random
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % end
+    }
+}
+
+/// `n`, or ten times as many where `PROCESSION_LONG` is set.
+pub fn long(n: u64) -> u64 {
+    if std::env::var_os("PROCESSION_LONG").is_some() { 10 * n } else { n }
+}

@@ -1,0 +1,226 @@
+//! Random SIGKILL, by the thousand: producers, consumers and lock holders die in the middle of their work, and what
+//! the survivors see must be exact. `PROCESSION_LONG=1` kills ten times as many.
+
+mod common;
+#[path = "common/random.rs"]
+mod random;
+
+use common::watchdog_of;
+use random::{Random, long};
+use procession::{Error, Lock, LockError, LockGuard, Process, Queue, StartMethod};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// A message that shows when it is torn, doubled or out of order.
+#[derive(Serialize, Deserialize)]
+struct Item {
+    producer: u64,
+    number: u64,
+    /// Derived from the two above; of all sizes, so that all paths are taken.
+    content: Vec<u8>,
+}
+
+fn content(producer: u64, number: u64) -> Vec<u8> {
+    let mut random = Random::new(producer << 32 ^ number);
+    let len = match number % 40 {
+        0 => 20_000 + random.below(60_000),
+        1..=4 => 1000 + random.below(9000),
+        _ => random.below(100),
+    };
+    (0..len).map(|_| random.below(256) as u8).collect()
+}
+
+fn produce(queue: Queue<Item>, producer: u64) {
+    for number in 0.. {
+        // The survivor is slower; an unbounded queue would take all the memory there is.
+        while queue.len() > 500 {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        let item = Item { producer, number, content: content(producer, number) };
+        if queue.put(item).is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes messages and throws them away, until it is killed.
+fn swallow(queue: Queue<Item>) {
+    while queue.get().is_ok() {}
+}
+
+fn method(random: &mut Random) -> StartMethod {
+    if random.below(2) == 0 { StartMethod::ForkServer } else { StartMethod::Fork }
+}
+
+/// What a consumer that survives knows of each producer: the number it must see at least next.
+#[derive(Default)]
+struct Seen(HashMap<u64, u64>, u64);
+
+impl Seen {
+    fn check(&mut self, item: &Item, gaps_allowed: bool) {
+        let next = self.0.entry(item.producer).or_insert(0);
+        if gaps_allowed {
+            assert!(item.number >= *next, "producer {}: {} again or too late", item.producer, item.number);
+        } else {
+            assert_eq!(item.number, *next, "producer {}: doubled, lost or out of order", item.producer);
+        }
+        *next = item.number + 1;
+        let whole = item.content == content(item.producer, item.number);
+        assert!(whole, "producer {}: message {} is torn", item.producer, item.number);
+        self.1 += 1;
+    }
+}
+
+/// Takes what comes within some microseconds; a survivor must never wait for more than the dead can hold it up.
+fn take_some(queue: &Queue<Item>, seen: &mut Seen, gaps: bool, for_long: Duration) {
+    let end = Instant::now() + for_long;
+    while Instant::now() < end {
+        match queue.get_timeout(Duration::from_millis(1)) {
+            Ok(item) => seen.check(&item, gaps),
+            Err(Error::Timeout) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Starts workers and kills them after random times, `kills` of them; the queue must go on, bounded or not.
+fn kill_workers(
+    kills: u64,
+    capacity: usize,
+    gaps: bool,
+    start: impl Fn(&mut Random, &Queue<Item>, u64) -> Process<()>,
+    keep: Option<Process<()>>,
+    queue: &Queue<Item>,
+) {
+    let mut random = Random::new(kills ^ capacity as u64);
+    let mut seen = Seen::default();
+    let mut running: Vec<Process<()>> = Vec::new();
+    for n in 0..kills {
+        running.push(start(&mut random, queue, n));
+        take_some(queue, &mut seen, gaps, Duration::from_micros(random.below(1500)));
+        if running.len() >= 3 {
+            let victim = running.swap_remove(random.below(3) as usize);
+            victim.kill().expect("SIGKILL");
+            // Reaped at once, later, or by whoever comes by: all must do.
+            match random.below(3) {
+                0 => drop(victim.wait()),
+                1 => drop(victim),
+                _ => running.insert(0, victim),
+            }
+            if running.len() > 3 {
+                drop(running.remove(0));
+            }
+        }
+    }
+    for process in running.drain(..) {
+        process.kill().expect("SIGKILL");
+        drop(process.wait());
+    }
+    drop(keep.map(|process| {
+        process.kill().expect("SIGKILL");
+        process.wait()
+    }));
+    // What is left in the queue is whole too; then it works as ever.
+    while let Ok(item) = queue.try_get() {
+        seen.check(&item, gaps);
+    }
+    queue.put(Item { producer: u64::MAX, number: 0, content: content(u64::MAX, 0) }).expect("a queue that works");
+    seen.check(&queue.get().expect("the message"), gaps);
+    assert!(seen.1 > kills / 4, "only {} messages: nothing was tested", seen.1);
+    eprintln!("{kills} kills, {} messages seen", seen.1);
+}
+
+#[procession::test]
+fn producers_are_killed() {
+    let _watchdog = watchdog_of(3000);
+    let queue = Queue::unbounded().expect("a queue");
+    let start = |random: &mut Random, queue: &Queue<Item>, n: u64| {
+        let builder = Process::builder().method(method(random));
+        builder.spawn(produce, (queue.clone(), n)).expect("a process")
+    };
+    kill_workers(long(700), 0, false, start, None, &queue);
+}
+
+#[procession::test]
+fn producers_are_killed_at_a_full_queue() {
+    let _watchdog = watchdog_of(3000);
+    let queue = Queue::bounded(4).expect("a queue");
+    let start = |random: &mut Random, queue: &Queue<Item>, n: u64| {
+        let builder = Process::builder().method(method(random));
+        builder.spawn(produce, (queue.clone(), n)).expect("a process")
+    };
+    kill_workers(long(500), 4, false, start, None, &queue);
+}
+
+#[procession::test]
+fn consumers_are_killed() {
+    let _watchdog = watchdog_of(3000);
+    let queue = Queue::bounded(100).expect("a queue");
+    let producer = Process::spawn(produce, (queue.clone(), 0)).expect("a process");
+    let start = |random: &mut Random, queue: &Queue<Item>, _: u64| {
+        let builder = Process::builder().method(method(random));
+        builder.spawn(swallow, queue.clone()).expect("a process")
+    };
+    // The victims take messages with them, in order: the survivor sees gaps, but nothing twice and nothing late.
+    kill_workers(long(500), 100, true, start, Some(producer), &queue);
+}
+
+/// Two words that are equal whenever nobody holds the lock; a queue of one message stands for the data.
+fn hold(lock: Lock, counters: Queue<(u64, u64)>) {
+    loop {
+        let (guard, _) = take(&lock, &counters);
+        // Between the two, the data are not there: dying here is what the lock reports.
+        let (a, b) = counters.try_get().expect("the data, or somebody would have been told");
+        assert_eq!(a, b, "two holders at once");
+        counters.put((a + 1, b + 1)).expect("room");
+        drop(guard);
+    }
+}
+
+/// Takes the lock; from a holder that died, the data are put right. Whether it did.
+fn take<'l>(lock: &'l Lock, data: &Queue<(u64, u64)>) -> (LockGuard<'l>, bool) {
+    match lock.lock_timeout(Duration::from_secs(60)) {
+        Ok(guard) => (guard, false),
+        Err(LockError::OwnerDied { guard, .. }) => {
+            if data.is_empty() {
+                data.put((0, 0)).expect("room");
+            }
+            (guard, true)
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[procession::test]
+fn lock_holders_are_killed() {
+    let _watchdog = watchdog_of(3000);
+    let lock = Lock::new().expect("a lock");
+    let data = Queue::unbounded().expect("a queue");
+    data.put((0, 0)).expect("room");
+    let mut random = Random::new(7);
+    let (mut told, kills) = (0, long(500));
+    let mut running: Vec<Process<()>> = Vec::new();
+    for _ in 0..kills {
+        let builder = Process::builder().method(method(&mut random));
+        running.push(builder.spawn(hold, (lock.clone(), data.clone())).expect("a process"));
+        std::thread::sleep(Duration::from_micros(random.below(1500)));
+        if running.len() >= 3 {
+            let victim = running.swap_remove(random.below(3) as usize);
+            victim.kill().expect("SIGKILL");
+            if random.below(2) == 0 {
+                drop(victim.wait());
+            }
+        }
+        let (guard, died) = take(&lock, &data);
+        assert_eq!(data.len(), 1, "the data are there for whoever holds the lock");
+        drop(guard);
+        told += u64::from(died);
+    }
+    for process in running {
+        process.kill().expect("SIGKILL");
+        drop(process.wait());
+    }
+    assert!(told > 0, "no holder was ever killed: nothing was tested");
+    eprintln!("{kills} kills, {told} of them reported to this process");
+}
