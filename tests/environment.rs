@@ -79,7 +79,11 @@ fn without_descriptors_nothing_starts_and_the_rest_works() {
                 assert!(waiter.join().unwrap());
             });
         });
-        assert_eq!(active_children().len(), 1, "a start that failed left something behind");
+        assert_eq!(
+            active_children().len(),
+            1,
+            "a start that failed left something behind"
+        );
         for method in METHODS {
             assert_eq!(by(method).spawn(|| 1, ()).unwrap().join(), Ok(1));
         }
@@ -177,7 +181,10 @@ fn without_memory_a_put_fails_and_nothing_is_lost() {
             let mut counts = Vec::new();
             for _ in 0..3 {
                 let count = fill(&queue, len);
-                assert!(count * len as u64 > 10 << 20, "only {count} messages of {len} bytes fit");
+                assert!(
+                    count * len as u64 > 10 << 20,
+                    "only {count} messages of {len} bytes fit"
+                );
                 // Again at once, and no less gently.
                 assert!(matches!(
                     queue.try_put(pattern(0, len)),
@@ -244,9 +251,14 @@ fn a_message_larger_than_the_heap_is_refused() {
             Error::TooLarge { .. } | Error::OutOfMemory { .. }
         ));
         for method in METHODS {
-            let error = by(method).spawn(|text: String| text.len(), "x".repeat(LEN)).unwrap_err();
+            let error = by(method)
+                .spawn(|text: String| text.len(), "x".repeat(LEN))
+                .unwrap_err();
             refused(&error);
-            let end = by(method).spawn(|len: usize| "x".repeat(len), LEN).unwrap().join();
+            let end = by(method)
+                .spawn(|len: usize| "x".repeat(len), LEN)
+                .unwrap()
+                .join();
             assert!(
                 matches!(&end, Err(Error::Process(_))),
                 "{method:?}: a result that does not fit: {:?}",
@@ -394,7 +406,9 @@ fn a_child_that_is_not_initialised_is_not_started() {
         procession::init();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("answer");
-        let process = Process::builder().env(CHILD, &file).stdout(procession::Stdio::null());
+        let process = Process::builder()
+            .env(CHILD, &file)
+            .stdout(procession::Stdio::null());
         match process.spawn(|| 1, ()).unwrap().join() {
             Err(error @ Error::Process(ProcessError::NotStarted { .. })) => {
                 assert!(error.to_string().contains("procession::init()"), "{error}");
@@ -410,7 +424,13 @@ fn a_child_that_is_not_initialised_is_not_started() {
 fn a_program_that_is_not_ours_is_not_started() {
     let _watchdog = watchdog();
     for program in ["/bin/true", "/bin/false"] {
-        match Process::builder().program(program).name("other").spawn(|| 1, ()).unwrap().join() {
+        match Process::builder()
+            .program(program)
+            .name("other")
+            .spawn(|| 1, ())
+            .unwrap()
+            .join()
+        {
             Err(Error::Process(ProcessError::NotStarted { name, ended })) => {
                 let code = i32::from(program == "/bin/false");
                 assert_eq!((name.as_str(), ended), ("other", format!("exit code {code}")));
@@ -507,12 +527,21 @@ fn an_order_that_is_nonsense_is_refused() {
         for order in orders {
             let output = again(test)
                 .env("PROCESSION_START", order)
-                .stdin(std::fs::OpenOptions::new().read(true).write(true).open(input).unwrap())
+                .stdin(
+                    std::fs::OpenOptions::new()
+                        .read(true)
+                        .write(true)
+                        .open(input)
+                        .unwrap(),
+                )
                 .output()
                 .unwrap();
             assert_eq!(output.status.code(), Some(100), "{order:?}: {}", told(&output));
             let said = String::from_utf8_lossy(&output.stderr);
-            assert!(said.starts_with("procession: this process cannot start: "), "{order:?}: {said}");
+            assert!(
+                said.starts_with("procession: this process cannot start: "),
+                "{order:?}: {said}"
+            );
         }
     }
 }
@@ -530,7 +559,10 @@ fn programs_started_by_other_means_are_not_children() {
         again(&test).stdout(Stdio::null()).status().unwrap().success()
     }
     for method in METHODS {
-        assert_eq!(by(method).spawn(start_again, test.to_owned()).unwrap().join(), Ok(true));
+        assert_eq!(
+            by(method).spawn(start_again, test.to_owned()).unwrap().join(),
+            Ok(true)
+        );
     }
 }
 
@@ -540,7 +572,9 @@ fn programs_started_by_other_means_are_not_children() {
 fn crowd(pids: Queue<u32>, never: Queue<()>) {
     for method in METHODS {
         for daemon in [false, true] {
-            let process = by(method).daemon(daemon).spawn(|never: Queue<()>| drop(never.get()), never.clone());
+            let process = by(method)
+                .daemon(daemon)
+                .spawn(|never: Queue<()>| drop(never.get()), never.clone());
             pids.put(process.unwrap().pid()).unwrap();
         }
     }

@@ -6,8 +6,8 @@ mod common;
 mod random;
 
 use common::watchdog_of;
-use random::{Random, long};
 use procession::{Error, Lock, LockError, LockGuard, Process, Queue, StartMethod};
+use random::{Random, long};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -37,7 +37,11 @@ fn produce(queue: Queue<Item>, producer: u64) {
         while queue.len() > 500 {
             std::thread::sleep(Duration::from_micros(50));
         }
-        let item = Item { producer, number, content: content(producer, number) };
+        let item = Item {
+            producer,
+            number,
+            content: content(producer, number),
+        };
         if queue.put(item).is_err() {
             return;
         }
@@ -50,7 +54,11 @@ fn swallow(queue: Queue<Item>) {
 }
 
 fn method(random: &mut Random) -> StartMethod {
-    if random.below(2) == 0 { StartMethod::ForkServer } else { StartMethod::Fork }
+    if random.below(2) == 0 {
+        StartMethod::ForkServer
+    } else {
+        StartMethod::Fork
+    }
 }
 
 /// What a consumer that survives knows of each producer: the number it must see at least next.
@@ -61,13 +69,26 @@ impl Seen {
     fn check(&mut self, item: &Item, gaps_allowed: bool) {
         let next = self.0.entry(item.producer).or_insert(0);
         if gaps_allowed {
-            assert!(item.number >= *next, "producer {}: {} again or too late", item.producer, item.number);
+            assert!(
+                item.number >= *next,
+                "producer {}: {} again or too late",
+                item.producer,
+                item.number
+            );
         } else {
-            assert_eq!(item.number, *next, "producer {}: doubled, lost or out of order", item.producer);
+            assert_eq!(
+                item.number, *next,
+                "producer {}: doubled, lost or out of order",
+                item.producer
+            );
         }
         *next = item.number + 1;
         let whole = item.content == content(item.producer, item.number);
-        assert!(whole, "producer {}: message {} is torn", item.producer, item.number);
+        assert!(
+            whole,
+            "producer {}: message {} is torn",
+            item.producer, item.number
+        );
         self.1 += 1;
     }
 }
@@ -125,7 +146,13 @@ fn kill_workers(
     while let Ok(item) = queue.try_get() {
         seen.check(&item, gaps);
     }
-    queue.put(Item { producer: u64::MAX, number: 0, content: content(u64::MAX, 0) }).expect("a queue that works");
+    queue
+        .put(Item {
+            producer: u64::MAX,
+            number: 0,
+            content: content(u64::MAX, 0),
+        })
+        .expect("a queue that works");
     seen.check(&queue.get().expect("the message"), gaps);
     assert!(seen.1 > kills / 4, "only {} messages: nothing was tested", seen.1);
     eprintln!("{kills} kills, {} messages seen", seen.1);
@@ -171,7 +198,9 @@ fn hold(lock: Lock, counters: Queue<(u64, u64)>) {
     loop {
         let (guard, _) = take(&lock, &counters);
         // Between the two, the data are not there: dying here is what the lock reports.
-        let (a, b) = counters.try_get().expect("the data, or somebody would have been told");
+        let (a, b) = counters
+            .try_get()
+            .expect("the data, or somebody would have been told");
         assert_eq!(a, b, "two holders at once");
         counters.put((a + 1, b + 1)).expect("room");
         drop(guard);
@@ -203,7 +232,11 @@ fn lock_holders_are_killed() {
     let mut running: Vec<Process<()>> = Vec::new();
     for _ in 0..kills {
         let builder = Process::builder().method(method(&mut random));
-        running.push(builder.spawn(hold, (lock.clone(), data.clone())).expect("a process"));
+        running.push(
+            builder
+                .spawn(hold, (lock.clone(), data.clone()))
+                .expect("a process"),
+        );
         std::thread::sleep(Duration::from_micros(random.below(1500)));
         if running.len() >= 3 {
             let victim = running.swap_remove(random.below(3) as usize);

@@ -153,7 +153,12 @@ fn anybody_can_release_it() {
     assert!(!lock.is_locked());
 
     for method in METHODS {
-        let start = || Process::builder().method(method).spawn(release, lock.clone()).unwrap();
+        let start = || {
+            Process::builder()
+                .method(method)
+                .spawn(release, lock.clone())
+                .unwrap()
+        };
         assert_eq!(start().join().unwrap(), Err(Error::NotLocked));
         lock.lock().unwrap().forget();
         thread::scope(|scope| {
@@ -247,7 +252,10 @@ fn who_waits_while_the_owner_dies_is_told() {
             assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
             process.kill().unwrap();
             // The end of the owner is told to one of them, without anybody asking the process.
-            assert_eq!(waiters.map(|waiter| waiter.join().unwrap()).iter().sum::<u32>(), 1);
+            assert_eq!(
+                waiters.map(|waiter| waiter.join().unwrap()).iter().sum::<u32>(),
+                1
+            );
         });
         drop(lock.lock().unwrap());
         assert_eq!(process.pid(), pid);
@@ -290,7 +298,10 @@ fn an_owner_that_ends_without_releasing_it_is_dead_too() {
     let _watchdog = watchdog();
     for method in METHODS {
         let lock = Lock::new().unwrap();
-        let process = Process::builder().method(method).spawn(keep, lock.clone()).unwrap();
+        let process = Process::builder()
+            .method(method)
+            .spawn(keep, lock.clone())
+            .unwrap();
         let pid = process.pid();
         process.join().unwrap();
         inherited(&lock, pid, lock.lock());
@@ -305,7 +316,10 @@ fn a_guard_taken_from_the_dead_is_a_guard() {
     process.kill().unwrap();
     process.wait().unwrap();
     let error = lock.lock().unwrap_err();
-    assert!(error.to_string().contains("died while it held the lock"), "{error}");
+    assert!(
+        error.to_string().contains("died while it held the lock"),
+        "{error}"
+    );
     let guard = error.into_guard().unwrap();
     assert!(matches!(lock.try_lock(), Err(LockError::WouldBlock)));
     drop(guard);

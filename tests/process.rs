@@ -30,7 +30,10 @@ fn any_number_of_arguments() {
         let args = (-1, 2, "three".to_owned());
         assert_eq!(by(method).spawn(f, args.clone()).unwrap().join(), Ok(args));
         let f = |a: i8, b: i16, c: i32, d: i64| i64::from(a) + i64::from(b) + i64::from(c) + d;
-        assert_eq!(by(method).spawn(f, (1, 20, 300, 4_000)).unwrap().join(), Ok(4_321));
+        assert_eq!(
+            by(method).spawn(f, (1, 20, 300, 4_000)).unwrap().join(),
+            Ok(4_321)
+        );
         let f = |a: bool, b: char, c: f64, d: Option<u8>, e: Vec<()>| (a, b, c, d, e);
         let args = (true, 'é', 0.5, None, vec![(); 3]);
         assert_eq!(by(method).spawn(f, args.clone()).unwrap().join(), Ok(args));
@@ -51,7 +54,9 @@ fn first_of<T: Clone>(values: Vec<T>) -> Option<T> {
 fn a_generic_function_is_as_good_as_another() {
     let _watchdog = watchdog();
     for method in METHODS {
-        let text = by(method).spawn(first_of::<String>, vec!["a".to_owned()]).unwrap();
+        let text = by(method)
+            .spawn(first_of::<String>, vec!["a".to_owned()])
+            .unwrap();
         let number = by(method).spawn(first_of::<u8>, vec![]).unwrap();
         assert_eq!(text.join(), Ok(Some("a".to_owned())));
         assert_eq!(number.join(), Ok(None));
@@ -115,7 +120,13 @@ fn a_result_may_be_a_handle() {
 
 fn who_am_i() -> (u32, u32, String, bool, bool) {
     let me = current().unwrap();
-    (std::process::id(), me.pid(), me.name().to_owned(), me.is_daemon(), me.is_alive())
+    (
+        std::process::id(),
+        me.pid(),
+        me.name().to_owned(),
+        me.is_daemon(),
+        me.is_alive(),
+    )
 }
 
 #[procession::test]
@@ -123,14 +134,27 @@ fn name_pid_and_daemon_are_known_on_both_sides() {
     let _watchdog = watchdog();
     for method in METHODS {
         for daemon in [false, true] {
-            let process = by(method).name("worker").daemon(daemon).spawn(who_am_i, ()).unwrap();
+            let process = by(method)
+                .name("worker")
+                .daemon(daemon)
+                .spawn(who_am_i, ())
+                .unwrap();
             let pid = process.pid();
             assert_eq!((process.name(), process.is_daemon()), ("worker", daemon));
             let told = format!("{process:?}");
-            assert!(told.contains("worker") && told.contains(&pid.to_string()), "{told}");
-            assert_eq!(process.join().unwrap(), (pid, pid, "worker".to_owned(), daemon, true));
+            assert!(
+                told.contains("worker") && told.contains(&pid.to_string()),
+                "{told}"
+            );
+            assert_eq!(
+                process.join().unwrap(),
+                (pid, pid, "worker".to_owned(), daemon, true)
+            );
         }
-        let (one, two) = (by(method).spawn(who_am_i, ()).unwrap(), by(method).spawn(who_am_i, ()).unwrap());
+        let (one, two) = (
+            by(method).spawn(who_am_i, ()).unwrap(),
+            by(method).spawn(who_am_i, ()).unwrap(),
+        );
         assert!(one.name().starts_with("Process-"));
         assert_ne!(one.name(), two.name());
         let name = one.name().to_owned();
@@ -150,7 +174,10 @@ fn the_name_is_seen_by_the_system() {
         std::fs::read_to_string("/proc/self/comm").unwrap()
     }
     // The name of a process is its first thread's: a started test program has another one for the test.
-    let process = by(StartMethod::Fork).name("a-rather-long-name").spawn(own_name, ()).unwrap();
+    let process = by(StartMethod::Fork)
+        .name("a-rather-long-name")
+        .spawn(own_name, ())
+        .unwrap();
     assert_eq!(process.join().unwrap(), "a-rather-long-n\n");
 }
 
@@ -163,7 +190,8 @@ fn its_environment() {
     let _watchdog = watchdog();
     const NAME: &str = "PROCESSION_TEST_VARIABLE";
     for method in METHODS {
-        let ask = |builder: Builder, name: &str| builder.spawn(variable, name.to_owned()).unwrap().join().unwrap();
+        let ask =
+            |builder: Builder, name: &str| builder.spawn(variable, name.to_owned()).unwrap().join().unwrap();
         assert_eq!(ask(by(method), NAME), None);
         for value in ["1", "", "a b=c\n"] {
             assert_eq!(ask(by(method).env(NAME, value), NAME).as_deref(), Some(value));
@@ -175,7 +203,10 @@ fn its_environment() {
         assert_eq!(std::env::var_os(NAME), None);
         // What is not set is inherited, and replaced where it is.
         assert_eq!(ask(by(method), "PATH"), std::env::var("PATH").ok());
-        assert_eq!(ask(by(method).env("PATH", "/nowhere"), "PATH").as_deref(), Some("/nowhere"));
+        assert_eq!(
+            ask(by(method).env("PATH", "/nowhere"), "PATH").as_deref(),
+            Some("/nowhere")
+        );
         // How it was told what to run is nobody's business.
         assert_eq!(ask(by(method), "PROCESSION_START"), None);
     }
@@ -237,8 +268,16 @@ fn its_streams_are_files() {
             .spawn(copy_input, ())
             .unwrap();
         process.join().unwrap();
-        assert_eq!(std::fs::read_to_string(path("out")).unwrap(), "out: hello", "{method:?}");
-        assert_eq!(std::fs::read_to_string(path("err")).unwrap(), "err: hello", "{method:?}");
+        assert_eq!(
+            std::fs::read_to_string(path("out")).unwrap(),
+            "out: hello",
+            "{method:?}"
+        );
+        assert_eq!(
+            std::fs::read_to_string(path("err")).unwrap(),
+            "err: hello",
+            "{method:?}"
+        );
     }
 }
 
@@ -289,7 +328,11 @@ fn a_panic_is_told_with_its_place() {
             .unwrap();
         assert_eq!(process.wait(), Ok(ExitStatus::Code(101)));
         match process.join_timeout(Duration::ZERO) {
-            Err(Error::Process(ProcessError::Panicked { name, message, location })) => {
+            Err(Error::Process(ProcessError::Panicked {
+                name,
+                message,
+                location,
+            })) => {
                 assert_eq!((name.as_str(), message.as_str()), ("clumsy", "fell over 1"));
                 assert!(location.contains("process.rs:"), "{location}");
             }
@@ -300,7 +343,10 @@ fn a_panic_is_told_with_its_place() {
             .spawn(panic_strangely, ())
             .unwrap()
             .join();
-        assert!(matches!(strange, Err(Error::Process(ProcessError::Panicked { .. }))), "{strange:?}");
+        assert!(
+            matches!(strange, Err(Error::Process(ProcessError::Panicked { .. }))),
+            "{strange:?}"
+        );
     }
 }
 
@@ -362,12 +408,17 @@ fn a_signal_is_told_by_its_number() {
                 other => panic!("{method:?}: {other:?}"),
             }
         }
-        let aborted = by(method).stderr(Stdio::null()).spawn(|| std::process::abort(), ());
+        let aborted = by(method)
+            .stderr(Stdio::null())
+            .spawn(|| std::process::abort(), ());
         let aborted: procession::Result<()> = aborted.unwrap().join();
         assert!(
             matches!(
                 aborted,
-                Err(Error::Process(ProcessError::Signaled { signal: libc::SIGABRT, .. }))
+                Err(Error::Process(ProcessError::Signaled {
+                    signal: libc::SIGABRT,
+                    ..
+                }))
             ),
             "{method:?}: {aborted:?}"
         );
@@ -393,8 +444,14 @@ fn waiting_in_vain_and_again() {
         assert!(process.is_alive());
         assert_eq!(process.exit_status(), None);
         assert_eq!(process.join_timeout(Duration::ZERO), Err(Error::Timeout));
-        assert_eq!(not_before(patience, || process.join_timeout(patience)), Err(Error::Timeout));
-        assert_eq!(not_before(patience, || process.wait_timeout(patience)), Err(Error::Timeout));
+        assert_eq!(
+            not_before(patience, || process.join_timeout(patience)),
+            Err(Error::Timeout)
+        );
+        assert_eq!(
+            not_before(patience, || process.wait_timeout(patience)),
+            Err(Error::Timeout)
+        );
         go_on.put(()).unwrap();
         assert_eq!(process.join_timeout(Duration::from_secs(3_600)), Ok(7));
         assert!(!process.is_alive());
@@ -415,7 +472,10 @@ fn readable(process: &Process<u32>, patience: Option<&Timespec>) -> bool {
 #[procession::test]
 fn its_sentinel_can_be_polled() {
     let _watchdog = watchdog();
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     for method in METHODS {
         let (ready, go_on) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
         let process = by(method)
@@ -453,9 +513,13 @@ fn several_threads_wait_for_one_process() {
 fn zombies() -> Vec<i32> {
     let all = processes();
     let me = std::process::id() as i32;
-    let server = all.iter().find(|seen| seen.parent == me && seen.name == "forkserver");
+    let server = all
+        .iter()
+        .find(|seen| seen.parent == me && seen.name == "forkserver");
     let parents = [Some(me), server.map(|seen| seen.pid)];
-    let ended = all.iter().filter(|seen| seen.state == 'Z' && parents.contains(&Some(seen.parent)));
+    let ended = all
+        .iter()
+        .filter(|seen| seen.state == 'Z' && parents.contains(&Some(seen.parent)));
     ended.map(|seen| seen.pid).collect()
 }
 
@@ -469,7 +533,10 @@ fn a_dropped_handle_leaves_no_zombie() {
             let pids: Vec<_> = (0..80)
                 .map(|_| by(method).spawn(sleep_well, go_on.clone()).unwrap().pid())
                 .collect();
-            assert!(pids.iter().all(|&pid| runs(pid)), "dropping a handle ended a process");
+            assert!(
+                pids.iter().all(|&pid| runs(pid)),
+                "dropping a handle ended a process"
+            );
             go_on.shutdown();
             until(|| !pids.iter().any(|&pid| runs(pid)));
             until(|| zombies().is_empty());
@@ -503,8 +570,14 @@ fn asking_for_the_end_of_one_leaves_the_others_alone() {
 
 fn leave_children(method: u8, pids: Queue<u32>, go_on: Queue<()>) -> u8 {
     for daemon in [false, true] {
-        let queue = if daemon { Queue::unbounded().unwrap() } else { go_on.clone() };
-        let child = by(METHODS[usize::from(method)]).daemon(daemon).spawn(sleep_well, queue);
+        let queue = if daemon {
+            Queue::unbounded().unwrap()
+        } else {
+            go_on.clone()
+        };
+        let child = by(METHODS[usize::from(method)])
+            .daemon(daemon)
+            .spawn(sleep_well, queue);
         pids.put(child.unwrap().pid()).unwrap();
     }
     method
@@ -550,7 +623,10 @@ fn a_program_waits_for_its_processes_but_not_for_daemons() {
             let file = folder.join(format!("{method:?}"));
             drop(by(method).spawn(leave_a_mark, (file, go_on.clone())).unwrap());
             let file = folder.join(format!("{method:?}-daemon"));
-            let daemon = by(method).daemon(true).spawn(leave_a_mark, (file, never.clone())).unwrap();
+            let daemon = by(method)
+                .daemon(true)
+                .spawn(leave_a_mark, (file, never.clone()))
+                .unwrap();
             std::fs::write(folder.join(format!("{method:?}-pid")), daemon.pid().to_string()).unwrap();
         }
         // They are to finish after this program's own code has.
@@ -606,10 +682,19 @@ fn processes_have_processes() {
 fn parents_are_known_by_name() {
     fn names() -> (String, String, bool) {
         let parent = parent().unwrap();
-        (current().unwrap().name().to_owned(), parent.name().to_owned(), parent.is_alive())
+        (
+            current().unwrap().name().to_owned(),
+            parent.name().to_owned(),
+            parent.is_alive(),
+        )
     }
     fn middle(method: u8) -> (String, String, bool) {
-        by(METHODS[usize::from(method)]).name("child").spawn(names, ()).unwrap().join().unwrap()
+        by(METHODS[usize::from(method)])
+            .name("child")
+            .spawn(names, ())
+            .unwrap()
+            .join()
+            .unwrap()
     }
     let _watchdog = watchdog();
     alone("parents_are_known_by_name", || {
@@ -621,7 +706,10 @@ fn parents_are_known_by_name() {
             assert_eq!(one.join().unwrap(), ("one".to_owned(), "main".to_owned(), true));
             for next in 0..3 {
                 let two = by(method).name("middle").spawn(middle, next).unwrap();
-                assert_eq!(two.join().unwrap(), ("child".to_owned(), "middle".to_owned(), true));
+                assert_eq!(
+                    two.join().unwrap(),
+                    ("child".to_owned(), "middle".to_owned(), true)
+                );
             }
         }
     });
@@ -634,13 +722,22 @@ fn active_children_are_those_that_run() {
         assert_eq!(active_children(), []);
         let go_on = Queue::unbounded().unwrap();
         let start = |method: StartMethod| {
-            by(method).name(format!("{method:?}")).spawn(sleep_well, go_on.clone()).unwrap()
+            by(method)
+                .name(format!("{method:?}"))
+                .spawn(sleep_well, go_on.clone())
+                .unwrap()
         };
         let processes = METHODS.map(start);
-        let mut names: Vec<_> = active_children().iter().map(|child| child.name().to_owned()).collect();
+        let mut names: Vec<_> = active_children()
+            .iter()
+            .map(|child| child.name().to_owned())
+            .collect();
         names.sort();
         assert_eq!(names, ["Fork", "ForkServer", "Spawn"]);
-        let mut pids: Vec<_> = active_children().iter().map(procession::ProcessInfo::pid).collect();
+        let mut pids: Vec<_> = active_children()
+            .iter()
+            .map(procession::ProcessInfo::pid)
+            .collect();
         pids.sort_unstable();
         let mut expected = processes.each_ref().map(Process::pid);
         expected.sort_unstable();
@@ -730,13 +827,24 @@ fn a_fork_has_what_it_captured() {
             counter += 1;
             queue.put(text.clone()).unwrap();
             let variable = std::env::var("PROCESSION_TEST_FORK").ok();
-            (counter, numbers.iter().sum::<i32>(), variable, current().unwrap().name().to_owned())
+            (
+                counter,
+                numbers.iter().sum::<i32>(),
+                variable,
+                current().unwrap().name().to_owned(),
+            )
         })
         .unwrap();
-    assert_eq!(child.join().unwrap(), (6, 6, Some("1".to_owned()), "copy".to_owned()));
+    assert_eq!(
+        child.join().unwrap(),
+        (6, 6, Some("1".to_owned()), "copy".to_owned())
+    );
     assert_eq!(queue.get().unwrap(), "captured");
     assert_eq!(counter, 5);
-    let failed = Process::builder().stderr(Stdio::null()).fork(|| panic!("in a copy")).unwrap();
+    let failed = Process::builder()
+        .stderr(Stdio::null())
+        .fork(|| panic!("in a copy"))
+        .unwrap();
     let failed: procession::Result<()> = failed.join();
     assert!(
         matches!(&failed, Err(Error::Process(ProcessError::Panicked { message, .. })) if message == "in a copy"),
@@ -750,7 +858,10 @@ fn a_closure_with_captures_needs_a_fork() {
     assert!(matches!(refused, Error::Unsendable(_)), "{refused}");
     let refused = Process::builder().program("/bin/true").fork(|| 1).unwrap_err();
     assert!(matches!(refused, Error::Unsendable(_)), "{refused}");
-    let refused = by(StartMethod::Fork).program("/bin/true").spawn(who_am_i, ()).unwrap_err();
+    let refused = by(StartMethod::Fork)
+        .program("/bin/true")
+        .spawn(who_am_i, ())
+        .unwrap_err();
     assert!(matches!(refused, Error::Unsendable(_)), "{refused}");
 }
 
@@ -850,7 +961,11 @@ fn a_fork_that_is_not_ours_has_its_own_handles() {
         let (told, refused, name) = queue.get().unwrap();
         assert_eq!((told as i32, refused), (pid, true), "{name}");
         assert_eq!(queue.get().unwrap().0, 4);
-        until(|| own_children().iter().all(|seen| seen.pid != pid || seen.state == 'Z'));
+        until(|| {
+            own_children()
+                .iter()
+                .all(|seen| seen.pid != pid || seen.state == 'Z')
+        });
         assert!(matches!(lock.try_lock(), Err(procession::LockError::WouldBlock)));
         drop(guard);
     });
@@ -868,7 +983,10 @@ mod signals {
         unsafe {
             let mut action: libc::sigaction = core::mem::zeroed();
             action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
-            assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, core::ptr::null_mut()), 0);
+            assert_eq!(
+                libc::sigaction(libc::SIGUSR1, &raw const action, core::ptr::null_mut()),
+                0
+            );
         }
     }
 
@@ -930,7 +1048,10 @@ fn a_signal_handler_does_not_end_a_wait() {
         let jobs = JoinableQueue::unbounded().unwrap();
         let patience = Duration::from_millis(100);
 
-        assert_eq!(disturbed_until(patience, || queue.get_timeout(patience)), Err(Error::Timeout));
+        assert_eq!(
+            disturbed_until(patience, || queue.get_timeout(patience)),
+            Err(Error::Timeout)
+        );
         assert_eq!(disturbed(|| queue.get(), || queue.put(5).unwrap()), Ok(5));
 
         queue.put(1).unwrap();
@@ -942,13 +1063,19 @@ fn a_signal_handler_does_not_end_a_wait() {
         assert!(disturbed(|| lock.lock().map(drop).is_ok(), || drop(guard)));
 
         jobs.put(1).unwrap();
-        assert_eq!(disturbed_until(patience, || jobs.join_timeout(patience)), Err(Error::Timeout));
+        assert_eq!(
+            disturbed_until(patience, || jobs.join_timeout(patience)),
+            Err(Error::Timeout)
+        );
         assert_eq!(disturbed(|| jobs.join(), || jobs.task_done().unwrap()), Ok(()));
 
         for method in METHODS {
             let go_on = Queue::<()>::unbounded().unwrap();
             let process = by(method).spawn(sleep_well, go_on.clone()).unwrap();
-            assert_eq!(disturbed_until(patience, || process.wait_timeout(patience)), Err(Error::Timeout));
+            assert_eq!(
+                disturbed_until(patience, || process.wait_timeout(patience)),
+                Err(Error::Timeout)
+            );
             assert_eq!(disturbed(|| process.join(), || go_on.shutdown()), Ok(()));
         }
     });
@@ -964,7 +1091,16 @@ fn signal_handlers_do_not_disturb_a_start() {
                 let (tell, told) = std::sync::mpsc::channel();
                 let starter = scope.spawn(move || {
                     tell.send(signals::me()).unwrap();
-                    (0..20).map(|_| by(method).spawn(add_one, pattern(1, 100_000)).unwrap().join().unwrap().len()).sum()
+                    (0..20)
+                        .map(|_| {
+                            by(method)
+                                .spawn(add_one, pattern(1, 100_000))
+                                .unwrap()
+                                .join()
+                                .unwrap()
+                                .len()
+                        })
+                        .sum()
                 });
                 let thread = told.recv().unwrap();
                 while !starter.is_finished() {

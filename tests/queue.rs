@@ -4,8 +4,8 @@ mod common;
 
 use common::{A_WHILE, METHODS, alone, not_before, pattern, until, watchdog, watchdog_of};
 use procession::{
-    ByteQueue, Error, ExitStatus, JoinableQueue, Lock, Process, ProcessError, PutError, Queue, SimpleQueue, StartMethod,
-    resident_bytes,
+    ByteQueue, Error, ExitStatus, JoinableQueue, Lock, Process, ProcessError, PutError, Queue, SimpleQueue,
+    StartMethod, resident_bytes,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -174,7 +174,11 @@ struct Parcel {
 impl Parcel {
     fn new(from: u32, number: u32) -> Self {
         // Now and then one that does not lie in the ring itself.
-        let len = if number % 97 == 96 { 20_000 } else { number as usize % 60 };
+        let len = if number % 97 == 96 {
+            20_000
+        } else {
+            number as usize % 60
+        };
         Self {
             from,
             number,
@@ -590,7 +594,10 @@ fn shutdown_now_drops_what_is_there() {
 #[test]
 fn shutdown_now_ends_every_wait() {
     let _watchdog = watchdog();
-    let (full, bare) = (JoinableQueue::bounded(1).unwrap(), Queue::<u8>::unbounded().unwrap());
+    let (full, bare) = (
+        JoinableQueue::bounded(1).unwrap(),
+        Queue::<u8>::unbounded().unwrap(),
+    );
     full.put(1).unwrap();
     thread::scope(|scope| {
         let producer = scope.spawn(|| full.put(2));
@@ -1225,7 +1232,10 @@ fn handles_and_messages_give_their_memory_back() {
         let before = resident_bytes().unwrap();
         let bounded = |what: &str| {
             let now = resident_bytes().unwrap();
-            assert!(now <= before + 16 * MIB, "after {what}: {before} has become {now}");
+            assert!(
+                now <= before + 16 * MIB,
+                "after {what}: {before} has become {now}"
+            );
         };
         for n in 0..100_000u64 {
             let (queue, lock) = (Queue::unbounded().unwrap(), Lock::new().unwrap());
@@ -1243,7 +1253,11 @@ fn handles_and_messages_give_their_memory_back() {
                 (queue, Lock::new().unwrap())
             })
             .collect();
-        assert!(many.iter().enumerate().all(|(n, (queue, _))| queue.get().unwrap() == n as u64));
+        assert!(
+            many.iter()
+                .enumerate()
+                .all(|(n, (queue, _))| queue.get().unwrap() == n as u64)
+        );
         drop(many);
         bounded("10,000 queues and locks at once");
 

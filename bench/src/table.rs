@@ -27,7 +27,9 @@ pub fn table(results: &[Measured], rounds: u32) -> String {
         for target in &row.targets {
             let (text, reached) = verdict(results, row, target);
             remarks.push(text);
-            if !matches!(target.with, With::Aim) {
+            if let Some(reached) = reached
+                && !matches!(target.with, With::Aim)
+            {
                 set += 1;
                 met += u32::from(reached);
             }
@@ -62,8 +64,8 @@ pub fn table(results: &[Measured], rounds: u32) -> String {
     text
 }
 
-/// How a target stands, and whether it is met.
-fn verdict(results: &[Measured], row: &Measured, target: &Target) -> (String, bool) {
+/// How a target stands, and whether it is met, if that was measured.
+fn verdict(results: &[Measured], row: &Measured, target: &Target) -> (String, Option<bool>) {
     let Target { amount, bound, .. } = *target;
     let own = unit(row.figure.unit);
     let (goal, standard) = match target.with {
@@ -83,12 +85,15 @@ fn verdict(results: &[Measured], row: &Measured, target: &Target) -> (String, bo
         Bound::AtMost => ("≤", f64::le as fn(&f64, &f64) -> bool),
     };
     let (Some(median), Some(standard)) = (row.median(), standard) else {
-        return (format!("not measured: {sign} {goal}"), false);
+        return (format!("not measured: {sign} {goal}"), None);
     };
     let ratio = median / standard;
     let reached = holds(&ratio, &amount);
     let word = if reached { "met" } else { "**missed**" };
-    (format!("{word}: {} ({sign} {goal})", number(ratio)), reached)
+    (
+        format!("{word}: {} ({sign} {goal})", number(ratio)),
+        Some(reached),
+    )
 }
 
 /// The row in proportion to the references of its group.

@@ -13,12 +13,24 @@ use crate::os::memory;
 use crate::wait::atomic::Ordering;
 
 /// Bytes of freed memory that are kept however little is in use.
-const SPARE: u64 = 8 << 20;
+const SPARE: u64 = 12 << 20;
+/// Keeping less than this of a block is not worth the trouble.
+const LEAST_KEPT: u64 = 1 << 20;
 
 /// A block taken from the lists: its first chunk's index.
 #[derive(Clone, Copy)]
 pub(super) struct Taken {
     pub index: u64,
+}
+
+/// What becomes of a block that is freed.
+enum Fate {
+    Warm,
+    /// Of its committed bytes so many are kept, none if it goes cold.
+    Shorten {
+        kept: u64,
+        committed: u64,
+    },
 }
 
 /// The order of the smallest block that holds `bytes`.
@@ -207,25 +219,44 @@ impl Heap {
     /// Frees a block in the transaction `then` takes part in: warm if there is room for its memory among the warm, else
     /// its memory goes back to the system first.
     pub(super) fn free_block(&self, index: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
-        let warm = self.transact(|tx| {
+        let fate = self.transact(|tx| {
             let (kind, order) = split(tx.get(chunk!(index, state)));
             let (committed, accounted) = (tx.get(chunk!(index, committed)), tx.get(chunk!(index, accounted)));
             // A block that died half ready may have memory that nobody counted: it goes back.
             let room = SPARE + tx.get(header!(used_bytes)).saturating_sub(accounted);
             if kind == kind::RAW || committed > room {
                 tx.set(chunk!(index, state), state(kind::RAW, order));
-                return Ok(false);
+                let kept = if kind == kind::RAW {
+                    0
+                } else {
+                    room / LEAST_KEPT * LEAST_KEPT
+                };
+                return Ok(Fate::Shorten { kept, committed });
             }
             tx.add(header!(used_bytes), -(accounted as i64));
             make_warm(tx, index, order, committed);
             then(tx);
-            Ok(true)
+            Ok(Fate::Warm)
         })?;
-        if !warm {
-            self.cool(index, then)?;
+        match fate {
+            Fate::Warm => {}
+            Fate::Shorten { kept: 0, .. } => self.cool(index, then)?,
+            Fate::Shorten { kept, committed } => self.shorten(index, kept, committed, then)?,
         }
         while self.trim()? {}
         Ok(())
+    }
+
+    /// Gives the memory of a raw block back but for its beginning, and frees it warm.
+    fn shorten(&self, index: u64, kept: u64, committed: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
+        memory::punch(self.fd(), self.chunk_at(index) + kept, committed - kept);
+        self.transact(|tx| {
+            tx.add(header!(used_bytes), -(tx.get(chunk!(index, accounted)) as i64));
+            tx.set(chunk!(index, committed), kept);
+            make_warm(tx, index, split(tx.get(chunk!(index, state))).1, kept);
+            then(tx);
+            Ok(())
+        })
     }
 
     /// Gives the memory of a raw block back and frees it cold.

@@ -128,7 +128,9 @@ impl Heap {
         header.build.store(os::image::identity()?, Ordering::Relaxed);
         header.first_chunk.store(first, Ordering::Relaxed);
         header.chunks.store((size - first) / CHUNK, Ordering::Relaxed);
-        header.limit.store(os::memory::physical() / 4 * 3, Ordering::Relaxed);
+        header
+            .limit
+            .store(os::memory::physical() / 4 * 3, Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release);
         Ok(heap)
     }

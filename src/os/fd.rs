@@ -40,9 +40,17 @@ pub(crate) fn lifeline() -> Result<(OwnedFd, OwnedFd)> {
 ///
 /// fcntl(2): `O_ASYNC` reports input (an end of file too) by the signal that `F_SETSIG` names; so no thread has to watch,
 /// and it does not depend on the thread that started us, as `PR_SET_PDEATHSIG` does.
+///
+/// Owner and signal belong to the open file, which all daemons of a process would share, so each opens the pipe anew. The
+/// answer must be kept open.
 #[allow(unsafe_code)]
-pub(crate) fn die_with(lifeline: BorrowedFd<'_>) -> Result<()> {
-    let fd = lifeline.as_raw_fd();
+#[must_use = "the watch ends when the descriptor is closed"]
+pub(crate) fn die_with(lifeline: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", lifeline.as_raw_fd());
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    let own =
+        rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).map_err(|e| Error::errno("open", e))?;
+    let fd = own.as_raw_fd();
     // SAFETY: plain fcntl calls with integer arguments on a descriptor we borrow.
     let armed = unsafe {
         libc::fcntl(fd, libc::F_SETOWN, libc::getpid()) != -1
@@ -53,11 +61,11 @@ pub(crate) fn die_with(lifeline: BorrowedFd<'_>) -> Result<()> {
         return Err(super::last_error("fcntl"));
     }
     // It may have broken before the kernel was told to watch.
-    if rustix::io::read(lifeline, &mut [0u8; 1]) == Ok(0) {
+    if rustix::io::read(&own, &mut [0u8; 1]) == Ok(0) {
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
             .map_err(|e| Error::errno("kill", e))?;
     }
-    Ok(())
+    Ok(own)
 }
 
 /// fcntl(2); the libc crate names it for some targets only.

@@ -21,6 +21,24 @@ pub(crate) fn last_error(call: &str) -> Error {
     Error::os(call, std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
 }
 
+/// Number of processors at work in the machine; at least one. Whoever we wait for may run where we may not.
+pub(crate) fn processors_online() -> usize {
+    std::fs::read_to_string("/sys/devices/system/cpu/online")
+        .ok()
+        .and_then(|ranges| count(ranges.trim()))
+        .unwrap_or_else(processors)
+        .max(1)
+}
+
+/// Numbers in a list of ranges such as `0-3,6`.
+fn count(ranges: &str) -> Option<usize> {
+    ranges.split(',').try_fold(0, |sum, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        Some(sum + last.checked_sub(first)? + 1)
+    })
+}
+
 /// Number of processors this process may run on; at least one.
 pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -148,7 +148,11 @@ extern "C" fn on_event(_signal: i32) {
     // back as it was.
     unsafe {
         let errno = *libc::__errno_location();
-        libc::write(EVENTS.load(Ordering::Relaxed), (&raw const one).cast(), size_of::<u64>());
+        libc::write(
+            EVENTS.load(Ordering::Relaxed),
+            (&raw const one).cast(),
+            size_of::<u64>(),
+        );
         *libc::__errno_location() = errno;
     }
 }

@@ -168,14 +168,13 @@ fn become_child(order: Order) -> Result<()> {
     }
     heap.settle_in(order.id)?;
     if let Some(lifeline) = &lifeline {
-        os::fd::die_with(lifeline.as_fd())?;
+        core::mem::forget(os::fd::die_with(lifeline.as_fd())?);
     }
     prepare();
     if heap.build() != os::image::identity()? {
         finish(heap, codec::encode_block(heap, &Outcome::OtherBuild));
         std::process::exit(LOST);
     }
-    core::mem::forget(lifeline);
     if order.fork_server {
         let server = server.ok_or_else(|| Error::BadHeap("a fork server without a socket".to_owned()))?;
         forkserver::serve(heap, server);

@@ -223,10 +223,10 @@ fn grow_up(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events: &Ow
         }
     }
     if let Some(lifeline) = fds.next() {
-        if os::fd::die_with(lifeline.as_fd()).is_err() {
-            return 1;
+        match os::fd::die_with(lifeline.as_fd()) {
+            Ok(watch) => core::mem::forget(watch),
+            Err(_) => return 1,
         }
-        core::mem::forget(lifeline);
     }
     inherit(server);
     child::run(heap)

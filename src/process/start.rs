@@ -111,10 +111,10 @@ fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -
                         }
                     }
                     // The read end was closed with the rest of the parent's lifeline; the copy for us is in the plan.
-                    if let Some(own) = &plan.lifeline
-                        && os::fd::die_with(own.as_fd()).is_err()
-                    {
-                        os::fork::exit_now(1);
+                    match plan.lifeline.as_ref().map(|own| os::fd::die_with(own.as_fd())) {
+                        Some(Err(_)) => os::fork::exit_now(1),
+                        Some(Ok(watch)) => core::mem::forget(watch),
+                        None => {}
                     }
                     forkserver::finish(forked())
                 }

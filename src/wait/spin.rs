@@ -4,8 +4,8 @@ use crate::os;
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-/// Rounds of the longest spin; a round is a look and a handful of pause instructions.
-const MOST: u32 = 400;
+/// Rounds of the longest spin, some 20 µs; a round is a look and up to 16 pause instructions.
+const MOST: u32 = 64;
 /// Rounds of the shortest: one in this many waits is worth a look even where spinning never helps.
 const LEAST: u32 = 10;
 /// Looks between giving the processor to somebody else, after spinning proper.
@@ -22,7 +22,7 @@ thread_local! {
 /// nobody else can make progress meanwhile, so there is no spinning.
 pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     static SINGLE: OnceLock<bool> = OnceLock::new();
-    if *SINGLE.get_or_init(|| os::processors() == 1) {
+    if *SINGLE.get_or_init(|| os::processors_online() == 1) {
         return done();
     }
     let budget = BUDGET.get();
@@ -38,6 +38,8 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     for _ in 0..YIELDS {
         std::thread::yield_now();
         if done() {
+            // It took another process's turn on this processor: spinning would not have brought it about.
+            BUDGET.set((budget - budget / 4).max(LEAST));
             return true;
         }
     }

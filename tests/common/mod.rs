@@ -33,9 +33,7 @@ pub fn watchdog_of(seconds: u64) -> Watchdog {
             // Not by eprintln, which the test harness may hold back.
             let text = format!("\nwatchdog: the test {test:?} still runs after {seconds} seconds\n");
             let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
-            for child in own_children() {
-                child.kill();
-            }
+            kill_the_family();
             std::process::abort();
         }
     });
@@ -152,6 +150,33 @@ pub fn processes() -> Vec<Seen> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(Seen::of)
         .collect()
+}
+
+/// Ends every process that descends from this one or shares its memory, or a descendant's.
+fn kill_the_family() {
+    let all = processes();
+    let mut family = vec![std::process::id() as i32];
+    while let Some(seen) = all
+        .iter()
+        .find(|seen| family.contains(&seen.parent) && !family.contains(&seen.pid))
+    {
+        family.push(seen.pid);
+    }
+    let heaps: Vec<_> = family.iter().filter_map(|&pid| heap_of(pid)).collect();
+    for seen in &all {
+        let related =
+            family[1..].contains(&seen.pid) || heap_of(seen.pid).is_some_and(|heap| heaps.contains(&heap));
+        if related && seen.pid != family[0] {
+            seen.kill();
+        }
+    }
+}
+
+/// The number of the file that a process has for its shared memory.
+fn heap_of(pid: i32) -> Option<String> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let line = maps.lines().find(|line| line.contains("/memfd:procession"))?;
+    line.split_whitespace().nth(4).map(ToOwned::to_owned)
 }
 
 /// The children of this process, zombies too.

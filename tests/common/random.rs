@@ -20,5 +20,9 @@ impl Random {
 
 /// `n`, or ten times as many where `PROCESSION_LONG` is set.
 pub fn long(n: u64) -> u64 {
-    if std::env::var_os("PROCESSION_LONG").is_some() { 10 * n } else { n }
+    if std::env::var_os("PROCESSION_LONG").is_some() {
+        10 * n
+    } else {
+        n
+    }
 }
