@@ -9,19 +9,25 @@ use crate::heap::Heap;
 use crate::heap::block::Block;
 use crate::heap::layout::Off;
 use crate::heap::object::{Kind, Object};
+use core::mem::ManuallyDrop;
 use postcard::ser_flavors::Flavor;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::{Cell, RefCell};
+use std::thread::LocalKey;
+
+/// A thread's value that is `None` but while something runs. Without a destructor, so that queues work while a thread's or
+/// the program's end is under way.
+type Slot<T> = RefCell<ManuallyDrop<Option<T>>>;
 
 thread_local! {
     /// The buffer that values are encoded into and messages copied out to, kept from one message to the next.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     /// Objects that the value being encoded refers to.
-    static OUTGOING: RefCell<Option<Vec<Object>>> = const { RefCell::new(None) };
+    static OUTGOING: Slot<Vec<Object>> = const { RefCell::new(ManuallyDrop::new(None)) };
     /// Objects that the block being decoded carries.
-    static INCOMING: RefCell<Option<Vec<Off>>> = const { RefCell::new(None) };
+    static INCOMING: Slot<Vec<Off>> = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 /// A buffer larger than this is not kept.
@@ -29,11 +35,11 @@ const KEEP: usize = 1 << 20;
 
 /// Lends this thread's buffer, empty; a nested call gets a new one.
 pub(crate) fn with_scratch<T>(use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    let mut buffer = SCRATCH.take();
+    let mut buffer = SCRATCH.try_with(Cell::take).unwrap_or_default();
     buffer.clear();
     let answer = use_it(&mut buffer);
     if buffer.capacity() <= KEEP {
-        SCRATCH.set(buffer);
+        let _ = SCRATCH.try_with(|kept| kept.set(buffer));
     }
     answer
 }
@@ -56,17 +62,18 @@ impl Flavor for Into<'_> {
 }
 
 /// Restores a thread's context when an encoding or decoding ends, in whatever way.
-struct Context<T: 'static>(&'static std::thread::LocalKey<RefCell<Option<T>>>, Option<T>);
+struct Context<T: 'static>(&'static LocalKey<Slot<T>>, Option<T>);
 
 impl<T> Context<T> {
-    fn enter(key: &'static std::thread::LocalKey<RefCell<Option<T>>>, value: T) -> Self {
-        Self(key, key.replace(Some(value)))
+    fn enter(key: &'static LocalKey<Slot<T>>, value: T) -> Self {
+        Self(key, key.with_borrow_mut(|slot| slot.replace(value)))
     }
 }
 
 impl<T> Drop for Context<T> {
     fn drop(&mut self) {
-        self.0.replace(self.1.take());
+        let before = self.1.take();
+        self.0.with_borrow_mut(|slot| **slot = before);
     }
 }
 
@@ -75,7 +82,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> 
     let _context = Context::enter(&OUTGOING, Vec::new());
     postcard::serialize_with_flavor(value, Into(buffer))
         .map_err(|e| Error::Encode { reason: explain(&e) })?;
-    Ok(OUTGOING.take().unwrap_or_default())
+    Ok(OUTGOING.with_borrow_mut(|slot| slot.take()).unwrap_or_default())
 }
 
 /// Encodes into a block of its own.
@@ -124,7 +131,7 @@ fn undecodable<T>(error: &postcard::Error) -> Error {
 }
 
 fn explain(error: &postcard::Error) -> String {
-    match REASON.take() {
+    match REASON.try_with(Cell::take).ok().flatten() {
         Some(reason) => reason,
         None => error.to_string(),
     }
@@ -140,7 +147,7 @@ fn refuse(reason: &str) -> String {
         reason: reason.to_owned(),
     }
     .to_string();
-    REASON.set(Some(text.clone()));
+    let _ = REASON.try_with(|reason| reason.set(Some(text.clone())));
     text
 }
 

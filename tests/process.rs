@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{A_WHILE, METHODS, alone, not_before, own_children, pattern, processes, runs, until, watchdog};
+use common::{
+    A_WHILE, METHODS, alone, family, not_before, own_children, pattern, processes, runs, until, watchdog,
+};
 use procession::{
     Builder, Error, ExitStatus, JoinableQueue, Lock, Process, ProcessError, Queue, StartMethod, Stdio,
     active_children, cpu_count, current, parent,
@@ -509,17 +511,12 @@ fn several_threads_wait_for_one_process() {
 
 // ---- what is left of it ----
 
-/// Children of this process, and of its fork server, that ended and were not reaped.
+/// Processes of this program that ended and were not reaped, by whoever should have.
 fn zombies() -> Vec<i32> {
-    let all = processes();
-    let me = std::process::id() as i32;
-    let server = all
-        .iter()
-        .find(|seen| seen.parent == me && seen.name == "forkserver");
-    let parents = [Some(me), server.map(|seen| seen.pid)];
-    let ended = all
-        .iter()
-        .filter(|seen| seen.state == 'Z' && parents.contains(&Some(seen.parent)));
+    let family = family(std::process::id());
+    let ended = processes()
+        .into_iter()
+        .filter(|seen| seen.state == 'Z' && family.contains(&seen.pid));
     ended.map(|seen| seen.pid).collect()
 }
 

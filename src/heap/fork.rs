@@ -12,6 +12,7 @@ use super::table::index_of;
 use crate::error::Result;
 use crate::os;
 use crate::wait::atomic::Ordering;
+use core::mem::ManuallyDrop;
 use std::cell::{Cell, RefCell};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -20,7 +21,9 @@ static STEADY: RwLock<()> = RwLock::new(());
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    static FORKING: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
+    /// Without a destructor, because it is looked at when the program ends and thread-local values are gone.
+    static FORKING: RefCell<ManuallyDrop<Option<RwLockWriteGuard<'static, ()>>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
     /// The entry of the child that is being forked, 0 for none.
     static UNBORN: Cell<u32> = const { Cell::new(0) };
     /// Asks for the child to be somebody's in particular: see [`adopt_as`].
@@ -55,7 +58,7 @@ pub(crate) fn on_child(function: fn()) {
 
 /// Whether this thread is between the start of a fork and its end.
 pub(super) fn forking() -> bool {
-    FORKING.with_borrow(Option::is_some)
+    FORKING.with_borrow(|guard| guard.is_some())
 }
 
 /// The next fork of this thread makes the process of this entry, which its parent has prepared.
@@ -77,7 +80,7 @@ extern "C" fn before() {
     let Some(heap) = Heap::existing() else { return };
     if DEPTH.get() == 0 {
         let guard = STEADY.write().unwrap_or_else(PoisonError::into_inner);
-        FORKING.with_borrow_mut(|f| *f = Some(guard));
+        FORKING.with_borrow_mut(|f| **f = Some(guard));
     }
     let planned = PLANNED.replace(0);
     UNBORN.set(heap.conceive(planned).unwrap_or(0));

@@ -154,22 +154,29 @@ pub fn processes() -> Vec<Seen> {
 
 /// Ends every process that descends from this one or shares its memory, or a descendant's.
 fn kill_the_family() {
+    let me = std::process::id();
+    let family = family(me);
+    let heaps: Vec<_> = family.iter().filter_map(|&pid| heap_of(pid)).collect();
+    for seen in processes() {
+        let related =
+            family.contains(&seen.pid) || heap_of(seen.pid).is_some_and(|heap| heaps.contains(&heap));
+        if related && seen.pid != me as i32 {
+            seen.kill();
+        }
+    }
+}
+
+/// A process and all that descend from it, by their numbers; those whose parents are gone are not among them.
+pub fn family(of: u32) -> Vec<i32> {
     let all = processes();
-    let mut family = vec![std::process::id() as i32];
+    let mut family = vec![of as i32];
     while let Some(seen) = all
         .iter()
         .find(|seen| family.contains(&seen.parent) && !family.contains(&seen.pid))
     {
         family.push(seen.pid);
     }
-    let heaps: Vec<_> = family.iter().filter_map(|&pid| heap_of(pid)).collect();
-    for seen in &all {
-        let related =
-            family[1..].contains(&seen.pid) || heap_of(seen.pid).is_some_and(|heap| heaps.contains(&heap));
-        if related && seen.pid != family[0] {
-            seen.kill();
-        }
-    }
+    family
 }
 
 /// The number of the file that a process has for its shared memory.
