@@ -1,6 +1,6 @@
 //! Forking: a child of fork(2) is a process of its own from its first instruction on, whoever called fork.
 //!
-//! pthread_atfork(3) tells us. Before the fork, an unborn entry is made that holds everything this process holds, slot
+//! `pthread_atfork(3)` tells us. Before the fork, an unborn entry is made that holds everything this process holds, slot
 //! for slot; no thread can change what is held until the fork is over, so the handles the child inherits and its hold
 //! table agree. In the child, the entry becomes its own. A fork that was followed by exec leaves an entry that is cleared
 //! up when that program ends, like any other.
@@ -123,10 +123,10 @@ impl Heap {
         for number in 0..top {
             loop {
                 let done = self.transact(|tx| {
-                    let Some(theirs) = self.slot(tx, to, number) else {
+                    let Some(theirs) = Self::slot(tx, to, number) else {
                         return Ok(false);
                     };
-                    let Some(ours) = self.slot(tx, from, number) else {
+                    let Some(ours) = Self::slot(tx, from, number) else {
                         return Ok(true);
                     };
                     let off = ours.held(tx);

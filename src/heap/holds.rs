@@ -130,8 +130,8 @@ impl Heap {
         stage: impl Fn(&mut Tx<'_>, &Slot) -> Result<Option<T>>,
     ) -> Result<Result<Option<(T, u64)>, u64>> {
         self.transact(|tx| {
-            let number = self.free_slot(tx, entry);
-            match self.slot(tx, entry, number) {
+            let number = Self::free_slot(tx, entry);
+            match Self::slot(tx, entry, number) {
                 Some(slot) => Ok(Ok(stage(tx, &slot)?.map(|value| (value, number)))),
                 None => Ok(Err(number)),
             }
@@ -139,7 +139,7 @@ impl Heap {
     }
 
     /// Number of the slot an entry fills next.
-    pub(super) fn free_slot(&self, tx: &Tx<'_>, entry: u64) -> u64 {
+    pub(super) fn free_slot(tx: &Tx<'_>, entry: u64) -> u64 {
         match tx.get(entry!(entry, hold_free)) {
             0 => tx.get(entry!(entry, hold_top)),
             free => free - 1,
@@ -148,13 +148,13 @@ impl Heap {
 
     /// Empties slot `number` of this process.
     pub(crate) fn clear_slot(&self, tx: &mut Tx<'_>, number: u64) {
-        if let Some(slot) = self.slot(tx, self.my_entry(), number) {
+        if let Some(slot) = Self::slot(tx, self.my_entry(), number) {
             slot.clear(tx);
         }
     }
 
     /// Slot `number` of an entry, if its page exists.
-    pub(super) fn slot(&self, tx: &Tx<'_>, entry: u64, number: u64) -> Option<Slot> {
+    pub(super) fn slot(tx: &Tx<'_>, entry: u64, number: u64) -> Option<Slot> {
         if number >= MOST {
             return None;
         }

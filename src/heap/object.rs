@@ -111,8 +111,8 @@ impl Heap {
             // Slot and cell are taken together, so neither is ever without the other.
             let outcome = Cell::new(Err(0));
             self.with_cell(bytes, |tx, cell| {
-                let number = self.free_slot(tx, entry);
-                let Some(slot) = self.slot(tx, entry, number) else {
+                let number = Self::free_slot(tx, entry);
+                let Some(slot) = Self::slot(tx, entry, number) else {
                     outcome.set(Err(number));
                     return Ok(false);
                 };
@@ -162,7 +162,7 @@ impl Heap {
     /// The same for any process: a survivor does it for the dead.
     pub(super) fn release_of(&self, entry: u64, number: u64) -> Result<()> {
         let last = self.transact(|tx| {
-            let Some(slot) = self.slot(tx, entry, number) else {
+            let Some(slot) = Self::slot(tx, entry, number) else {
                 return Ok(None);
             };
             let off = slot.held(tx);
@@ -186,7 +186,7 @@ impl Heap {
             (kind.empty)(self, off)?;
         }
         let clear = |tx: &mut Tx<'_>| {
-            if let Some(slot) = self.slot(tx, entry, number) {
+            if let Some(slot) = Self::slot(tx, entry, number) {
                 slot.clear(tx);
             }
         };

@@ -69,7 +69,7 @@ impl Heap {
     /// Lets an object know that a process that held it is dead.
     fn bury(&self, dead: u32, entry: u64, number: u64) -> Result<()> {
         let found = self.transact(|tx| {
-            let off = self.slot(tx, entry, number).map_or(0, |slot| slot.held(tx));
+            let off = Self::slot(tx, entry, number).map_or(0, |slot| slot.held(tx));
             Ok(if off == 0 || self.is_raw(tx, off) {
                 None
             } else {
@@ -141,6 +141,7 @@ impl Heap {
     /// Clears up after every dead process of the program; whether there was one.
     pub(crate) fn clear_up_all_dead(&self) -> bool {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
-        (0..top).fold(false, |any, index| self.look_at(index) || any)
+        // All of them, not just the first that is dead.
+        (0..top).filter(|&index| self.look_at(index)).count() > 0
     }
 }

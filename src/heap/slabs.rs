@@ -110,12 +110,12 @@ impl Heap {
         let alone = tx.get(chunk!(index, next)) == 0 && tx.get(chunk!(index, prev)) == 0;
         if tx.get(chunk!(index, accounted)) == 0 && !alone {
             delist(tx, class, index);
-            self.unmake_slab(tx, index);
+            Self::unmake_slab(tx, index);
         }
     }
 
     /// Gives a slab without cells in use back to the chunks.
-    fn unmake_slab(&self, tx: &mut Tx<'_>, index: u64) {
+    fn unmake_slab(tx: &mut Tx<'_>, index: u64) {
         tx.set(chunk!(index, stamp), 0);
         tx.set(chunk!(index, bump), 0);
         tx.add(header!(used_bytes), -(CHUNK as i64));

@@ -1,4 +1,4 @@
-//! The memory behind the heap: an anonymous sparse file (memfd_create(2)) mapped shared.
+//! The memory behind the heap: an anonymous sparse file (`memfd_create(2)`) mapped shared.
 
 use crate::error::{Error, Result};
 use rustix::fs::{FallocateFlags, MemfdFlags};
@@ -54,8 +54,7 @@ pub(crate) fn map(fd: BorrowedFd<'_>, size: u64) -> Result<*mut u8> {
             0,
         )
     };
-    // Its pages follow their own rules; a core dump of 256 GiB helps nobody.
-    base.map(|p| p.cast::<u8>()).map_err(|e| Error::errno("mmap", e))
+    base.map(<*mut core::ffi::c_void>::cast).map_err(|e| Error::errno("mmap", e))
 }
 
 /// Makes the pages of `offset..offset + len` exist, so that touching them cannot fail.

@@ -1,4 +1,4 @@
-//! Starting a program: posix_spawn(3), which neither copies this process nor runs its fork handlers.
+//! Starting a program: `posix_spawn(3)`, which neither copies this process nor runs its fork handlers.
 
 use crate::error::{Error, Result};
 use std::ffi::{CString, OsStr};

@@ -160,10 +160,8 @@ fn become_child(order: Order) -> Result<()> {
     if let Some(stdout) = optional(order.stdout)? {
         os::fd::become_stdio(stdout.as_fd(), 1)?;
     }
-    if !heap
-        .entry_of(order.id)
-        .is_some_and(|entry| entry.state.load(Ordering::Acquire) == state::EMBRYO)
-    {
+    let expected = heap.entry_of(order.id).map(|entry| entry.state.load(Ordering::Acquire));
+    if expected != Some(state::EMBRYO) {
         return Err(Error::BadHeap("this process is not expected".to_owned()));
     }
     heap.settle_in(order.id)?;

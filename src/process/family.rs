@@ -274,7 +274,9 @@ pub fn active_children() -> Vec<ProcessInfo> {
     let (dead, alive): (Vec<_>, Vec<_>) = all
         .into_iter()
         .partition(|child| matches!(child.wait(Deadline::Now), Ok(Some(_))));
-    dead.iter().for_each(|child| remove(child.id));
+    for child in &dead {
+        remove(child.id);
+    }
     alive.iter().map(|child| child.info()).collect()
 }
 

@@ -109,11 +109,11 @@ fn conjure<F: Copy + 'static>() -> F {
         assert!(
             size_of::<F>() == 0,
             "only functions and closures that capture nothing can be sent to a process"
-        )
+        );
     };
     // SAFETY: `F` has no bytes (checked above at compile time) and is `Copy`, and the parent had a value of it, so
     // another one takes nothing from anybody: it is what copying the parent's would give.
-    unsafe { core::mem::MaybeUninit::<F>::uninit().assume_init() }
+    unsafe { core::ptr::NonNull::<F>::dangling().read() }
 }
 
 /// The start message of a function with its arguments.
@@ -132,7 +132,7 @@ where
         assert!(
             size_of::<F>() == 0,
             "only functions and closures that capture nothing can be sent to a process"
-        )
+        );
     };
     let runner: Runner = runner::<F, A, M>;
     let start = Start {

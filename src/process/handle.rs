@@ -246,6 +246,6 @@ impl<R> fmt::Debug for Process<R> {
             .field("pid", &self.child.pid)
             .field("daemon", &self.child.daemon)
             .field("exit_status", &self.exit_status())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
