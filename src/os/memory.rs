@@ -54,7 +54,8 @@ pub(crate) fn map(fd: BorrowedFd<'_>, size: u64) -> Result<*mut u8> {
             0,
         )
     };
-    base.map(<*mut core::ffi::c_void>::cast).map_err(|e| Error::errno("mmap", e))
+    base.map(<*mut core::ffi::c_void>::cast)
+        .map_err(|e| Error::errno("mmap", e))
 }
 
 /// Makes the pages of `offset..offset + len` exist, so that touching them cannot fail.

@@ -160,7 +160,9 @@ fn become_child(order: Order) -> Result<()> {
     if let Some(stdout) = optional(order.stdout)? {
         os::fd::become_stdio(stdout.as_fd(), 1)?;
     }
-    let expected = heap.entry_of(order.id).map(|entry| entry.state.load(Ordering::Acquire));
+    let expected = heap
+        .entry_of(order.id)
+        .map(|entry| entry.state.load(Ordering::Acquire));
     if expected != Some(state::EMBRYO) {
         return Err(Error::BadHeap("this process is not expected".to_owned()));
     }
@@ -262,5 +264,28 @@ fn finish(heap: &'static Heap, block: Result<Block>) {
     let handed = block.and_then(|block| heap.hand_to_entry(block, result_field(index_of(heap.me()))));
     if let Err(error) = handed {
         eprintln!("procession: the result of this process is lost: {error}");
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::Order;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The variable comes from outside: whatever it says is an order or an error.
+        #[test]
+        fn any_text_is_an_order_or_an_error(text in "[-0-9:x]{0,60}|.*") {
+            let _ = Order::parse(&text);
+        }
+
+        #[test]
+        fn an_order_is_read_as_it_was_written(
+            heap in 0..1000, heap_id: u64, id: u32, fork_server: bool, lifeline in -1..1000, server in -1..1000
+        ) {
+            let order = Order { heap, heap_id, id, fork_server, lifeline, server, stdout: -1 };
+            let read = Order::parse(&order.variable().1).expect("our own");
+            prop_assert_eq!(read.variable(), order.variable());
+        }
     }
 }

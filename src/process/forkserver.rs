@@ -167,7 +167,9 @@ fn reap(heap: &Heap, born: &mut HashMap<u32, u32>) {
 
 fn report(heap: &Heap, id: u32, status: i32) {
     let Some(entry) = heap.entry_of(id) else { return };
-    entry.status.store(u64::from(status as u32) + 1, Ordering::Release);
+    entry
+        .status
+        .store(u64::from(status as u32) + 1, Ordering::Release);
     change_phase(entry);
 }
 

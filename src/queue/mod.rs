@@ -2,6 +2,8 @@
 
 mod bytes;
 mod error;
+#[cfg(all(test, loom))]
+mod models;
 mod ring;
 mod segment;
 mod typed;

@@ -151,7 +151,9 @@ impl fmt::Debug for Lock {
         let owner = self.latch().owner();
         let holder =
             (owner != 0).then(|| format!("{} (pid {})", self.heap.name_of(owner), self.heap.pid_of(owner)));
-        f.debug_struct("Lock").field("holder", &holder).finish_non_exhaustive()
+        f.debug_struct("Lock")
+            .field("holder", &holder)
+            .finish_non_exhaustive()
     }
 }
 

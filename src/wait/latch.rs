@@ -142,18 +142,23 @@ impl Latch {
         word & !SLEEPERS != 0
     }
 
-    /// Marks a latch that `dead` holds as orphaned and wakes a sleeper, who inherits it at once.
+    /// Marks a latch that `dead` holds as orphaned and wakes a sleeper, who inherits it at once. Whether `dead` held it.
     pub(crate) fn orphan(&self, dead: u32) -> bool {
-        let word = self.0.load(Ordering::Relaxed);
-        let orphaned = word & !SLEEPERS == dead
-            && self
+        let mut word = self.0.load(Ordering::Relaxed);
+        // A waiter may put its mark on the word at any moment.
+        while word & !SLEEPERS == dead {
+            match self
                 .0
                 .compare_exchange(word, ORPHAN | SLEEPERS, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok();
-        if orphaned {
-            self.0.futex_wake(1);
+            {
+                Ok(_) => {
+                    self.0.futex_wake(1);
+                    return true;
+                }
+                Err(now) => word = now,
+            }
         }
-        orphaned
+        false
     }
 
     /// The id of whoever holds it (perhaps [`ORPHAN`]), or 0. Old news at once.

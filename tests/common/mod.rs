@@ -2,6 +2,8 @@
 #![allow(dead_code)] // Each test program uses a part of it.
 
 use procession::StartMethod;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -16,7 +18,16 @@ pub const A_WHILE: Duration = Duration::from_millis(50);
 /// Aborts the test program if it is not dropped in time, so that a hang is a failure with a name.
 #[must_use]
 pub struct Watchdog {
-    _done: Sender<()>,
+    done: Option<Sender<()>>,
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        // What a failed test leaves behind could keep the program from ending: it is watched still.
+        if std::thread::panicking() {
+            core::mem::forget(self.done.take());
+        }
+    }
 }
 
 /// A watchdog that waits for a minute.
@@ -37,7 +48,7 @@ pub fn watchdog_of(seconds: u64) -> Watchdog {
             std::process::abort();
         }
     });
-    Watchdog { _done: done }
+    Watchdog { done: Some(done) }
 }
 
 /// Waits until `condition` holds; only a watchdog ends it otherwise.
@@ -70,7 +81,12 @@ pub fn alone(test: &str, body: impl FnOnce()) {
 /// The same, with environment variables.
 pub fn alone_with(test: &str, env: &[(&str, &str)], body: impl FnOnce()) {
     if std::env::var(FRESH).is_ok_and(|fresh| fresh == test) {
-        return body();
+        let outcome = catch_unwind(AssertUnwindSafe(body));
+        if outcome.is_err() {
+            // The program would wait for its processes, which may wait for it.
+            kill_the_family();
+        }
+        return outcome.unwrap_or_else(|panic| resume_unwind(panic));
     }
     let output = again(test)
         .envs(env.iter().copied())
@@ -154,6 +170,15 @@ pub fn processes() -> Vec<Seen> {
 
 /// Ends every process that descends from this one or shares its memory, or a descendant's.
 fn kill_the_family() {
+    // A test may have seen to it that no descriptor is left to look into /proc with.
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    );
     let me = std::process::id();
     let family = family(me);
     let heaps: Vec<_> = family.iter().filter_map(|&pid| heap_of(pid)).collect();

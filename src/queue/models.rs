@@ -1,0 +1,213 @@
+//! The queue's protocol for loom, with the real latch and the real gate around it: records in a segment, a header that
+//! publishes, cursors that count, a bound, a shutdown, and a producer that dies between its two stores. The segment here
+//! is a few cells that loom watches: a content read before it is written, or written while it is read, is reported.
+
+use crate::os::clock::Deadline;
+use crate::wait::atomic::{AtomicU64, Ordering};
+use crate::wait::gate::Gate;
+use crate::wait::latch::{Latch, Locked};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+
+const WORDS: usize = 4;
+
+struct Model {
+    tail_latch: Latch,
+    head_latch: Latch,
+    tail: AtomicU64,
+    taken: AtomicU64,
+    closed: AtomicU64,
+    headers: [AtomicU64; WORDS],
+    contents: [UnsafeCell<u64>; WORDS],
+    not_empty: Gate,
+}
+
+// SAFETY: contents are written under the tail latch before their header is set and read under the head latch after it;
+// loom checks that this is so.
+#[allow(unsafe_code)]
+unsafe impl Sync for Model {}
+
+impl Model {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            tail_latch: Latch::new(),
+            head_latch: Latch::new(),
+            tail: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            headers: core::array::from_fn(|_| AtomicU64::new(0)),
+            contents: core::array::from_fn(|_| UnsafeCell::new(0)),
+            not_empty: Gate::new(),
+        })
+    }
+
+    fn lock(latch: &Latch, me: u32) -> bool {
+        matches!(
+            latch.lock(me, Deadline::Never, 0, |_| true),
+            Some(Locked::Inherited(_))
+        )
+    }
+
+    /// As `View::put_inline`: content, header, cursor.
+    #[allow(unsafe_code)]
+    fn publish(&self, value: u64, dies: bool) {
+        let at = self.tail.load(Ordering::Relaxed) as usize;
+        // SAFETY: under the tail latch, and the header is zero: no consumer reads here.
+        self.contents[at].with_mut(|content| unsafe { *content = value });
+        self.headers[at].store(1, Ordering::Release);
+        if !dies {
+            self.tail.store(at as u64 + 1, Ordering::Release);
+        }
+    }
+
+    fn put(&self, me: u32, value: u64) -> bool {
+        if Self::lock(&self.tail_latch, me) {
+            // As `View::repair_tail`.
+            let at = self.tail.load(Ordering::Relaxed);
+            if self.headers[at as usize].load(Ordering::Acquire) != 0 {
+                self.tail.store(at + 1, Ordering::Release);
+            }
+        }
+        let open = self.closed.load(Ordering::Relaxed) == 0;
+        if open {
+            self.publish(value, false);
+        }
+        self.tail_latch.unlock();
+        self.not_empty.notify_one();
+        open
+    }
+
+    /// As `View::try_get`: `Err(true)` is closed.
+    #[allow(unsafe_code)]
+    fn try_get(&self, me: u32) -> Result<u64, bool> {
+        Self::lock(&self.head_latch, me);
+        let closed = self.closed.load(Ordering::Acquire) != 0;
+        let at = self.taken.load(Ordering::Relaxed) as usize;
+        let answer = if at < WORDS && self.headers[at].load(Ordering::Acquire) != 0 {
+            // SAFETY: the header is set, so the content is written, and nobody writes it again.
+            let value = self.contents[at].with(|content| unsafe { *content });
+            self.taken.store(at as u64 + 1, Ordering::Release);
+            Ok(value)
+        } else {
+            Err(closed)
+        };
+        self.head_latch.unlock();
+        answer
+    }
+
+    fn empty(&self) -> bool {
+        let taken = self.taken.load(Ordering::Acquire);
+        self.tail.load(Ordering::Acquire).saturating_sub(taken) == 0
+    }
+
+    /// As `Ring::get_some`: `None` once it is closed and empty.
+    fn get(&self, me: u32) -> Option<u64> {
+        let mut slept = false;
+        loop {
+            match self.try_get(me) {
+                Err(false) => {}
+                answer => {
+                    if slept {
+                        self.not_empty
+                            .pass_on(|| !self.empty() || self.closed.load(Ordering::Acquire) != 0);
+                    }
+                    return answer.ok();
+                }
+            }
+            let go_on = || !self.empty() || self.closed.load(Ordering::Acquire) != 0;
+            if !go_on() {
+                let ticket = self.not_empty.arm();
+                if !go_on() {
+                    slept = true;
+                    self.not_empty.sleep(ticket, Deadline::Never);
+                }
+            }
+        }
+    }
+
+    fn shutdown(&self, me: u32) {
+        Self::lock(&self.tail_latch, me);
+        self.closed.store(1, Ordering::Release);
+        self.tail_latch.unlock();
+        self.not_empty.notify_all();
+    }
+}
+
+fn check(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(model);
+}
+
+#[test]
+fn loom_queue_one_producer_one_consumer() {
+    check(|| {
+        let queue = Model::new();
+        let producer = {
+            let queue = queue.clone();
+            thread::spawn(move || assert!(queue.put(1, 10) && queue.put(1, 11)))
+        };
+        assert_eq!((queue.get(2), queue.get(2)), (Some(10), Some(11)));
+        producer.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_queue_two_consumers_share() {
+    check(|| {
+        let queue = Model::new();
+        let consumer = {
+            let queue = queue.clone();
+            thread::spawn(move || queue.get(1).unwrap())
+        };
+        let producer = {
+            let queue = queue.clone();
+            thread::spawn(move || assert!(queue.put(2, 10) && queue.put(2, 11)))
+        };
+        let mine = queue.get(3).unwrap();
+        let theirs = consumer.join().unwrap();
+        producer.join().unwrap();
+        assert_eq!(mine + theirs, 21, "each message once");
+    });
+}
+
+#[test]
+fn loom_queue_shut_down_is_drained_and_loses_nothing() {
+    check(|| {
+        let queue = Model::new();
+        let producer = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let put = queue.put(1, 10);
+                queue.shutdown(1);
+                assert!(!queue.put(1, 11), "put after the shutdown");
+                put
+            })
+        };
+        let got = queue.get(2);
+        assert!(producer.join().unwrap());
+        assert_eq!(got, Some(10), "what was put before the shutdown is delivered");
+        assert_eq!(queue.get(2), None);
+    });
+}
+
+/// A producer dies with its message published and the cursor behind; a consumer may take it before anybody repairs.
+#[test]
+fn loom_queue_inherits_from_a_dead_producer() {
+    check(|| {
+        let queue = Model::new();
+        Model::lock(&queue.tail_latch, 7);
+        queue.publish(10, true);
+        assert!(queue.tail_latch.orphan(7));
+        let producer = {
+            let queue = queue.clone();
+            thread::spawn(move || assert!(queue.put(1, 11)))
+        };
+        // Whatever the order, both come, once, in order.
+        let first = queue.get(2);
+        let second = queue.get(2);
+        producer.join().unwrap();
+        assert_eq!((first, second), (Some(10), Some(11)));
+    });
+}
