@@ -210,10 +210,10 @@ fn inherited(lock: &Lock, dead: u32, taken: Result<procession::LockGuard<'_>, Lo
 #[procession::test]
 fn the_death_of_its_owner_is_told_once() {
     let _watchdog = watchdog();
-    let forms: [fn(&Lock) -> Result<procession::LockGuard<'_>, LockError<'_>>; 3] =
-        [Lock::lock, Lock::try_lock, |lock| {
-            lock.lock_timeout(Duration::from_secs(3_600))
-        }];
+    type Form = fn(&Lock) -> Result<procession::LockGuard<'_>, LockError<'_>>;
+    let forms: [Form; 3] = [Lock::lock, Lock::try_lock, |lock| {
+        lock.lock_timeout(Duration::from_secs(3_600))
+    }];
     for method in METHODS {
         for form in forms {
             // Found by whoever comes later, with the end known or not.

@@ -251,8 +251,12 @@ fn copy_input() {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).unwrap();
     // Not by println, which a test harness holds back in its threads.
-    write!(std::io::stdout(), "out: {text}").unwrap();
-    write!(std::io::stderr(), "err: {text}").unwrap();
+    std::io::stdout()
+        .write_all(format!("out: {text}").as_bytes())
+        .unwrap();
+    std::io::stderr()
+        .write_all(format!("err: {text}").as_bytes())
+        .unwrap();
 }
 
 #[procession::test]
@@ -814,7 +818,7 @@ fn a_daemon_dies_with_its_parent() {
 fn a_fork_has_what_it_captured() {
     let _watchdog = watchdog();
     let text = "captured".to_owned();
-    let numbers = vec![1, 2, 3];
+    let numbers = [1, 2, 3].to_vec();
     let queue = Queue::unbounded().unwrap();
     let mut counter = 5;
     let child = Process::builder()

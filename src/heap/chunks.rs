@@ -243,8 +243,7 @@ impl Heap {
             Fate::Shorten { kept: 0, .. } => self.cool(index, then)?,
             Fate::Shorten { kept, committed } => self.shorten(index, kept, committed, then)?,
         }
-        while self.trim()? {}
-        Ok(())
+        self.trim()
     }
 
     /// Gives the memory of a raw block back but for its beginning, and frees it warm.
@@ -271,17 +270,16 @@ impl Heap {
         })
     }
 
-    /// Gives back the warm block unused for longest if the warm are more than they may be; whether it did.
-    fn trim(&self) -> Result<bool> {
+    /// Gives back the warm blocks unused for longest while the warm are more than they may be.
+    pub(super) fn trim(&self) -> Result<()> {
         let header = self.header();
         let excess = || {
             let room = SPARE + header.used_bytes.load(Ordering::Relaxed);
             header.warm_bytes.load(Ordering::Relaxed) > room
         };
-        if !excess() {
-            return Ok(false);
-        }
-        self.give_back(|tx| tx.get(header!(warm_bytes)) > SPARE + tx.get(header!(used_bytes)))
+        let too_much = |tx: &Tx<'_>| tx.get(header!(warm_bytes)) > SPARE + tx.get(header!(used_bytes));
+        while excess() && self.give_back(too_much)? {}
+        Ok(())
     }
 
     /// Makes all warm memory cold, so that other sizes can have it; whether there was any.

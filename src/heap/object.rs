@@ -190,14 +190,15 @@ impl Heap {
                 slot.clear(tx);
             }
         };
-        match self.own_chunk(off) {
-            Some(index) => self.free_block(index, clear),
-            None => self.transact(|tx| {
-                self.free_cell(tx, off);
-                clear(tx);
-                Ok(())
-            }),
+        if let Some(index) = self.own_chunk(off) {
+            return self.free_block(index, clear);
         }
+        self.transact(|tx| {
+            self.free_cell(tx, off);
+            clear(tx);
+            Ok(())
+        })?;
+        self.trim()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 
-/// A descriptor kept only to be given up: with it, a process that ran into its limit can still ask who lives.
+/// A descriptor kept only to be given up for a moment: with it, a process that ran into its limit can still ask who lives.
 static SPARE: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
 /// Puts a descriptor aside for [`with_spare`].
@@ -14,18 +14,22 @@ pub(crate) fn keep_spare(of: BorrowedFd<'_>) {
     }
 }
 
-/// Runs `open`; when no descriptor is left, once more with the one in reserve.
-pub(crate) fn with_spare<T>(open: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
-    match open() {
+/// Asks something that needs a descriptor for a moment; when none is left, once more with the one in reserve.
+pub(crate) fn with_spare<T>(ask: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
+    match ask() {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-            // Held while `open` runs, so that two threads do not count on the same descriptor. A fork in another thread
-            // may leave this lock held in the child: then there is no reserve there, and no harm.
+            // Held while it asks, so that two threads do not count on the same descriptor. A fork in another thread may
+            // leave this lock held in the child: then there is no reserve there, and who asks is told "in doubt".
             let Ok(mut spare) = SPARE.try_lock() else {
                 return Err(error);
             };
-            let Some(fd) = spare.take() else { return Err(error) };
-            drop(fd);
-            open()
+            if spare.take().is_none() {
+                return Err(error);
+            }
+            let answer = ask();
+            // The number just freed is free again, unless another thread was faster.
+            *spare = crate::os::spawn::null().ok();
+            answer
         }
         answer => answer,
     }

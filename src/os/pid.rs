@@ -53,9 +53,10 @@ pub(crate) fn alive(pid: u32, started: u64) -> bool {
     if pid == own() {
         return true;
     }
-    match fd::with_spare(|| open(pid).map_err(std::io::Error::from)) {
-        Ok(pidfd) if wait_dead(pidfd.as_fd(), Deadline::Now) => false,
-        Ok(_) => started == 0 || start_time(pid).is_none_or(|now| now == started),
+    let dead = fd::with_spare(|| Ok(wait_dead(open(pid)?.as_fd(), Deadline::Now)));
+    match dead {
+        Ok(true) => false,
+        Ok(false) => started == 0 || start_time(pid).is_none_or(|now| now == started),
         Err(error) => error.raw_os_error() != Some(libc::ESRCH),
     }
 }
@@ -112,4 +113,11 @@ pub(crate) fn abort_child(pid: u32) {
         libc::kill(pid as i32, libc::SIGKILL);
         libc::waitpid(pid as i32, core::ptr::null_mut(), 0);
     }
+}
+
+/// Ends a process that another one will reap.
+#[allow(unsafe_code)]
+pub(crate) fn kill_by_number(pid: u32) {
+    // SAFETY: sending a signal to a process that was born a moment ago.
+    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
 }

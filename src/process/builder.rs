@@ -133,6 +133,7 @@ impl Builder {
     /// Sets an environment variable in it; the others are this process's (with [`StartMethod::ForkServer`], those of the
     /// process that first used the fork server).
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.retain(|(other, _)| other != name.as_ref());
         self.env
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self

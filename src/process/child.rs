@@ -11,7 +11,7 @@ use crate::heap::layout::state;
 use crate::heap::table::index_of;
 use crate::os;
 use crate::wait::atomic::Ordering;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
@@ -55,6 +55,7 @@ fn prepare() {
     if !READY.swap(true, Ordering::AcqRel) {
         os::fork::at_exit(family::leave);
         crate::heap::fork::on_child(family::reset);
+        note_panics();
     }
 }
 
@@ -226,23 +227,33 @@ fn surround(env: &[(OsString, OsString)], cwd: Option<&OsStr>) -> Result<()> {
 }
 
 thread_local! {
-    /// Message and location of the panic that ended this process's function.
+    /// Whether this thread runs a process's function.
+    static NOTING: Cell<bool> = const { Cell::new(false) };
+    /// Message and location of the panic that ended it.
     static PANIC: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
 
-fn run_catching(function: impl FnOnce() -> Result<Block>) -> Result<Result<Block>, (String, String)> {
+/// Notes what a process's function panics with, for `join`. Installed once and early: the standard library's lock around
+/// the hook may be held by another thread when a process is forked, and for ever in the child.
+fn note_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let location = info
-            .location()
-            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        let message = info
-            .payload_as_str()
-            .unwrap_or("a panic without a text")
-            .to_owned();
-        PANIC.with_borrow_mut(|panic| *panic = Some((message, location)));
+        if NOTING.get() {
+            let location = info
+                .location()
+                .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+            let message = info
+                .payload_as_str()
+                .unwrap_or("a panic without a text")
+                .to_owned();
+            PANIC.with_borrow_mut(|panic| *panic = Some((message, location)));
+        }
         usual(info);
     }));
+}
+
+fn run_catching(function: impl FnOnce() -> Result<Block>) -> Result<Result<Block>, (String, String)> {
+    NOTING.set(true);
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(function))
         .map_err(|_| PANIC.take().unwrap_or_default())
 }

@@ -92,17 +92,27 @@ fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -
         StartMethod::ForkServer => {
             let pid = forkserver::request(heap, id, stdio, lifeline)?;
             // It may be over already, and its number somebody else's.
-            let pidfd = os::pid::open(pid).ok();
+            let pidfd = match os::pid::open(pid) {
+                Err(errno) if errno != rustix::io::Errno::SRCH => {
+                    os::pid::kill_by_number(pid);
+                    return Err(Error::errno("pidfd_open", errno));
+                }
+                answer => answer.ok(),
+            };
             let started = heap.entry(index_of(id)).started.load(Ordering::Acquire);
             let same = started == 0 || os::pid::start_time(pid).is_none_or(|now| now == started);
             Ok((pid, pidfd.filter(|_| same)))
         }
         StartMethod::Fork => {
             use std::io::Write;
-            // What is buffered would be written twice.
-            let _ = std::io::stdout().flush();
+            // Held over the fork, so that no other thread holds them in the child; and what is buffered would be
+            // written twice.
+            let mut streams = (std::io::stdout().lock(), std::io::stderr().lock());
+            let _ = streams.0.flush();
             crate::heap::fork::adopt_as(id);
-            match os::fork::fork()? {
+            let forked_as = os::fork::fork();
+            drop(streams);
+            match forked_as? {
                 Forked::Parent(pid) => watch(heap, id, pid),
                 Forked::Child => {
                     for (number, fd) in stdio.into_iter().enumerate() {

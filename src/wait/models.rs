@@ -59,7 +59,9 @@ fn loom_latch_excludes_and_wakes() {
 
 #[test]
 fn loom_latch_of_the_dead_is_inherited_once() {
-    loom::model(|| {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
         let shared = Arc::new(Guarded {
             latch: Latch::new(),
             value: UnsafeCell::new(0),
