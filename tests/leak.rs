@@ -141,6 +141,8 @@ fn start(test: &str, role: &str, mark: &str) -> Child {
             "the program ended before it was ready"
         );
     }
+    // Whatever else it writes is read, or it would end with a broken pipe.
+    std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
     child
 }
 

@@ -928,6 +928,8 @@ fn a_fork_while_others_hold_everything() {
                     while !over.is_shut_down() {
                         bustle.start(10);
                         bustle.stop(10);
+                        // A lock is not fair: whoever never rests could keep the visitors out for long.
+                        thread::sleep(Duration::from_millis(1));
                     }
                 });
             }
@@ -1005,7 +1007,8 @@ mod signals {
 }
 
 /// Runs `wait` while a signal handler runs in its thread again and again; `end` ends the wait.
-fn disturbed<T: Send>(wait: impl FnOnce() -> T + Send, end: impl FnOnce()) -> T {
+#[track_caller]
+fn disturbed<T: Send + core::fmt::Debug>(wait: impl FnOnce() -> T + Send, end: impl FnOnce()) -> T {
     thread::scope(|scope| {
         let (tell, told) = std::sync::mpsc::channel();
         let waiter = scope.spawn(move || {
@@ -1017,9 +1020,11 @@ fn disturbed<T: Send>(wait: impl FnOnce() -> T + Send, end: impl FnOnce()) -> T 
             signals::send(thread);
             thread::sleep(Duration::from_micros(n * 10));
         }
-        assert!(!waiter.is_finished(), "a signal handler ended a wait");
+        let early = waiter.is_finished();
         end();
-        waiter.join().unwrap()
+        let answer = waiter.join().unwrap();
+        assert!(!early, "a signal handler ended a wait: {answer:?}");
+        answer
     })
 }
 

@@ -130,12 +130,11 @@ impl Heap {
                         return Ok(true);
                     };
                     let off = ours.held(tx);
-                    if off == 0 {
+                    // What another thread is making or giving back has no count yet, and no handle in the child.
+                    if off == 0 || self.is_raw(tx, off) {
                         theirs.skip(tx);
                     } else {
-                        if !self.is_raw(tx, off) {
-                            refer(tx, off);
-                        }
+                        refer(tx, off);
                         theirs.fill(tx, off);
                     }
                     Ok(true)

@@ -33,6 +33,7 @@ impl Heap {
             return Ok(());
         };
         if entry.state.load(Ordering::Acquire) != state::GONE {
+            self.bury_grower(id)?;
             let top = entry.hold_top.load(Ordering::Acquire);
             for number in 0..top {
                 self.bury(id, index, number)?;

@@ -133,10 +133,31 @@ impl Heap {
         answer
     }
 
+    /// If the process that died was making a slab, its chunk goes back.
+    pub(super) fn bury_grower(&self, dead: u32) -> Result<()> {
+        let grow = &self.header().grow;
+        if !grow.orphan(dead) {
+            return Ok(());
+        }
+        let locked = grow.lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id));
+        let answer = match locked {
+            Some(Locked::Inherited(_)) => self.drop_growing(),
+            _ => Ok(()),
+        };
+        grow.unlock();
+        answer
+    }
+
+    fn drop_growing(&self) -> Result<()> {
+        match self.header().growing.load(Ordering::Acquire) {
+            0 => Ok(()),
+            left => self.free_block(left - 1, |tx| tx.set(header!(growing), 0)),
+        }
+    }
+
     fn grow_latched(&self, class: usize, inherited: bool) -> Result<()> {
-        let left = self.header().growing.load(Ordering::Acquire);
-        if inherited && left != 0 {
-            self.free_block(left - 1, |tx| tx.set(header!(growing), 0))?;
+        if inherited {
+            self.drop_growing()?;
         }
         if self.transact(|tx| Ok(tx.get(header!(slabs[class])) != 0))? {
             return Ok(());

@@ -109,7 +109,16 @@ pub(super) fn request(
         if pid != 0 {
             return Ok(pid as u32);
         }
-        if entry.status.load(Ordering::Acquire) != 0 || server_is_gone(socket) {
+        let gone = server_is_gone(socket);
+        if gone {
+            // It may have died just behind the fork; then the child says itself who it is.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            match entry.pid.load(Ordering::Acquire) {
+                0 => {}
+                pid => return Ok(pid as u32),
+            }
+        }
+        if entry.status.load(Ordering::Acquire) != 0 || gone {
             return Err(Error::Os {
                 call: "the fork server could not fork".to_owned(),
                 errno: libc::EAGAIN,

@@ -94,7 +94,12 @@ fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -
             // It may be over already, and its number somebody else's.
             let pidfd = match os::pid::open(pid) {
                 Err(errno) if errno != rustix::io::Errno::SRCH => {
+                    // Its entry is about to go: it must be gone first.
                     os::pid::kill_by_number(pid);
+                    let end = os::clock::Deadline::after(std::time::Duration::from_secs(1));
+                    while os::pid::alive(pid, 0) && !end.passed() {
+                        std::thread::yield_now();
+                    }
                     return Err(Error::errno("pidfd_open", errno));
                 }
                 answer => answer.ok(),

@@ -41,7 +41,8 @@ fn bury(heap: &Heap, off: Off, dead: u32) {
 /// A handle can be cloned, passed to processes and sent through queues. The process that holds the lock may be killed:
 /// whoever asks next gets it within a second and is told so by [`LockError::OwnerDied`], which carries the guard, as
 /// poisoning is reported by [`std::sync::Mutex`]; the one after that gets it as usual. It is not recursive: a thread that
-/// locks twice waits for itself.
+/// locks twice waits for itself. It is not fair either: a thread that takes it again at once, over and over, can keep
+/// others waiting for long.
 ///
 /// ```
 /// use procession::Lock;
