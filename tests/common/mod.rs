@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
 /// Every way to start a process.
@@ -30,19 +31,41 @@ impl Drop for Watchdog {
     }
 }
 
-/// A watchdog that waits for a minute.
+/// A watchdog that waits for five minutes: long enough for a slow and busy machine.
 pub fn watchdog() -> Watchdog {
-    watchdog_of(60)
+    watchdog_of(300)
+}
+
+/// What panics said, in case nobody gets to print it.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn remember_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if let Ok(mut panics) = PANICS.try_lock() {
+                panics.push(panic.to_string());
+            }
+            usual(panic);
+        }));
+    });
 }
 
 /// A watchdog that waits for so many seconds.
 pub fn watchdog_of(seconds: u64) -> Watchdog {
+    remember_panics();
     let (done, end) = channel();
     let test = std::thread::current().name().unwrap_or("main").to_owned();
     std::thread::spawn(move || {
         if end.recv_timeout(Duration::from_secs(seconds)) == Err(RecvTimeoutError::Timeout) {
             // Not by eprintln, which the test harness may hold back.
-            let text = format!("\nwatchdog: the test {test:?} still runs after {seconds} seconds\n");
+            let panics = PANICS
+                .try_lock()
+                .map(|panics| panics.join("\n"))
+                .unwrap_or_default();
+            let text =
+                format!("\nwatchdog: the test {test:?} still runs after {seconds} seconds\n{panics}\n");
             let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
             kill_the_family();
             std::process::abort();
