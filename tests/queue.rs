@@ -387,6 +387,39 @@ fn many_at_once_give_back_what_was_not_put() {
     assert!(queue.iter().eq(0..300));
 }
 
+#[test]
+fn the_length_is_never_nonsense() {
+    let _watchdog = watchdog();
+    const COUNT: usize = 200_000;
+    let queue = Queue::bounded(5).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..COUNT {
+                // In vain if the consumer has failed.
+                let _ = queue.put(n);
+            }
+            queue.shutdown();
+        });
+        let onlooker = scope.spawn(|| {
+            // Others go on between its two looks, but it cannot see what never was.
+            while !queue.is_shut_down() {
+                let len = queue.len();
+                assert!(len <= COUNT, "{len} messages");
+            }
+        });
+        let mut nonsense = None;
+        while queue.get().is_ok() {
+            // Nobody else takes any, so there are never more than there is room for.
+            let len = queue.len();
+            if len > 5 {
+                nonsense = Some(len);
+            }
+        }
+        assert_eq!(nonsense, None);
+        onlooker.join().unwrap();
+    });
+}
+
 const SIZES: [usize; 17] = [
     0,
     1,
@@ -715,6 +748,30 @@ fn tasks_are_counted() {
     assert_eq!(jobs.task_done(), Err(Error::TooManyTasksDone));
     jobs.put(3).unwrap();
     assert_eq!(jobs.join_timeout(Duration::ZERO), Err(Error::Timeout));
+}
+
+#[test]
+fn work_that_is_done_at_once_is_counted() {
+    let _watchdog = watchdog();
+    const COUNT: usize = 200_000;
+    let jobs = JoinableQueue::bounded(5).unwrap();
+    let worker = jobs.clone();
+    thread::scope(|scope| {
+        let worker = scope.spawn(move || {
+            (0..COUNT)
+                .filter(|_| worker.get().is_ok_and(|_: u32| worker.task_done().is_err()))
+                .count()
+        });
+        for _ in 0..COUNT {
+            jobs.put(1).unwrap();
+        }
+        assert_eq!(
+            worker.join().unwrap(),
+            0,
+            "times it was told that there was no work to be done"
+        );
+    });
+    jobs.join_timeout(Duration::ZERO).unwrap();
 }
 
 #[test]

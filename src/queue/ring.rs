@@ -275,12 +275,25 @@ impl Ring {
 
     // ---- asking ----
 
-    /// Messages in the queue; with others at work, old news at once.
-    pub(super) fn len(&self) -> u64 {
+    /// Where the queue has been taken from and put to.
+    ///
+    /// A message can be taken between its header's being stored and its producer's cursor, so the count of those taken
+    /// may be one ahead: then that is how many were put, too.
+    fn counts(&self) -> (Cursor, Cursor) {
         let shared = self.shared();
+        // Read the other way round, takers could get further ahead.
         let taken = Cursor(shared.taken.load(Ordering::Acquire));
         let put = Cursor(shared.tail.load(Ordering::Acquire));
-        // Read the other way round, takers could get ahead of the count of puts.
+        if put.since(taken) > MOST {
+            (taken, taken)
+        } else {
+            (taken, put)
+        }
+    }
+
+    /// Messages in the queue; with others at work, old news at once.
+    pub(super) fn len(&self) -> u64 {
+        let (taken, put) = self.counts();
         put.since(taken)
     }
 
@@ -323,7 +336,7 @@ impl Ring {
         let shared = self.shared();
         let mut done = shared.done.load(Ordering::Relaxed);
         loop {
-            let put = Cursor(shared.tail.load(Ordering::Acquire));
+            let (_, put) = self.counts();
             if put.since(Cursor(done)) == 0 {
                 return Err(Error::TooManyTasksDone);
             }
@@ -353,7 +366,12 @@ impl Ring {
     /// Messages put whose work is not done.
     pub(super) fn unfinished(&self) -> u64 {
         let done = Cursor(self.shared().done.load(Ordering::Acquire));
-        Cursor(self.shared().tail.load(Ordering::Acquire)).since(done)
+        let (_, put) = self.counts();
+        // Another consumer may have finished one since.
+        match put.since(done) {
+            n if n > MOST => 0,
+            n => n,
+        }
     }
 
     /// Waits until every message's work is done.
