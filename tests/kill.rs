@@ -163,7 +163,7 @@ fn producers_are_killed() {
     let _watchdog = watchdog_of(3000);
     let queue = Queue::unbounded().expect("a queue");
     let start = |random: &mut Random, queue: &Queue<Item>, n: u64| {
-        let builder = Process::builder().method(method(random));
+        let builder = Process::builder().method(method(random)).daemon(true);
         builder.spawn(produce, (queue.clone(), n)).expect("a process")
     };
     kill_workers(long(700), 0, false, start, None, &queue);
@@ -174,7 +174,7 @@ fn producers_are_killed_at_a_full_queue() {
     let _watchdog = watchdog_of(3000);
     let queue = Queue::bounded(4).expect("a queue");
     let start = |random: &mut Random, queue: &Queue<Item>, n: u64| {
-        let builder = Process::builder().method(method(random));
+        let builder = Process::builder().method(method(random)).daemon(true);
         builder.spawn(produce, (queue.clone(), n)).expect("a process")
     };
     kill_workers(long(500), 4, false, start, None, &queue);
@@ -184,9 +184,10 @@ fn producers_are_killed_at_a_full_queue() {
 fn consumers_are_killed() {
     let _watchdog = watchdog_of(3000);
     let queue = Queue::bounded(100).expect("a queue");
-    let producer = Process::spawn(produce, (queue.clone(), 0)).expect("a process");
+    let builder = Process::builder().daemon(true);
+    let producer = builder.spawn(produce, (queue.clone(), 0)).expect("a process");
     let start = |random: &mut Random, queue: &Queue<Item>, _: u64| {
-        let builder = Process::builder().method(method(random));
+        let builder = Process::builder().method(method(random)).daemon(true);
         builder.spawn(swallow, queue.clone()).expect("a process")
     };
     // The victims take messages with them, in order: the survivor sees gaps, but nothing twice and nothing late.
@@ -231,7 +232,7 @@ fn lock_holders_are_killed() {
     let (mut told, kills) = (0, long(500));
     let mut running: Vec<Process<()>> = Vec::new();
     for _ in 0..kills {
-        let builder = Process::builder().method(method(&mut random));
+        let builder = Process::builder().method(method(&mut random)).daemon(true);
         running.push(
             builder
                 .spawn(hold, (lock.clone(), data.clone()))

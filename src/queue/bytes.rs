@@ -170,7 +170,7 @@ impl ByteQueue {
 
     /// Whether there is no message.
     pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
+        self.ring.len() == 0
     }
 
     /// Lets no more messages in; see [`Queue::shutdown`](crate::Queue::shutdown).

@@ -293,17 +293,28 @@ impl Ring {
 
     /// Messages in the queue; with others at work, old news at once.
     pub(super) fn len(&self) -> u64 {
+        // A producer that died between a message's header and its cursor has put it: it must be counted.
+        let owner = self.shared().tail_latch.owner();
+        if owner != 0 && !self.heap.alive(owner) {
+            self.view().with_tail(|| {});
+        }
+        self.glance()
+    }
+
+    /// The same, but for the message of a producer that has just died.
+    fn glance(&self) -> u64 {
         let (taken, put) = self.counts();
         put.since(taken)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// For waiting: a consumer looks for the message itself before it sleeps.
+    fn is_empty(&self) -> bool {
+        self.glance() == 0
     }
 
     pub(super) fn is_full(&self) -> bool {
         let capacity = self.capacity();
-        capacity != 0 && self.len() >= capacity
+        capacity != 0 && self.glance() >= capacity
     }
 
     pub(super) fn capacity(&self) -> u64 {

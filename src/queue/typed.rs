@@ -102,7 +102,7 @@ impl<T> Queue<T> {
 
     /// Whether there is no message.
     pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
+        self.ring.len() == 0
     }
 
     /// Whether a bounded queue has no room; an unbounded one always has.

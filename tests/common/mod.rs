@@ -2,7 +2,10 @@
 #![allow(dead_code)] // Each test program uses a part of it.
 
 use procession::StartMethod;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, setrlimit,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -176,8 +179,8 @@ impl Seen {
     }
 
     fn kill(&self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.pid) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        if let Some(pid) = Pid::from_raw(self.pid) {
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 }
@@ -240,9 +243,17 @@ pub fn own_children() -> Vec<Seen> {
     processes().into_iter().filter(|seen| seen.parent == me).collect()
 }
 
-/// Whether a process exists and is not a zombie.
+/// Whether a process runs, or any thread of it: /proc calls a process dead when its first thread is.
 pub fn runs(pid: u32) -> bool {
-    Seen::of(pid as i32).is_some_and(|seen| seen.state != 'Z')
+    let pid = Pid::from_raw(pid as i32).expect("the number of a process");
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return false;
+    };
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&now)) == Ok(0)
 }
 
 /// Bytes that a receiver can check without having them: of `seed`, so many.
