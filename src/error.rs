@@ -25,15 +25,30 @@ pub enum Error {
     /// The time given to an operation passed.
     #[error("timed out")]
     Timeout,
+    /// The hook of [`on_interrupt`](crate::on_interrupt) ended a wait.
+    #[error("interrupted while waiting")]
+    Interrupted,
+    /// A consumer of a watched queue died between `get` and `task_done`.
+    #[error("consumers died with {items} items they had taken and not finished")]
+    ConsumerDied {
+        /// Items taken and never finished.
+        items: u64,
+    },
     /// The process that held a lock died; what the lock protects may be half changed.
     #[error("process {pid} died while it held the lock; what it protects may be half changed")]
     OwnerDied {
         /// The dead process, 0 if it is no longer known.
         pid: u32,
     },
-    /// A lock was released that nobody holds.
+    /// A lock was released that nobody (or, for a recursive one, somebody else) holds.
     #[error("released a lock that is not held")]
     NotLocked,
+    /// A bounded semaphore was released more often than it was acquired.
+    #[error("a semaphore was released more often than it was acquired: its value cannot exceed {max}")]
+    TooManyReleases {
+        /// The largest value.
+        max: u64,
+    },
     /// `task_done` was called more often than there were items.
     #[error("task_done() called more often than items were put into the queue")]
     TooManyTasksDone,
@@ -75,7 +90,7 @@ pub enum Error {
     },
     /// A handle was serialised by something else than this crate, or belongs to another program.
     #[error(
-        "a queue or lock can only travel inside its program, through a queue or as an argument or result: {reason}"
+        "a queue, lock or semaphore can only travel inside its program, through a queue or as an argument or result: {reason}"
     )]
     ForeignHandle {
         /// What was wrong with it.

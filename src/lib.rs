@@ -3,6 +3,8 @@
 mod codec;
 #[cfg(all(test, not(loom)))]
 mod crash_tests;
+#[doc(hidden)]
+pub mod door;
 mod error;
 mod heap;
 mod os;
@@ -19,7 +21,8 @@ pub use process::{
 };
 pub use procession_macros::{main, test};
 pub use queue::{ByteQueue, Iter, JoinableQueue, Message, PutError, Queue, Reservation, SimpleQueue};
-pub use sync::{Lock, LockError, LockGuard};
+pub use sync::{Lock, LockError, LockGuard, Permit, RLock, RLockGuard, Semaphore};
+pub use wait::interrupt::on_interrupt;
 
 /// Bytes of shared memory that the program occupies at this moment, in all its processes together.
 ///

@@ -8,7 +8,7 @@
 use super::Heap;
 use super::chunks::split;
 use super::layout::{EXTRA, HEAD, LEN, MOST_CELL, Off, chunk, entry, kind};
-use super::object::{Kind, refer, write_head};
+use super::object::{Kind, Object, refer, write_head};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::wait::atomic::Ordering;
@@ -18,7 +18,7 @@ use core::ops::{Deref, DerefMut};
 pub(crate) const BLOCK: Kind = Kind {
     number: 1,
     name: "block",
-    bury: |_, _, _| {},
+    bury: |_, _, _, _| {},
     empty: |heap, off| heap.drop_carried(off),
 };
 
@@ -56,6 +56,14 @@ impl Block {
         let mut block = Self::new(heap, bytes.len() as u64, objects.len() as u64)?;
         block.copy_from_slice(bytes);
         block.carry(objects)?;
+        Ok(block)
+    }
+
+    /// A block for `len` bytes, whose contents are arbitrary, referring to these objects.
+    pub(crate) fn carrying(heap: &'static Heap, len: u64, objects: &[&Object]) -> Result<Self> {
+        let block = Self::new(heap, len, objects.len() as u64)?;
+        let offs: Vec<Off> = objects.iter().map(|object| object.off()).collect();
+        block.carry(&offs)?;
         Ok(block)
     }
 
@@ -193,6 +201,12 @@ impl Heap {
     pub(super) fn is_raw(&self, tx: &Tx<'_>, off: Off) -> bool {
         self.chunk_of(off)
             .is_some_and(|index| split(tx.get(chunk!(index, state))).0 == kind::RAW)
+    }
+
+    /// Whether `off` lies in a chunk whose memory may be looked at.
+    pub(super) fn is_in_use(&self, tx: &Tx<'_>, off: Off) -> bool {
+        self.chunk_of(off)
+            .is_some_and(|index| matches!(split(tx.get(chunk!(index, state))).0, kind::SLAB))
     }
 
     /// Gives up, one by one, the references a block carries.

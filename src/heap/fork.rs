@@ -92,6 +92,7 @@ extern "C" fn after_in_parent() {
 }
 
 extern "C" fn after_in_child() {
+    os::pid::forget_thread();
     if let Some(heap) = Heap::existing() {
         heap.be_born(UNBORN.replace(0));
         FORKING.with_borrow_mut(|f| drop(f.take()));

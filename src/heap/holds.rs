@@ -4,16 +4,22 @@
 //! handle never dropped are all undone the same way: a slot is filled in the transaction that makes or takes the thing,
 //! and emptied in the one that passes it on or frees it.
 //!
-//! Slots are words in pages of the largest cell, pages are found through directories of the same size; a free slot
-//! holds `next free << 1 | 1`, a filled one an offset (which is even).
+//! Slots are pairs of words in pages of the largest cell, pages are found through directories of the same size. The first
+//! word of a free slot is `next free << 1 | 1`, of a filled one an offset (which is even). The second is the *note*: what
+//! the object's kind wants known of this process when it dies (permits it has, items it works on). Who made the slot's
+//! object writes it, by that kind's own protocol; it is zero in an empty slot, and not inherited by a forked child.
 
 use super::layout::{DIRECTORIES, HEAD, MOST_CELL, Off, PAGE_WORDS, SERIAL, entry, header};
+use super::object::Object;
 use super::tx::Tx;
 use super::{Heap, fork};
 use crate::error::{Error, Result};
+use crate::wait::atomic::Ordering;
 
 /// The most objects a process can hold.
-const MOST: u64 = DIRECTORIES as u64 * PAGE_WORDS * PAGE_WORDS;
+const MOST: u64 = DIRECTORIES as u64 * PAGE_WORDS * PAGE_SLOTS;
+/// Slots in a page.
+const PAGE_SLOTS: u64 = PAGE_WORDS / 2;
 
 /// A slot of some process's hold table, within a transaction. Outside of one a slot is known by its number, which a
 /// forked child's copy of a handle shares with the parent's: each means the slot of its own process.
@@ -40,6 +46,9 @@ impl Slot {
     /// Empties the slot.
     pub(crate) fn clear(&self, tx: &mut Tx<'_>) {
         let free = entry!(self.entry, hold_free);
+        if tx.get(self.note()) != 0 {
+            tx.set(self.note(), 0);
+        }
         tx.set(self.at, tx.get(free) << 1 | 1);
         tx.set(free, self.number + 1);
         tx.add(entry!(self.entry, holds), -1);
@@ -59,6 +68,11 @@ impl Slot {
         self.clear(tx);
     }
 
+    /// Where its note is.
+    pub(super) fn note(&self) -> Off {
+        self.at + 8
+    }
+
     /// What it holds, 0 if nothing.
     pub(super) fn held(&self, tx: &Tx<'_>) -> Off {
         match tx.get(self.at) {
@@ -76,7 +90,7 @@ struct Path {
 }
 
 fn path(entry: u64, slot: u64) -> Path {
-    let (page, in_page) = (slot / PAGE_WORDS, slot % PAGE_WORDS);
+    let (page, in_page) = (slot / PAGE_SLOTS, slot % PAGE_SLOTS);
     let (directory, in_directory) = (page / PAGE_WORDS, page % PAGE_WORDS);
     Path {
         directory: entry!(entry, directory) + 8 * directory,
@@ -168,8 +182,17 @@ impl Heap {
         (page != 0).then(|| Slot {
             entry,
             number,
-            at: page + HEAD + 8 * path.in_page,
+            at: page + HEAD + 16 * path.in_page,
         })
+    }
+
+    /// Where this process's note on an object is.
+    #[inline]
+    pub(crate) fn note_of(&self, object: &Object) -> Off {
+        let path = path(self.my_entry(), object.slot());
+        let get = |off| self.word(off).load(Ordering::Relaxed);
+        let page = get(get(path.directory) + HEAD + 8 * path.in_directory);
+        page + HEAD + 16 * path.in_page + 8
     }
 
     /// Makes the page (and the directory) that slot `number` belongs to.

@@ -13,7 +13,7 @@ pub(crate) type Off = u64;
 /// "PROCESSN", so that another program's memory is not mistaken for a heap.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"PROCESSN");
 /// Changes with every change of anything in shared memory.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 
 /// Bytes in a chunk, the allocator's large unit.
 pub(crate) const CHUNK: u64 = 64 << 10;
@@ -178,7 +178,7 @@ pub(crate) mod state {
 
 /// Directories in an entry.
 pub(super) const DIRECTORIES: usize = 16;
-/// Words in a hold page and in a directory of them: a largest cell less its header.
+/// Words in a hold page (two a slot) and in a directory of them: a largest cell less its header.
 pub(super) const PAGE_WORDS: u64 = (MOST_CELL - HEAD) / 8;
 
 /// The start of every object and block.

@@ -20,8 +20,9 @@ pub(crate) struct Kind {
     pub number: u8,
     /// What to call it in messages.
     pub name: &'static str,
-    /// Repairs the object after the death of a process that held it.
-    pub bury: fn(&Heap, Off, u32),
+    /// Repairs the object after the death of a process that held it; the last argument is where that process's note on
+    /// it is. May be run again after a death half-way.
+    pub bury: fn(&Heap, Off, u32, Off),
     /// Gives up what the object refers to, before its memory is freed. May be run again after a death half-way.
     pub empty: fn(&Heap, Off) -> Result<()>,
 }
@@ -86,6 +87,10 @@ impl Object {
         self.0.off
     }
 
+    pub(super) fn slot(&self) -> u64 {
+        self.0.slot
+    }
+
     pub(super) fn of(off: Off, slot: u64) -> Self {
         Self(Arc::new(Held { off, slot }))
     }
@@ -138,6 +143,28 @@ impl Heap {
         })?;
         held.map(|((), slot)| Object::of(off, slot))
             .ok_or(Error::OutOfMemory { requested: 8 })
+    }
+
+    /// One more reference of this process to the object at `off`, if that is (still) the one with this kind, type and
+    /// serial number, and somebody refers to it.
+    pub(crate) fn acquire_if_there(&self, off: Off, kind: u8, extra: u64, serial: u64) -> Result<Option<Object>> {
+        if !off.is_multiple_of(LEAST_CELL) {
+            return Ok(None);
+        }
+        let held = self.with_slot(|tx, slot| {
+            if !self.is_in_use(tx, off) {
+                return Ok(None);
+            }
+            let (is_kind, refs) = uncount(tx.get(off + REFS));
+            let same = is_kind == kind && tx.get(off + EXTRA) == extra && tx.get(off + SERIAL) == serial;
+            if !same || refs == 0 {
+                return Ok(None);
+            }
+            refer(tx, off);
+            slot.hold(tx, off);
+            Ok(Some(()))
+        })?;
+        Ok(held.map(|((), slot)| Object::of(off, slot)))
     }
 
     /// Kind number and type of the object at `off`.

@@ -20,7 +20,7 @@ impl Heap {
     /// Clears up after process `id`, which is dead. Its entry stays while its parent may ask for result and status.
     pub(crate) fn clear_up(&self, id: u32) -> Result<()> {
         let sweep = &self.header().sweep;
-        let _ = sweep.lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id));
+        let _ = sweep.lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id), || false);
         let answer = self.sweep(id);
         sweep.unlock();
         answer
@@ -71,14 +71,17 @@ impl Heap {
     fn bury(&self, dead: u32, entry: u64, number: u64) -> Result<()> {
         let found = self.transact(|tx| {
             let off = Self::slot(tx, entry, number).map_or(0, |slot| slot.held(tx));
+            let note = Self::slot(tx, entry, number).map_or(0, |slot| slot.note());
             Ok(if off == 0 || self.is_raw(tx, off) {
                 None
             } else {
-                Some((off, uncount(tx.get(off)).0))
+                Some((off, uncount(tx.get(off)).0, note))
             })
         })?;
-        if let Some((off, kind)) = found.and_then(|(off, number)| Some((off, self.kind(number)?))) {
-            (kind.bury)(self, off, dead);
+        if let Some((off, number, note)) = found
+            && let Some(kind) = self.kind(number)
+        {
+            (kind.bury)(self, off, dead, note);
         }
         Ok(())
     }

@@ -127,7 +127,7 @@ impl Heap {
         let header = self.header();
         let locked = header
             .grow
-            .lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id));
+            .lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id), || false);
         let answer = self.grow_latched(class, matches!(locked, Some(Locked::Inherited(_))));
         header.grow.unlock();
         answer
@@ -139,7 +139,7 @@ impl Heap {
         if !grow.orphan(dead) {
             return Ok(());
         }
-        let locked = grow.lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id));
+        let locked = grow.lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id), || false);
         let answer = match locked {
             Some(Locked::Inherited(_)) => self.drop_growing(),
             _ => Ok(()),

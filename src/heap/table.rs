@@ -174,6 +174,19 @@ impl Heap {
         String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned()
     }
 
+    /// Who of the program had this pid and is dead, not yet cleared up.
+    pub(crate) fn id_of_dead(&self, pid: u32) -> Option<u32> {
+        let top = self.word(header!(table_top)).load(Ordering::Acquire);
+        (0..top).find_map(|index| {
+            let entry = self.entry(index);
+            let id = entry.id.load(Ordering::Acquire) as u32;
+            let dead = entry.pid.load(Ordering::Relaxed) == u64::from(pid)
+                && entry.state.load(Ordering::Acquire) == state::LIVE
+                && !self.alive(id);
+            dead.then_some(id)
+        })
+    }
+
     /// The pid in an entry, 0 if there is none.
     pub(crate) fn pid_of(&self, id: u32) -> u32 {
         self.entry_of(id)

@@ -95,7 +95,7 @@ impl Heap {
         let locked = self
             .header()
             .latch
-            .lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id));
+            .lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id), || false);
         if let Some(Locked::Inherited(_)) = locked {
             let decided = self.header().journal_len.load(Ordering::Acquire);
             self.carry_out(decided);

@@ -16,7 +16,7 @@ pub(crate) fn now() -> u64 {
 
 /// Until when somebody is willing to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deadline {
+pub enum Deadline {
     /// Not at all: the `try_` forms.
     Now,
     /// Until this moment of the monotonic clock.
@@ -27,7 +27,7 @@ pub(crate) enum Deadline {
 
 impl Deadline {
     /// The deadline `patience` from now; a duration too long for the clock is for ever.
-    pub(crate) fn after(patience: Duration) -> Self {
+    pub fn after(patience: Duration) -> Self {
         match u64::try_from(patience.as_nanos())
             .ok()
             .and_then(|ns| now().checked_add(ns))
@@ -38,7 +38,7 @@ impl Deadline {
     }
 
     /// Whether the time is up.
-    pub(crate) fn passed(self) -> bool {
+    pub fn passed(self) -> bool {
         match self {
             Self::Now => true,
             Self::At(at) => now() >= at,
@@ -57,7 +57,7 @@ impl Deadline {
     }
 
     /// The time left, for calls that take a span; `None` is for ever.
-    pub(crate) fn left(self) -> Option<Duration> {
+    pub fn left(self) -> Option<Duration> {
         match self {
             Self::Now => Some(Duration::ZERO),
             Self::At(at) => Some(Duration::from_nanos(at.saturating_sub(now()))),

@@ -10,11 +10,34 @@ use crate::os::fd;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// This process.
 pub(crate) fn own() -> u32 {
     std::process::id()
+}
+
+thread_local! {
+    static THREAD: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The number of this thread, as nobody else on the machine has it (gettid(2)).
+#[inline]
+pub(crate) fn own_thread() -> u32 {
+    match THREAD.get() {
+        0 => {
+            let number = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+            THREAD.set(number);
+            number
+        }
+        known => known,
+    }
+}
+
+/// To be called in a forked child, whose thread has another number than the one it is a copy of.
+pub(crate) fn forget_thread() {
+    THREAD.set(0);
 }
 
 /// A descriptor that polls readable once process `pid` is dead.

@@ -4,7 +4,7 @@ mod bytes;
 mod error;
 #[cfg(all(test, loom))]
 mod models;
-mod ring;
+pub(crate) mod ring;
 mod segment;
 mod typed;
 

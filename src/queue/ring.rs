@@ -12,6 +12,7 @@ use crate::heap::tx::{SHORT, Tx};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::Gate;
+use crate::wait::interrupt::interrupted;
 use crate::wait::latch::{Latch, Locked};
 use crate::wait::spin;
 use core::mem::offset_of;
@@ -32,7 +33,9 @@ struct Shared {
     capacity: AtomicU64,
     /// 1 once it is shut down; written under the tail latch.
     closed: AtomicU64,
-    _line0: [u64; 2],
+    /// 1 where what consumers have taken and not finished is noted; see [`View::claim`].
+    watched: AtomicU64,
+    _line0: u64,
 
     tail_latch: Latch,
     _tail_pad: u32,
@@ -48,7 +51,12 @@ struct Shared {
     /// Where the next message is, and how many were taken.
     taken: AtomicU64,
     head_segment: AtomicU64,
-    _line2: [u64; 5],
+    /// Of a watched queue, the message being taken: where the consumer's note is (0: none), the note and the cursor that
+    /// go with having taken it.
+    claim_at: AtomicU64,
+    claim_note: AtomicU64,
+    claim_cursor: AtomicU64,
+    _line2: [u64; 2],
 
     not_empty: Gate,
     not_full: Gate,
@@ -56,7 +64,9 @@ struct Shared {
     _gate_pad: u32,
     /// Messages whose work is done, counted as in a cursor.
     done: AtomicU64,
-    _line3: [u64; 5],
+    /// Items that consumers of a watched queue died with.
+    lost: AtomicU64,
+    _line3: [u64; 4],
 }
 
 // SAFETY: repr(C), atomics (latches and gates are one each) and padding.
@@ -100,14 +110,14 @@ impl Cursor {
 }
 
 /// Why a message was not put; nothing was changed.
-pub(super) enum Refused {
+pub(crate) enum Refused {
     Closed,
     Full,
     Failed(Error),
 }
 
 /// What `get` found.
-pub(super) enum Got {
+pub(crate) enum Got {
     /// A message of so many bytes, appended to the buffer.
     Inline(usize),
     Block(Block),
@@ -122,7 +132,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     /// A new ring; `capacity` 0 is unbounded, `typed` tells what its messages are.
-    pub(super) fn new(heap: &'static Heap, capacity: u64, typed: u64) -> Result<Self> {
+    pub(crate) fn new(heap: &'static Heap, capacity: u64, typed: u64) -> Result<Self> {
         if capacity > MOST {
             return Err(Error::Capacity {
                 given: capacity,
@@ -139,15 +149,15 @@ impl Ring {
         Ok(ring)
     }
 
-    pub(super) fn from_object(heap: &'static Heap, object: Object) -> Self {
+    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
         Self { heap, object }
     }
 
-    pub(super) fn object(&self) -> &Object {
+    pub(crate) fn object(&self) -> &Object {
         &self.object
     }
 
-    pub(super) fn heap(&self) -> &'static Heap {
+    pub(crate) fn heap(&self) -> &'static Heap {
         self.heap
     }
 
@@ -160,13 +170,23 @@ impl Ring {
             heap: self.heap,
             off: self.object.off(),
             shared: self.shared(),
+            note: 0,
         }
+    }
+
+    /// The view of a consumer, whose items may be watched.
+    fn consumer(&self) -> View<'_> {
+        let mut view = self.view();
+        if view.shared.watched.load(Ordering::Relaxed) != 0 {
+            view.note = self.heap.note_of(&self.object);
+        }
+        view
     }
 
     // ---- putting ----
 
     /// Puts messages of `next`, in order, until it has no more; each as whole bytes of at most [`INLINE`], or a block.
-    pub(super) fn put(&self, message: &mut Message<'_>, deadline: Deadline) -> Result<(), Refused> {
+    pub(crate) fn put(&self, message: &mut Message<'_>, deadline: Deadline) -> Result<(), Refused> {
         let mut slept = false;
         loop {
             match self.view().try_put(message) {
@@ -180,6 +200,9 @@ impl Ring {
             }
             if deadline.passed() {
                 return Err(Refused::Full);
+            }
+            if slept && interrupted() {
+                return Err(Refused::Failed(Error::Interrupted));
             }
             let shared = self.shared();
             let go_on = || !self.is_full() || self.is_closed();
@@ -196,7 +219,7 @@ impl Ring {
     // ---- getting ----
 
     /// Takes the next message; inline bytes are appended to `buffer`.
-    pub(super) fn get(&self, buffer: &mut Vec<u8>, deadline: Deadline) -> Result<Got> {
+    pub(crate) fn get(&self, buffer: &mut Vec<u8>, deadline: Deadline) -> Result<Got> {
         let mut got = None;
         self.get_some(deadline, |place, record| {
             got = Some(match record {
@@ -216,7 +239,7 @@ impl Ring {
     }
 
     /// Takes up to `most` messages that are there (waiting for the first); one entry each in the answer, in order.
-    pub(super) fn get_many(&self, buffer: &mut Vec<u8>, most: usize, deadline: Deadline) -> Result<Vec<Got>> {
+    pub(crate) fn get_many(&self, buffer: &mut Vec<u8>, most: usize, deadline: Deadline) -> Result<Vec<Got>> {
         let mut got = Vec::new();
         let mut places = Vec::new();
         let blocks = self.get_some(deadline, |place, record| {
@@ -247,8 +270,9 @@ impl Ring {
         mut visit: impl FnMut(Place<'_>, Record) -> Take,
     ) -> Result<Vec<Block>> {
         let mut slept = false;
+        let view = self.consumer();
         loop {
-            match self.view().try_get(&mut visit) {
+            match view.try_get(&mut visit) {
                 Err(Error::Empty) => {}
                 answer => {
                     if slept {
@@ -262,6 +286,9 @@ impl Ring {
             if deadline.passed() {
                 return Err(Error::Empty);
             }
+            if slept && interrupted() {
+                return Err(Error::Interrupted);
+            }
             let go_on = || !self.is_empty() || self.is_closed();
             if !spin::until(go_on) {
                 let ticket = self.shared().not_empty.arm();
@@ -269,6 +296,27 @@ impl Ring {
                     slept = true;
                     self.shared().not_empty.sleep(ticket, deadline);
                 }
+            }
+        }
+    }
+
+    /// Waits until a get would not wait, taking nothing; false where the deadline came first.
+    pub(crate) fn wait_readable(&self, deadline: Deadline) -> bool {
+        let gate = &self.shared().not_empty;
+        let go_on = || !self.is_empty() || self.is_closed();
+        loop {
+            // Not the shorter look: that a dead producer's message is there is seen here or never.
+            if self.len() > 0 || self.is_closed() {
+                // The wake-up was for somebody who takes the message.
+                gate.pass_on(go_on);
+                return true;
+            }
+            if deadline.passed() {
+                return false;
+            }
+            let ticket = gate.arm();
+            if !go_on() {
+                gate.sleep(ticket, deadline);
             }
         }
     }
@@ -292,7 +340,7 @@ impl Ring {
     }
 
     /// Messages in the queue; with others at work, old news at once.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         // A producer that died between a message's header and its cursor has put it: it must be counted.
         let owner = self.shared().tail_latch.owner();
         if owner != 0 && !self.heap.alive(owner) {
@@ -312,23 +360,23 @@ impl Ring {
         self.glance() == 0
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         let capacity = self.capacity();
         capacity != 0 && self.glance() >= capacity
     }
 
-    pub(super) fn capacity(&self) -> u64 {
+    pub(crate) fn capacity(&self) -> u64 {
         self.shared().capacity.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.shared().closed.load(Ordering::Acquire) != 0
     }
 
     // ---- ending ----
 
     /// No message can be put any more; `discard` also takes out what is there.
-    pub(super) fn shutdown(&self, discard: bool) -> Result<()> {
+    pub(crate) fn shutdown(&self, discard: bool) -> Result<()> {
         let shared = self.shared();
         self.view()
             .with_tail(|| shared.closed.store(1, Ordering::Release));
@@ -342,9 +390,23 @@ impl Ring {
         Ok(())
     }
 
+    /// From now on, deaths of consumers with unfinished items are noted.
+    pub(crate) fn watch(&self) {
+        self.shared().watched.store(1, Ordering::Release);
+    }
+
     /// One message's work is done.
-    pub(super) fn task_done(&self) -> Result<()> {
+    pub(crate) fn task_done(&self) -> Result<()> {
         let shared = self.shared();
+        let view = self.consumer();
+        if view.note != 0 {
+            let (_, put) = self.counts();
+            view.finish_one(put)?;
+            if self.unfinished() == 0 {
+                shared.all_done.notify_all();
+            }
+            return Ok(());
+        }
         let mut done = shared.done.load(Ordering::Relaxed);
         loop {
             let (_, put) = self.counts();
@@ -375,7 +437,7 @@ impl Ring {
     }
 
     /// Messages put whose work is not done.
-    pub(super) fn unfinished(&self) -> u64 {
+    pub(crate) fn unfinished(&self) -> u64 {
         let done = Cursor(self.shared().done.load(Ordering::Acquire));
         let (_, put) = self.counts();
         // Another consumer may have finished one since.
@@ -386,16 +448,26 @@ impl Ring {
     }
 
     /// Waits until every message's work is done.
-    pub(super) fn join(&self, deadline: Deadline) -> Result<()> {
-        let gate = &self.shared().all_done;
+    pub(crate) fn join(&self, deadline: Deadline) -> Result<()> {
+        let shared = self.shared();
+        let lost = || shared.lost.load(Ordering::Acquire);
+        let go_on = || self.unfinished() == 0 || lost() != 0;
+        let mut slept = false;
         while self.unfinished() != 0 {
+            if lost() != 0 {
+                return Err(Error::ConsumerDied { items: lost() });
+            }
             if deadline.passed() {
                 return Err(Error::Timeout);
             }
-            if !spin::until(|| self.unfinished() == 0) {
-                let ticket = gate.arm();
-                if self.unfinished() != 0 {
-                    gate.sleep(ticket, deadline);
+            if slept && interrupted() {
+                return Err(Error::Interrupted);
+            }
+            if !spin::until(go_on) {
+                let ticket = shared.all_done.arm();
+                if !go_on() {
+                    slept = true;
+                    shared.all_done.sleep(ticket, deadline);
                 }
             }
         }
@@ -404,7 +476,7 @@ impl Ring {
 }
 
 /// A message to put.
-pub(super) enum Message<'b> {
+pub(crate) enum Message<'b> {
     Bytes(&'b [u8]),
     /// `None` once it was put.
     Block(Option<Block>),
@@ -434,6 +506,8 @@ struct View<'h> {
     heap: &'h Heap,
     off: Off,
     shared: &'h Shared,
+    /// Where the consumer's note of unfinished items is; 0 where they are not watched.
+    note: Off,
 }
 
 impl<'h> View<'h> {
@@ -442,6 +516,7 @@ impl<'h> View<'h> {
             heap,
             off,
             shared: heap.shared(off),
+            note: 0,
         }
     }
 
@@ -467,7 +542,7 @@ impl<'h> View<'h> {
         let locked = self
             .shared
             .tail_latch
-            .lock(self.heap.me(), Deadline::Never, SHORT, |id| self.heap.alive(id));
+            .lock(self.heap.me(), Deadline::Never, SHORT, |id| self.heap.alive(id), || false);
         let held = Held(&self.shared.tail_latch);
         if let Some(Locked::Inherited(_)) = locked {
             self.repair_tail();
@@ -483,11 +558,12 @@ impl<'h> View<'h> {
         let locked = self
             .shared
             .head_latch
-            .lock(self.heap.me(), Deadline::Never, SHORT, |id| self.heap.alive(id));
+            .lock(self.heap.me(), Deadline::Never, SHORT, |id| self.heap.alive(id), || false);
         let held = Held(&self.shared.head_latch);
         if let Some(Locked::Inherited(_)) = locked {
-            // The cursor is one word and a segment's end a transaction: nothing else can be half done.
+            // The cursor is one word and a segment's end a transaction: nothing else can be half done but a claim.
             self.heap.settle();
+            self.settle_claim();
         }
         let answer = change();
         drop(held);
@@ -503,6 +579,64 @@ impl<'h> View<'h> {
                 .tail
                 .store(cursor.after(record.words()).0, Ordering::Release);
         }
+    }
+
+    /// Moves the head cursor behind an inline message, and notes where that is watched that this process has it.
+    #[inline]
+    fn claim(self, next: u64) {
+        let shared = self.shared;
+        if self.note == 0 {
+            shared.taken.store(next, Ordering::Release);
+            return;
+        }
+        let note = self.heap.word(self.note).load(Ordering::Relaxed);
+        shared.claim_note.store(note + 1, Ordering::Relaxed);
+        shared.claim_cursor.store(next, Ordering::Relaxed);
+        shared.claim_at.store(self.note, Ordering::Release);
+        shared.taken.store(next, Ordering::Release);
+        self.settle_claim();
+    }
+
+    /// Writes the note of a message that was taken. The cursor says whether it was.
+    fn settle_claim(self) {
+        let shared = self.shared;
+        let at = shared.claim_at.load(Ordering::Acquire);
+        if at != 0 {
+            if shared.taken.load(Ordering::Relaxed) == shared.claim_cursor.load(Ordering::Relaxed) {
+                let note = shared.claim_note.load(Ordering::Relaxed);
+                self.heap.word(at).store(note, Ordering::Release);
+            }
+            shared.claim_at.store(0, Ordering::Release);
+        }
+    }
+
+    /// Counts an item of a watched queue as done, and no longer as this process's.
+    fn finish_one(self, put: Cursor) -> Result<()> {
+        self.with_head(|| {
+            self.heap.transact(|tx| {
+                let done = Cursor(tx.get(self.field(offset_of!(Shared, done))));
+                if put.since(done) == 0 {
+                    return Err(Error::TooManyTasksDone);
+                }
+                tx.set(self.field(offset_of!(Shared, done)), done.after(0).0);
+                tx.set(self.note, tx.get(self.note).saturating_sub(1));
+                Ok(())
+            })
+        })
+    }
+
+    /// The items that a dead consumer had: from its note to the queue's count of those lost.
+    fn lose(self, note: Off) -> Result<()> {
+        self.with_head(|| {
+            self.heap.transact(|tx| {
+                tx.add(
+                    self.field(offset_of!(Shared, lost)),
+                    tx.get(note).cast_signed(),
+                );
+                tx.set(note, 0);
+                Ok(())
+            })
+        })
     }
 
     fn tail(self) -> (Place<'h>, Cursor) {
@@ -664,7 +798,7 @@ impl<'h> View<'h> {
                 if let Take::Block | Take::BlockAndMore = wants {
                     blocks.push(self.take_block(place, next)?);
                 } else {
-                    self.shared.taken.store(next, Ordering::Release);
+                    self.claim(next);
                 }
                 taken += 1;
                 if let Take::Last | Take::Block = wants {
@@ -682,6 +816,9 @@ impl<'h> View<'h> {
         let heap = Heap::existing().expect("there is a queue, so there is a heap");
         let block = Block::take(heap, |tx| {
             tx.set(self.field(offset_of!(Shared, taken)), next);
+            if self.note != 0 {
+                tx.set(self.note, tx.get(self.note) + 1);
+            }
             Ok(Some(place.target()))
         })?;
         Ok(block.expect("the transaction names a block"))
@@ -741,13 +878,17 @@ impl Drop for Held<'_> {
 }
 
 /// A process that held the queue died: what it was changing is repaired, and wake-ups it owed are made good.
-fn bury(heap: &Heap, off: Off, dead: u32) {
+fn bury(heap: &Heap, off: Off, dead: u32, note: Off) {
     let view = View::of(heap, off);
     if view.shared.tail_latch.orphan(dead) {
         view.with_tail(|| {});
     }
     if view.shared.head_latch.orphan(dead) {
         view.with_head(|| {});
+    }
+    if view.shared.watched.load(Ordering::Acquire) != 0 {
+        // It can only fail for want of memory, and then what is lost is what was lost anyway.
+        let _ = view.lose(note);
     }
     for gate in [
         &view.shared.not_empty,
@@ -781,6 +922,6 @@ fn empty(heap: &Heap, off: Off) -> Result<()> {
 }
 
 /// Whether a message of `len` bytes lies in the ring itself.
-pub(super) fn is_inline(len: usize) -> bool {
+pub(crate) fn is_inline(len: usize) -> bool {
     len <= INLINE
 }

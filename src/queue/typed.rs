@@ -370,7 +370,8 @@ impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
 /// A [`Queue`] that knows when the work on all its messages is done: consumers call [`task_done`](Self::task_done) for
 /// each message they took, and [`join`](Self::join) waits until every message has had its call.
 ///
-/// A consumer that dies before `task_done` leaves its message unfinished; give `join` a deadline where that can happen.
+/// A consumer that dies before `task_done` leaves its message unfinished: [watch](Self::watch_consumers) consumers where
+/// that can happen, or give `join` a deadline.
 ///
 /// ```
 /// use procession::JoinableQueue;
@@ -440,11 +441,18 @@ impl<T> JoinableQueue<T> {
         self.queue.ring.task_done()
     }
 
+    /// Has the deaths of consumers noted from now on: if one dies with items it has taken and not finished,
+    /// [`join`](Self::join) fails instead of waiting for ever. Call it before there are consumers. A consumer is a process:
+    /// what one of its threads takes another may finish, but not another process.
+    pub fn watch_consumers(&self) {
+        self.queue.ring.watch();
+    }
+
     /// Waits until the work on every message is done. Messages dropped by `shutdown_now` count as done.
     ///
     /// # Errors
     ///
-    /// None that a program can cause; see [`Error`].
+    /// [`Error::ConsumerDied`] if consumers are [watched](Self::watch_consumers) and one died with unfinished items.
     pub fn join(&self) -> Result<()> {
         self.queue.ring.join(Deadline::Never)
     }

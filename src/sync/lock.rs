@@ -7,7 +7,9 @@ use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Kind, Object, SharedLayout};
 use crate::os::clock::Deadline;
 use crate::wait::BACKSTOP;
+use crate::wait::interrupt::interrupted;
 use crate::wait::latch::{Latch, Locked, ORPHAN};
+use core::cell::Cell;
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
@@ -32,7 +34,7 @@ pub(crate) const LOCK: Kind = Kind {
 };
 
 /// The holder died: whoever waits gets the lock and is told.
-fn bury(heap: &Heap, off: Off, dead: u32) {
+fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) {
     heap.shared::<Shared>(off).latch.orphan(dead);
 }
 
@@ -83,7 +85,7 @@ impl Lock {
     /// # Errors
     ///
     /// [`LockError::OwnerDied`], with the guard, if the last holder died holding it.
-    pub fn lock(&self) -> Result<LockGuard<'_>, LockError<'_>> {
+    pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock_until(Deadline::Never)
     }
 
@@ -92,7 +94,7 @@ impl Lock {
     /// # Errors
     ///
     /// [`LockError::WouldBlock`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
-    pub fn try_lock(&self) -> Result<LockGuard<'_>, LockError<'_>> {
+    pub fn try_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock_until(Deadline::Now)
     }
 
@@ -101,29 +103,26 @@ impl Lock {
     /// # Errors
     ///
     /// [`LockError::Timeout`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
-    pub fn lock_timeout(&self, patience: Duration) -> Result<LockGuard<'_>, LockError<'_>> {
+    pub fn lock_timeout(&self, patience: Duration) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock_until(Deadline::after(patience))
     }
 
     #[inline]
-    fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<'_>> {
+    pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         let me = self.heap.me();
         let guard = || LockGuard {
             lock: self,
             owner: me,
         };
-        match self
-            .latch()
-            .lock(me, deadline, BACKSTOP, |id| self.heap.alive(id))
-        {
-            Some(Locked::Clean) => Ok(guard()),
-            Some(Locked::Inherited(dead)) => {
-                let pid = if dead == ORPHAN { 0 } else { self.heap.pid_of(dead) };
-                Err(LockError::OwnerDied { guard: guard(), pid })
-            }
-            None if deadline == Deadline::Now => Err(LockError::WouldBlock),
-            None => Err(LockError::Timeout),
-        }
+        take(self.heap, self.latch(), deadline, guard)
+    }
+
+    pub(crate) fn object(&self) -> &Object {
+        &self.object
+    }
+
+    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
+        Self { heap, object }
     }
 
     /// Releases the lock, whoever holds it: another thread, or another process. For locks used as signals, and for
@@ -144,6 +143,31 @@ impl Lock {
     /// Whether somebody holds it; old news at once.
     pub fn is_locked(&self) -> bool {
         !matches!(self.latch().owner(), 0 | ORPHAN)
+    }
+}
+
+/// Takes a user's latch; `guard` is made once it is held.
+#[inline]
+pub(super) fn take<G>(
+    heap: &Heap,
+    latch: &Latch,
+    deadline: Deadline,
+    guard: impl FnOnce() -> G,
+) -> Result<G, LockError<G>> {
+    let ended = Cell::new(false);
+    let give_up = || {
+        ended.set(interrupted());
+        ended.get()
+    };
+    match latch.lock(heap.me(), deadline, BACKSTOP, |id| heap.alive(id), give_up) {
+        Some(Locked::Clean) => Ok(guard()),
+        Some(Locked::Inherited(dead)) => {
+            let pid = if dead == ORPHAN { 0 } else { heap.pid_of(dead) };
+            Err(LockError::OwnerDied { guard: guard(), pid })
+        }
+        None if ended.get() => Err(LockError::Interrupted),
+        None if deadline == Deadline::Now => Err(LockError::WouldBlock),
+        None => Err(LockError::Timeout),
     }
 }
 
@@ -197,11 +221,11 @@ impl Drop for LockGuard<'_> {
 
 /// Why a lock was not taken as usual.
 #[derive(Debug)]
-pub enum LockError<'l> {
+pub enum LockError<G> {
     /// It was taken, but the last holder died: what the lock protects may be half changed.
     OwnerDied {
         /// The lock is held.
-        guard: LockGuard<'l>,
+        guard: G,
         /// The dead holder, 0 if it is no longer known.
         pid: u32,
     },
@@ -209,35 +233,39 @@ pub enum LockError<'l> {
     WouldBlock,
     /// Somebody held it all the time.
     Timeout,
+    /// The hook of [`on_interrupt`](crate::on_interrupt) ended the wait.
+    Interrupted,
 }
 
-impl<'l> LockError<'l> {
+impl<G> LockError<G> {
     /// The guard, if the lock was taken: for what can be put right, or does not matter.
-    pub fn into_guard(self) -> Option<LockGuard<'l>> {
+    pub fn into_guard(self) -> Option<G> {
         match self {
             Self::OwnerDied { guard, .. } => Some(guard),
-            Self::WouldBlock | Self::Timeout => None,
+            Self::WouldBlock | Self::Timeout | Self::Interrupted => None,
         }
     }
 }
 
-impl fmt::Display for LockError<'_> {
+impl<G> fmt::Display for LockError<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OwnerDied { pid, .. } => Error::OwnerDied { pid: *pid }.fmt(f),
             Self::WouldBlock => f.write_str("somebody else holds the lock"),
             Self::Timeout => Error::Timeout.fmt(f),
+            Self::Interrupted => Error::Interrupted.fmt(f),
         }
     }
 }
 
-impl std::error::Error for LockError<'_> {}
+impl<G: fmt::Debug> std::error::Error for LockError<G> {}
 
-impl From<LockError<'_>> for Error {
-    fn from(error: LockError<'_>) -> Self {
+impl<G> From<LockError<G>> for Error {
+    fn from(error: LockError<G>) -> Self {
         match error {
             LockError::OwnerDied { pid, .. } => Self::OwnerDied { pid },
             LockError::WouldBlock | LockError::Timeout => Self::Timeout,
+            LockError::Interrupted => Self::Interrupted,
         }
     }
 }

@@ -36,8 +36,8 @@ impl Latch {
         Self(AtomicU32::new(0))
     }
 
-    /// Takes the latch for `me`, or `None` at the deadline. `slice` is how long to sleep before `alive` is asked about
-    /// the owner.
+    /// Takes the latch for `me`, or `None` at the deadline or where `give_up` says so, which is asked after every sleep.
+    /// `slice` is how long to sleep before `alive` is asked about the owner.
     #[inline]
     pub(crate) fn lock(
         &self,
@@ -45,6 +45,7 @@ impl Latch {
         deadline: Deadline,
         slice: u64,
         alive: impl Fn(u32) -> bool,
+        give_up: impl Fn() -> bool,
     ) -> Option<Locked> {
         if self
             .0
@@ -53,7 +54,7 @@ impl Latch {
         {
             return Some(Locked::Clean);
         }
-        self.lock_slow(me, deadline, slice, alive)
+        self.lock_slow(me, deadline, slice, alive, give_up)
     }
 
     #[cold]
@@ -63,6 +64,7 @@ impl Latch {
         deadline: Deadline,
         slice: u64,
         alive: impl Fn(u32) -> bool,
+        give_up: impl Fn() -> bool,
     ) -> Option<Locked> {
         if deadline != Deadline::Now {
             let mut taken = None;
@@ -74,10 +76,15 @@ impl Latch {
                 return taken;
             }
         }
+        let mut slept = false;
         loop {
             // Once asleep, we no longer know whether others sleep: the mark stays with the latch.
             if let Some(locked) = self.take_if_free(me | SLEEPERS) {
                 return Some(locked);
+            }
+            if slept && give_up() {
+                self.leave();
+                return None;
             }
             let word = self.0.load(Ordering::Relaxed);
             if word & !SLEEPERS == 0 || word & !SLEEPERS == ORPHAN {
@@ -93,6 +100,7 @@ impl Latch {
                 {
                     continue;
                 }
+                slept = true;
                 if self.0.futex_wait(marked, deadline.within(slice)) != Wake::TimedOut {
                     continue;
                 }
@@ -103,6 +111,13 @@ impl Latch {
             if deadline.passed() {
                 return self.take_if_free(me | SLEEPERS);
             }
+        }
+    }
+
+    /// A sleeper goes away that may have been woken in place of another: the others are not forgotten.
+    fn leave(&self) {
+        if self.0.fetch_or(SLEEPERS, Ordering::AcqRel) & !SLEEPERS == 0 {
+            self.0.futex_wake(1);
         }
     }
 

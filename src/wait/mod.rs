@@ -2,6 +2,7 @@
 
 pub(crate) mod atomic;
 pub(crate) mod gate;
+pub(crate) mod interrupt;
 pub(crate) mod latch;
 #[cfg(all(test, loom))]
 mod models;

@@ -25,7 +25,7 @@ unsafe impl Sync for Guarded {}
 impl Guarded {
     #[allow(unsafe_code)]
     fn increment(&self, me: u32) -> Locked {
-        let locked = self.latch.lock(me, Deadline::Never, 0, all_alive).unwrap();
+        let locked = self.latch.lock(me, Deadline::Never, 0, all_alive, || false).unwrap();
         // SAFETY: exclusive while the latch is held; loom reports it if not.
         self.value.with_mut(|v| unsafe { *v += 1 });
         self.latch.unlock();
@@ -68,7 +68,7 @@ fn loom_latch_of_the_dead_is_inherited_once() {
         });
         // Process 7 takes the latch and dies; a survivor marks it while two others ask for it.
         assert_eq!(
-            shared.latch.lock(7, Deadline::Never, 0, all_alive),
+            shared.latch.lock(7, Deadline::Never, 0, all_alive, || false),
             Some(Locked::Clean)
         );
         let marker = {

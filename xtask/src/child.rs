@@ -12,11 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// How often a running command is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long a process that was too slow may take to say where it hangs.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why a command is not a success.
 pub enum Failure {
@@ -82,33 +85,68 @@ pub fn has_cargo(subcommand: &str) -> bool {
 ///
 /// Anything but an exit with code 0.
 pub fn run(command: &mut Command, limit: Duration) -> Result<(), Failure> {
-    let stop = stop_flag();
-    let start = Instant::now();
     let mut child = command.process_group(0).spawn()?;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return if status.success() {
-                Ok(())
-            } else {
-                Err(Failure::Status(status))
-            };
+    match watch(&mut child, limit) {
+        Ok(()) => verdict(child.wait()?),
+        Err(failure) => {
+            let _ = kill_group(&mut child); // why it was killed is what counts
+            Err(failure)
         }
-        if stop.load(Ordering::Relaxed) {
-            kill_group(&mut child);
+    }
+}
+
+/// The same for a test that may go wrong in any way: nothing of its process group stays, however it ends; and at the
+/// limit `SIGABRT` comes first, so that whoever handles it can say where it hangs.
+///
+/// # Errors
+///
+/// Anything but an exit with code 0.
+pub fn run_alone(command: &mut Command, limit: Duration) -> Result<(), Failure> {
+    let mut child = command.process_group(0).spawn()?;
+    let end = watch(&mut child, limit);
+    if matches!(end, Err(Failure::Overdue(_))) {
+        let _ = kill_process_group(Pid::from_child(&child), Signal::ABORT);
+        let _ = watch(&mut child, LAST_WORDS);
+    }
+    let status = kill_group(&mut child);
+    end.and_then(|()| verdict(status?))
+}
+
+/// Whether the user has asked to stop.
+pub fn interrupted() -> bool {
+    stop_flag().load(Ordering::Relaxed)
+}
+
+/// Waits until a child has ended, and leaves it to be reaped.
+fn watch(child: &mut Child, limit: Duration) -> Result<(), Failure> {
+    let start = Instant::now();
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    loop {
+        let id = WaitId::Pid(Pid::from_child(child));
+        if waitid(id, ended).map_err(io::Error::from)?.is_some() {
+            return Ok(());
+        }
+        if interrupted() {
             return Err(Failure::Interrupted);
         }
         if start.elapsed() >= limit {
-            kill_group(&mut child);
             return Err(Failure::Overdue(limit));
         }
         thread::sleep(LOOK);
     }
 }
 
-fn kill_group(child: &mut Child) {
-    // The child is not reaped yet, so the id is still its own. Both calls can only fail when it is gone.
+fn kill_group(child: &mut Child) -> io::Result<ExitStatus> {
+    // The child is not reaped yet, so the id is still its own. The call can only fail when nobody is left.
     let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
-    let _ = child.wait();
+    child.wait()
+}
+
+fn verdict(status: ExitStatus) -> Result<(), Failure> {
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure::Status(status))
 }
 
 /// Set once Ctrl-C or its like has arrived.

@@ -6,8 +6,10 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod child;
+mod conformance;
 mod new_user;
 mod plan;
+mod python;
 mod report;
 mod step;
 
@@ -21,15 +23,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Check everything: format, lints, docs, tests, models, kills, leaks, and a new user's first program
+    /// Check everything: format, lints, docs, tests, models, kills, leaks, a new user's first program, and Python
     Test(plan::Options),
     /// Print the table of benchmarks, every contender in the same run
     Bench(bench::Options),
+    /// Run the tests of Python's own `multiprocessing` with `procession` in its place
+    Conformance(conformance::Options),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Test(options) => plan::test(&options),
         Chore::Bench(options) => bench::bench(&options),
+        Chore::Conformance(options) => conformance::conformance(&options),
     }
 }

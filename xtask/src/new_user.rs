@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::time::Duration;
 
 use crate::child::{Failure, cargo, root, run, target};
+use crate::step::Outcome;
 
 /// What the program prints.
 const EXPECTED: &str = "20 buns eaten\n";
@@ -14,7 +15,7 @@ const EXPECTED: &str = "20 buns eaten\n";
 /// # Errors
 ///
 /// The crate does not build or run, or prints something else.
-pub fn check(limit: Duration) -> Result<(), Failure> {
+pub fn check(limit: Duration) -> Result<Outcome, Failure> {
     let readme = fs::read_to_string(root().join("README.md"))?;
     let program = first_program(&readme)
         .ok_or_else(|| Failure::Other("the README holds no Rust program".to_owned()))?;
@@ -38,7 +39,7 @@ pub fn check(limit: Duration) -> Result<(), Failure> {
     let output = fs::read_to_string(at("output"))?;
     print!("{output}");
     if output == EXPECTED {
-        return Ok(());
+        return Ok(Outcome::Passed);
     }
     Err(Failure::Other(format!(
         "the program printed {output:?} and not {EXPECTED:?}"

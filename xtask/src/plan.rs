@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::child::{Failure, cargo, target};
-use crate::report;
-use crate::step::{Outcome, Step, Work};
+use crate::step::{Outcome, Step};
+use crate::{conformance, new_user, python, report};
 
 /// What may be asked of `cargo xtask test`.
 #[derive(Args)]
@@ -59,7 +59,7 @@ pub fn test(options: &Options) -> ExitCode {
         let stop = match step.outcome {
             Outcome::Failed(Failure::Interrupted) => true,
             Outcome::Failed(_) => options.fail_fast,
-            Outcome::Passed | Outcome::Skipped => false,
+            Outcome::Passed | Outcome::Skipped(_) => false,
         };
         done.push(step);
         if stop {
@@ -122,16 +122,38 @@ fn steps(long: bool) -> Vec<Step> {
                 command
             },
         ),
-        Step {
-            name: "new-user",
-            about: "the program of the README, as a crate of its own",
-            needs: None,
-            work: Work::NewUser,
-        },
+        Step::call(
+            "new-user",
+            "the program of the README, as a crate of its own",
+            new_user::check,
+        ),
+        Step::new(
+            "python-fmt",
+            "the source of the Python package is formatted",
+            line_of("fmt --manifest-path python/Cargo.toml --check"),
+        )
+        .needs("fmt"),
+        Step::new("python-lint", "no warning in the Python package", {
+            let mut command =
+                line_of("clippy --manifest-path python/Cargo.toml --all-targets -- -D warnings");
+            command.env("CARGO_TARGET_DIR", python::build_folder());
+            command
+        })
+        .needs("clippy"),
+        Step::call(
+            "python",
+            "the wheel, its own tests and its types",
+            python::check::check,
+        ),
+        Step::call(
+            "conformance",
+            "CPython's own tests of multiprocessing, on procession",
+            conformance::check,
+        ),
         Step::new(
             "nextest",
-            "the tests with one process for each",
-            line_of("nextest run --workspace"),
+            "tests that start processes, in a process for each",
+            line_of("nextest run --test process --test lock --test queue"),
         )
         .needs("nextest"),
         Step::new("miri", "undefined behaviour in what miri can run", {

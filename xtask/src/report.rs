@@ -29,10 +29,10 @@ pub fn end(step: &Done) {
 
 /// Prints the table of all steps; the exit code says whether none has failed.
 pub fn summary(done: &[Done], count: usize) -> ExitCode {
-    println!("\n{:<10} {:>9}  result", "step", "time");
+    println!("\n{:<12} {:>9}  result", "step", "time");
     for step in done {
         println!(
-            "{:<10} {:>9}  {}",
+            "{:<12} {:>9}  {}",
             step.name,
             seconds(step.time),
             verdict(&step.outcome)
@@ -57,7 +57,7 @@ pub fn summary(done: &[Done], count: usize) -> ExitCode {
 fn verdict(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Passed => "ok".to_owned(),
-        Outcome::Skipped => "skipped: not installed".to_owned(),
+        Outcome::Skipped(reason) => format!("skipped: {reason}"),
         Outcome::Failed(reason) => format!("FAILED: {reason}"),
     }
 }

@@ -4,14 +4,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::child::{self, Failure};
-use crate::new_user;
 
 /// What a step does.
 pub enum Work {
     /// Runs a command; its output goes where ours goes.
     Run(Command),
-    /// Tries the program of the README as a crate of its own.
-    NewUser,
+    /// Calls a function with the time that it may take.
+    Call(fn(Duration) -> Result<Outcome, Failure>),
 }
 
 /// A step: a name to call it by, what it is for, and what it does.
@@ -26,7 +25,8 @@ pub struct Step {
 /// How a step ended.
 pub enum Outcome {
     Passed,
-    Skipped,
+    /// Something is missing on this machine: this.
+    Skipped(String),
     Failed(Failure),
 }
 
@@ -48,6 +48,22 @@ impl Step {
         }
     }
 
+    /// A step that calls a function.
+    pub fn call(
+        name: &'static str,
+        about: &'static str,
+        check: fn(Duration) -> Result<Outcome, Failure>,
+    ) -> Self {
+        let needs = None;
+        let work = Work::Call(check);
+        Self {
+            name,
+            about,
+            needs,
+            work,
+        }
+    }
+
     /// The same step, skipped where a cargo subcommand is not installed.
     pub fn needs(mut self, subcommand: &'static str) -> Self {
         self.needs = Some(subcommand);
@@ -58,13 +74,13 @@ impl Step {
     pub fn run(self, limit: Duration) -> Done {
         let start = Instant::now();
         let outcome = if self.needs.is_some_and(|subcommand| !child::has_cargo(subcommand)) {
-            Outcome::Skipped
+            Outcome::Skipped("not installed".to_owned())
         } else {
             let result = match self.work {
-                Work::Run(mut command) => child::run(&mut command, limit),
-                Work::NewUser => new_user::check(limit),
+                Work::Run(mut command) => child::run(&mut command, limit).map(|()| Outcome::Passed),
+                Work::Call(check) => check(limit),
             };
-            result.map_or_else(Outcome::Failed, |()| Outcome::Passed)
+            result.unwrap_or_else(Outcome::Failed)
         };
         Done {
             name: self.name,

@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Measures Procession beside the standard library and faster-fifo, and prints one table (Markdown).
+
+Rounds are the outermost loop: each measures every contender of every case once, so that whatever the machine
+does meanwhile happens to all of them. A row is the median of the rounds. A contender that hangs is killed after
+a minute and shown as such; what is not installed is shown as "-". Progress goes to standard error.
+
+Let the machine do nothing else meanwhile.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from cases import CASES, Figure
+from contenders import CONTENDERS, STANDARD
+from machine import describe
+from measure import Failure, measure
+from table import has_target, ratio, reached, reference, table
+
+# How long a measurement takes, in seconds. Fixed amounts of work are in proportion.
+TIME, QUICK_TIME = 0.5, 0.15
+# A measurement that has not ended after so many seconds hangs.
+LIMIT = 60
+
+NOTE = f"""\
+Times as good: more in the same time, or the same in less. Where messages are read without a copy, the
+{STANDARD} stands beside with its ordinary queue."""
+
+
+@dataclass
+class Result:
+    """A row: one figure of one contender, a value for each round."""
+
+    case: str
+    contender: str
+    figure: Figure
+    values: list[float] = field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def median(self):
+        return median(self.values)
+
+
+class Entry:
+    """A contender in a case: its rows, and how much work it is given."""
+
+    def __init__(self, case, contender, options):
+        self.case, self.contender, self.method, self.limit = case, contender, options.method, options.limit
+        self.work = case.work
+        self.results = [Result(case.name, contender.name, figure) for figure in case.figures]
+        self.over = False
+        if not contender.present():
+            self.give_up(f"{contender.name} is not installed")
+        elif case.needs_numpy and importlib.util.find_spec("numpy") is None:
+            self.give_up("numpy is not installed")
+
+    def calibrate(self, time):
+        """Finds the amount of work that takes about so long."""
+        if self.case.fixed:
+            self.work = max(3, round(self.work * time / TIME))
+            return
+        for _ in range(8):
+            seconds, _ = self.once()
+            factor = time / max(seconds, 1e-6)
+            self.work = max(1, round(self.work * min(factor, 20)))
+            # What took a moment says little about what takes long (buffers are touched for the first time), so
+            # then it is asked again.
+            if factor < 1.5:
+                return
+
+    def round(self):
+        _, figures = self.once()
+        for result, value in zip(self.results, figures, strict=True):
+            result.values.append(value)
+
+    def once(self):
+        return measure(self.case.name, self.contender.name, self.method, self.work, self.limit)
+
+    def attempt(self, what, *arguments):
+        """Calls one of the above, unless that has failed before: a hang costs a minute, and once is enough."""
+        if self.over:
+            return
+        try:
+            what(*arguments)
+        except Failure as failure:
+            self.give_up(str(failure))
+            say(f"{self.case.name}, {self.contender.name}: {failure}")
+
+    def give_up(self, reason):
+        self.over = True
+        for result in self.results:
+            result.failure = reason
+
+
+def main():
+    options = parse()
+    names = chosen(options.only)
+    if options.list:
+        for name in names:
+            print(f"{name}: {', '.join(CASES[name].contenders)}")
+        return 0
+
+    # The figures of a machine that is busy already mean little. How busy it is, is noted before it is our doing.
+    facts = describe(options.method)
+    rounds = options.rounds or (3 if options.quick else 5)
+    facts["rounds"] = f"{rounds}, all contenders in each"
+    if options.quick:
+        facts["quick"] = "with a third of the work, so take the figures as a first impression"
+    entries = [
+        Entry(CASES[name], CONTENDERS[contender], options)
+        for name in names
+        for contender in CASES[name].contenders
+    ]
+    hold(entries, rounds, QUICK_TIME if options.quick else TIME)
+
+    results = [result for entry in entries for result in entry.results]
+    # Figure by figure, so that those who compete stand together.
+    results.sort(
+        key=lambda result: (names.index(result.case), CASES[result.case].figures.index(result.figure))
+    )
+    for name, value in facts.items():
+        print(f"* {name}: {value}")
+    print(f"\n{table(results)}\n\n{NOTE}")
+    if options.json:
+        options.json.write_text(json.dumps(report(facts, results), indent=2, ensure_ascii=False) + "\n")
+    tried = [entry for entry in entries if entry.contender.present()]
+    return 1 if any(entry.over for entry in tried) else 0
+
+
+def parse():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--rounds",
+        type=positive,
+        metavar="N",
+        help="how often everything is measured (default: 5, or 3 with --quick)",
+    )
+    parser.add_argument("--quick", action="store_true", help="a third of the work: to see that it runs")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="CASE",
+        help="only cases whose name contains this (in any case; may be repeated); see --list",
+    )
+    parser.add_argument(
+        "--method",
+        choices=["fork", "spawn", "forkserver"],
+        default="fork",
+        help="how processes are started (default: fork)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=positive,
+        default=LIMIT,
+        metavar="SECONDS",
+        help=f"how long a measurement may take before it counts as a hang (default: {LIMIT})",
+    )
+    parser.add_argument("--list", action="store_true", help="name the cases and contenders, measure nothing")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write everything measured to this file too"
+    )
+    return parser.parse_args()
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def chosen(only):
+    """The names of the cases that `--only` asks for; all if it was not given."""
+    wanted = [part.lower() for part in only]
+    names = [name for name in CASES if not wanted or any(part in name.lower() for part in wanted)]
+    if not names:
+        sys.exit(f"error: no case's name contains {' or '.join(map(repr, only))}; --list shows them")
+    return names
+
+
+def hold(entries, rounds, time):
+    for entry in entries:
+        say(f"how much work: {entry.case.name}, {entry.contender.name}")
+        entry.attempt(entry.calibrate, time)
+    for number in range(1, rounds + 1):
+        say(f"round {number} of {rounds}")
+        for entry in entries:
+            entry.attempt(entry.round)
+
+
+def report(facts, results):
+    """What the table says, and each value that it was made of."""
+    rows = []
+    for result in results:
+        standard = reference(results, result)
+        figure = result.figure
+        rows.append(
+            {
+                "case": result.case,
+                "figure": figure.name,
+                "contender": result.contender,
+                "unit": figure.unit,
+                "values": result.values,
+                "median": result.median if result.values else None,
+                "times_as_good": ratio(result, standard),
+                "target_times": figure.times if has_target(result) else None,
+                "target_margin": figure.margin if has_target(result) else None,
+                "met": reached(result, standard),
+                "failure": result.failure or None,
+            }
+        )
+    return {"facts": facts, "results": rows}
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,301 @@
+"""What is measured.
+
+Every case does the same for all contenders: the processes are ready when they meet at a barrier (the standard
+library's, whoever is measured), and the time runs from there until the parent, which is the
+consumer, has everything.
+"""
+
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
+from statistics import median
+from time import perf_counter, perf_counter_ns
+
+from contenders import FASTER_FIFO, MIB, PROCESSION, STANDARD
+
+KIB = 1 << 10
+
+EVERYBODY = (STANDARD, FASTER_FIFO, PROCESSION)
+DROP_IN = (STANDARD, PROCESSION)
+
+# A queue of arrays holds this many, as one between a loader and its consumer would.
+ARRAYS_IN_QUEUE = 8
+# Trips before the ones that count.
+WARM_UP = 200
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that a measurement gives, and the target that Procession has for it.
+
+    `times` is how many times as good as the standard library it shall be, `margin` how much worse it may be.
+    """
+
+    unit: str
+    name: str = ""
+    less_is_better: bool = False
+    times: float | None = None
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """`run` takes a contender, a start method and an amount of work; it gives the seconds it took and the figures.
+
+    `work` is where the search begins for an amount that takes long enough; if `fixed`, it is the amount itself.
+    """
+
+    name: str
+    figures: tuple[Figure, ...]
+    run: Callable
+    work: int
+    contenders: tuple[str, ...] = EVERYBODY
+    fixed: bool = False
+    needs_numpy: bool = False
+
+
+# Messages in one direction.
+
+
+def an_int(i):
+    return i
+
+
+def a_dict(i):
+    return {"id": i, "name": "bun", "price": 1.5, "tags": ["a", "b"]}
+
+
+def produce(queue, start, count, message):
+    put = queue.put
+    if message is an_int:
+        start.wait()
+        for i in range(count):
+            put(i)
+    else:
+        start.wait()
+        for i in range(count):
+            put(message(i))
+
+
+def one_way(contender, method, count, *, maxsize=0, producers=1, message=an_int):
+    """`count` messages from one or more producers to the parent."""
+    context = contender.context(method)
+    queue = contender.queue(context, maxsize)
+    start = multiprocessing.get_context(method).Barrier(producers + 1)
+    share = max(1, count // producers)
+    count = share * producers
+    with children(context, produce, [(queue, start, share, message)] * producers):
+        get = queue.get
+        start.wait()
+        begin = perf_counter()
+        for _ in range(count):
+            last = get()
+        seconds = perf_counter() - begin
+    if producers == 1 and last != message(count - 1):
+        raise AssertionError(f"the last message is {last!r}")
+    return seconds, [count / seconds / 1e3]
+
+
+# There and back.
+
+
+def echo(there, back, start):
+    start.wait()
+    while (message := there.get()) is not None:
+        back.put(message)
+
+
+def round_trip(contender, method, count):
+    """A message goes to the child and comes back; the next one waits for that."""
+    context = contender.context(method)
+    there, back = contender.queue(context), contender.queue(context)
+    start = multiprocessing.get_context(method).Barrier(2)
+    with children(context, echo, [(there, back, start)]):
+        put, get = there.put, back.get
+        start.wait()
+        for i in range(WARM_UP):
+            put(i)
+            get()
+        times = [0] * count
+        for i in range(count):
+            begin = perf_counter_ns()
+            put(i)
+            get()
+            times[i] = perf_counter_ns() - begin
+        put(None)
+    seconds = sum(times) / 1e9
+    times.sort()
+    return seconds, [times[count // 2] / 1e3, times[min(count - 1, count * 99 // 100)] / 1e3]
+
+
+# Arrays.
+
+
+def produce_arrays(queue, start, count, size):
+    array = an_array(size)
+    put = queue.put
+    start.wait()
+    for _ in range(count):
+        put(array)
+
+
+def an_array(size):
+    import numpy
+
+    return numpy.arange(1, size // 8 + 1, dtype=numpy.float64)
+
+
+def arrays(contender, method, count, *, size, zero_copy=False):
+    """Arrays of `size` bytes; the consumer looks at the first and the last element."""
+    import numpy  # noqa: F401  (before the fork, so that the child has it)
+
+    context = contender.context(method)
+    make = contender.zero_copy_queue if zero_copy else contender.queue
+    queue = make(context, ARRAYS_IN_QUEUE, size)
+    start = multiprocessing.get_context(method).Barrier(2)
+    length, right = size // 8, 0
+    with children(context, produce_arrays, [(queue, start, count, size)]):
+        get = queue.get
+        start.wait()
+        begin = perf_counter()
+        for _ in range(count):
+            array = get()
+            right += array[0] == 1 and array[-1] == length
+        seconds = perf_counter() - begin
+        del array
+    if right != count:
+        raise AssertionError(f"{count - right} of {count} arrays are not what was sent")
+    return seconds, [count * size / seconds / 1e9]
+
+
+# Locks.
+
+
+def uncontended(contender, method, count):
+    """Nobody else wants the lock. The loop itself (some nanoseconds) is part of the figure."""
+    lock = contender.lock(contender.context(method))
+    begin = perf_counter()
+    for _ in repeat(None, count):
+        with lock:
+            pass
+    seconds = perf_counter() - begin
+    return seconds, [seconds / count * 1e9]
+
+
+def contend(lock, start, seconds, rates, place):
+    count = 0
+    start.wait()
+    begin = perf_counter()
+    while (elapsed := perf_counter() - begin) < seconds:
+        for _ in repeat(None, 100):
+            with lock:
+                pass
+        count += 100
+    rates[place] = count / elapsed
+
+
+def contended(contender, method, milliseconds):
+    """Two processes take the lock as often as they can for a while; the figure is what they reach together."""
+    context = contender.context(method)
+    standard = multiprocessing.get_context(method)
+    lock = contender.lock(context)
+    start, rates = standard.Barrier(2), standard.RawArray("d", 2)
+    seconds = milliseconds / 1e3
+    with children(context, contend, [(lock, start, seconds, rates, place) for place in range(2)]):
+        pass
+    return seconds, [sum(rates) / 1e3]
+
+
+# Imports.
+
+
+def importing(contender, method, runs):
+    """The median of several fresh interpreters; their own start does not count."""
+    program = f"from time import perf_counter as now; t = now(); import {contender.package}; print(now() - t)"
+    command = [sys.executable, "-c", program]
+    run = partial(subprocess.run, command, check=True, capture_output=True, text=True)
+    run()  # the first may have to compile what it imports
+    times = [float(run().stdout) for _ in range(runs)]
+    return sum(times), [median(times) * 1e3]
+
+
+@contextmanager
+def children(context, function, arguments):
+    """A child for each tuple of arguments. They are joined, and all must end well."""
+    team = [context.Process(target=function, args=each) for each in arguments]
+    for child in team:
+        child.start()
+    yield
+    for child in team:
+        child.join()
+    if bad := [child.exitcode for child in team if child.exitcode != 0]:
+        raise AssertionError(f"exit codes of the children: {bad}")
+
+
+def messages(name, times, **how):
+    return Case(name, (Figure("k/s", times=times),), partial(one_way, **how), work=2000)
+
+
+def lots(name, size, times, work, zero_copy=False):
+    return Case(
+        name,
+        (Figure("GB/s", times=times),),
+        partial(arrays, size=size, zero_copy=zero_copy),
+        work,
+        contenders=DROP_IN if zero_copy else EVERYBODY,
+        needs_numpy=True,
+    )
+
+
+CASES = {
+    case.name: case
+    for case in (
+        messages("int, 1:1", 20),
+        messages("int, 1:1, bounded to 1000", 20, maxsize=1000),
+        messages("int, 4 producers", 20, producers=4),
+        messages("small dict, 1:1", 6, message=a_dict),
+        Case(
+            "round trip",
+            (
+                Figure("µs", "p50", less_is_better=True, times=50),
+                Figure("µs", "p99", less_is_better=True),
+            ),
+            round_trip,
+            work=500,
+        ),
+        lots("array of 64 KiB", 64 * KIB, 6, 200),
+        lots("array of 1 MiB", MIB, 10, 20),
+        lots("array of 16 MiB", 16 * MIB, 10, 3),
+        lots("array of 64 KiB, zero-copy", 64 * KIB, None, 200, zero_copy=True),
+        lots("array of 1 MiB, zero-copy", MIB, 20, 20, zero_copy=True),
+        lots("array of 16 MiB, zero-copy", 16 * MIB, None, 3, zero_copy=True),
+        Case(
+            "lock, uncontended",
+            (Figure("ns", less_is_better=True, times=1.5),),
+            uncontended,
+            work=20_000,
+            contenders=DROP_IN,
+        ),
+        Case(
+            "lock, 2 processes",
+            (Figure("k/s", times=3),),
+            contended,
+            work=500,
+            contenders=DROP_IN,
+            fixed=True,
+        ),
+        Case(
+            "import",
+            (Figure("ms", less_is_better=True, margin=10),),
+            importing,
+            work=20,
+            contenders=DROP_IN,
+            fixed=True,
+        ),
+    )
+}

@@ -1,0 +1,88 @@
+"""One measurement, in a session of its own, so that a contender that hangs takes nobody along.
+
+As a program, `measure.py CASE CONTENDER METHOD WORK` prints seconds and figures as JSON. It is its own guard:
+should the program that asked go away (its end of our standard input closes), the whole session is killed.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+class Failure(Exception):
+    """The measurement gave no figures; the text says why, in a word or a line."""
+
+
+def measure(case, contender, method, work, limit):
+    """The seconds and the figures of one measurement, made by a process of its own, within `limit` seconds."""
+    command = [sys.executable, str(Path(__file__)), case, contender, method, str(work)]
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=output, stderr=errors, start_new_session=True
+        )
+        try:
+            ended = wait(child.pid, limit)
+        finally:
+            # The leader is not reaped yet, so the session is still its own. Whoever is left of it goes now.
+            os.killpg(child.pid, signal.SIGKILL)
+            child.stdin.close()
+            child.wait()
+        if not ended:
+            # A child that failed leaves its parent waiting; then it has said why.
+            said = last_line(errors)
+            raise Failure(f"hang: {said}" if said else "hang")
+        if child.returncode != 0:
+            raise Failure(f"failed: {last_line(errors) or f'exit code {child.returncode}'}")
+        answer = json.loads(last_line(output))
+        return answer["seconds"], answer["figures"]
+
+
+def wait(pid, limit):
+    """Whether the process ends within so many seconds. It is not reaped."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        return bool(select.select([descriptor], [], [], limit)[0])
+    finally:
+        os.close(descriptor)
+
+
+def last_line(file):
+    file.seek(0)
+    lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def guard():
+    """Goes on in a child. The parent stays behind to pass on its exit code, or to end the session."""
+    pid = os.fork()
+    if pid == 0:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        return
+    descriptor = os.pidfd_open(pid)
+    ready, _, _ = select.select([descriptor, 0], [], [])
+    if descriptor not in ready:
+        os.killpg(0, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 128 - code)  # a signal, as a shell says it
+
+
+def main():
+    from cases import CASES
+    from contenders import CONTENDERS
+
+    case, contender, method, work = sys.argv[1:]
+    seconds, figures = CASES[case].run(CONTENDERS[contender], method, int(work))
+    print(json.dumps({"seconds": seconds, "figures": figures}))
+
+
+if __name__ == "__main__":
+    guard()
+    main()

@@ -1,0 +1,5 @@
+"""CPython's tests of `multiprocessing`, with the start method spawn."""
+
+import suite
+
+suite.fill(globals(), "spawn")

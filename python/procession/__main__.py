@@ -1,0 +1,180 @@
+"""`python -m procession [-m module | -c code | script.py] args…`: a program, unchanged, on this package.
+
+The program runs as Python itself would run it: `sys.argv`, `sys.path[0]`, `__main__`, tracebacks and exit codes are the
+same, and the interpreter's own flags (`python -I -m procession …`) reach its children.
+"""
+
+import io
+import os
+import sys
+import types
+
+USAGE = """\
+usage: python -m procession [-m module | -c code | script] [arguments of the program...]
+
+Runs a Python program that says `import multiprocessing`, unchanged, on procession.
+
+  script         a Python file, or a folder or zip file with a __main__.py
+  -m module      a module, as for python -m
+  -c code        a program passed in as a string
+  -h, --help     show this text
+  -V, --version  show the version
+"""
+
+
+class _Program:
+    """What is to run: its code, and the globals of its `__main__`."""
+
+    def __init__(self, code, **names):
+        self.code = code
+        self.module = types.ModuleType("__main__")
+        vars(self.module).update(
+            {"__builtins__": __builtins__, "__spec__": None, "__package__": None, "__loader__": None}
+        )
+        vars(self.module).update(names)
+
+
+def _script(path):
+    if os.path.isdir(path) or _is_archive(path):
+        return _container(path)
+    try:
+        with io.open_code(os.path.abspath(path)) as file:
+            source = file.read()
+    except OSError as error:
+        reason = f"[Errno {error.errno}] {error.strerror}"
+        _fail(f"{sys.executable}: can't open file {os.path.abspath(path)!r}: {reason}", 2)
+    from importlib.machinery import SourceFileLoader
+
+    _set_folder(os.path.dirname(os.path.realpath(path)))
+    file = os.path.abspath(path)
+    loader = SourceFileLoader("__main__", file)
+    return _Program(_Source(source, file), __file__=file, __cached__=None, __loader__=loader)
+
+
+class _Source:
+    """Code to be compiled where its errors are reported as the program's."""
+
+    def __init__(self, text, name):
+        self.text, self.name = text, name
+
+    def compile(self):
+        return compile(self.text, self.name, "exec", dont_inherit=True)
+
+
+def _is_archive(path):
+    import zipfile
+
+    return os.path.isfile(path) and not path.endswith((".py", ".pyw")) and zipfile.is_zipfile(path)
+
+
+def _container(path):
+    """A folder or a zip file with a `__main__`."""
+    from pkgutil import get_importer
+
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path.pop(0)
+    sys.path.insert(0, path)
+    finder = get_importer(path)
+    spec = finder.find_spec("__main__") if finder is not None else None
+    if spec is None or spec.loader is None:
+        _fail(f"{sys.executable}: can't find '__main__' module in {path!r}", 1)
+    code = spec.loader.get_code("__main__")
+    names = {"__file__": spec.origin, "__spec__": spec, "__package__": "", "__loader__": spec.loader}
+    return _Program(code, **names)
+
+
+def _module(name):
+    import runpy
+
+    sys.argv[0] = "-m"
+    try:
+        _, spec, code = runpy._get_module_details(name, runpy._Error)
+    except runpy._Error as error:
+        _fail(f"{sys.executable}: {error}", 1)
+    sys.argv[0] = spec.origin
+    return _Program(
+        code,
+        __file__=spec.origin,
+        __cached__=spec.cached,
+        __loader__=spec.loader,
+        __package__=spec.parent,
+        __spec__=spec,
+    )
+
+
+def _command(text):
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = ""
+    return _Program(_Source(text + "\n", "<string>"))
+
+
+def _set_folder(folder):
+    """Put the program's folder where `python -m` has put the working directory."""
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = folder
+
+
+def _fail(text, code):
+    print(text, file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _program(arguments):
+    """The program that the command line asks for; also sets `sys.argv`."""
+    first, rest = (arguments[0], arguments[1:]) if arguments else ("-h", [])
+    if first in ("-h", "--help"):
+        print(USAGE, end="")
+        raise SystemExit(0 if arguments else 2)
+    if first in ("-V", "--version"):
+        from . import __version__
+
+        print(f"procession {__version__}")
+        raise SystemExit(0)
+    if first in ("-m", "-c"):
+        if not rest:
+            _fail(f"argument expected for the {first} option\n{USAGE}", 2)
+        sys.argv[:] = [first, *rest[1:]]
+        return _module(rest[0]) if first == "-m" else _command(rest[0])
+    if first[:2] in ("-m", "-c") and len(first) > 2:
+        return _program([first[:2], first[2:], *rest])
+    if first.startswith("-"):
+        _fail(f"unknown option {first}\n{USAGE}", 2)
+    sys.argv[:] = arguments
+    return _script(first)
+
+
+def _run(program):
+    """Run it; what it does not catch is reported without our frames."""
+    try:
+        code = program.code
+        if isinstance(code, _Source):
+            code = code.compile()
+        exec(code, vars(program.module))
+    except SystemExit:
+        raise
+    except BaseException as error:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        if isinstance(error, KeyboardInterrupt):
+            # Python reports it, cleans up, and dies of the signal: so that it is not reported again, and then as usual.
+            sys.excepthook = lambda *_: None
+            raise
+        raise SystemExit(1) from None
+
+
+def main():
+    from ._alias import install
+
+    install()
+    program = _program(sys.argv[1:])
+    # This module's globals are needed until the program ends.
+    program.module.__dict__.setdefault("__doc__", None)
+    sys.modules["__procession_main__"] = sys.modules["__main__"]
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = program.module
+    _run(program)
+
+
+if __name__ == "__main__":
+    main()

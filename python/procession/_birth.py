@@ -1,0 +1,57 @@
+"""How a child that the standard library starts joins the program.
+
+A forked child shares the engine's memory because its parent has it. Any other child is *invited*: its parent makes an
+entry for it, its preparation data carry the invitation (a descriptor and two numbers), whose unpickling joins the program,
+and its process object is left in shared memory, with the queues and locks in its arguments. So the pipe to the child
+carries little, and `start` does not wait for the child to read it, however large the arguments are.
+"""
+
+from . import _engine, context
+from .reduction import DupFd
+
+__all__ = ["Invitation", "Left", "ended", "invite", "prepare_fork"]
+
+
+def invite(name):
+    """Make an entry for a child: descriptor, program, number."""
+    return _engine.invite(name)
+
+
+class Invitation:
+    """In a child's preparation data. Unpickling it joins the program."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        popen = context.get_spawning_popen()
+        popen._invitation = fd, heap, number = invite(self.name)
+        return _join, (DupFd(fd), heap, number)
+
+
+def _join(fd, heap, number):
+    _engine.attach(fd.detach(), heap, number)
+
+
+class Left:
+    """Stands for a process object, which is left for the child in shared memory when this is pickled."""
+
+    def __init__(self, process):
+        self._process = process
+        self._name = process._name
+
+    def __reduce__(self):
+        _engine.leave(self._process, *context.get_spawning_popen()._invitation)
+        return _engine.start_object, ()
+
+
+def prepare_fork():
+    """Before a fork, so that parent and child share memory."""
+    _engine.ensure_heap()
+
+
+def ended(popen):
+    """The child is dead and reaped, or was never started: what it held is given up."""
+    invitation = getattr(popen, "_invitation", None)
+    number = invitation[2] if invitation is not None else 0
+    _engine.ended(number, getattr(popen, "pid", 0))

@@ -1,0 +1,28 @@
+"""Connections: the standard library's, with a `wait` that knows queues' ends."""
+
+from ._standard import adopt
+
+adopt(__name__, globals())
+
+import time as _time  # noqa: E402
+
+_wait = wait  # noqa: F821
+
+
+def wait(object_list, timeout=None):
+    """Wait till an object in object_list is ready/readable.
+
+    Returns list of those objects in object_list which are ready/readable.
+    """
+    objects = list(object_list)
+    deadline = None if timeout is None else _time.monotonic() + timeout
+    while True:
+        ready = _wait(objects, timeout)
+        # A queue's descriptor may be behind: another process may have taken what there was.
+        found = [thing for thing in ready if not hasattr(thing, "_queue") or thing.closed or thing.poll()]
+        if found or not ready:
+            return found
+        if deadline is not None:
+            timeout = deadline - _time.monotonic()
+            if timeout <= 0:
+                return []

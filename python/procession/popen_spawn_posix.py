@@ -1,0 +1,21 @@
+"""Spawned processes: the standard library's, whose process objects travel in shared memory."""
+
+from ._standard import adopt
+
+adopt(__name__, globals())
+
+from . import _birth  # noqa: E402
+
+_Popen = Popen  # noqa: F821
+
+
+class Popen(_Popen):
+    """Start child process using a fresh interpreter"""
+
+    def _launch(self, process_obj):
+        try:
+            super()._launch(_birth.Left(process_obj))
+        except BaseException:
+            _birth.ended(self)
+            raise
+

@@ -1,0 +1,10 @@
+"""Starting processes on Windows: the standard library's. The engine is for Linux."""
+
+from ._standard import adopt
+
+__all__ = ["Popen"]
+
+
+def __getattr__(name):
+    adopt(__name__, globals())
+    return globals()[name]

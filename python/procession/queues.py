@@ -1,0 +1,219 @@
+"""Queues on the engine.
+
+An object is in shared memory when `put` returns: there is no feeder thread to wait for, and nothing is lost when the
+process that put it ends. Queues can be sent through queues and pipes, and to pool workers.
+"""
+
+import os
+import queue
+import types
+
+from ._standard import adopt
+
+adopt(__name__, globals())
+
+from . import _engine, context, util  # noqa: E402
+from ._travel import ticket_of  # noqa: E402
+
+# Their pipes can be waited on without more ado: pools stand on these until they are on the engine.
+PipeQueue = SimpleQueue  # noqa: F821
+
+
+class ConsumerDied(RuntimeError):
+    """Consumers of a watched `JoinableQueue` died with objects that they had not called `task_done` for."""
+
+
+try:
+    ShutDown = queue.ShutDown
+except AttributeError:
+
+    class ShutDown(Exception):
+        """The queue was shut down (and, for `get`, is empty), as `queue.ShutDown` since Python 3.13."""
+
+
+class _End:
+    """One end of a queue, as far as the standard library's queues have ends: what can be waited on, mostly."""
+
+    def __init__(self, queue):
+        self._queue = queue
+
+    @property
+    def closed(self):
+        return self._queue._closed
+
+    def _check(self):
+        if self.closed:
+            raise OSError("handle is closed")
+
+    def close(self):
+        """Close the queue in this process."""
+        self._queue._closed = True
+
+
+class _Reader(_End):
+    def fileno(self):
+        """A descriptor that polls readable while there is an object."""
+        self._check()
+        return self._queue._fileno()
+
+    def poll(self, timeout=0.0):
+        """Whether there is an object, after at most `timeout` seconds."""
+        self._check()
+        return self._queue._poll(timeout)
+
+    def recv(self):
+        """The next object."""
+        self._check()
+        return self._queue.get()
+
+
+class _Writer(_End):
+    def send(self, obj):
+        """Put an object."""
+        self._check()
+        self._queue.put(obj)
+
+
+class _OnEngine(_engine.Channel):
+    """What all queues have in common."""
+
+    def _begin(self, capacity, ctx, zero_copy=False):
+        self._make(capacity, zero_copy)
+        self._is_fork_ctx = ctx.get_start_method() == "fork"
+
+    @property
+    def _reader(self):
+        return _Reader(self)
+
+    @property
+    def _writer(self):
+        return _Writer(self)
+
+    def _get_ticket(self):
+        return ticket_of(self)
+
+    def _set_ticket(self, ticket):
+        self._redeem(*ticket)
+        self._is_fork_ctx = False
+
+    __class_getitem__ = classmethod(types.GenericAlias)
+
+
+class Queue(_OnEngine):
+    """A first-in, first-out queue for any number of producers and consumers.
+
+    `maxsize`: the most objects it holds; 0 for any number.
+    `strict`: an object that cannot be pickled is an error of `put`. Otherwise it is reported on standard error and
+    dropped, as the standard library does, and programs rely on.
+    `zero_copy`: large buffers (NumPy arrays, say) arrive as views of shared memory, which is this process's alone and
+    goes back when the last object that uses it is gone.
+    """
+
+    def __init__(self, maxsize=0, *, ctx, strict=False, zero_copy=False):
+        self._begin(max(maxsize, 0), ctx, zero_copy)
+        self._maxsize = maxsize if maxsize > 0 else _engine.SEM_VALUE_MAX
+        self._strict = strict
+        self._opid = os.getpid()
+        # For use by concurrent.futures
+        self._ignore_epipe = False
+
+    def __getstate__(self):
+        return (self._get_ticket(), self._ignore_epipe, self._maxsize, self._strict, self._opid)
+
+    def __setstate__(self, state):
+        ticket, self._ignore_epipe, self._maxsize, self._strict, self._opid = state
+        self._set_ticket(ticket)
+
+    def _complain_closed(self):
+        raise ValueError(f"Queue {self!r} is closed")
+
+    def _encoding_failed(self, error, obj):
+        """An object could not be pickled; nothing was put."""
+        if self._strict:
+            raise error
+        try:
+            raise error
+        except Exception as e:
+            if util.is_exiting():
+                util.info("error in queue: %s", e)
+            else:
+                self._on_queue_feeder_error(e, obj)
+
+    @staticmethod
+    def _on_queue_feeder_error(e, obj):
+        """Hook called when an object that was put cannot be pickled. For overriding by concurrent.futures."""
+        import traceback
+
+        traceback.print_exc()
+
+    def empty(self):
+        """Whether there is no object; where others are at work, old news at once."""
+        if self._closed and self._used:
+            raise OSError("handle is closed")
+        return not self.qsize()
+
+    def close(self):
+        """Say that this process will not use the queue any more. What was put stays for others."""
+        self._closed = True
+
+    def join_thread(self):
+        """Nothing to wait for: what was put is in the queue. Call it after `close`."""
+        util.debug("Queue.join_thread()")
+        assert self._closed, "Queue {0!r} not closed".format(self)
+
+    def cancel_join_thread(self):
+        """Nothing to cancel: a process does not wait for its queues when it ends."""
+        util.debug("Queue.cancel_join_thread()")
+
+    def _terminate_broken(self):
+        self.close()
+
+
+class JoinableQueue(Queue):
+    """A queue that knows when all its objects were dealt with: consumers say `task_done` for each.
+
+    `watch`: when a consumer (a process) dies with objects that it took and did not say `task_done` for, `join` raises
+    `ConsumerDied`; otherwise it waits for ever, as the standard library does.
+    """
+
+    def __init__(self, maxsize=0, *, ctx, strict=False, zero_copy=False, watch=False):
+        super().__init__(maxsize, ctx=ctx, strict=strict, zero_copy=zero_copy)
+        if watch:
+            self._watch_consumers()
+
+    def task_done(self):
+        """Say that the work on an object that was taken is done."""
+        self._task_done()
+
+    def join(self):
+        """Wait until `task_done` was called for every object that was put."""
+        self._join(None)
+
+
+class SimpleQueue(_OnEngine):
+    """A queue without bounds; the same underneath."""
+
+    def __init__(self, *, ctx):
+        self._begin(0, ctx)
+
+    def __getstate__(self):
+        return self._get_ticket()
+
+    def __setstate__(self, state):
+        self._set_ticket(state)
+
+    def _complain_closed(self):
+        raise OSError("handle is closed")
+
+    def _encoding_failed(self, error, obj):
+        raise error
+
+    def close(self):
+        """Close the queue in this process. What was put stays for others."""
+        self._closed = True
+
+    def empty(self):
+        """Whether there is no object."""
+        if self._closed:
+            self._complain_closed()
+        return not self.qsize()

@@ -1,0 +1,17 @@
+"""Spawned processes: the standard library's, which join the program before they import the main module."""
+
+from ._standard import adopt
+
+adopt(__name__, globals())
+
+from . import _birth  # noqa: E402
+
+_get_preparation_data = get_preparation_data  # noqa: F821
+
+
+def get_preparation_data(name):
+    """Return info about parent needed by child to unpickle process object"""
+    data = _get_preparation_data(name)
+    if name != "ignore":
+        data["procession"] = _birth.Invitation(name)
+    return data

@@ -1,0 +1,40 @@
+"""Utilities: the standard library's, whose new interpreters know this package."""
+
+import os
+import sys
+
+from ._standard import adopt
+
+adopt(__name__, globals())
+
+_spawnv_passfds = spawnv_passfds  # noqa: F821
+
+_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_PLAIN = "from multiprocessing."
+
+
+def spawnv_passfds(path, args, passfds):
+    """Start a program with only these descriptors kept open; a `-c` program of this package's imports this package."""
+    args, passfds = list(args), list(passfds)
+    if "-c" in args[:-1]:
+        at = args.index("-c") + 1
+        for module in ("spawn", "forkserver"):
+            if args[at].startswith(f"{_PLAIN}{module} "):
+                args[at] = _prologue(module, passfds) + args[at].replace(_PLAIN, "from procession.", 1)
+    return _spawnv_passfds(path, args, passfds)
+
+
+def _prologue(module, passfds):
+    """What a new interpreter does first: find this package, stand in for the standard library's, join the program."""
+    from ._alias import is_installed
+
+    lines = [f"import sys; p = {_FOLDER!r}; p in sys.path or sys.path.append(p)"]
+    if is_installed():
+        lines.append("import procession; procession.install()")
+    if module == "forkserver":
+        from . import _birth
+
+        invitation = _birth.invite("forkserver")
+        passfds.append(invitation[0])
+        lines.append(f"from procession import _engine; _engine.attach(*{invitation!r})")
+    return "; ".join(lines) + "; "

@@ -1,0 +1,54 @@
+//! Children that the standard library starts: what their parent leaves for them, and how they join the program.
+
+use crate::message;
+use crate::wait::OrRaise;
+use procession::door::{self, Invitation};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+/// Makes an entry for a child that is about to be started: descriptor, program and number, for `attach`.
+#[pyfunction]
+pub fn invite(py: Python<'_>, name: &str) -> PyResult<(i32, u64, u32)> {
+    let invitation = Invitation::new(name).or_raise(py)?;
+    Ok((invitation.fd, invitation.heap, invitation.id))
+}
+
+/// Leaves `object`, with the queues and locks in it, for the child.
+#[pyfunction]
+pub fn leave(object: &Bound<'_, PyAny>, fd: i32, heap: u64, id: u32) -> PyResult<()> {
+    let parcel = message::encode_parcel(object)?;
+    Invitation { fd, heap, id }.leave(parcel).or_raise(object.py())
+}
+
+/// In the child: joins the program. The descriptor is the engine's from here on.
+#[pyfunction]
+pub fn attach(py: Python<'_>, fd: i32, heap: u64, id: u32) -> PyResult<()> {
+    door::attach(Invitation { fd, heap, id }).or_raise(py)
+}
+
+/// In the child: what its parent left.
+#[pyfunction]
+pub fn start_object(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    match door::take_start().or_raise(py)? {
+        Some(parcel) => message::decode_parcel(py, parcel, false),
+        None => Err(PyRuntimeError::new_err("nobody left a process object for this process")),
+    }
+}
+
+/// The child with this entry (0: none was made) or pid (0: it was never started) is dead and reaped.
+#[pyfunction]
+pub fn ended(py: Python<'_>, id: u32, pid: u32) -> PyResult<()> {
+    py.detach(|| door::ended(id, pid)).or_raise(py)
+}
+
+/// Makes the program's shared memory, so that children forked from now on share it.
+#[pyfunction]
+pub fn ensure_heap(py: Python<'_>) -> PyResult<()> {
+    door::ensure_heap().or_raise(py)
+}
+
+/// Bytes of shared memory that the program occupies, in all its processes together.
+#[pyfunction]
+pub fn resident_bytes(py: Python<'_>) -> PyResult<u64> {
+    procession::resident_bytes().or_raise(py)
+}

@@ -1,0 +1,86 @@
+//! Buffers that lie in shared memory.
+
+use procession::door::Parcel;
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A part of a message, where it is: no copy. The memory is this process's alone as long as this object, or anything made
+/// of it, lives; then it goes back to the program.
+#[pyclass(frozen, module = "procession._engine")]
+pub struct SharedBuffer {
+    parcel: Arc<Parcel>,
+    range: Range<usize>,
+}
+
+impl SharedBuffer {
+    /// `range` of `parcel`; nobody else may use that part.
+    pub fn new(parcel: Arc<Parcel>, range: Range<usize>) -> Self {
+        debug_assert!(range.end <= parcel.len());
+        Self { parcel, range }
+    }
+}
+
+#[pymethods]
+impl SharedBuffer {
+    fn __len__(&self) -> usize {
+        self.range.len()
+    }
+
+    #[allow(unsafe_code)]
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        if view.is_null() {
+            return Err(PyBufferError::new_err("no view to fill"));
+        }
+        let this = slf.get();
+        let start = this.parcel[this.range.clone()].as_ptr().cast_mut().cast::<c_void>();
+        // SAFETY: `view` is the caller's to fill. The memory is in the heap's mapping, valid as long as the parcel, which
+        // this object keeps, and which the view keeps by its reference to this object; no Rust reference to the range is
+        // used while views exist, so writing through them is sound.
+        let answer = unsafe {
+            ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, this.range.len() as isize, 0, flags)
+        };
+        if answer == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
+    }
+}
+
+/// A new `bytearray` or `bytes` of `from`, copied with the interpreter let go where that takes a while.
+#[allow(unsafe_code)]
+pub fn copied<'py>(py: Python<'py>, from: &[u8], mutable: bool) -> PyResult<Bound<'py, PyAny>> {
+    let len = from.len() as isize;
+    // SAFETY: both make an object of `len` bytes with arbitrary contents, or raise.
+    let object = unsafe {
+        let made = if mutable {
+            ffi::PyByteArray_FromStringAndSize(std::ptr::null(), len)
+        } else {
+            ffi::PyBytes_FromStringAndSize(std::ptr::null(), len)
+        };
+        Bound::from_owned_ptr_or_err(py, made)?
+    };
+    // SAFETY: the object was just made with so many bytes, and nobody else has it yet.
+    let to = unsafe {
+        let start = if mutable {
+            ffi::PyByteArray_AsString(object.as_ptr())
+        } else {
+            ffi::PyBytes_AsString(object.as_ptr())
+        };
+        std::slice::from_raw_parts_mut(start.cast::<u8>(), from.len())
+    };
+    copy(py, from, to);
+    Ok(object)
+}
+
+/// Bytes from which on copying lets go of the interpreter.
+const MUCH: usize = 64 << 10;
+
+/// Copies, with the interpreter let go where that takes a while.
+pub fn copy(py: Python<'_>, from: &[u8], to: &mut [u8]) {
+    if from.len() < MUCH {
+        to.copy_from_slice(from);
+    } else {
+        py.detach(|| to.copy_from_slice(from));
+    }
+}

@@ -1,0 +1,87 @@
+//! Handles on their way: which ones the object being encoded speaks of, and which ones came with the one being decoded.
+
+use procession::door::{Address, Handle, Parcel, Sort};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+thread_local! {
+    /// A list for each encoding of this thread that is going on, the innermost last.
+    static OUTGOING: RefCell<Vec<Vec<Handle>>> = const { RefCell::new(Vec::new()) };
+    /// The parcel of each decoding of this thread that is going on.
+    static INCOMING: RefCell<Vec<Arc<Parcel>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An encoding that is going on; dropped without [`finish`](Self::finish), it failed.
+pub struct Collection(bool);
+
+impl Collection {
+    /// Begins to note the handles that are spoken of.
+    pub fn begin() -> Self {
+        OUTGOING.with_borrow_mut(|lists| lists.push(Vec::new()));
+        Self(true)
+    }
+
+    /// The handles that were spoken of.
+    pub fn finish(mut self) -> Vec<Handle> {
+        self.0 = false;
+        OUTGOING.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+}
+
+impl Drop for Collection {
+    fn drop(&mut self) {
+        if self.0 {
+            drop(OUTGOING.with_borrow_mut(Vec::pop));
+        }
+    }
+}
+
+/// Runs the decoding of a parcel, whose handles can be taken meanwhile.
+pub fn lending<T>(parcel: &Arc<Parcel>, decode: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    INCOMING.with_borrow_mut(|parcels| parcels.push(parcel.clone()));
+    let answer = decode();
+    INCOMING.with_borrow_mut(Vec::pop);
+    answer
+}
+
+/// What stands for a handle in a pickle.
+#[derive(FromPyObject, IntoPyObject)]
+pub enum Ticket {
+    /// The handle that the message carries under this number.
+    Carried(usize),
+    /// Heap, place and serial number: somebody must keep the object until the ticket arrives.
+    Address((u64, u64, u64)),
+}
+
+/// Whether an encoding is going on that takes handles along.
+pub fn is_carrying() -> bool {
+    OUTGOING.with_borrow(|lists| !lists.is_empty())
+}
+
+/// The ticket for a handle: carried along where that can be done.
+pub fn ticket(handle: Handle) -> Ticket {
+    let address = handle.address();
+    let carried = OUTGOING.with_borrow_mut(|lists| {
+        let list = lists.last_mut()?;
+        list.push(handle);
+        Some(list.len() - 1)
+    });
+    match carried {
+        Some(index) => Ticket::Carried(index),
+        None => Ticket::Address((address.heap, address.off, address.serial)),
+    }
+}
+
+/// The handle a ticket stands for.
+pub fn redeem(ticket: &Ticket, sort: Sort) -> PyResult<Handle> {
+    let found = match *ticket {
+        Ticket::Carried(index) => INCOMING
+            .with_borrow(|parcels| parcels.last().cloned())
+            .ok_or_else(|| PyRuntimeError::new_err("a queue, lock or semaphore came without its message"))?
+            .handle(index),
+        Ticket::Address((heap, off, serial)) => Handle::find(Address { heap, off, serial }, sort),
+    };
+    found.map_err(|error| PyRuntimeError::new_err(error.to_string()))
+}

@@ -1,0 +1,62 @@
+//! The engine's errors as Python's.
+
+use procession::Error;
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+/// Imports `module.name` once, the first time it is needed.
+pub fn imported<'py>(
+    py: Python<'py>,
+    cell: &'static PyOnceLock<Py<PyType>>,
+    module: &str,
+    name: &str,
+) -> PyResult<&'py Bound<'py, PyType>> {
+    cell.import(py, module, name)
+}
+
+/// `queue.Empty`.
+pub fn empty(py: Python<'_>) -> PyErr {
+    static CELL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    raised(py, &CELL, "queue", "Empty")
+}
+
+/// `queue.Full`.
+pub fn full(py: Python<'_>) -> PyErr {
+    static CELL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    raised(py, &CELL, "queue", "Full")
+}
+
+/// `queue.ShutDown`, or what stands for it where `queue` has none.
+pub fn shut_down(py: Python<'_>) -> PyErr {
+    static CELL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    raised(py, &CELL, "procession.queues", "ShutDown")
+}
+
+fn raised(py: Python<'_>, cell: &'static PyOnceLock<Py<PyType>>, module: &str, name: &str) -> PyErr {
+    match imported(py, cell, module, name) {
+        Ok(class) => PyErr::from_type(class.clone(), ()),
+        Err(error) => error,
+    }
+}
+
+/// Any other error of the engine.
+pub fn from_engine(py: Python<'_>, error: Error) -> PyErr {
+    static CONSUMER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    match error {
+        Error::Interrupted => crate::wait::pending(),
+        Error::Closed => shut_down(py),
+        Error::Full => full(py),
+        Error::Empty => empty(py),
+        Error::ConsumerDied { .. } => match imported(py, &CONSUMER, "procession.queues", "ConsumerDied") {
+            Ok(class) => PyErr::from_type(class.clone(), error.to_string()),
+            Err(error) => error,
+        },
+        Error::TooManyTasksDone => PyValueError::new_err("task_done() called too many times"),
+        Error::OutOfMemory { .. } | Error::TooLarge { .. } => PyMemoryError::new_err(error.to_string()),
+        Error::Capacity { .. } => PyValueError::new_err(error.to_string()),
+        Error::Os { ref call, errno } => PyOSError::new_err((errno, format!("{call}: {error}"))),
+        other => PyRuntimeError::new_err(other.to_string()),
+    }
+}

@@ -1,0 +1,247 @@
+//! Locks and semaphores, with the bookkeeping that the standard library's classes have.
+
+use crate::carry::{self, Ticket};
+use crate::errors;
+use crate::wait::{self, OrRaise, patiently};
+use procession::door::{self, Acquire, Handle, Sort, Taken};
+use procession::{Error, Lock as EngineLock, RLock as EngineRLock, Semaphore as EngineSemaphore};
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+
+/// What this process has done with an object: how often it acquired it (less releases), and which thread did last.
+/// Changed under the interpreter's lock only; a forked child begins anew.
+#[derive(Default)]
+struct Record {
+    process: AtomicU32,
+    thread: AtomicU32,
+    count: AtomicI64,
+}
+
+impl Record {
+    #[inline]
+    fn count(&self) -> i64 {
+        if self.process.load(Ordering::Relaxed) == door::own_number() {
+            self.count.load(Ordering::Relaxed)
+        } else {
+            0
+        }
+    }
+
+    #[inline]
+    fn add(&self, n: i64) {
+        let count = self.count();
+        self.process.store(door::own_number(), Ordering::Relaxed);
+        if n > 0 {
+            self.thread.store(door::own_thread(), Ordering::Relaxed);
+        }
+        self.count.store(count + n, Ordering::Relaxed);
+    }
+
+    fn is_mine(&self) -> bool {
+        self.count() > 0 && self.thread.load(Ordering::Relaxed) == door::own_thread()
+    }
+}
+
+/// Tells that what was acquired comes from a process that died with it.
+fn warn(py: Python<'_>, what: &str) -> PyResult<()> {
+    static CATEGORY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let category = errors::imported(py, &CATEGORY, "procession.synchronize", "OwnerDiedWarning")?;
+    let text = format!("a process died holding this {what}; what it protects may be half changed");
+    let text = std::ffi::CString::new(text).expect("no zero bytes");
+    PyErr::warn(py, category, &text, 1)
+}
+
+macro_rules! sync_class {
+    ($name:ident, $engine:ty, $sort:expr, $what:literal, $doc:literal, { $($methods:tt)* }) => {
+        #[doc = $doc]
+        #[pyclass(frozen, subclass, weakref, dict, module = "procession._engine")]
+        pub struct $name {
+            inner: OnceLock<$engine>,
+            record: Record,
+        }
+
+        impl $name {
+            #[inline]
+            fn inner(&self) -> PyResult<&$engine> {
+                self.inner
+                    .get()
+                    .ok_or_else(|| PyRuntimeError::new_err(concat!($what, ".__init__() was not called")))
+            }
+
+            #[inline]
+            fn acquire_until(&self, py: Python<'_>, deadline: door::Deadline) -> PyResult<bool> {
+                let inner = self.inner()?;
+                let taken = patiently(py, deadline, |taken| *taken == Taken::Not, |until| {
+                    inner.acquire_until(until)
+                });
+                match taken {
+                    Taken::Clean => {}
+                    Taken::FromDead => {
+                        if let Err(error) = warn(py, $what) {
+                            // Warnings are errors here: then it was not acquired.
+                            let _ = inner.release();
+                            return Err(error);
+                        }
+                    }
+                    Taken::Not => return Ok(false),
+                    Taken::Interrupted => return Err(wait::pending()),
+                }
+                self.record.add(1);
+                Ok(true)
+            }
+
+            fn set(&self, made: $engine) -> PyResult<()> {
+                self.inner
+                    .set(made)
+                    .map_err(|_| PyRuntimeError::new_err(concat!($what, ".__init__() was called twice")))
+            }
+        }
+
+        #[pymethods]
+        impl $name {
+            #[new]
+            #[pyo3(signature = (*_args, **_options))]
+            fn new(_args: &Bound<'_, PyTuple>, _options: Option<&Bound<'_, PyDict>>) -> Self {
+                Self { inner: OnceLock::new(), record: Record::default() }
+            }
+
+            /// Acquire it, waiting (unless `block` is false) for at most `timeout` seconds; whether it was acquired.
+            ///
+            /// From a holder that died it is acquired with an `OwnerDiedWarning`.
+            #[pyo3(signature = (block = true, timeout = None))]
+            fn acquire(&self, py: Python<'_>, block: bool, timeout: Option<f64>) -> PyResult<bool> {
+                self.acquire_until(py, wait::deadline(block, timeout))
+            }
+
+            fn __enter__(&self, py: Python<'_>) -> PyResult<bool> {
+                self.acquire_until(py, door::Deadline::Never)
+            }
+
+            #[pyo3(signature = (*_error))]
+            fn __exit__(&self, _error: &Bound<'_, PyTuple>) -> PyResult<()> {
+                self.release()
+            }
+
+            fn _ticket(&self) -> PyResult<Ticket> {
+                Ok(carry::ticket(Handle::from(self.inner()?)))
+            }
+
+            fn _redeem(&self, ticket: Ticket) -> PyResult<()> {
+                let inner = carry::redeem(&ticket, $sort)?.try_into().map_err(refused)?;
+                self.set(inner)
+            }
+
+            /// How often this process has acquired it, less how often it has released it.
+            fn _count(&self) -> i64 {
+                self.record.count()
+            }
+
+            /// Whether this thread acquired it last, and this process has not released it since.
+            fn _is_mine(&self) -> bool {
+                self.record.is_mine()
+            }
+
+            /// Whether somebody who wants it must wait.
+            fn _is_zero(&self) -> PyResult<bool> {
+                Ok(self._get_value()? == 0)
+            }
+
+            $($methods)*
+        }
+    };
+}
+
+fn refused(error: Error) -> PyErr {
+    PyRuntimeError::new_err(error.to_string())
+}
+
+/// What the standard library says to a release too many.
+fn too_many() -> PyErr {
+    PyValueError::new_err("semaphore or lock released too many times")
+}
+
+sync_class!(Lock, EngineLock, Sort::Lock, "Lock", "A lock between processes and threads.", {
+    fn _make(&self, py: Python<'_>) -> PyResult<()> {
+        self.set(EngineLock::new().or_raise(py)?)
+    }
+
+    /// Release it, whoever has acquired it. Raises `ValueError` if nobody has.
+    fn release(&self) -> PyResult<()> {
+        match self.inner()?.release() {
+            Ok(()) => {
+                self.record.add(-1);
+                Ok(())
+            }
+            Err(_) => Err(too_many()),
+        }
+    }
+
+    fn _get_value(&self) -> PyResult<i64> {
+        Ok(i64::from(!self.inner()?.is_locked()))
+    }
+});
+
+sync_class!(RLock, EngineRLock, Sort::RLock, "RLock", "A lock that its holder can acquire again.", {
+    fn _make(&self, py: Python<'_>) -> PyResult<()> {
+        self.set(EngineRLock::new().or_raise(py)?)
+    }
+
+    /// Release it once. Raises `AssertionError` if this thread does not hold it.
+    fn release(&self) -> PyResult<()> {
+        match self.inner()?.release() {
+            Ok(()) => {
+                self.record.add(-1);
+                Ok(())
+            }
+            Err(_) => Err(PyAssertionError::new_err(
+                "attempt to release recursive lock not owned by thread",
+            )),
+        }
+    }
+
+    fn _get_value(&self) -> PyResult<i64> {
+        Ok(i64::from(self.inner()?.depth() == 0))
+    }
+});
+
+sync_class!(Semaphore, EngineSemaphore, Sort::Semaphore, "Semaphore", "A semaphore between processes and threads.", {
+    fn _make(&self, py: Python<'_>, value: i64, most: i64) -> PyResult<()> {
+        let (Ok(value), Ok(most)) = (usize::try_from(value), u64::try_from(most)) else {
+            return Err(PyValueError::new_err(format!(
+                "a semaphore's value must be from 0 to {}, not {value}",
+                i32::MAX
+            )));
+        };
+        if value > i32::MAX as usize {
+            return Err(PyValueError::new_err(format!(
+                "a semaphore's value must be from 0 to {}, not {value}",
+                i32::MAX
+            )));
+        }
+        let made = if most == value as u64 {
+            EngineSemaphore::bounded(value)
+        } else {
+            EngineSemaphore::new(value)
+        };
+        self.set(made.or_raise(py)?)
+    }
+
+    /// Release it, whoever has acquired it. Raises `ValueError` for a bounded one that nobody has acquired.
+    fn release(&self) -> PyResult<()> {
+        match self.inner()?.release() {
+            Ok(()) => {
+                self.record.add(-1);
+                Ok(())
+            }
+            Err(_) => Err(too_many()),
+        }
+    }
+
+    fn _get_value(&self) -> PyResult<i64> {
+        Ok(self.inner()?.value() as i64)
+    }
+});

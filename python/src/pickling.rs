@@ -1,0 +1,157 @@
+//! Pickle, as `ForkingPickler` has it: protocol 5, reducers registered with `copyreg` and with `ForkingPickler`.
+//!
+//! A pickler is dear to make, so each thread keeps one, which writes to a sink of ours and looks reducers up in a mapping of
+//! ours. An object whose pickling pickles something else finds the keeping place empty, and gets a new one.
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyKeyError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyType};
+use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Buffers smaller than this stay in the pickle: a descriptor of one costs more.
+const LEAST_BUFFER: usize = 4 << 10;
+/// A stream larger than this is not kept from one object to the next.
+const KEEP: usize = 1 << 20;
+
+/// A pickle, and the buffers that belong to it.
+#[derive(Default)]
+pub struct Pickled {
+    pub stream: Vec<u8>,
+    pub buffers: Vec<PyBuffer<u8>>,
+}
+
+/// What a pickler writes to.
+#[pyclass(frozen)]
+struct Sink(Mutex<Pickled>);
+
+impl Sink {
+    fn lock(&self) -> MutexGuard<'_, Pickled> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Sink {
+    fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
+        if let Ok(bytes) = data.cast::<PyBytes>() {
+            self.lock().stream.extend_from_slice(bytes.as_bytes());
+            return Ok(bytes.as_bytes().len());
+        }
+        let data = PyBuffer::<u8>::get(data)?.to_vec(py)?;
+        self.lock().stream.extend_from_slice(&data);
+        Ok(data.len())
+    }
+
+    /// The pickler's question whether a buffer is to stay in the stream.
+    fn keeps(&self, buffer: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let raw = match buffer.call_method0("raw") {
+            Ok(raw) => raw,
+            // It is not contiguous.
+            Err(_) => return Ok(true),
+        };
+        let raw = PyBuffer::<u8>::get(&raw)?;
+        if raw.len_bytes() < LEAST_BUFFER {
+            return Ok(true);
+        }
+        self.lock().buffers.push(raw);
+        Ok(false)
+    }
+}
+
+/// The reducers of `ForkingPickler` and those of `copyreg`, the former first.
+#[pyclass(frozen, mapping)]
+struct Reducers {
+    registered: Py<PyDict>,
+    everyones: Py<PyDict>,
+}
+
+#[pymethods]
+impl Reducers {
+    fn __getitem__<'py>(&self, py: Python<'py>, class: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        for table in [&self.registered, &self.everyones] {
+            if let Some(reducer) = table.bind(py).get_item(class)? {
+                return Ok(reducer);
+            }
+        }
+        Err(PyKeyError::new_err(class.clone().unbind()))
+    }
+}
+
+struct Pickler {
+    dump: Py<PyAny>,
+    clear: Py<PyAny>,
+    sink: Py<Sink>,
+}
+
+impl Pickler {
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let sink = Bound::new(py, Sink(Mutex::new(Pickled::default())))?;
+        let options = PyDict::new(py);
+        options.set_item("buffer_callback", sink.getattr("keeps")?)?;
+        let pickler = CLASS
+            .import(py, "pickle", "Pickler")?
+            .call((&sink, 5), Some(&options))?;
+        let forking = py.import("procession.reduction")?.getattr("ForkingPickler")?;
+        let reducers = Reducers {
+            registered: forking.getattr("_extra_reducers")?.cast_into::<PyDict>()?.unbind(),
+            everyones: py
+                .import("copyreg")?
+                .getattr("dispatch_table")?
+                .cast_into::<PyDict>()?
+                .unbind(),
+        };
+        pickler.setattr("dispatch_table", Bound::new(py, reducers)?)?;
+        Ok(Self {
+            dump: pickler.getattr("dump")?.unbind(),
+            clear: pickler.getattr("clear_memo")?.unbind(),
+            sink: sink.unbind(),
+        })
+    }
+}
+
+thread_local! {
+    static KEPT: RefCell<Option<Pickler>> = const { RefCell::new(None) };
+}
+
+/// Pickles `object`, and has `use_it` look at the outcome.
+pub fn dumps<T>(object: &Bound<'_, PyAny>, use_it: impl FnOnce(&mut Pickled) -> PyResult<T>) -> PyResult<T> {
+    let py = object.py();
+    let pickler = match KEPT.with_borrow_mut(Option::take) {
+        Some(kept) => kept,
+        None => Pickler::new(py)?,
+    };
+    pickler.dump.call1(py, (object,))?;
+    pickler.clear.call0(py)?;
+    let mut pickled = std::mem::take(&mut *pickler.sink.get().lock());
+    let answer = use_it(&mut pickled);
+    pickled.stream.clear();
+    pickled.buffers.clear();
+    if pickled.stream.capacity() <= KEEP {
+        *pickler.sink.get().lock() = pickled;
+    }
+    // A pickler that failed may be half-way through something: only one that did not is kept.
+    KEPT.with_borrow_mut(|kept| *kept = Some(pickler));
+    answer
+}
+
+/// The object of a pickle (`data`: bytes or a view of them).
+pub fn loads<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    LOADS.import(data.py(), "pickle", "loads")?.call1((data,))
+}
+
+/// The same with the buffers that belong to it.
+pub fn loads_with<'py>(data: &Bound<'py, PyAny>, buffers: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    let options = PyDict::new(data.py());
+    options.set_item("buffers", buffers)?;
+    data.py().import("pickle")?.getattr("loads")?.call((data,), Some(&options))
+}
+
+/// Forgets the pickler that this thread keeps.
+pub fn forget() {
+    KEPT.with_borrow_mut(|kept| *kept = None);
+}

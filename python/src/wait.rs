@@ -1,0 +1,75 @@
+//! Waiting with the interpreter let go, for as long as Python says, until Ctrl-C.
+
+use crate::errors;
+use procession::door::{self, Deadline};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use std::cell::RefCell;
+use std::time::Duration;
+
+thread_local! {
+    /// What a Python signal handler raised during a wait of this thread.
+    static PENDING: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// Has the engine's waits look for signals.
+pub fn install() {
+    procession::on_interrupt(look_for_signals);
+}
+
+/// Runs Python's signal handlers, if any are due; whether one raised. Only the main thread runs them.
+fn look_for_signals() -> bool {
+    if door::own_thread() != std::process::id() {
+        return false;
+    }
+    let raised = Python::try_attach(|py| py.check_signals().err()).flatten();
+    let ends = raised.is_some();
+    PENDING.with_borrow_mut(|pending| *pending = raised);
+    ends
+}
+
+/// What ended the wait that was interrupted.
+pub fn pending() -> PyErr {
+    PENDING
+        .take()
+        .unwrap_or_else(|| PyRuntimeError::new_err("a wait was interrupted"))
+}
+
+/// Until when a call with these arguments waits. Negative spans are over at once, as in `queue`.
+pub fn deadline(block: bool, timeout: Option<f64>) -> Deadline {
+    match timeout {
+        _ if !block => Deadline::Now,
+        None => Deadline::Never,
+        Some(seconds) if seconds > 0.0 => {
+            Deadline::after(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+        }
+        Some(_) => Deadline::Now,
+    }
+}
+
+/// Tries at once and, where that is not enough and there is time, again with the interpreter let go.
+#[inline]
+pub fn patiently<T: Send>(
+    py: Python<'_>,
+    deadline: Deadline,
+    wants_more: impl Fn(&T) -> bool,
+    mut attempt: impl FnMut(Deadline) -> T + Send,
+) -> T {
+    let at_once = attempt(Deadline::Now);
+    if deadline == Deadline::Now || !wants_more(&at_once) {
+        return at_once;
+    }
+    py.detach(|| attempt(deadline))
+}
+
+/// The engine's answer, or Python's exception.
+pub trait OrRaise<T> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T>;
+}
+
+impl<T> OrRaise<T> for procession::Result<T> {
+    #[inline]
+    fn or_raise(self, py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| errors::from_engine(py, error))
+    }
+}

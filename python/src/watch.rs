@@ -1,0 +1,130 @@
+//! A descriptor that polls readable while a queue has messages, for `multiprocessing.connection.wait` and `select`.
+//!
+//! It is an event counter of this process, set by a thread that waits at the queue; both exist only once somebody has
+//! asked for the descriptor. The thread sets it and stops looking; whoever then finds the queue empty clears it and has the
+//! thread look again. So it may be set a moment too long, but never clear while there is a message and somebody polls.
+
+use procession::door::{self, Channel, Deadline};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often the thread looks whether anybody still wants it.
+const SLICE: Duration = Duration::from_secs(1);
+
+/// What the thread is to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Looking,
+    Set,
+    Over,
+}
+
+struct Shared {
+    event: OwnedFd,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn change(&self, to: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        self.changed.notify_all();
+    }
+}
+
+/// The descriptor and its thread.
+pub struct Watch {
+    /// The process whose thread it is: a forked child has none.
+    process: u32,
+    shared: Arc<Shared>,
+}
+
+impl Watch {
+    /// Begins to watch.
+    pub fn start(channel: &Channel) -> io::Result<Self> {
+        use rustix::event::{EventfdFlags, eventfd};
+        let shared = Arc::new(Shared {
+            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            state: Mutex::new(State::Looking),
+            changed: Condvar::new(),
+        });
+        let (theirs, channel) = (shared.clone(), channel.clone());
+        without_signals(|| {
+            std::thread::Builder::new()
+                .name("procession-watch".into())
+                .spawn(move || watch(&theirs, &channel))
+        })?;
+        Ok(Self {
+            process: door::own_number(),
+            shared,
+        })
+    }
+
+    /// Whether its thread is in this process.
+    pub fn is_ours(&self) -> bool {
+        self.process == door::own_number()
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.shared.event.as_raw_fd()
+    }
+
+    /// To be called when something was taken, or nothing was found.
+    pub fn look_again(&self, channel: &Channel) {
+        if !channel.is_empty() || channel.is_shut_down() {
+            return;
+        }
+        let state = *self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state == State::Set {
+            // In this order: what is put between the two is found by the thread.
+            let _ = rustix::io::read(&self.shared.event, &mut [0u8; 8]);
+            self.shared.change(State::Looking);
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            self.shared.change(State::Over);
+        }
+    }
+}
+
+fn watch(shared: &Shared, channel: &Channel) {
+    loop {
+        let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while *state == State::Set {
+            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if *state == State::Over {
+            return;
+        }
+        drop(state);
+        if channel.wait_readable(Deadline::after(SLICE)) {
+            let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if *state == State::Looking {
+                *state = State::Set;
+                let _ = rustix::io::write(&shared.event, &1u64.to_ne_bytes());
+            }
+        }
+    }
+}
+
+/// Starts a thread that leaves signals to Python's main thread.
+#[allow(unsafe_code)]
+fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+    let mut all = std::mem::MaybeUninit::uninit();
+    let mut before = std::mem::MaybeUninit::uninit();
+    // SAFETY: both sets are valid memory that the calls fill; a new thread inherits the mask of the one that starts it.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+    }
+    let answer = start();
+    // SAFETY: `before` was filled above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    answer
+}

@@ -1,0 +1,141 @@
+//! Children that something else starts: a language's own start machinery, which need only pass on a descriptor and three
+//! numbers.
+//!
+//! | step | if somebody dies behind it |
+//! | --- | --- |
+//! | the parent makes an unborn entry ([`Invitation::new`]) | the parent: the entry is cleared up |
+//! | it hands the entry the start message, with the handles in it | the same, and the message with it |
+//! | the child is started, and told descriptor and numbers | child: the parent says so ([`ended`]) |
+//! | the child takes the entry over ([`attach`]) | it is a process like any other |
+//! | the child takes its start message out of its entry | the message is among its holds |
+//!
+//! A child that was forked is a process of the program by itself, and needs none of this. If it was forked by a helper of
+//! the program (a fork server), it has an entry already when it is told of the one that was made for it: the message goes
+//! over to its own entry, in one transaction, and the other one goes.
+
+use super::parcel::Parcel;
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::block::{Block, start_field};
+use crate::heap::layout::{entry, state};
+use crate::heap::table::index_of;
+use crate::os;
+use crate::wait::atomic::Ordering;
+use std::os::fd::RawFd;
+
+/// An entry for a child that is about to be started, and what the child must be told.
+#[derive(Clone, Copy, Debug)]
+pub struct Invitation {
+    /// The descriptor of the program's memory, which the child must inherit or be sent.
+    pub fd: RawFd,
+    /// The program's number.
+    pub heap: u64,
+    /// The child's number.
+    pub id: u32,
+}
+
+impl Invitation {
+    /// Makes an entry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyProcesses`], [`Error::OutOfMemory`], or what the system said when shared memory was set up.
+    pub fn new(name: &str) -> Result<Self> {
+        let heap = crate::program::heap()?;
+        Ok(Self {
+            fd: heap.raw_fd(),
+            heap: heap.id(),
+            id: heap.new_entry(heap.me(), 0, name)?,
+        })
+    }
+
+    /// Leaves the start message for the child.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`].
+    pub fn leave(&self, start: Parcel) -> Result<()> {
+        crate::program::heap()?.hand_to_entry(start.0, start_field(index_of(self.id)))
+    }
+}
+
+/// In the child: joins the program.
+///
+/// # Errors
+///
+/// [`Error::BadHeap`] if it is in another program already, or nobody expects it; what the system said.
+pub fn attach(invitation: Invitation) -> Result<()> {
+    if let Some(heap) = Heap::existing() {
+        // This process has the memory already; what was sent is one more descriptor of it.
+        if invitation.fd != heap.raw_fd() {
+            drop(os::fd::inherited(invitation.fd)?);
+        }
+        if heap.id() != invitation.heap {
+            return Err(Error::BadHeap(
+                "this process made shared memory of its own before it was told of its program's".to_owned(),
+            ));
+        }
+        return merge(heap, invitation.id);
+    }
+    let fd = os::fd::inherited(invitation.fd)?;
+    let heap = Heap::attach(fd, invitation.heap, crate::program::KINDS)?;
+    expected(heap, invitation.id)?;
+    heap.settle_in(invitation.id)
+}
+
+fn expected(heap: &Heap, id: u32) -> Result<()> {
+    let now = heap
+        .entry_of(id)
+        .map(|entry| entry.state.load(Ordering::Acquire));
+    if now == Some(state::EMBRYO) {
+        Ok(())
+    } else {
+        Err(Error::BadHeap("this process is not expected".to_owned()))
+    }
+}
+
+/// Takes what was left in the entry that was made for this process over to the one it has.
+fn merge(heap: &'static Heap, id: u32) -> Result<()> {
+    expected(heap, id)?;
+    let (theirs, mine) = (index_of(id), index_of(heap.me()));
+    heap.transact(|tx| {
+        tx.set(start_field(mine), tx.get(start_field(theirs)));
+        tx.set(start_field(theirs), 0);
+        tx.set(entry!(mine, parent), tx.get(entry!(theirs, parent)));
+        Ok(())
+    })?;
+    heap.drop_entry(id)
+}
+
+/// In the child: takes the start message, if there is one left.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`].
+pub fn take_start() -> Result<Option<Parcel>> {
+    let heap = crate::program::heap()?;
+    Ok(heap
+        .take_from_entry(start_field(index_of(heap.me())))?
+        .map(|block: Block| Parcel(block)))
+}
+
+/// Child `pid`, for which entry `id` was made (0: none), is dead and reaped, or was never started (`pid` 0): what it held is
+/// given up now, rather than when somebody stumbles over it.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`].
+pub fn ended(id: u32, pid: u32) -> Result<()> {
+    let Some(heap) = Heap::existing() else {
+        return Ok(());
+    };
+    if id != 0 && heap.entry_of(id).is_some() {
+        return heap.drop_entry(id);
+    }
+    if pid != 0
+        && let Some(id) = heap.id_of_dead(pid)
+    {
+        heap.clear_up(id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! What a front door in another language stands on: queues of bytes, handles without types, and processes that something
+//! else starts. Not for Rust programs, and not covered by the promises of version numbers: the Python package uses it and
+//! is built together with this crate.
+
+mod birth;
+mod channel;
+mod handle;
+mod parcel;
+
+pub use crate::os::clock::Deadline;
+pub use birth::{Invitation, attach, ended, take_start};
+pub use channel::{Channel, Received};
+pub use handle::{Address, Handle, Sort};
+pub use parcel::{ALIGN, Parcel};
+
+use crate::error::Result;
+use crate::heap::Heap;
+use crate::sync::{Lock, LockError, RLock, Semaphore};
+
+/// Makes this program's shared memory if it is not there yet.
+///
+/// # Errors
+///
+/// What the system said.
+pub fn ensure_heap() -> Result<()> {
+    crate::program::heap().map(drop)
+}
+
+/// A number for this process among those of its program, another one in a forked child; 0 before there is any.
+pub fn own_number() -> u32 {
+    Heap::existing().map_or(0, Heap::me)
+}
+
+/// The number of this thread, as nobody else on the machine has it.
+pub fn own_thread() -> u32 {
+    crate::os::pid::own_thread()
+}
+
+/// How something was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// As usual.
+    Clean,
+    /// From a process that died with it.
+    FromDead,
+    /// Not in time.
+    Not,
+    /// The hook of [`on_interrupt`](crate::on_interrupt) ended the wait.
+    Interrupted,
+}
+
+fn forget<G>(answer: Result<G, LockError<G>>) -> Taken {
+    match answer {
+        Ok(guard) => {
+            core::mem::forget(guard);
+            Taken::Clean
+        }
+        Err(LockError::OwnerDied { guard, .. }) => {
+            core::mem::forget(guard);
+            Taken::FromDead
+        }
+        Err(LockError::Interrupted) => Taken::Interrupted,
+        Err(LockError::WouldBlock | LockError::Timeout) => Taken::Not,
+    }
+}
+
+/// What is acquired and released.
+pub trait Acquire {
+    /// Acquires, for somebody who will release.
+    fn acquire_until(&self, deadline: Deadline) -> Taken;
+}
+
+impl Acquire for Lock {
+    #[inline]
+    fn acquire_until(&self, deadline: Deadline) -> Taken {
+        forget(self.lock_until(deadline))
+    }
+}
+
+impl Acquire for RLock {
+    #[inline]
+    fn acquire_until(&self, deadline: Deadline) -> Taken {
+        forget(self.lock_until(deadline))
+    }
+}
+
+impl Acquire for Semaphore {
+    #[inline]
+    fn acquire_until(&self, deadline: Deadline) -> Taken {
+        match Semaphore::acquire_until(self, deadline) {
+            Ok(permit) => {
+                let returned = permit.is_returned();
+                permit.forget();
+                if returned { Taken::FromDead } else { Taken::Clean }
+            }
+            Err(crate::Error::Interrupted) => Taken::Interrupted,
+            Err(_) => Taken::Not,
+        }
+    }
+}

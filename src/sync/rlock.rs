@@ -1,0 +1,220 @@
+//! The recursive lock: its holder is a thread, which may take it again.
+
+use super::lock::LockError;
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::layout::{Head, Off};
+use crate::heap::object::{Kind, Object, SharedLayout};
+use crate::os;
+use crate::os::clock::Deadline;
+use crate::wait::atomic::{AtomicU64, Ordering};
+use crate::wait::latch::Latch;
+use core::fmt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::time::Duration;
+
+#[repr(C, align(64))]
+struct Shared {
+    head: Head,
+    latch: Latch,
+    _pad: u32,
+    /// The thread that holds it (gettid(2)). Like `depth`, written by the holder only, and nothing to anybody else.
+    thread: AtomicU64,
+    /// How often it has locked.
+    depth: AtomicU64,
+}
+
+// SAFETY: repr(C), atomics and padding.
+#[allow(unsafe_code)]
+unsafe impl SharedLayout for Shared {}
+
+/// The kind of every recursive lock.
+pub(crate) const RLOCK: Kind = Kind {
+    number: 5,
+    name: "recursive lock",
+    bury,
+    empty: |_, _| Ok(()),
+};
+
+fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) {
+    heap.shared::<Shared>(off).latch.orphan(dead);
+}
+
+/// A lock that the thread that holds it may take again; it is free when it was released as often.
+///
+/// As for [`Lock`](crate::Lock): handles go anywhere in the program, and whoever gets it from a holder that died is told.
+///
+/// ```
+/// use procession::RLock;
+/// let lock = RLock::new()?;
+/// let outer = lock.lock()?;
+/// let inner = lock.lock()?;
+/// drop(outer);
+/// assert_eq!(lock.depth(), 1);
+/// drop(inner);
+/// # Ok::<(), procession::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct RLock {
+    heap: &'static Heap,
+    object: Object,
+}
+
+impl RLock {
+    /// A new lock that nobody holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
+    pub fn new() -> Result<Self> {
+        let heap = crate::program::heap()?;
+        Ok(Self {
+            heap,
+            object: heap.make_object(&RLOCK, size_of::<Shared>() as u64, 0)?,
+        })
+    }
+
+    #[inline]
+    fn shared(&self) -> &Shared {
+        self.heap.shared(self.object.off())
+    }
+
+    /// Takes the lock, waiting for it, or once more.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::OwnerDied`], with the guard, if the last holder died holding it.
+    pub fn lock(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
+        self.lock_until(Deadline::Never)
+    }
+
+    /// Takes the lock if no living thread but this one holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::WouldBlock`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
+        self.lock_until(Deadline::Now)
+    }
+
+    /// Takes the lock, waiting for at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
+    pub fn lock_timeout(&self, patience: Duration) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
+        self.lock_until(Deadline::after(patience))
+    }
+
+    #[inline]
+    pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
+        let shared = self.shared();
+        let me = self.heap.me();
+        let guard = || RLockGuard {
+            lock: self,
+            owner: me,
+        };
+        if self.is_mine() {
+            let depth = shared.depth.load(Ordering::Relaxed);
+            shared.depth.store(depth + 1, Ordering::Relaxed);
+            return Ok(guard());
+        }
+        super::lock::take(self.heap, &shared.latch, deadline, || {
+            shared
+                .thread
+                .store(u64::from(os::pid::own_thread()), Ordering::Relaxed);
+            shared.depth.store(1, Ordering::Relaxed);
+            guard()
+        })
+    }
+
+    /// Releases it once, for guards given up with [`RLockGuard::forget`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLocked`] if this thread does not hold it.
+    pub fn release(&self) -> Result<()> {
+        if !self.is_mine() {
+            return Err(Error::NotLocked);
+        }
+        let shared = self.shared();
+        let depth = shared.depth.load(Ordering::Relaxed);
+        shared.depth.store(depth - 1, Ordering::Relaxed);
+        if depth == 1 {
+            shared.thread.store(0, Ordering::Relaxed);
+            shared.latch.unlock();
+        }
+        Ok(())
+    }
+
+    /// Whether this thread holds it.
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        let shared = self.shared();
+        // Only this thread could make both true.
+        shared.latch.owner() == self.heap.me()
+            && shared.thread.load(Ordering::Relaxed) == u64::from(os::pid::own_thread())
+    }
+
+    /// How often its holder has locked it; 0 while it is free. Old news at once unless this thread is the holder.
+    pub fn depth(&self) -> usize {
+        match self.shared().latch.owner() {
+            0 => 0,
+            _ => self.shared().depth.load(Ordering::Relaxed) as usize,
+        }
+    }
+
+    pub(crate) fn object(&self) -> &Object {
+        &self.object
+    }
+
+    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
+        Self { heap, object }
+    }
+}
+
+impl fmt::Debug for RLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RLock")
+            .field("depth", &self.depth())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Serialize for RLock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        codec::serialize_handle(&self.object, self.heap, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RLock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (object, heap) = codec::deserialize_handle(&RLOCK, 0, deserializer)?;
+        Ok(Self { heap, object })
+    }
+}
+
+/// The lock is held (once) while this lives. Dropped by a thread that does not hold it, or in a forked child, it does
+/// nothing.
+#[must_use = "the lock is released when the guard is dropped"]
+#[derive(Debug)]
+pub struct RLockGuard<'l> {
+    lock: &'l RLock,
+    owner: u32,
+}
+
+impl RLockGuard<'_> {
+    /// Keeps the lock held beyond this guard, for [`RLock::release`] to end.
+    pub fn forget(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for RLockGuard<'_> {
+    fn drop(&mut self) {
+        if self.owner == self.lock.heap.me() {
+            let _ = self.lock.release();
+        }
+    }
+}

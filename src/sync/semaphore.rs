@@ -1,0 +1,363 @@
+//! Counting permits, which come back when their holder dies. The protocol is in README.md beside this file.
+
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::layout::{Head, Off};
+use crate::heap::object::{Kind, Object, SharedLayout};
+use crate::heap::tx::SHORT;
+use crate::os::clock::Deadline;
+use crate::wait::atomic::{AtomicU64, Ordering};
+use crate::wait::gate::Gate;
+use crate::wait::interrupt::interrupted;
+use crate::wait::latch::{Latch, Locked};
+use crate::wait::spin;
+use core::fmt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::time::Duration;
+
+/// The largest value, as `sem_post(3)` and Python have it.
+pub(crate) const MOST: u64 = i32::MAX as u64;
+
+#[repr(C, align(64))]
+struct Shared {
+    head: Head,
+    latch: Latch,
+    free: Gate,
+    /// Permits to be had.
+    value: AtomicU64,
+    /// The value it began with.
+    initial: AtomicU64,
+    /// The largest value.
+    most: AtomicU64,
+    /// Permits of the dead that were given back, and whose next holders are to be told.
+    returned: AtomicU64,
+    /// The journal: where the note is (0: nothing is going on), and the new note and value.
+    note_at: AtomicU64,
+    new_note: AtomicU64,
+    new_value: AtomicU64,
+}
+
+// SAFETY: repr(C) and atomics only.
+#[allow(unsafe_code)]
+unsafe impl SharedLayout for Shared {}
+
+/// The kind of every semaphore.
+pub(crate) const SEMAPHORE: Kind = Kind {
+    number: 4,
+    name: "semaphore",
+    bury,
+    empty: |_, _| Ok(()),
+};
+
+/// A semaphore without a reference of its own.
+#[derive(Clone, Copy)]
+struct View<'h> {
+    heap: &'h Heap,
+    shared: &'h Shared,
+}
+
+impl View<'_> {
+    /// Runs `change` under the latch.
+    #[inline]
+    fn latched<T>(self, change: impl FnOnce() -> T) -> T {
+        let alive = |id| self.heap.alive(id);
+        let locked = self
+            .shared
+            .latch
+            .lock(self.heap.me(), Deadline::Never, SHORT, alive, || false);
+        if let Some(Locked::Inherited(_)) = locked {
+            self.replay();
+        }
+        let answer = change();
+        self.shared.latch.unlock();
+        answer
+    }
+
+    /// Sets value and note together, under the latch.
+    #[inline]
+    fn commit(self, value: u64, note_at: Off, note: u64) {
+        let shared = self.shared;
+        shared.new_value.store(value, Ordering::Relaxed);
+        shared.new_note.store(note, Ordering::Relaxed);
+        shared.note_at.store(note_at, Ordering::Release);
+        self.replay();
+    }
+
+    /// Carries out what is decided.
+    #[inline]
+    fn replay(self) {
+        let shared = self.shared;
+        let note_at = shared.note_at.load(Ordering::Acquire);
+        if note_at != 0 {
+            shared
+                .value
+                .store(shared.new_value.load(Ordering::Relaxed), Ordering::Release);
+            self.heap
+                .word(note_at)
+                .store(shared.new_note.load(Ordering::Relaxed), Ordering::Release);
+            shared.note_at.store(0, Ordering::Release);
+        }
+    }
+
+    /// Takes a permit if there is one; whether it comes from the dead.
+    fn try_acquire(self, note_at: Off) -> Option<bool> {
+        let shared = self.shared;
+        if shared.value.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.latched(|| {
+            let value = shared.value.load(Ordering::Relaxed);
+            if value == 0 {
+                return None;
+            }
+            let note = self.heap.word(note_at).load(Ordering::Relaxed);
+            self.commit(value - 1, note_at, note.wrapping_add(1));
+            let returned = shared.returned.load(Ordering::Relaxed);
+            if returned > 0 {
+                shared.returned.store(returned - 1, Ordering::Relaxed);
+            }
+            Some(returned > 0)
+        })
+    }
+
+    fn release(self, note_at: Off) -> Result<()> {
+        let shared = self.shared;
+        self.latched(|| {
+            let (value, max) = (
+                shared.value.load(Ordering::Relaxed),
+                shared.most.load(Ordering::Relaxed),
+            );
+            if value >= max {
+                return Err(Error::TooManyReleases { max });
+            }
+            let note = self.heap.word(note_at).load(Ordering::Relaxed);
+            self.commit(value + 1, note_at, note.wrapping_sub(1));
+            Ok(())
+        })?;
+        shared.free.notify_one();
+        Ok(())
+    }
+}
+
+/// A process that had permits died: they come back, as far as there were that many in the beginning.
+fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) {
+    let shared = heap.shared::<Shared>(off);
+    let view = View { heap, shared };
+    shared.latch.orphan(dead);
+    view.latched(|| {
+        let had = heap.word(note_at).load(Ordering::Relaxed).cast_signed();
+        let value = shared.value.load(Ordering::Relaxed);
+        let room = shared.initial.load(Ordering::Relaxed).saturating_sub(value);
+        let back = room.min(u64::try_from(had).unwrap_or(0));
+        if had != 0 {
+            let told = shared.returned.load(Ordering::Relaxed) + back;
+            shared.returned.store(told, Ordering::Relaxed);
+            view.commit(value + back, note_at, 0);
+        }
+    });
+    shared.free.notify_all();
+}
+
+/// A semaphore between processes and threads: so many permits, and whoever wants one waits until there is one.
+///
+/// A handle can be cloned, passed to processes and sent through queues. When a process dies, the permits it had come back
+/// (those it acquired less those it released, as far as there were that many in the beginning), and as many of the next to
+/// acquire are told by [`Permit::is_returned`]. The semantics are those of Python's `multiprocessing.Semaphore` and
+/// `BoundedSemaphore`, which lose them.
+///
+/// ```
+/// use procession::Semaphore;
+/// let tables = Semaphore::bounded(2)?;
+/// let _first = tables.acquire()?;
+/// {
+///     let _second = tables.acquire()?;
+///     assert!(tables.try_acquire().is_err());
+/// }
+/// assert_eq!(tables.value(), 1);
+/// # Ok::<(), procession::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Semaphore {
+    heap: &'static Heap,
+    object: Object,
+}
+
+impl Semaphore {
+    /// A semaphore with `value` permits, which may be released more often than it is acquired.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`]; [`Error::Capacity`] for a value beyond 2³¹ − 1; what the system said when the program's
+    /// shared memory was set up.
+    pub fn new(value: usize) -> Result<Self> {
+        Self::with(value as u64, MOST)
+    }
+
+    /// The same, but releasing it more often than it was acquired is an error.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub fn bounded(value: usize) -> Result<Self> {
+        Self::with(value as u64, value as u64)
+    }
+
+    pub(crate) fn with(value: u64, most: u64) -> Result<Self> {
+        if value > MOST {
+            return Err(Error::Capacity {
+                given: value,
+                max: MOST,
+            });
+        }
+        let heap = crate::program::heap()?;
+        let object = heap.make_object(&SEMAPHORE, size_of::<Shared>() as u64, 0)?;
+        let semaphore = Self { heap, object };
+        let shared = semaphore.view().shared;
+        shared.initial.store(value, Ordering::Relaxed);
+        shared.most.store(most, Ordering::Relaxed);
+        shared.value.store(value, Ordering::Release);
+        Ok(semaphore)
+    }
+
+    #[inline]
+    fn view(&self) -> View<'_> {
+        View {
+            heap: self.heap,
+            shared: self.heap.shared(self.object.off()),
+        }
+    }
+
+    /// Takes a permit, waiting for one; it goes back when the answer is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] where a hook asks for it.
+    pub fn acquire(&self) -> Result<Permit<'_>> {
+        self.acquire_until(Deadline::Never)
+    }
+
+    /// Takes a permit if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if there is none.
+    pub fn try_acquire(&self) -> Result<Permit<'_>> {
+        self.acquire_until(Deadline::Now)
+    }
+
+    /// Takes a permit, waiting for at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`]; as for [`acquire`](Self::acquire).
+    pub fn acquire_timeout(&self, patience: Duration) -> Result<Permit<'_>> {
+        self.acquire_until(Deadline::after(patience))
+    }
+
+    #[inline]
+    pub(crate) fn acquire_until(&self, deadline: Deadline) -> Result<Permit<'_>> {
+        let view = self.view();
+        let note_at = self.heap.note_of(&self.object);
+        let mut slept = false;
+        loop {
+            if let Some(returned) = view.try_acquire(note_at) {
+                if slept {
+                    view.shared.free.pass_on(|| self.value() > 0);
+                }
+                return Ok(Permit {
+                    semaphore: self,
+                    owner: self.heap.me(),
+                    returned,
+                });
+            }
+            if deadline.passed() {
+                return Err(Error::Timeout);
+            }
+            if slept && interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let go_on = || self.value() > 0;
+            if !spin::until(go_on) {
+                let ticket = view.shared.free.arm();
+                if !go_on() {
+                    slept = true;
+                    view.shared.free.sleep(ticket, deadline);
+                }
+            }
+        }
+    }
+
+    /// Gives back a permit that was [forgotten](Permit::forget), or adds one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyReleases`] for a bounded semaphore that has all its permits, or at 2³¹ − 1.
+    pub fn release(&self) -> Result<()> {
+        self.view().release(self.heap.note_of(&self.object))
+    }
+
+    /// Permits to be had; with others at work, old news at once.
+    pub fn value(&self) -> usize {
+        self.view().shared.value.load(Ordering::Relaxed) as usize
+    }
+
+    pub(crate) fn object(&self) -> &Object {
+        &self.object
+    }
+
+    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
+        Self { heap, object }
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore")
+            .field("value", &self.value())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Serialize for Semaphore {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        codec::serialize_handle(&self.object, self.heap, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Semaphore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (object, heap) = codec::deserialize_handle(&SEMAPHORE, 0, deserializer)?;
+        Ok(Self { heap, object })
+    }
+}
+
+/// A permit of a [`Semaphore`], given back when this is dropped. In a forked child the copy is empty: the parent has it.
+#[must_use = "the permit goes back when this is dropped"]
+#[derive(Debug)]
+pub struct Permit<'s> {
+    semaphore: &'s Semaphore,
+    owner: u32,
+    returned: bool,
+}
+
+impl Permit<'_> {
+    /// Whether a process died with this permit: what the permit stands for may be half done.
+    pub fn is_returned(&self) -> bool {
+        self.returned
+    }
+
+    /// Keeps the permit beyond this value, for [`Semaphore::release`] to give back.
+    pub fn forget(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if self.owner == self.semaphore.heap.me() {
+            // It can only fail where somebody released a permit that was not theirs.
+            let _ = self.semaphore.release();
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `cargo xtask conformance`: `CPython`'s own tests of `multiprocessing`, unedited, with `procession` in its place.
+//!
+//! They run with an interpreter of a prefix made for them ([`overlay`]), one process for each class and start method
+//! ([`job`]), and beside them with the standard library as it is ([`run`]). A test that passes there must pass here, or
+//! be on the list of known failures ([`known`], [`verdict`]).
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use crate::child::Failure;
+use crate::python::has_package;
+use crate::python::interpreter::{self, Interpreter};
+use crate::step::Outcome;
+
+mod crew;
+mod job;
+mod known;
+mod outcome;
+mod overlay;
+mod progress;
+mod record;
+mod run;
+mod scripts;
+mod summary;
+mod table;
+mod verdict;
+
+/// Longer than all start methods on all versions take.
+const LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
+
+/// What may be asked of `cargo xtask conformance`.
+#[derive(Args, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are switches on a command line"
+)]
+pub struct Options {
+    /// Test with this Python (may be repeated) [default: the newest that has the tests installed]
+    #[arg(long, value_name = "PROGRAM")]
+    python: Vec<PathBuf>,
+
+    /// Test with every Python found that has the tests installed, one for each minor version
+    #[arg(long, conflicts_with = "python")]
+    all_pythons: bool,
+
+    /// Test with this start method (may be repeated) [default: all three]
+    #[arg(long)]
+    method: Vec<Method>,
+
+    /// Run only classes whose names end with this (may be repeated), such as `TestQueue`
+    #[arg(long)]
+    class: Vec<String>,
+
+    /// Run this many classes at a time
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: u8,
+
+    /// Run the standard library's side again, where a result of it is kept from earlier
+    #[arg(long)]
+    fresh: bool,
+
+    /// Try classes with new failures again, one at a time; what passes then is reported and forgiven
+    #[arg(long)]
+    retry: bool,
+
+    /// Print lines for the list of known failures that would make the new ones known
+    #[arg(long)]
+    record: bool,
+}
+
+/// How a process is started.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Method {
+    Fork,
+    Spawn,
+    Forkserver,
+}
+
+impl Method {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fork => "fork",
+            Self::Spawn => "spawn",
+            Self::Forkserver => "forkserver",
+        }
+    }
+}
+
+/// Runs the tests and prints what came out.
+pub fn conformance(options: &Options) -> ExitCode {
+    match test(options, Instant::now() + LIMIT) {
+        Ok(Outcome::Passed) => ExitCode::SUCCESS,
+        Ok(Outcome::Skipped(reason)) => {
+            eprintln!("error: {reason}");
+            ExitCode::from(2)
+        }
+        Ok(Outcome::Failed(failure)) | Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The step of `cargo xtask test`: all start methods on the newest Python that has the tests installed.
+///
+/// # Errors
+///
+/// A test has failed, or the tests cannot be run.
+pub fn check(limit: Duration) -> Result<Outcome, Failure> {
+    let options = Options {
+        jobs: 2,
+        retry: true,
+        ..Options::default()
+    };
+    test(&options, Instant::now() + limit)
+}
+
+fn test(options: &Options, deadline: Instant) -> Result<Outcome, Failure> {
+    if !has_package() {
+        return Ok(Outcome::Skipped("this checkout has no Python package".to_owned()));
+    }
+    let chosen = choose(options)?;
+    let request = run::Request {
+        methods: if options.method.is_empty() {
+            Method::value_variants()
+        } else {
+            &options.method
+        },
+        classes: &options.class,
+        hands: options.jobs.into(),
+        fresh: options.fresh,
+        retry: options.retry,
+        deadline,
+    };
+    let mut all = Vec::new();
+    for interpreter in &chosen {
+        if interpreter.suite {
+            all.push(run::run(interpreter, &request)?);
+        } else {
+            println!("Python {interpreter}: the module test._test_multiprocessing is not installed");
+        }
+    }
+    if all.is_empty() {
+        return Ok(Outcome::Skipped(
+            "no Python with the module test._test_multiprocessing was found".to_owned(),
+        ));
+    }
+    if options.record {
+        all.iter().for_each(summary::suggest);
+    }
+    Ok(match summary::print(&all) {
+        None => Outcome::Passed,
+        Some(reason) => Outcome::Failed(Failure::Other(reason)),
+    })
+}
+
+/// The interpreters to test with.
+fn choose(options: &Options) -> Result<Vec<Interpreter>, Failure> {
+    if !options.python.is_empty() {
+        let ask = |program: &PathBuf| Interpreter::ask(program);
+        return options.python.iter().map(ask).collect();
+    }
+    let mut found = interpreter::all();
+    if !options.all_pythons {
+        found.retain(|interpreter| interpreter.suite);
+        found.truncate(1);
+    }
+    Ok(found)
+}
