@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import multiprocessing
+import os
 import pathlib
 import random
 import tempfile
@@ -25,8 +26,15 @@ def buy(office, lock, sales):
         time.sleep(random.uniform(0.001, 0.02))
         bought = tickets > 0
         if bought:
-            office.write_text(json.dumps({"tickets": tickets - 1}))
+            write(office, tickets - 1)
     sales.put(bought)
+
+
+def write(office, tickets):
+    """Replace the file at once, so that nobody ever reads half of it."""
+    new = office.with_suffix(f".{os.getpid()}")
+    new.write_text(json.dumps({"tickets": tickets}))
+    new.replace(office)
 
 
 def main(use_lock):
@@ -34,7 +42,7 @@ def main(use_lock):
     sales = multiprocessing.SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
         office = pathlib.Path(folder, "office.json")
-        office.write_text(json.dumps({"tickets": TICKETS}))
+        write(office, TICKETS)
 
         buyers = [multiprocessing.Process(target=buy, args=(office, lock, sales)) for _ in range(BUYERS)]
         for buyer in buyers:

@@ -16,7 +16,7 @@ from ._standard import folder as _folder
 
 __path__.append(_folder)  # type: ignore[name-defined]
 
-from . import context  # noqa: E402
+from . import _streams, context  # noqa: E402,F401
 from ._alias import install  # noqa: E402
 
 __version__ = "0.1.0"

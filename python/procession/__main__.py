@@ -9,6 +9,8 @@ import os
 import sys
 import types
 
+__all__ = ["main"]
+
 USAGE = """\
 usage: python -m procession [-m module | -c code | script] [arguments of the program...]
 

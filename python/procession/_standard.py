@@ -8,6 +8,8 @@ own namespace, and replaces what is different.
 import os
 from importlib.machinery import SourceFileLoader
 
+__all__ = ["adopt", "folder"]
+
 # The real path: an installation may be made of links to another.
 folder = os.path.join(os.path.dirname(os.path.realpath(os.__file__)), "multiprocessing")
 

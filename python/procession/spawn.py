@@ -12,6 +12,9 @@ _get_preparation_data = get_preparation_data  # noqa: F821
 def get_preparation_data(name):
     """Return info about parent needed by child to unpickle process object"""
     data = _get_preparation_data(name)
-    if name != "ignore":
+    if name == "ignore":
+        # For the fork server, which asks for the path by another name than it has.
+        data["main_path"] = data.get("init_main_from_path")
+    else:
         data["procession"] = _birth.Invitation(name)
     return data

@@ -27,6 +27,8 @@ def cases():
 def test_same_as_without(run_script, script, method):
     expected = run_script(script, "--method", method)
     actual = run_script(script, "--method", method, module="procession")
+    if actual.litter:  # by somebody else's program? It is not likely to happen twice.
+        actual = run_script(script, "--method", method, module="procession")
 
     assert expected.stdout
     assert expected.returncode == EXIT_CODES.get(script.stem, 0), expected.stderr

@@ -153,7 +153,7 @@ fn steps(long: bool) -> Vec<Step> {
         Step::new(
             "nextest",
             "tests that start processes, in a process for each",
-            line_of("nextest run --test process --test lock --test queue"),
+            line_of("nextest run --test process --test lock"),
         )
         .needs("nextest"),
         Step::new("miri", "undefined behaviour in what miri can run", {

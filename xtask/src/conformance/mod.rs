@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use crate::child::Failure;
-use crate::python::has_package;
 use crate::python::interpreter::{self, Interpreter};
+use crate::python::{self, has_package};
 use crate::step::Outcome;
 
 mod crew;
@@ -123,6 +123,7 @@ fn test(options: &Options, deadline: Instant) -> Result<Outcome, Failure> {
         return Ok(Outcome::Skipped("this checkout has no Python package".to_owned()));
     }
     let chosen = choose(options)?;
+    let _turn = python::take_turn()?;
     let request = run::Request {
         methods: if options.method.is_empty() {
             Method::value_variants()

@@ -59,7 +59,20 @@ pub fn conclude(
             }
         }
     }
-    let outcome = match &end {
+    if !ended || end.is_err() {
+        early_end(&mut result, planned, running, end);
+    }
+    result
+}
+
+/// Adds what follows from an end that is none: the tests that it kept from reporting, or else the end itself.
+fn early_end(
+    result: &mut ClassResult,
+    planned: Vec<String>,
+    running: Option<String>,
+    end: Result<(), Failure>,
+) {
+    let outcome = match end {
         Err(Failure::Overdue(_)) => Outcome::Timeout,
         _ => Outcome::Crashed,
     };
@@ -67,30 +80,27 @@ pub fn conclude(
         Ok(()) => "the process ended early".to_owned(),
         Err(failure) => failure.to_string(),
     };
-    let reason = match &running {
-        Some(test) => format!("{how}, while {test} ran"),
-        None => how.clone(),
+    let mut missing: Vec<_> = planned
+        .into_iter()
+        .filter(|name| result.find(name).is_none())
+        .collect();
+    let when = match running {
+        Some(test) => format!("while {test} ran"),
+        None => "between tests".to_owned(),
     };
-    for name in planned {
-        if result.find(&name).is_none() {
-            let reason = reason.clone();
-            result.tests.push(Test {
-                name,
-                outcome,
-                reason,
-            });
-        }
+    let mut reason = format!("{how}, {when}");
+    if missing.is_empty() {
+        missing.push("(exit)".to_owned());
+        reason = format!("{how}, after the last test");
     }
-    if ended && how != "the process ended early" {
-        let name = "(exit)".to_owned();
-        let reason = format!("after the last test: {how}");
+    for name in missing {
+        let reason = reason.clone();
         result.tests.push(Test {
             name,
             outcome,
             reason,
         });
     }
-    result
 }
 
 fn complain(result: &mut ClassResult, expected: &str, seen: &str) {
@@ -128,6 +138,27 @@ mod tests {
             assert!(result.tests[1].reason.ends_with("while b ran"));
             assert_eq!(result.complaint, None);
         }
+    }
+
+    #[test]
+    fn an_end_that_is_none_is_a_failure_of_its_own() {
+        let (begin, all) = LINES.split_once('\n').unwrap_or_default();
+        let begin = begin.replace(r#", "b", "c""#, "");
+        let lines = format!("{begin}\n{}", all.lines().nth(1).unwrap_or_default());
+        let result = conclude(&[], &lines, "", Ok(()), "procession");
+        assert_eq!(
+            result.find("(exit)").map(|test| test.outcome),
+            Some(Outcome::Crashed)
+        );
+        let lines = lines + "\n{\"event\": \"end\"}";
+        let result = conclude(&[], &lines, "", Ok(()), "procession");
+        assert_eq!(result.count().failed, 0);
+        let overdue = Err(Failure::Overdue(Duration::from_secs(9)));
+        let result = conclude(&[], &lines, "", overdue, "procession");
+        assert_eq!(
+            result.find("(exit)").map(|test| test.outcome),
+            Some(Outcome::Timeout)
+        );
     }
 
     #[test]

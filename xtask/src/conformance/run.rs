@@ -45,12 +45,13 @@ pub fn run(interpreter: &Interpreter, request: &Request<'_>) -> Result<Summary, 
 
     let mut summary = Summary::new(interpreter.to_string(), interpreter.minor());
     for method in request.methods {
-        if let Err(failure) = scripts::probe(&program, method.name()) {
-            let complaint = format!(
+        match scripts::probe(&program, method.name()) {
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(failure) => summary.complaints.push(format!(
                 "{}: processes that were started to look around: {failure}",
                 method.name()
-            );
-            summary.complaints.push(complaint);
+            )),
+            Ok(()) => {}
         }
     }
 

@@ -30,6 +30,7 @@ pub fn check(limit: Duration) -> Result<Outcome, Failure> {
     if interpreters.is_empty() {
         return Ok(Outcome::Skipped("no CPython 3.11 or newer was found".to_owned()));
     }
+    let _turn = super::take_turn()?;
     let deadline = Instant::now() + limit;
     let left = || deadline.saturating_duration_since(Instant::now());
     for (index, interpreter) in interpreters.iter().enumerate() {

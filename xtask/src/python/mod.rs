@@ -2,10 +2,13 @@
 //!
 //! Everything lies below `python` in the folder that cargo builds into, by the interpreter's version.
 
+use std::fs::{self, File, TryLockError};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use crate::child::{root, target};
+use crate::child::{Failure, interrupted, root, target};
 
 pub mod check;
 pub mod environment;
@@ -30,6 +33,31 @@ pub fn package() -> PathBuf {
 /// Whether this checkout holds the Python package.
 pub fn has_package() -> bool {
     package().join("pyproject.toml").exists()
+}
+
+/// Waits until no other run uses what is built here; until the file is closed, no other run does.
+///
+/// # Errors
+///
+/// The file cannot be made, or the user asked to stop.
+pub fn take_turn() -> Result<File, Failure> {
+    fs::create_dir_all(folder())?;
+    let file = File::create(folder().join("lock"))?;
+    let mut told = false;
+    while let Err(error) = file.try_lock() {
+        if let TryLockError::Error(error) = error {
+            return Err(error.into());
+        }
+        if interrupted() {
+            return Err(Failure::Interrupted);
+        }
+        if !told {
+            println!("another run uses {}; waiting for it to end", folder().display());
+            told = true;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    Ok(file)
 }
 
 /// An interpreter, to be run at the top of this checkout, without what a user's own settings would change.

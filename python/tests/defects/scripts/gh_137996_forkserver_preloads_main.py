@@ -1,4 +1,4 @@
-"""#137996: `set_forkserver_preload(["__main__"])` does nothing: each child of the fork server imports `__main__` anew."""
+"""#137996: `set_forkserver_preload(["__main__"])` does nothing: each child imports `__main__` anew."""
 
 import os
 

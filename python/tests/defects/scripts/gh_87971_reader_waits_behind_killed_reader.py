@@ -1,4 +1,4 @@
-"""#87971: a process waits in `Queue.get`, another that waits there too is killed: the first never gets anything more."""
+"""#87971: two processes wait in `Queue.get` and one is killed: the other never gets anything more."""
 
 from _common import check, ctx, kill, received, right, start, started_and_asleep, until_asleep
 

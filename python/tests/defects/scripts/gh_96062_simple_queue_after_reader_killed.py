@@ -1,4 +1,7 @@
-"""#96062: a process killed in `SimpleQueue.get` (an idle worker of a pool) keeps the reader lock: the next get hangs."""
+"""#96062: a process killed in `SimpleQueue.get` keeps the reader lock, so the next `get` hangs.
+
+That is what happens to a pool when an idle worker is killed.
+"""
 
 from _common import check, ctx, kill, right, started_and_asleep, within
 

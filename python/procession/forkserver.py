@@ -1,0 +1,35 @@
+"""The fork server: the standard library's, which really imports the main module before it forks."""
+
+import sys
+
+from ._standard import adopt
+
+adopt(__name__, globals())
+
+from . import process, spawn, util  # noqa: E402
+
+_main = main  # noqa: F821
+
+
+def main(listener_fd, alive_r, preload, main_path=None, sys_path=None, **others):
+    """Run forkserver."""
+    if sys_path is not None:
+        sys.path[:] = sys_path
+    if "__main__" in preload and main_path is not None:
+        preload = [name for name in preload if name != "__main__"]
+        _import_main(main_path)
+    _main(listener_fd, alive_r, preload, sys_path=sys_path, **others)
+
+
+def _import_main(path):
+    current = process.current_process()
+    current._inheriting = True
+    try:
+        spawn.import_main_path(path)
+    except BaseException:
+        # The children import it themselves then, and their errors are reported as theirs.
+        pass
+    finally:
+        del current._inheriting
+        # What was printed is not to be printed again by every child.
+        util._flush_std_streams()
