@@ -15,8 +15,9 @@ adopt(__name__, globals())
 from . import _engine, context, util  # noqa: E402
 from ._travel import ticket_of  # noqa: E402
 
-# Their pipes can be waited on without more ado: pools stand on these until they are on the engine.
-PipeQueue = SimpleQueue  # noqa: F821
+class PipeQueue(SimpleQueue):  # noqa: F821
+    """The standard library's queue on a pipe, which can be waited on without more ado: pools stand on it until they are
+    on the engine."""
 
 
 class ConsumerDied(RuntimeError):

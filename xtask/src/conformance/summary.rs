@@ -86,21 +86,22 @@ pub fn print(all: &[Summary]) -> Option<String> {
             }
         }
         for complaint in &summary.complaints {
-            println!(
-                "\nPython {}: THE RUN IS WORTH NOTHING: {complaint}",
-                summary.python
-            );
+            println!("\nPython {}: IN DOUBT: {complaint}", summary.python);
         }
     }
     let mut total = Count::default();
     for summary in all {
         total += summary.count;
     }
+    let verdict = verdict(all);
+    if let Some(reason) = &verdict {
+        println!("\nnot as it should be: {reason}");
+    }
     println!(
         "\n{} passed, {} failed, {} skipped",
         total.passed, total.failed, total.skipped
     );
-    verdict(all)
+    verdict
 }
 
 fn verdict(all: &[Summary]) -> Option<String> {
@@ -114,7 +115,7 @@ fn verdict(all: &[Summary]) -> Option<String> {
         (count(Kind::NowPasses), "known failures that pass"),
         (
             all.iter().map(|summary| summary.complaints.len()).sum(),
-            "complaints",
+            "doubts about the run",
         ),
     ];
     let reasons: Vec<_> = numbers
