@@ -1,11 +1,13 @@
-//! The compact form of what programs send most: None, bool, int, float, str, bytes, and small tuples of them.
+//! The compact form of what programs send most: None, bool, int, float, str, bytes, and small tuples, lists and dicts of
+//! them.
 //!
-//! A value is a tag and its content; only the exact types, so that what arrives is what pickle would have made. A tuple is
-//! a tag, a count, and for each item its length (four bytes) and the item.
+//! A value is a tag and its content; only the exact types, so that what arrives is what pickle would have made. A container
+//! is a tag, a count, and for each item its length (two bytes) and the item; a dict's items are its keys and values in turn.
+//! A list or dict that occurs twice is left to pickle, which knows how to make it one object again.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 /// The first byte of a message.
 pub mod tag {
@@ -17,52 +19,81 @@ pub mod tag {
     pub const STR: u8 = 5;
     pub const BYTES: u8 = 6;
     pub const TUPLE: u8 = 7;
+    pub const LIST: u8 = 8;
+    pub const DICT: u8 = 9;
     /// A pickle follows.
-    pub const PICKLE: u8 = 8;
+    pub const PICKLE: u8 = 10;
     /// A table, a pickle, and buffers that belong to it; see `message`.
-    pub const BUFFERS: u8 = 9;
+    pub const BUFFERS: u8 = 11;
 }
 
-/// Items of the largest tuple that has a compact form.
-const MOST_ITEMS: usize = 16;
-/// Bytes of the longest string within a tuple; longer ones are pickle's, which writes equal ones once.
-const MOST_TEXT: usize = 256;
+/// Items, in all containers together, of the largest object that has a compact form.
+const MOST_ITEMS: usize = 64;
+/// Bytes of the longest item of a container; longer strings are pickle's, which writes equal ones once.
+const MOST_ITEM: usize = 256;
+/// Lists and dicts in one object.
+const MOST_CONTAINERS: usize = 8;
+
+/// What was seen of an object so far.
+#[derive(Default)]
+struct Seen {
+    items: usize,
+    /// Addresses of the lists and dicts.
+    containers: [usize; MOST_CONTAINERS],
+    count: usize,
+}
+
+impl Seen {
+    /// Whether a list or dict is new, and not one too many.
+    fn is_new(&mut self, container: &Bound<'_, PyAny>) -> bool {
+        let address = container.as_ptr() as usize;
+        if self.count == MOST_CONTAINERS || self.containers[..self.count].contains(&address) {
+            return false;
+        }
+        self.containers[self.count] = address;
+        self.count += 1;
+        true
+    }
+}
 
 /// Appends the compact form of `object`; false, and nothing appended, if it has none.
 #[inline]
 pub fn encode(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
+    encode_scalar(object, out).unwrap_or_else(|| {
+        let start = out.len();
+        let encoded = encode_container(object, out, &mut Seen::default());
+        if !encoded {
+            out.truncate(start);
+        }
+        encoded
+    })
+}
+
+/// The same for what is no container; `None` if it is something else.
+#[inline]
+fn encode_scalar(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Option<bool> {
     if object.is_exact_instance_of::<PyInt>() {
-        return encode_int(object, out);
-    }
-    if object.is_none() {
-        out.push(tag::NONE);
-        return true;
+        return Some(encode_int(object, out));
     }
     if let Ok(text) = object.cast_exact::<PyString>() {
         // Lone surrogates have no such form.
-        let Ok(text) = text.to_str() else { return false };
+        let Ok(text) = text.to_str() else { return Some(false) };
         out.push(tag::STR);
         out.extend_from_slice(text.as_bytes());
-        return true;
-    }
-    if let Ok(number) = object.cast_exact::<PyFloat>() {
+    } else if object.is_none() {
+        out.push(tag::NONE);
+    } else if let Ok(number) = object.cast_exact::<PyFloat>() {
         out.push(tag::FLOAT);
         out.extend_from_slice(&number.value().to_ne_bytes());
-        return true;
-    }
-    if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+    } else if let Ok(bytes) = object.cast_exact::<PyBytes>() {
         out.push(tag::BYTES);
         out.extend_from_slice(bytes.as_bytes());
-        return true;
-    }
-    if let Ok(truth) = object.cast_exact::<PyBool>() {
+    } else if let Ok(truth) = object.cast_exact::<PyBool>() {
         out.push(if truth.is_true() { tag::TRUE } else { tag::FALSE });
-        return true;
+    } else {
+        return None;
     }
-    match object.cast_exact::<PyTuple>() {
-        Ok(tuple) => encode_tuple(tuple, out),
-        Err(_) => false,
-    }
+    Some(true)
 }
 
 #[allow(unsafe_code)]
@@ -79,24 +110,49 @@ fn encode_int(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
     true
 }
 
-fn encode_tuple(tuple: &Bound<'_, PyTuple>, out: &mut Vec<u8>) -> bool {
-    let start = out.len();
-    if tuple.len() > MOST_ITEMS {
+/// Appends a container's form; where the answer is false, something may have been appended.
+fn encode_container(object: &Bound<'_, PyAny>, out: &mut Vec<u8>, seen: &mut Seen) -> bool {
+    if let Ok(dict) = object.cast_exact::<PyDict>() {
+        return begin(tag::DICT, dict.len(), out, seen)
+            && seen.is_new(object)
+            && dict
+                .iter()
+                .all(|(key, value)| encode_item(&key, out, seen) && encode_item(&value, out, seen));
+    }
+    if let Ok(tuple) = object.cast_exact::<PyTuple>() {
+        return begin(tag::TUPLE, tuple.len(), out, seen)
+            && tuple
+                .iter_borrowed()
+                .all(|item| encode_item(&item, out, seen));
+    }
+    match object.cast_exact::<PyList>() {
+        Ok(list) => {
+            begin(tag::LIST, list.len(), out, seen)
+                && seen.is_new(object)
+                && list.iter().all(|item| encode_item(&item, out, seen))
+        }
+        Err(_) => false,
+    }
+}
+
+fn begin(tag: u8, count: usize, out: &mut Vec<u8>, seen: &mut Seen) -> bool {
+    seen.items += count;
+    if seen.items > MOST_ITEMS {
         return false;
     }
-    out.push(tag::TUPLE);
-    out.push(tuple.len() as u8);
-    for item in tuple.iter() {
-        let at = out.len();
-        out.extend_from_slice(&[0; 4]);
-        if item.is_exact_instance_of::<PyTuple>() || !encode(&item, out) || out.len() - at > MOST_TEXT {
-            out.truncate(start);
-            return false;
-        }
-        let len = (out.len() - at - 4) as u32;
-        out[at..at + 4].copy_from_slice(&len.to_ne_bytes());
-    }
+    out.extend_from_slice(&[tag, count as u8]);
     true
+}
+
+fn encode_item(item: &Bound<'_, PyAny>, out: &mut Vec<u8>, seen: &mut Seen) -> bool {
+    let at = out.len();
+    out.extend_from_slice(&[0; 2]);
+    if !encode_scalar(item, out).unwrap_or_else(|| encode_container(item, out, seen)) {
+        return false;
+    }
+    let len = out.len() - at - 2;
+    out[at..at + 2].copy_from_slice(&(len as u16).to_ne_bytes());
+    len <= MOST_ITEM
 }
 
 /// The object behind a compact form; `None` if these bytes are none.
@@ -114,19 +170,32 @@ pub fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> Option<Bound<'py, PyAny>> {
         tag::FLOAT => PyFloat::new(py, f64::from_ne_bytes(content.try_into().ok()?)).into_any(),
         tag::STR => PyString::new(py, std::str::from_utf8(content).ok()?).into_any(),
         tag::BYTES => PyBytes::new(py, content).into_any(),
-        tag::TUPLE => decode_tuple(py, content)?,
+        tag::TUPLE => PyTuple::new(py, items(py, content, 1)?).ok()?.into_any(),
+        tag::LIST => PyList::new(py, items(py, content, 1)?).ok()?.into_any(),
+        tag::DICT => decode_dict(py, content)?,
         _ => return None,
     })
 }
 
-fn decode_tuple<'py>(py: Python<'py>, content: &[u8]) -> Option<Bound<'py, PyAny>> {
+/// The items of a container, of which there are `each` for one that was counted.
+fn items<'py>(py: Python<'py>, content: &[u8], each: usize) -> Option<Vec<Bound<'py, PyAny>>> {
     let (&count, mut rest) = content.split_first()?;
-    let mut items = Vec::with_capacity(usize::from(count));
+    let count = usize::from(count) * each;
+    let mut items = Vec::with_capacity(count);
     for _ in 0..count {
-        let (len, behind) = rest.split_first_chunk::<4>()?;
-        let (item, behind) = behind.split_at_checked(u32::from_ne_bytes(*len) as usize)?;
+        let (len, behind) = rest.split_first_chunk::<2>()?;
+        let (item, behind) = behind.split_at_checked(usize::from(u16::from_ne_bytes(*len)))?;
         items.push(decode(py, item)?);
         rest = behind;
     }
-    Some(PyTuple::new(py, items).ok()?.into_any())
+    Some(items)
+}
+
+fn decode_dict<'py>(py: Python<'py>, content: &[u8]) -> Option<Bound<'py, PyAny>> {
+    let dict = PyDict::new(py);
+    let items = items(py, content, 2)?;
+    for pair in items.chunks_exact(2) {
+        dict.set_item(&pair[0], &pair[1]).ok()?;
+    }
+    Some(dict.into_any())
 }

@@ -1,9 +1,9 @@
 //! Large blocks: powers of two of 64 KiB chunks (a buddy system), of which only what is used has memory behind it.
 //!
 //! A freed block stays *warm*: a fresh page costs a hundred times a used one, so it is handed out again first, last freed
-//! first. Warm memory is bounded by what is in use plus [`SPARE`]; beyond that the block unused for longest gives its
-//! memory back and joins its neighbours in the *cold* lists. Virtual space is plentiful, so rounding sizes up to a power
-//! of two costs nothing: memory is committed for the part that is asked for.
+//! first. Warm memory is bounded by what is in use plus [`SPARE`] and the [`DEMAND`]; beyond that the block unused for
+//! longest gives its memory back and joins its neighbours in the *cold* lists. Virtual space is plentiful, so rounding
+//! sizes up to a power of two costs nothing: memory is committed for the part that is asked for.
 
 use super::Heap;
 use super::layout::{CHUNK, ORDERS, Off, chunk, header, kind};
@@ -14,6 +14,12 @@ use crate::wait::atomic::Ordering;
 
 /// Bytes of freed memory that are kept however little is in use.
 const SPARE: u64 = 12 << 20;
+/// The most that is kept on top of that because it is likely to be asked for again.
+///
+/// The *demand* grows by what is taken, by twice as much where that was warm, and shrinks by what is freed: a stream of
+/// blocks, where one is taken for each that is freed, keeps as much as it swings by, while a burst that is drained ends
+/// with nothing.
+const DEMAND: u64 = 128 << 20;
 /// Keeping less than this of a block is not worth the trouble.
 const LEAST_KEPT: u64 = 1 << 20;
 
@@ -171,6 +177,9 @@ impl Heap {
             .max(tx.get(chunk!(index, committed)));
         tx.set(chunk!(index, accounted), accounted);
         tx.add(header!(used_bytes), accounted as i64);
+        let weight = if warm == 0 { 1 } else { 2 };
+        let demand = (tx.get(header!(demand)) + weight * accounted).min(DEMAND);
+        tx.set(header!(demand), demand);
         tx.set(chunk!(index, state), state(kind::RAW, order));
         Ok(Taken { index })
     }
@@ -223,7 +232,9 @@ impl Heap {
             let (kind, order) = split(tx.get(chunk!(index, state)));
             let (committed, accounted) = (tx.get(chunk!(index, committed)), tx.get(chunk!(index, accounted)));
             // A block that died half ready may have memory that nobody counted: it goes back.
-            let room = SPARE + tx.get(header!(used_bytes)).saturating_sub(accounted);
+            let demand = tx.get(header!(demand)).saturating_sub(accounted);
+            tx.set(header!(demand), demand);
+            let room = SPARE + demand + tx.get(header!(used_bytes)).saturating_sub(accounted);
             if kind == kind::RAW || committed > room {
                 tx.set(chunk!(index, state), state(kind::RAW, order));
                 let kept = if kind == kind::RAW {
@@ -274,12 +285,27 @@ impl Heap {
     pub(super) fn trim(&self) -> Result<()> {
         let header = self.header();
         let excess = || {
-            let room = SPARE + header.used_bytes.load(Ordering::Relaxed);
-            header.warm_bytes.load(Ordering::Relaxed) > room
+            let wanted = header.demand.load(Ordering::Relaxed) + header.used_bytes.load(Ordering::Relaxed);
+            header.warm_bytes.load(Ordering::Relaxed) > SPARE + wanted
         };
-        let too_much = |tx: &Tx<'_>| tx.get(header!(warm_bytes)) > SPARE + tx.get(header!(used_bytes));
+        let too_much = |tx: &Tx<'_>| {
+            tx.get(header!(warm_bytes)) > SPARE + tx.get(header!(demand)) + tx.get(header!(used_bytes))
+        };
         while excess() && self.give_back(too_much)? {}
         Ok(())
+    }
+
+    /// Nothing has happened for a while: memory that was kept for more of the same goes back.
+    pub(crate) fn calm_down(&self) {
+        if self.header().demand.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let calmed = self.transact(|tx| {
+            tx.set(header!(demand), 0);
+            Ok(())
+        });
+        // It can only fail for want of memory to note what goes back; then it goes back some other time.
+        let _ = calmed.and_then(|()| self.trim());
     }
 
     /// Makes all warm memory cold, so that other sizes can have it; whether there was any.

@@ -79,6 +79,8 @@ pub(super) struct Header {
     pub warm_bytes: AtomicU64,
     /// Bytes behind the blocks in use.
     pub used_bytes: AtomicU64,
+    /// Bytes that are likely to be asked for again soon: see `chunks`.
+    pub demand: AtomicU64,
     /// Counts frees, so that the warm block unused for longest is known.
     pub tick: AtomicU64,
     /// For each class, its slabs with free cells (chunk index + 1).

@@ -10,6 +10,7 @@ use crate::heap::layout::{CHUNK, HEAD, Head, Off};
 use crate::heap::object::{Kind, Object, SharedLayout};
 use crate::heap::tx::{SHORT, Tx};
 use crate::os::clock::Deadline;
+use crate::os::futex::Wake;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::Gate;
 use crate::wait::interrupt::interrupted;
@@ -294,7 +295,9 @@ impl Ring {
                 let ticket = self.shared().not_empty.arm();
                 if !go_on() {
                     slept = true;
-                    self.shared().not_empty.sleep(ticket, deadline);
+                    if self.shared().not_empty.sleep(ticket, deadline) == Wake::TimedOut {
+                        self.heap.calm_down();
+                    }
                 }
             }
         }

@@ -112,7 +112,7 @@ pub fn conformance(options: &Options) -> ExitCode {
 /// A test has failed, or the tests cannot be run.
 pub fn check(limit: Duration) -> Result<Outcome, Failure> {
     let options = Options {
-        jobs: 2,
+        jobs: 4, // most of the time, tests sleep
         retry: true,
         ..Options::default()
     };

@@ -1,6 +1,7 @@
 //! All that is run with one interpreter.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
@@ -147,6 +148,9 @@ fn retry(
         return Ok(());
     }
     println!("trying {} classes again", jobs.len());
+    for job in &jobs {
+        fs::rename(job.output(), job.output().with_extension("first.log"))?;
+    }
     for (job, result) in crew::run(jobs, 1, deadline)? {
         let same = |pair: &&mut Pair| pair.method == job.method && pair.class == job.class;
         if let Some(pair) = pairs.iter_mut().find(same) {
