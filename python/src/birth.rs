@@ -31,7 +31,9 @@ pub fn attach(py: Python<'_>, fd: i32, heap: u64, id: u32) -> PyResult<()> {
 pub fn start_object(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     match door::take_start().or_raise(py)? {
         Some(parcel) => message::decode_parcel(py, parcel, false),
-        None => Err(PyRuntimeError::new_err("nobody left a process object for this process")),
+        None => Err(PyRuntimeError::new_err(
+            "nobody left a process object for this process",
+        )),
     }
 }
 

@@ -49,7 +49,11 @@ impl Channel {
     }
 
     /// The message of `object`; `None` if it has none, and that was dealt with.
-    fn encode(slf: &Bound<'_, Self>, object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<Option<Encoded>> {
+    fn encode(
+        slf: &Bound<'_, Self>,
+        object: &Bound<'_, PyAny>,
+        out: &mut Vec<u8>,
+    ) -> PyResult<Option<Encoded>> {
         match message::encode(object, out) {
             Ok(encoded) => Ok(Some(encoded)),
             // The standard library's feeder thread survives these.
@@ -179,7 +183,12 @@ impl Channel {
     ///
     /// Raises `queue.Full` if that takes more than `timeout` seconds; those before are in the queue then.
     #[pyo3(signature = (objs, block = true, timeout = None))]
-    fn put_many(slf: &Bound<'_, Self>, objs: &Bound<'_, PyAny>, block: bool, timeout: Option<f64>) -> PyResult<usize> {
+    fn put_many(
+        slf: &Bound<'_, Self>,
+        objs: &Bound<'_, PyAny>,
+        block: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<usize> {
         let (py, channel) = (slf.py(), Self::open(slf)?);
         let deadline = wait::deadline(block, timeout);
         let (mut buffer, mut ends, mut count) = (Vec::new(), Vec::new(), 0);
@@ -226,7 +235,9 @@ impl Channel {
     ) -> PyResult<Bound<'py, PyList>> {
         let (py, channel, this) = (slf.py(), Self::open(slf)?, slf.get());
         if most == 0 {
-            return Err(PyValueError::new_err("get_many() must be asked for at least one object"));
+            return Err(PyValueError::new_err(
+                "get_many() must be asked for at least one object",
+            ));
         }
         let mut buffer = Vec::new();
         let empty = |answer: &Result<Vec<Received>>| matches!(answer, Err(Error::Empty));
@@ -268,7 +279,11 @@ impl Channel {
                 Some(left) => Deadline::after(left.min(std::time::Duration::from_millis(100))),
                 None => Deadline::after(std::time::Duration::from_millis(100)),
             };
-            let slice = if deadline == Deadline::Now { Deadline::Now } else { slice };
+            let slice = if deadline == Deadline::Now {
+                Deadline::Now
+            } else {
+                slice
+            };
             if patiently(py, slice, |found| !found, |until| channel.wait_readable(until)) {
                 return Ok(!channel.is_empty());
             }

@@ -77,7 +77,9 @@ fn encode_scalar(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Option<bool> {
     }
     if let Ok(text) = object.cast_exact::<PyString>() {
         // Lone surrogates have no such form.
-        let Ok(text) = text.to_str() else { return Some(false) };
+        let Ok(text) = text.to_str() else {
+            return Some(false);
+        };
         out.push(tag::STR);
         out.extend_from_slice(text.as_bytes());
     } else if object.is_none() {
@@ -121,9 +123,7 @@ fn encode_container(object: &Bound<'_, PyAny>, out: &mut Vec<u8>, seen: &mut See
     }
     if let Ok(tuple) = object.cast_exact::<PyTuple>() {
         return begin(tag::TUPLE, tuple.len(), out, seen)
-            && tuple
-                .iter_borrowed()
-                .all(|item| encode_item(&item, out, seen));
+            && tuple.iter_borrowed().all(|item| encode_item(&item, out, seen));
     }
     match object.cast_exact::<PyList>() {
         Ok(list) => {

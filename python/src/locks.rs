@@ -2,7 +2,7 @@
 
 use crate::carry::{self, Ticket};
 use crate::errors;
-use crate::wait::{self, OrRaise, patiently};
+use crate::wait::{self, OrRaise};
 use procession::door::{self, Acquire, Handle, Sort, Taken};
 use procession::{Error, Lock as EngineLock, RLock as EngineRLock, Semaphore as EngineSemaphore};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};
@@ -55,6 +55,24 @@ fn warn(py: Python<'_>, what: &str) -> PyResult<()> {
     PyErr::warn(py, category, &text, 1)
 }
 
+/// Rounds of trying before the interpreter is let go, about a microsecond: less than letting go of it costs.
+const MOMENT: u32 = 24;
+
+/// Tries to acquire what is held for a moment only, most of the time.
+#[inline]
+fn try_for_a_moment(inner: &impl Acquire) -> Taken {
+    for round in 0..MOMENT {
+        let taken = inner.try_quick();
+        if taken != Taken::Not {
+            return taken;
+        }
+        for _ in 0..round.min(8) {
+            std::hint::spin_loop();
+        }
+    }
+    Taken::Not
+}
+
 macro_rules! sync_class {
     ($name:ident, $engine:ty, $sort:expr, $what:literal, $doc:literal, { $($methods:tt)* }) => {
         #[doc = $doc]
@@ -75,9 +93,11 @@ macro_rules! sync_class {
             #[inline]
             fn acquire_until(&self, py: Python<'_>, deadline: door::Deadline) -> PyResult<bool> {
                 let inner = self.inner()?;
-                let taken = patiently(py, deadline, |taken| *taken == Taken::Not, |until| {
-                    inner.acquire_until(until)
-                });
+                let taken = match (try_for_a_moment(inner), deadline) {
+                    (Taken::Not, door::Deadline::Now) => inner.acquire_until(deadline),
+                    (Taken::Not, _) => py.detach(|| inner.acquire_until(deadline)),
+                    (taken, _) => taken,
+                };
                 match taken {
                     Taken::Clean => {}
                     Taken::FromDead => {
@@ -164,84 +184,105 @@ fn too_many() -> PyErr {
     PyValueError::new_err("semaphore or lock released too many times")
 }
 
-sync_class!(Lock, EngineLock, Sort::Lock, "Lock", "A lock between processes and threads.", {
-    fn _make(&self, py: Python<'_>) -> PyResult<()> {
-        self.set(EngineLock::new().or_raise(py)?)
-    }
+sync_class!(
+    Lock,
+    EngineLock,
+    Sort::Lock,
+    "Lock",
+    "A lock between processes and threads.",
+    {
+        fn _make(&self, py: Python<'_>) -> PyResult<()> {
+            self.set(EngineLock::new().or_raise(py)?)
+        }
 
-    /// Release it, whoever has acquired it. Raises `ValueError` if nobody has.
-    fn release(&self) -> PyResult<()> {
-        match self.inner()?.release() {
-            Ok(()) => {
-                self.record.add(-1);
-                Ok(())
+        /// Release it, whoever has acquired it. Raises `ValueError` if nobody has.
+        fn release(&self) -> PyResult<()> {
+            match self.inner()?.release() {
+                Ok(()) => {
+                    self.record.add(-1);
+                    Ok(())
+                }
+                Err(_) => Err(too_many()),
             }
-            Err(_) => Err(too_many()),
+        }
+
+        fn _get_value(&self) -> PyResult<i64> {
+            Ok(i64::from(!self.inner()?.is_locked()))
         }
     }
+);
 
-    fn _get_value(&self) -> PyResult<i64> {
-        Ok(i64::from(!self.inner()?.is_locked()))
-    }
-});
+sync_class!(
+    RLock,
+    EngineRLock,
+    Sort::RLock,
+    "RLock",
+    "A lock that its holder can acquire again.",
+    {
+        fn _make(&self, py: Python<'_>) -> PyResult<()> {
+            self.set(EngineRLock::new().or_raise(py)?)
+        }
 
-sync_class!(RLock, EngineRLock, Sort::RLock, "RLock", "A lock that its holder can acquire again.", {
-    fn _make(&self, py: Python<'_>) -> PyResult<()> {
-        self.set(EngineRLock::new().or_raise(py)?)
-    }
-
-    /// Release it once. Raises `AssertionError` if this thread does not hold it.
-    fn release(&self) -> PyResult<()> {
-        match self.inner()?.release() {
-            Ok(()) => {
-                self.record.add(-1);
-                Ok(())
+        /// Release it once. Raises `AssertionError` if this thread does not hold it.
+        fn release(&self) -> PyResult<()> {
+            match self.inner()?.release() {
+                Ok(()) => {
+                    self.record.add(-1);
+                    Ok(())
+                }
+                Err(_) => Err(PyAssertionError::new_err(
+                    "attempt to release recursive lock not owned by thread",
+                )),
             }
-            Err(_) => Err(PyAssertionError::new_err(
-                "attempt to release recursive lock not owned by thread",
-            )),
+        }
+
+        fn _get_value(&self) -> PyResult<i64> {
+            Ok(i64::from(self.inner()?.depth() == 0))
         }
     }
+);
 
-    fn _get_value(&self) -> PyResult<i64> {
-        Ok(i64::from(self.inner()?.depth() == 0))
-    }
-});
-
-sync_class!(Semaphore, EngineSemaphore, Sort::Semaphore, "Semaphore", "A semaphore between processes and threads.", {
-    fn _make(&self, py: Python<'_>, value: i64, most: i64) -> PyResult<()> {
-        let (Ok(value), Ok(most)) = (usize::try_from(value), u64::try_from(most)) else {
-            return Err(PyValueError::new_err(format!(
-                "a semaphore's value must be from 0 to {}, not {value}",
-                i32::MAX
-            )));
-        };
-        if value > i32::MAX as usize {
-            return Err(PyValueError::new_err(format!(
-                "a semaphore's value must be from 0 to {}, not {value}",
-                i32::MAX
-            )));
-        }
-        let made = if most == value as u64 {
-            EngineSemaphore::bounded(value)
-        } else {
-            EngineSemaphore::new(value)
-        };
-        self.set(made.or_raise(py)?)
-    }
-
-    /// Release it, whoever has acquired it. Raises `ValueError` for a bounded one that nobody has acquired.
-    fn release(&self) -> PyResult<()> {
-        match self.inner()?.release() {
-            Ok(()) => {
-                self.record.add(-1);
-                Ok(())
+sync_class!(
+    Semaphore,
+    EngineSemaphore,
+    Sort::Semaphore,
+    "Semaphore",
+    "A semaphore between processes and threads.",
+    {
+        fn _make(&self, py: Python<'_>, value: i64, most: i64) -> PyResult<()> {
+            let (Ok(value), Ok(most)) = (usize::try_from(value), u64::try_from(most)) else {
+                return Err(PyValueError::new_err(format!(
+                    "a semaphore's value must be from 0 to {}, not {value}",
+                    i32::MAX
+                )));
+            };
+            if value > i32::MAX as usize {
+                return Err(PyValueError::new_err(format!(
+                    "a semaphore's value must be from 0 to {}, not {value}",
+                    i32::MAX
+                )));
             }
-            Err(_) => Err(too_many()),
+            let made = if most == value as u64 {
+                EngineSemaphore::bounded(value)
+            } else {
+                EngineSemaphore::new(value)
+            };
+            self.set(made.or_raise(py)?)
+        }
+
+        /// Release it, whoever has acquired it. Raises `ValueError` for a bounded one that nobody has acquired.
+        fn release(&self) -> PyResult<()> {
+            match self.inner()?.release() {
+                Ok(()) => {
+                    self.record.add(-1);
+                    Ok(())
+                }
+                Err(_) => Err(too_many()),
+            }
+        }
+
+        fn _get_value(&self) -> PyResult<i64> {
+            Ok(self.inner()?.value() as i64)
         }
     }
-
-    fn _get_value(&self) -> PyResult<i64> {
-        Ok(self.inner()?.value() as i64)
-    }
-});
+);

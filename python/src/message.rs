@@ -184,7 +184,11 @@ pub fn decode_parcel(py: Python<'_>, parcel: Parcel, zero_copy: bool) -> PyResul
     }
 }
 
-fn decode_buffers<'py>(py: Python<'py>, parcel: &Arc<Parcel>, zero_copy: bool) -> PyResult<Bound<'py, PyAny>> {
+fn decode_buffers<'py>(
+    py: Python<'py>,
+    parcel: &Arc<Parcel>,
+    zero_copy: bool,
+) -> PyResult<Bound<'py, PyAny>> {
     let (len, count) = (number(parcel, 8), number(parcel, 16));
     let (len, count) = len.zip(count).ok_or_else(malformed)?;
     let mut buffers = Vec::new();

@@ -47,10 +47,9 @@ impl Sink {
 
     /// The pickler's question whether a buffer is to stay in the stream.
     fn keeps(&self, buffer: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let raw = match buffer.call_method0("raw") {
-            Ok(raw) => raw,
-            // It is not contiguous.
-            Err(_) => return Ok(true),
+        // One that is not contiguous has none.
+        let Ok(raw) = buffer.call_method0("raw") else {
+            return Ok(true);
         };
         let raw = PyBuffer::<u8>::get(&raw)?;
         if raw.len_bytes() < LEAST_BUFFER {
@@ -97,7 +96,10 @@ impl Pickler {
             .call((&sink, 5), Some(&options))?;
         let forking = py.import("procession.reduction")?.getattr("ForkingPickler")?;
         let reducers = Reducers {
-            registered: forking.getattr("_extra_reducers")?.cast_into::<PyDict>()?.unbind(),
+            registered: forking
+                .getattr("_extra_reducers")?
+                .cast_into::<PyDict>()?
+                .unbind(),
             everyones: py
                 .import("copyreg")?
                 .getattr("dispatch_table")?
@@ -145,10 +147,16 @@ pub fn loads<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 /// The same with the buffers that belong to it.
-pub fn loads_with<'py>(data: &Bound<'py, PyAny>, buffers: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+pub fn loads_with<'py>(
+    data: &Bound<'py, PyAny>,
+    buffers: Vec<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let options = PyDict::new(data.py());
     options.set_item("buffers", buffers)?;
-    data.py().import("pickle")?.getattr("loads")?.call((data,), Some(&options))
+    data.py()
+        .import("pickle")?
+        .getattr("loads")?
+        .call((data,), Some(&options))
 }
 
 /// Forgets the pickler that this thread keeps.

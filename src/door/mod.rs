@@ -66,11 +66,19 @@ fn forget<G>(answer: Result<G, LockError<G>>) -> Taken {
 
 /// What is acquired and released.
 pub trait Acquire {
+    /// Acquires it if that takes no time at all; it is not asked whether a holder lives.
+    fn try_quick(&self) -> Taken;
+
     /// Acquires, for somebody who will release.
     fn acquire_until(&self, deadline: Deadline) -> Taken;
 }
 
 impl Acquire for Lock {
+    #[inline]
+    fn try_quick(&self) -> Taken {
+        if Lock::try_quick(self) { Taken::Clean } else { Taken::Not }
+    }
+
     #[inline]
     fn acquire_until(&self, deadline: Deadline) -> Taken {
         forget(self.lock_until(deadline))
@@ -79,12 +87,22 @@ impl Acquire for Lock {
 
 impl Acquire for RLock {
     #[inline]
+    fn try_quick(&self) -> Taken {
+        if RLock::try_quick(self) { Taken::Clean } else { Taken::Not }
+    }
+
+    #[inline]
     fn acquire_until(&self, deadline: Deadline) -> Taken {
         forget(self.lock_until(deadline))
     }
 }
 
 impl Acquire for Semaphore {
+    #[inline]
+    fn try_quick(&self) -> Taken {
+        Acquire::acquire_until(self, Deadline::Now)
+    }
+
     #[inline]
     fn acquire_until(&self, deadline: Deadline) -> Taken {
         match Semaphore::acquire_until(self, deadline) {

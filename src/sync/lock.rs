@@ -117,6 +117,12 @@ impl Lock {
         take(self.heap, self.latch(), deadline, guard)
     }
 
+    /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
+    #[inline]
+    pub(crate) fn try_quick(&self) -> bool {
+        self.latch().try_quick(self.heap.me())
+    }
+
     pub(crate) fn object(&self) -> &Object {
         &self.object
     }

@@ -116,17 +116,43 @@ impl RLock {
             owner: me,
         };
         if self.is_mine() {
-            let depth = shared.depth.load(Ordering::Relaxed);
-            shared.depth.store(depth + 1, Ordering::Relaxed);
+            self.again();
             return Ok(guard());
         }
         super::lock::take(self.heap, &shared.latch, deadline, || {
-            shared
-                .thread
-                .store(u64::from(os::pid::own_thread()), Ordering::Relaxed);
-            shared.depth.store(1, Ordering::Relaxed);
+            self.begin();
             guard()
         })
+    }
+
+    /// This thread, which holds it, takes it once more.
+    #[inline]
+    fn again(&self) {
+        let depth = &self.shared().depth;
+        depth.store(depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// This thread holds it for the first time.
+    #[inline]
+    fn begin(&self) {
+        let shared = self.shared();
+        let thread = u64::from(os::pid::own_thread());
+        shared.thread.store(thread, Ordering::Relaxed);
+        shared.depth.store(1, Ordering::Relaxed);
+    }
+
+    /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
+    #[inline]
+    pub(crate) fn try_quick(&self) -> bool {
+        if self.is_mine() {
+            self.again();
+            return true;
+        }
+        let taken = self.shared().latch.try_quick(self.heap.me());
+        if taken {
+            self.begin();
+        }
+        taken
     }
 
     /// Releases it once, for guards given up with [`RLockGuard::forget`].
