@@ -4,7 +4,7 @@ from ._standard import adopt
 
 adopt(__name__, globals())
 
-from . import _birth, _streams  # noqa: E402
+from . import _birth  # noqa: E402
 
 _Popen = Popen  # noqa: F821
 
@@ -24,6 +24,3 @@ class Popen(_Popen):
         if code is not None:
             _birth.ended(self)
         return code
-
-
-util.register_after_fork(_streams.streams, _streams.Streams.renew)  # noqa: F821

@@ -7,7 +7,11 @@ from ._standard import adopt
 
 adopt(__name__, globals())
 
+from . import _streams  # noqa: E402
+
 _spawnv_passfds = spawnv_passfds  # noqa: F821
+
+register_after_fork(_streams.streams, _streams.Streams.renew)  # noqa: F821
 
 _FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _PLAIN = "from multiprocessing."

@@ -1,35 +1,35 @@
 //! The message ring under every queue: bytes from any number of producers to any number of consumers, in one order.
 //!
-//! The protocol (who writes what, in which order, and what a survivor finds) is in README.md beside this file.
+//! This is the handle to it, and where one waits for room, for messages and for work to be done. What happens in shared
+//! memory is in `view.rs`; the protocol (who writes what, in which order, and what a survivor finds) is in README.md
+//! beside this file.
 
-use super::segment::{END_WORDS, INLINE, Place, Record};
+use super::segment::{INLINE, Place, Record};
+use super::view::{BATCH, Message, OBJECT, QUEUE, Refused, Take, View};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
-use crate::heap::layout::{CHUNK, HEAD, Head, Off};
-use crate::heap::object::{Kind, Object, SharedLayout};
-use crate::heap::tx::{SHORT, Tx};
+use crate::heap::object::Object;
 use crate::os::clock::Deadline;
 use crate::os::futex::Wake;
-use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::Gate;
 use crate::wait::interrupt::interrupted;
-use crate::wait::latch::{Latch, Locked};
 use crate::wait::spin;
-use core::mem::offset_of;
 
-/// Why a message was not put; nothing was changed.
-pub(crate) enum Refused {
-    Closed,
-    Full,
-    Failed(Error),
-}
+/// The largest capacity.
+pub(super) const MOST: u64 = 1 << 48;
 
 /// What `get` found.
 pub(crate) enum Got {
     /// A message of so many bytes, appended to the buffer.
     Inline(usize),
     Block(Block),
+}
+
+/// What ended a wait.
+enum Ended {
+    Late,
+    Interrupted,
 }
 
 /// A handle to a ring.
@@ -50,11 +50,7 @@ impl Ring {
         }
         let object = heap.make_object(&QUEUE, OBJECT, typed)?;
         let ring = Self { heap, object };
-        let first = ring.object.off() + size_of::<Shared>() as u64;
-        let shared = ring.shared();
-        shared.capacity.store(capacity, Ordering::Relaxed);
-        shared.head_segment.store(first, Ordering::Relaxed);
-        shared.tail_segment.store(first, Ordering::Release);
+        ring.view().begin(capacity);
         Ok(ring)
     }
 
@@ -70,59 +66,80 @@ impl Ring {
         self.heap
     }
 
-    fn shared(&self) -> &Shared {
-        self.heap.shared(self.object.off())
-    }
-
     fn view(&self) -> View<'_> {
-        View {
-            heap: self.heap,
-            off: self.object.off(),
-            shared: self.shared(),
-            note: 0,
-        }
+        View::of(self.heap, self.object.off())
     }
 
     /// The view of a consumer, whose items may be watched.
     fn consumer(&self) -> View<'_> {
-        let mut view = self.view();
-        if view.shared.watched.load(Ordering::Relaxed) != 0 {
-            view.note = self.heap.note_of(&self.object);
+        let view = self.view();
+        if view.is_watched() {
+            view.noting_at(self.heap.note_of(&self.object))
+        } else {
+            view
         }
-        view
+    }
+
+    // ---- waiting ----
+
+    /// Makes attempts until one answers, and waits at `gate` in between until it looks `ready`; at `most` so long.
+    /// `idle` is called when somebody has slept for a whole slice.
+    #[inline]
+    fn persist<T>(
+        gate: &Gate,
+        most: Deadline,
+        ready: impl Fn() -> bool,
+        idle: impl Fn(),
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Result<T, Ended> {
+        let mut slept = false;
+        let outcome = loop {
+            if let Some(answer) = attempt() {
+                break Ok(answer);
+            }
+            if most.passed() {
+                break Err(Ended::Late);
+            }
+            if slept && interrupted() {
+                break Err(Ended::Interrupted);
+            }
+            if !spin::until(&ready) {
+                let ticket = gate.arm();
+                if !ready() {
+                    slept = true;
+                    if gate.sleep(ticket, most) == Wake::TimedOut {
+                        idle();
+                    }
+                }
+            }
+        };
+        // Also who goes away with nothing may have been woken in place of another.
+        if slept {
+            gate.pass_on(ready);
+        }
+        outcome
     }
 
     // ---- putting ----
 
-    /// Puts messages of `next`, in order, until it has no more; each as whole bytes of at most [`INLINE`], or a block.
+    /// Puts what `message` holds, in order; of many, as many as there is room for in time.
     pub(crate) fn put(&self, message: &mut Message<'_>, deadline: Deadline) -> Result<(), Refused> {
-        let mut slept = false;
-        loop {
-            match self.view().try_put(message) {
-                Err(Refused::Full) => {}
-                answer => {
-                    if slept {
-                        self.shared().not_full.pass_on(|| !self.is_full());
-                    }
-                    return answer;
-                }
-            }
-            if deadline.passed() {
-                return Err(Refused::Full);
-            }
-            if slept && interrupted() {
-                return Err(Refused::Failed(Error::Interrupted));
-            }
-            let shared = self.shared();
-            let go_on = || !self.is_full() || self.is_closed();
-            if !spin::until(go_on) {
-                let ticket = shared.not_full.arm();
-                if !go_on() {
-                    slept = true;
-                    shared.not_full.sleep(ticket, deadline);
-                }
-            }
-        }
+        let put = Self::persist(
+            &self.view().shared.not_full,
+            deadline,
+            || !self.is_full() || self.is_closed(),
+            || {},
+            || match self.view().try_put(message) {
+                Err(Refused::Full) => None,
+                answer => Some(answer),
+            },
+        );
+        put.unwrap_or_else(|ended| {
+            Err(match ended {
+                Ended::Late => Refused::Full,
+                Ended::Interrupted => Refused::Failed(Error::Interrupted),
+            })
+        })
     }
 
     // ---- getting ----
@@ -152,18 +169,18 @@ impl Ring {
         let mut got = Vec::new();
         let mut places = Vec::new();
         let blocks = self.get_some(deadline, |place, record| {
-            let taken = got.len() + places.len() + 1;
-            if let Record::Inline(len) = record {
-                place.copy_to(len, buffer);
-                got.push(Got::Inline(len));
-            } else {
-                places.push(got.len() + places.len());
-            }
+            let index = got.len() + places.len();
+            let more = index + 1 < most.min(BATCH);
             match record {
-                Record::Inline(_) if taken < most.min(BATCH) => Take::More,
-                Record::Inline(_) => Take::Last,
-                _ if taken < most.min(BATCH) => Take::BlockAndMore,
-                _ => Take::Block,
+                Record::Inline(len) => {
+                    place.copy_to(len, buffer);
+                    got.push(Got::Inline(len));
+                    if more { Take::More } else { Take::Last }
+                }
+                _ => {
+                    places.push(index);
+                    if more { Take::BlockAndMore } else { Take::Block }
+                }
             }
         })?;
         // Both run in order, and the places were noted as indices into the whole.
@@ -178,225 +195,130 @@ impl Ring {
         deadline: Deadline,
         mut visit: impl FnMut(Place<'_>, Record) -> Take,
     ) -> Result<Vec<Block>> {
-        let mut slept = false;
-        let view = self.consumer();
-        loop {
-            match view.try_get(&mut visit) {
-                Err(Error::Empty) => {}
-                answer => {
-                    if slept {
-                        self.shared()
-                            .not_empty
-                            .pass_on(|| !self.is_empty() || self.is_closed());
-                    }
-                    return answer;
-                }
-            }
-            if deadline.passed() {
-                return Err(Error::Empty);
-            }
-            if slept && interrupted() {
-                return Err(Error::Interrupted);
-            }
-            let go_on = || !self.is_empty() || self.is_closed();
-            if !spin::until(go_on) {
-                let ticket = self.shared().not_empty.arm();
-                if !go_on() {
-                    slept = true;
-                    if self.shared().not_empty.sleep(ticket, deadline) == Wake::TimedOut {
-                        self.heap.calm_down();
-                    }
-                }
-            }
-        }
+        let got = Self::persist(
+            &self.view().shared.not_empty,
+            deadline,
+            || self.looks_ready(),
+            || self.heap.calm_down(),
+            || match self.consumer().try_get(&mut visit) {
+                Err(Error::Empty) => None,
+                answer => Some(answer),
+            },
+        );
+        got.unwrap_or_else(|ended| {
+            Err(match ended {
+                Ended::Late => Error::Empty,
+                Ended::Interrupted => Error::Interrupted,
+            })
+        })
     }
 
-    /// Waits until a get would not wait, taking nothing; false where the deadline came first.
+    /// Waits until a get would not wait, taking nothing; false where the deadline came first. No hook ends it.
     pub(crate) fn wait_readable(&self, deadline: Deadline) -> bool {
-        let gate = &self.shared().not_empty;
-        let go_on = || !self.is_empty() || self.is_closed();
-        loop {
+        let gate = &self.view().shared.not_empty;
+        let found = loop {
             // Not the shorter look: that a dead producer's message is there is seen here or never.
             if self.len() > 0 || self.is_closed() {
-                // The wake-up was for somebody who takes the message.
-                gate.pass_on(go_on);
-                return true;
+                break true;
             }
             if deadline.passed() {
-                return false;
+                break false;
             }
             let ticket = gate.arm();
-            if !go_on() {
+            if !self.looks_ready() {
                 gate.sleep(ticket, deadline);
             }
-        }
+        };
+        // The wake-up was for somebody who takes the message.
+        gate.pass_on(|| self.looks_ready());
+        found
     }
 
     // ---- asking ----
 
-    /// Where the queue has been taken from and put to.
-    ///
-    /// A message can be taken between its header's being stored and its producer's cursor, so the count of those taken
-    /// may be one ahead: then that is how many were put, too.
-    fn counts(&self) -> (Cursor, Cursor) {
-        let shared = self.shared();
-        // Read the other way round, takers could get further ahead.
-        let taken = Cursor(shared.taken.load(Ordering::Acquire));
-        let put = Cursor(shared.tail.load(Ordering::Acquire));
-        if put.since(taken) > MOST {
-            (taken, taken)
-        } else {
-            (taken, put)
-        }
-    }
-
     /// Messages in the queue; with others at work, old news at once.
     pub(crate) fn len(&self) -> u64 {
-        // A producer that died between a message's header and its cursor has put it: it must be counted.
-        let owner = self.shared().tail_latch.owner();
-        if owner != 0 && !self.heap.alive(owner) {
-            self.view().with_tail(|| {});
-        }
-        self.glance()
+        self.view().repair_if_dead();
+        self.view().glance()
     }
 
-    /// The same, but for the message of a producer that has just died.
-    fn glance(&self) -> u64 {
-        let (taken, put) = self.counts();
-        put.since(taken)
-    }
-
-    /// For waiting: a consumer looks for the message itself before it sleeps.
-    fn is_empty(&self) -> bool {
-        self.glance() == 0
+    /// Whether there may be something for a consumer, who looks for the message itself before it sleeps.
+    fn looks_ready(&self) -> bool {
+        self.view().glance() > 0 || self.is_closed()
     }
 
     pub(crate) fn is_full(&self) -> bool {
         let capacity = self.capacity();
-        capacity != 0 && self.glance() >= capacity
+        capacity != 0 && self.view().glance() >= capacity
     }
 
     pub(crate) fn capacity(&self) -> u64 {
-        self.shared().capacity.load(Ordering::Relaxed)
+        self.view().capacity()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.shared().closed.load(Ordering::Acquire) != 0
+        self.view().is_closed()
     }
 
     // ---- ending ----
 
     /// No message can be put any more; `discard` also takes out what is there.
     pub(crate) fn shutdown(&self, discard: bool) -> Result<()> {
-        let shared = self.shared();
-        self.view()
-            .with_tail(|| shared.closed.store(1, Ordering::Release));
+        let view = self.view();
+        view.close();
         if discard {
-            let dropped = self.view().discard()?;
-            self.add_done(dropped);
+            for _ in 0..view.discard()? {
+                // Nobody has taken these: they are on nobody's note.
+                if view.finish().is_err() {
+                    break;
+                }
+            }
         }
-        for gate in [&shared.not_empty, &shared.not_full, &shared.all_done] {
-            gate.notify_all();
-        }
+        view.notify_everybody();
         Ok(())
     }
 
     /// From now on, deaths of consumers with unfinished items are noted.
     pub(crate) fn watch(&self) {
-        self.shared().watched.store(1, Ordering::Release);
+        self.view().watch();
     }
 
     /// One message's work is done.
     pub(crate) fn task_done(&self) -> Result<()> {
-        let shared = self.shared();
         let view = self.consumer();
-        if view.note != 0 {
-            let (_, put) = self.counts();
-            view.finish_one(put)?;
-            if self.unfinished() == 0 {
-                shared.all_done.notify_all();
-            }
-            return Ok(());
-        }
-        let mut done = shared.done.load(Ordering::Relaxed);
-        loop {
-            let (_, put) = self.counts();
-            if put.since(Cursor(done)) == 0 {
-                return Err(Error::TooManyTasksDone);
-            }
-            let next = Cursor(done).after(0).0;
-            match shared
-                .done
-                .compare_exchange(done, next, Ordering::AcqRel, Ordering::Relaxed)
-            {
-                Ok(_) => break,
-                Err(now) => done = now,
-            }
-        }
-        if self.unfinished() == 0 {
-            shared.all_done.notify_all();
+        view.finish()?;
+        if view.unfinished() == 0 {
+            view.shared.all_done.notify_all();
         }
         Ok(())
-    }
-
-    fn add_done(&self, n: u64) {
-        for _ in 0..n {
-            if self.task_done().is_err() {
-                return;
-            }
-        }
     }
 
     /// Messages put whose work is not done.
     pub(crate) fn unfinished(&self) -> u64 {
-        let done = Cursor(self.shared().done.load(Ordering::Acquire));
-        let (_, put) = self.counts();
-        // Another consumer may have finished one since.
-        match put.since(done) {
-            n if n > MOST => 0,
-            n => n,
-        }
+        self.view().unfinished()
     }
 
     /// Waits until every message's work is done.
     pub(crate) fn join(&self, deadline: Deadline) -> Result<()> {
-        let shared = self.shared();
-        let lost = || shared.lost.load(Ordering::Acquire);
-        let go_on = || self.unfinished() == 0 || lost() != 0;
-        let mut slept = false;
-        while self.unfinished() != 0 {
-            if lost() != 0 {
-                return Err(Error::ConsumerDied { items: lost() });
-            }
-            if deadline.passed() {
-                return Err(Error::Timeout);
-            }
-            if slept && interrupted() {
-                return Err(Error::Interrupted);
-            }
-            if !spin::until(go_on) {
-                let ticket = shared.all_done.arm();
-                if !go_on() {
-                    slept = true;
-                    shared.all_done.sleep(ticket, deadline);
-                }
-            }
-        }
-        Ok(())
+        let view = self.view();
+        let joined = Self::persist(
+            &view.shared.all_done,
+            deadline,
+            || view.unfinished() == 0 || view.lost() != 0,
+            || {},
+            || match (view.unfinished(), view.lost()) {
+                (0, _) => Some(Ok(())),
+                (_, 0) => None,
+                (_, items) => Some(Err(Error::ConsumerDied { items })),
+            },
+        );
+        joined.unwrap_or_else(|ended| {
+            Err(match ended {
+                Ended::Late => Error::Timeout,
+                Ended::Interrupted => Error::Interrupted,
+            })
+        })
     }
-}
-
-/// A message to put.
-pub(crate) enum Message<'b> {
-    Bytes(&'b [u8]),
-    /// `None` once it was put.
-    Block(Option<Block>),
-    /// Bytes one after the other, with the end of each; how many were put stands in `put`.
-    Many {
-        bytes: &'b [u8],
-        ends: &'b [usize],
-        put: usize,
-    },
 }
 
 /// Whether a message of `len` bytes lies in the ring itself.

@@ -1,0 +1,17 @@
+from _typeshed import HasFileno
+from collections.abc import Iterable
+from multiprocessing.connection import (
+    Client as Client,
+    Connection as Connection,
+    Listener as Listener,
+    Pipe as Pipe,
+    answer_challenge as answer_challenge,
+    deliver_challenge as deliver_challenge,
+)
+from typing import TypeVar
+
+__all__ = ["Client", "Listener", "Pipe", "wait"]
+
+_Waitable = TypeVar("_Waitable", bound=HasFileno | int)
+
+def wait(object_list: Iterable[_Waitable], timeout: float | None = None) -> list[_Waitable]: ...

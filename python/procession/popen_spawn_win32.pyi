@@ -1,0 +1,1 @@
+from multiprocessing.popen_spawn_win32 import *

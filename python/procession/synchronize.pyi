@@ -1,0 +1,38 @@
+import multiprocessing.synchronize as _standard
+from multiprocessing.synchronize import Barrier as Barrier, Condition as Condition, Event as Event, SemLock as SemLock
+from typing import Any, Final
+
+from . import _engine
+from .context import BaseContext
+
+__all__ = ["Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Event"]
+
+SEM_VALUE_MAX: Final[int]
+RECURSIVE_MUTEX: Final = 0
+SEMAPHORE: Final = 1
+
+class OwnerDiedWarning(RuntimeWarning): ...
+
+class _OnEngine:
+    name: None
+    def __getstate__(self) -> Any: ...
+    def __setstate__(self, ticket: Any) -> None: ...
+
+# To type checkers these are the standard library's classes, so what is annotated with those takes these.
+
+class Lock(_OnEngine, _engine.Lock, _standard.Lock):
+    maxvalue: int
+    def __init__(self, *, ctx: BaseContext | None = None) -> None: ...
+
+class RLock(_OnEngine, _engine.RLock, _standard.RLock):
+    maxvalue: int
+    def __init__(self, *, ctx: BaseContext | None = None) -> None: ...
+
+class Semaphore(_OnEngine, _engine.Semaphore, _standard.Semaphore):
+    maxvalue: int
+    def __init__(self, value: int = 1, *, ctx: BaseContext | None = None) -> None: ...
+
+class BoundedSemaphore(_OnEngine, _engine.Semaphore, _standard.BoundedSemaphore):
+    maxvalue: int
+    def __init__(self, value: int = 1, *, ctx: BaseContext | None = None) -> None: ...
+    def __setstate__(self, state: Any) -> None: ...
