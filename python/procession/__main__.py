@@ -60,6 +60,7 @@ class _Source:
         self.text, self.name = text, name
 
     def compile(self):
+        """The code. Raises `SyntaxError`, of the program's file."""
         return compile(self.text, self.name, "exec", dont_inherit=True)
 
 
@@ -167,6 +168,7 @@ def _run(program):
 
 
 def main():
+    """Run the program that the command line asks for on this package."""
     from ._alias import install
 
     install()

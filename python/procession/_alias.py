@@ -17,11 +17,13 @@ class _Loader:
         self.name = name
 
     def create_module(self, spec):
+        """The module of ours, imported if it was not yet."""
         module = importlib.import_module(self.name)
         self.spec = module.__spec__
         return module
 
     def exec_module(self, module):
+        """Nothing to run: the module has run under its own name."""
         # The import system has put the other name's on it.
         module.__spec__ = self.spec
 
@@ -31,6 +33,7 @@ class _Finder:
 
     @staticmethod
     def find_spec(name, path=None, target=None):
+        """How to import `name`, if it is the standard library's package or below it."""
         if name == _STANDARD or name.startswith(_STANDARD + "."):
             return ModuleSpec(name, _Loader(_OURS + name[len(_STANDARD) :]))
         return None

@@ -2,6 +2,22 @@ from collections.abc import Iterable
 from typing import Any, Final, Generic, TypeAlias, TypeVar, final
 from typing_extensions import Self, disjoint_base
 
+__all__ = [
+    "Channel",
+    "Lock",
+    "RLock",
+    "Semaphore",
+    "SharedBuffer",
+    "invite",
+    "leave",
+    "attach",
+    "start_object",
+    "ended",
+    "ensure_heap",
+    "resident_bytes",
+    "SEM_VALUE_MAX",
+]
+
 _T = TypeVar("_T")
 
 # What stands for a handle in a pickle: its number in the message, or where it is.

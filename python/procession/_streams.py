@@ -23,6 +23,7 @@ class Streams:
         self.shared = threading.active_count() > 1
 
     def renew(self):
+        """First thing in a forked child: streams of its own, if its parent had threads."""
         if self.shared:
             for name in ("stdout", "stderr"):
                 setattr(sys, name, self._anew(getattr(sys, name)))

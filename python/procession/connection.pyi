@@ -8,10 +8,16 @@ from multiprocessing.connection import (
     answer_challenge as answer_challenge,
     deliver_challenge as deliver_challenge,
 )
-from typing import TypeVar
+from typing import TypeVar, overload
 
 __all__ = ["Client", "Listener", "Pipe", "wait"]
 
 _Waitable = TypeVar("_Waitable", bound=HasFileno | int)
 
+@overload
 def wait(object_list: Iterable[_Waitable], timeout: float | None = None) -> list[_Waitable]: ...
+# For lists of different things, whose join is `object`.
+@overload
+def wait(  # type: ignore[overload-cannot-match]
+    object_list: Iterable[HasFileno | int], timeout: float | None = None
+) -> list[HasFileno | int]: ...

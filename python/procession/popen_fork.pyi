@@ -1,1 +1,3 @@
-from multiprocessing.popen_fork import *
+from multiprocessing.popen_fork import Popen as Popen
+
+__all__ = ["Popen"]

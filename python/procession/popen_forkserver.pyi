@@ -1,1 +1,3 @@
-from multiprocessing.popen_forkserver import *
+from multiprocessing.popen_forkserver import Popen as Popen
+
+__all__ = ["Popen"]

@@ -1,1 +1,3 @@
-from multiprocessing.popen_spawn_posix import *
+from multiprocessing.popen_spawn_posix import Popen as Popen
+
+__all__ = ["Popen"]

@@ -1,1 +1,1 @@
-from multiprocessing.popen_spawn_win32 import *
+# For Windows, where this package does not run.

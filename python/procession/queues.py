@@ -40,6 +40,7 @@ class _End:
 
     @property
     def closed(self):
+        """Whether this process has closed the queue."""
         return self._queue._closed
 
     def _check(self):

@@ -23,6 +23,7 @@ class ForkingPickler(_StandardPickler):
 
     @classmethod
     def dumps(cls, obj, protocol=None):
+        """Pickle `obj` for another process; queues and locks may be in it."""
         _forwarding.depth += 1
         try:
             return super().dumps(obj, protocol)

@@ -36,15 +36,21 @@ impl SharedBuffer {
             return Err(PyBufferError::new_err("no view to fill"));
         }
         let this = slf.get();
-        let start = this.parcel[this.range.clone()]
-            .as_ptr()
-            .cast_mut()
-            .cast::<c_void>();
+        // SAFETY: the range lies within the parcel.
+        let start = unsafe { this.parcel.address().add(this.range.start) };
         // SAFETY: `view` is the caller's to fill. The memory is in the heap's mapping, valid as long as the parcel, which
         // this object keeps, and which the view keeps by its reference to this object; no Rust reference to the range is
         // used while views exist, so writing through them is sound.
-        let answer =
-            unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, this.range.len() as isize, 0, flags) };
+        let answer = unsafe {
+            ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                start.cast::<c_void>(),
+                this.range.len() as isize,
+                0,
+                flags,
+            )
+        };
         if answer == 0 {
             Ok(())
         } else {

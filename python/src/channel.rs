@@ -99,6 +99,31 @@ impl Channel {
     }
 }
 
+/// Small messages on their way into the queue together.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    /// Puts them all; how many they were.
+    fn put(&mut self, py: Python<'_>, channel: &door::Channel, deadline: Deadline) -> PyResult<usize> {
+        let mut put = 0;
+        let full = |answer: &Result<()>| *answer == Err(Error::Full);
+        let answer = patiently(py, deadline, full, |until| {
+            let start = if put == 0 { 0 } else { self.ends[put - 1] };
+            let rest: Vec<usize> = self.ends[put..].iter().map(|end| end - start).collect();
+            let (more, answer) = channel.put_many(&self.bytes[start..], &rest, until);
+            put += more;
+            answer
+        });
+        self.bytes.clear();
+        self.ends.clear();
+        answer.or_raise(py).map(|()| put)
+    }
+}
+
 fn put_parcel(py: Python<'_>, channel: &door::Channel, parcel: Parcel, deadline: Deadline) -> PyResult<()> {
     let mut given = Some(parcel);
     let full = |answer: &Result<()>| *answer == Err(Error::Full);
@@ -191,36 +216,29 @@ impl Channel {
     ) -> PyResult<usize> {
         let (py, channel) = (slf.py(), Self::open(slf)?);
         let deadline = wait::deadline(block, timeout);
-        let (mut buffer, mut ends, mut count) = (Vec::new(), Vec::new(), 0);
-        let flush = |buffer: &mut Vec<u8>, ends: &mut Vec<usize>| -> PyResult<usize> {
-            let mut put = 0;
-            let full = |answer: &Result<()>| *answer == Err(Error::Full);
-            let answer = patiently(py, deadline, full, |until| {
-                let start = if put == 0 { 0 } else { ends[put - 1] };
-                let rest: Vec<usize> = ends[put..].iter().map(|end| end - start).collect();
-                let (more, answer) = channel.put_many(&buffer[start..], &rest, until);
-                put += more;
-                answer
-            });
-            buffer.clear();
-            ends.clear();
-            answer.or_raise(py).map(|()| put)
-        };
+        let mut batch = Batch::default();
+        let mut count = 0;
         for object in objs.try_iter()? {
-            match Self::encode(slf, &object?, &mut buffer)? {
-                None => {}
-                Some(Encoded::Small) => ends.push(buffer.len()),
-                Some(Encoded::Parcel(parcel)) => {
-                    count += flush(&mut buffer, &mut ends)?;
+            let encoded = object.and_then(|object| Self::encode(slf, &object, &mut batch.bytes));
+            match encoded {
+                Ok(None) => {}
+                Ok(Some(Encoded::Small)) => batch.ends.push(batch.bytes.len()),
+                Ok(Some(Encoded::Parcel(parcel))) => {
+                    count += batch.put(py, channel, deadline)?;
                     put_parcel(py, channel, parcel, deadline)?;
                     count += 1;
                 }
+                Err(error) => {
+                    // Those before it are in the queue.
+                    batch.put(py, channel, deadline)?;
+                    return Err(error);
+                }
             }
-            if ends.len() == BATCH {
-                count += flush(&mut buffer, &mut ends)?;
+            if batch.ends.len() == BATCH {
+                count += batch.put(py, channel, deadline)?;
             }
         }
-        Ok(count + flush(&mut buffer, &mut ends)?)
+        Ok(count + batch.put(py, channel, deadline)?)
     }
 
     /// Wait for the first object as `get` does, then take what is there, up to `most` objects, in one step.

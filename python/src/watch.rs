@@ -73,7 +73,8 @@ impl Watch {
 
     /// To be called when something was taken, or nothing was found.
     pub fn look_again(&self, channel: &Channel) {
-        if !channel.is_empty() || channel.is_shut_down() {
+        // A forked child's copy may be locked for ever.
+        if !self.is_ours() || !channel.is_empty() || channel.is_shut_down() {
             return;
         }
         let state = *self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);

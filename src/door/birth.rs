@@ -84,9 +84,7 @@ pub fn attach(invitation: Invitation) -> Result<()> {
 }
 
 fn expected(heap: &Heap, id: u32) -> Result<()> {
-    let now = heap
-        .entry_of(id)
-        .map(|entry| entry.state.load(Ordering::Acquire));
+    let now = heap.entry_of(id).map(|entry| entry.state.load(Ordering::Acquire));
     if now == Some(state::EMBRYO) {
         Ok(())
     } else {

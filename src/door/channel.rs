@@ -56,9 +56,7 @@ impl Channel {
     /// [`Error::Closed`], [`Error::Full`] (also when the deadline has passed), [`Error::Interrupted`].
     #[inline]
     pub fn put(&self, bytes: &[u8], deadline: Deadline) -> Result<()> {
-        self.ring
-            .put(&mut Message::Bytes(bytes), deadline)
-            .map_err(plain)
+        self.ring.put(&mut Message::Bytes(bytes), deadline).map_err(plain)
     }
 
     /// Puts a parcel, which is given back where that fails.

@@ -76,7 +76,11 @@ pub trait Acquire {
 impl Acquire for Lock {
     #[inline]
     fn try_quick(&self) -> Taken {
-        if Lock::try_quick(self) { Taken::Clean } else { Taken::Not }
+        if Lock::try_quick(self) {
+            Taken::Clean
+        } else {
+            Taken::Not
+        }
     }
 
     #[inline]
@@ -88,7 +92,11 @@ impl Acquire for Lock {
 impl Acquire for RLock {
     #[inline]
     fn try_quick(&self) -> Taken {
-        if RLock::try_quick(self) { Taken::Clean } else { Taken::Not }
+        if RLock::try_quick(self) {
+            Taken::Clean
+        } else {
+            Taken::Not
+        }
     }
 
     #[inline]

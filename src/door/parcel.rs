@@ -26,6 +26,12 @@ impl Parcel {
         Block::carrying(crate::program::heap()?, len as u64, &objects).map(Self)
     }
 
+    /// Where its bytes are, for somebody who lends them to another language: valid as long as the parcel, and no business
+    /// of anybody else's.
+    pub fn address(&self) -> *mut u8 {
+        self.0.address()
+    }
+
     /// The handle that was number `index` when the parcel was made.
     ///
     /// # Errors

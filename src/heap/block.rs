@@ -102,6 +102,11 @@ impl Block {
         self.off
     }
 
+    /// Where the payload is in this process.
+    pub(crate) fn address(&self) -> *mut u8 {
+        self.heap.address(self.off + HEAD)
+    }
+
     /// Bytes of payload.
     pub(crate) fn len(&self) -> u64 {
         self.len

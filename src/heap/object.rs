@@ -147,7 +147,13 @@ impl Heap {
 
     /// One more reference of this process to the object at `off`, if that is (still) the one with this kind, type and
     /// serial number, and somebody refers to it.
-    pub(crate) fn acquire_if_there(&self, off: Off, kind: u8, extra: u64, serial: u64) -> Result<Option<Object>> {
+    pub(crate) fn acquire_if_there(
+        &self,
+        off: Off,
+        kind: u8,
+        extra: u64,
+        serial: u64,
+    ) -> Result<Option<Object>> {
         if !off.is_multiple_of(LEAST_CELL) {
             return Ok(None);
         }

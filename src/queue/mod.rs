@@ -7,11 +7,13 @@ mod models;
 pub(crate) mod ring;
 mod segment;
 mod typed;
+mod view;
 
 pub use bytes::{ByteQueue, Message, Reservation};
 pub use error::PutError;
-pub(crate) use ring::QUEUE;
+
 pub use typed::{Iter, JoinableQueue, Queue, SimpleQueue};
+pub(crate) use view::QUEUE;
 
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;

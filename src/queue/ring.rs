@@ -5,7 +5,8 @@
 //! beside this file.
 
 use super::segment::{INLINE, Place, Record};
-use super::view::{BATCH, Message, OBJECT, QUEUE, Refused, Take, View};
+use super::view::{BATCH, OBJECT, QUEUE, Take, View};
+pub(crate) use super::view::{Message, Refused};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
@@ -171,16 +172,13 @@ impl Ring {
         let blocks = self.get_some(deadline, |place, record| {
             let index = got.len() + places.len();
             let more = index + 1 < most.min(BATCH);
-            match record {
-                Record::Inline(len) => {
-                    place.copy_to(len, buffer);
-                    got.push(Got::Inline(len));
-                    if more { Take::More } else { Take::Last }
-                }
-                _ => {
-                    places.push(index);
-                    if more { Take::BlockAndMore } else { Take::Block }
-                }
+            if let Record::Inline(len) = record {
+                place.copy_to(len, buffer);
+                got.push(Got::Inline(len));
+                if more { Take::More } else { Take::Last }
+            } else {
+                places.push(index);
+                if more { Take::BlockAndMore } else { Take::Block }
             }
         })?;
         // Both run in order, and the places were noted as indices into the whole.
@@ -216,6 +214,7 @@ impl Ring {
     /// Waits until a get would not wait, taking nothing; false where the deadline came first. No hook ends it.
     pub(crate) fn wait_readable(&self, deadline: Deadline) -> bool {
         let gate = &self.view().shared.not_empty;
+        let mut slept = false;
         let found = loop {
             // Not the shorter look: that a dead producer's message is there is seen here or never.
             if self.len() > 0 || self.is_closed() {
@@ -226,11 +225,14 @@ impl Ring {
             }
             let ticket = gate.arm();
             if !self.looks_ready() {
+                slept = true;
                 gate.sleep(ticket, deadline);
             }
         };
-        // The wake-up was for somebody who takes the message.
-        gate.pass_on(|| self.looks_ready());
+        if slept {
+            // The wake-up was for somebody who takes the message.
+            gate.pass_on(|| self.looks_ready());
+        }
         found
     }
 

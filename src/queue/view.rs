@@ -1,14 +1,29 @@
+//! What a ring is in shared memory, and what is done to it under its latches, by those who use it and by the survivors of
+//! those who died at it. Nothing waits here but for a latch.
+
+use super::ring::MOST;
+use super::segment::{END_WORDS, Place, Record};
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::block::Block;
+use crate::heap::layout::{CHUNK, HEAD, Head, Off};
+use crate::heap::object::{Kind, SharedLayout};
+use crate::heap::tx::{SHORT, Tx};
+use crate::os::clock::Deadline;
+use crate::wait::atomic::{AtomicU64, Ordering};
+use crate::wait::gate::Gate;
+use crate::wait::latch::{Latch, Locked};
+use core::mem::offset_of;
+
 /// Bits of a cursor that are the word in the segment; the rest counts messages (and wraps after 10^15).
 const PLACE_BITS: u32 = 14;
 const PLACE: u64 = (1 << PLACE_BITS) - 1;
-/// The largest capacity.
-pub(super) const MOST: u64 = 1 << 48;
 /// Messages put or taken under one hold of a latch.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 
 /// A queue in shared memory. Each group of fields that changes together has cache lines of its own.
 #[repr(C, align(64))]
-struct Shared {
+pub(super) struct Shared {
     head: Head,
     /// 0: unbounded.
     capacity: AtomicU64,
@@ -39,9 +54,9 @@ struct Shared {
     claim_cursor: AtomicU64,
     _line2: [u64; 2],
 
-    not_empty: Gate,
-    not_full: Gate,
-    all_done: Gate,
+    pub(super) not_empty: Gate,
+    pub(super) not_full: Gate,
+    pub(super) all_done: Gate,
     _gate_pad: u32,
     /// Messages whose work is done, counted as in a cursor.
     done: AtomicU64,
@@ -55,7 +70,7 @@ struct Shared {
 unsafe impl SharedLayout for Shared {}
 
 /// Bytes of a queue's object: what is behind [`Shared`] is its first segment.
-const OBJECT: u64 = 2048;
+pub(super) const OBJECT: u64 = 2048;
 const FIRST_WORDS: u64 = (OBJECT - size_of::<Shared>() as u64) / 8;
 const SEGMENT_WORDS: u64 = (CHUNK - HEAD) / 8;
 const _: () = assert!(SEGMENT_WORDS <= PLACE);
@@ -90,8 +105,29 @@ impl Cursor {
     }
 }
 
+/// Why a message was not put; nothing was changed.
+pub(crate) enum Refused {
+    Closed,
+    Full,
+    Failed(Error),
+}
+
+/// A message to put.
+pub(crate) enum Message<'b> {
+    /// At most [`INLINE`](super::segment::INLINE) bytes.
+    Bytes(&'b [u8]),
+    /// `None` once it was put.
+    Block(Option<Block>),
+    /// Bytes one after the other, with the end of each; how many were put stands in `put`.
+    Many {
+        bytes: &'b [u8],
+        ends: &'b [usize],
+        put: usize,
+    },
+}
+
 /// What a visitor wants of the record it was shown.
-enum Take {
+pub(super) enum Take {
     /// It copied the message, and wants the next one too.
     More,
     /// It copied the message, and that is enough.
@@ -104,22 +140,45 @@ enum Take {
 
 /// A ring without a reference of its own: survivors repair queues through it.
 #[derive(Clone, Copy)]
-struct View<'h> {
+pub(super) struct View<'h> {
     heap: &'h Heap,
     off: Off,
-    shared: &'h Shared,
+    pub(super) shared: &'h Shared,
     /// Where the consumer's note of unfinished items is; 0 where they are not watched.
     note: Off,
 }
 
+/// Releases a latch also when what runs under it panics.
+struct Held<'l>(&'l Latch);
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.unlock();
+    }
+}
+
 impl<'h> View<'h> {
-    fn of(heap: &'h Heap, off: Off) -> Self {
+    pub(super) fn of(heap: &'h Heap, off: Off) -> Self {
         Self {
             heap,
             off,
             shared: heap.shared(off),
             note: 0,
         }
+    }
+
+    /// The same for a consumer whose note is at `note`.
+    pub(super) fn noting_at(self, note: Off) -> Self {
+        Self { note, ..self }
+    }
+
+    /// A new ring begins in its own first segment.
+    pub(super) fn begin(self, capacity: u64) {
+        let (shared, first) = (self.shared, self.first_segment());
+        shared.capacity.store(capacity, Ordering::Relaxed);
+        shared.head_segment.store(first, Ordering::Relaxed);
+        shared.tail_segment.store(first, Ordering::Release);
     }
 
     fn field(self, field: usize) -> Off {
@@ -138,49 +197,314 @@ impl<'h> View<'h> {
         self.off + size_of::<Shared>() as Off
     }
 
-    /// Runs `change` under the producers' latch.
+    // ---- latches and repairs ----
+
+    /// Runs `change` under `latch`; behind a dead holder, `repair` first.
     #[inline]
-    fn with_tail<T>(self, change: impl FnOnce() -> T) -> T {
-        let locked = self
-            .shared
-            .tail_latch
-            .lock(self.heap.me(), Deadline::Never, SHORT, |id| self.heap.alive(id), || false);
-        let held = Held(&self.shared.tail_latch);
+    fn with<T>(self, latch: &Latch, repair: impl FnOnce(), change: impl FnOnce() -> T) -> T {
+        let alive = |id| self.heap.alive(id);
+        let locked = latch.lock(self.heap.me(), Deadline::Never, SHORT, alive, || false);
+        let held = Held(latch);
         if let Some(Locked::Inherited(_)) = locked {
-            self.repair_tail();
+            self.heap.settle();
+            repair();
         }
         let answer = change();
         drop(held);
         answer
+    }
+
+    /// Runs `change` under the producers' latch.
+    #[inline]
+    fn with_tail<T>(self, change: impl FnOnce() -> T) -> T {
+        self.with(&self.shared.tail_latch, || self.repair_tail(), change)
     }
 
     /// Runs `change` under the consumers' latch.
     #[inline]
     fn with_head<T>(self, change: impl FnOnce() -> T) -> T {
-        let locked = self
-            .shared
-            .head_latch
-            .lock(self.heap.me(), Deadline::Never, SHORT, |id| self.heap.alive(id), || false);
-        let held = Held(&self.shared.head_latch);
-        if let Some(Locked::Inherited(_)) = locked {
-            // The cursor is one word and a segment's end a transaction: nothing else can be half done but a claim.
-            self.heap.settle();
-            self.settle_claim();
-        }
-        let answer = change();
-        drop(held);
-        answer
+        // The cursor is one word and a segment's end a transaction: nothing else can be half done but a claim.
+        self.with(&self.shared.head_latch, || self.settle_claim(), change)
     }
 
     /// The producer died between publishing a message and moving the cursor behind it: the message counts.
     fn repair_tail(self) {
-        self.heap.settle();
         let (place, cursor) = self.tail();
         if let record @ Record::Inline(_) = place.record() {
             self.shared
                 .tail
                 .store(cursor.after(record.words()).0, Ordering::Release);
         }
+    }
+
+    /// A producer that died between a message's header and its cursor has put it: it must be counted.
+    pub(super) fn repair_if_dead(self) {
+        let owner = self.shared.tail_latch.owner();
+        if owner != 0 && !self.heap.alive(owner) {
+            self.with_tail(|| {});
+        }
+    }
+
+    pub(super) fn notify_everybody(self) {
+        let shared = self.shared;
+        for gate in [&shared.not_empty, &shared.not_full, &shared.all_done] {
+            gate.notify_all();
+        }
+    }
+
+    // ---- asking ----
+
+    /// Where the queue has been taken from and put to.
+    ///
+    /// A message can be taken between its header's being stored and its producer's cursor, so the count of those taken
+    /// may be one ahead: then that is how many were put, too.
+    fn counts(self) -> (Cursor, Cursor) {
+        // Read the other way round, takers could get further ahead.
+        let taken = Cursor(self.shared.taken.load(Ordering::Acquire));
+        let put = Cursor(self.shared.tail.load(Ordering::Acquire));
+        if put.since(taken) > MOST {
+            (taken, taken)
+        } else {
+            (taken, put)
+        }
+    }
+
+    /// Messages in the queue, but for the message of a producer that has just died.
+    pub(super) fn glance(self) -> u64 {
+        let (taken, put) = self.counts();
+        put.since(taken)
+    }
+
+    pub(super) fn capacity(self) -> u64 {
+        self.shared.capacity.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_closed(self) -> bool {
+        self.shared.closed.load(Ordering::Acquire) != 0
+    }
+
+    pub(super) fn is_watched(self) -> bool {
+        self.shared.watched.load(Ordering::Acquire) != 0
+    }
+
+    /// Messages put whose work is not done.
+    pub(super) fn unfinished(self) -> u64 {
+        let done = Cursor(self.shared.done.load(Ordering::Acquire));
+        let (_, put) = self.counts();
+        // Another consumer may have finished one since.
+        match put.since(done) {
+            n if n > MOST => 0,
+            n => n,
+        }
+    }
+
+    /// Items that consumers died with.
+    pub(super) fn lost(self) -> u64 {
+        self.shared.lost.load(Ordering::Acquire)
+    }
+
+    // ---- putting ----
+
+    fn tail(self) -> (Place<'h>, Cursor) {
+        self.place_at(&self.shared.tail, &self.shared.tail_segment)
+    }
+
+    fn head(self) -> (Place<'h>, Cursor) {
+        self.place_at(&self.shared.taken, &self.shared.head_segment)
+    }
+
+    #[inline]
+    fn place_at(self, cursor: &AtomicU64, segment: &AtomicU64) -> (Place<'h>, Cursor) {
+        let cursor = Cursor(cursor.load(Ordering::Relaxed));
+        let place = Place {
+            heap: self.heap,
+            segment: segment.load(Ordering::Acquire),
+            word: cursor.word(),
+        };
+        (place, cursor)
+    }
+
+    /// Puts what there is room for; `Full` only if something is left to be put.
+    #[inline]
+    pub(super) fn try_put(self, message: &mut Message<'_>) -> Result<(), Refused> {
+        let answer = self.with_tail(|| match message {
+            Message::Bytes(bytes) => self.put_inline(bytes),
+            Message::Block(block) => self.put_block(block),
+            Message::Many { bytes, ends, put } => {
+                let mut answer = Ok(());
+                for _ in 0..BATCH {
+                    let Some(&end) = ends.get(*put) else { break };
+                    let start = put.checked_sub(1).map_or(0, |before| ends[before]);
+                    answer = self.put_inline(&bytes[start..end]);
+                    if answer.is_err() {
+                        break;
+                    }
+                    *put += 1;
+                }
+                answer
+            }
+        });
+        // Also when the queue got full on the way: what was put must be seen.
+        self.shared.not_empty.notify_one();
+        match message {
+            Message::Many { ends, put, .. } if answer.is_ok() && *put < ends.len() => self.try_put(message),
+            _ => answer,
+        }
+    }
+
+    /// Where a record of so many words goes, if it may be put.
+    #[inline]
+    fn room(self, words: u64) -> Result<(Place<'h>, Cursor), Refused> {
+        let (place, cursor) = self.tail();
+        if self.shared.closed.load(Ordering::Relaxed) != 0 {
+            return Err(Refused::Closed);
+        }
+        let capacity = self.capacity();
+        let left = |taken| capacity == 0 || cursor.since(Cursor(taken)) < capacity;
+        if !left(self.shared.seen_taken.load(Ordering::Relaxed)) {
+            let taken = self.shared.taken.load(Ordering::Acquire);
+            self.shared.seen_taken.store(taken, Ordering::Relaxed);
+            if !left(taken) {
+                return Err(Refused::Full);
+            }
+        }
+        if place.word + words + END_WORDS <= self.words(place.segment) {
+            return Ok((place, cursor));
+        }
+        self.add_segment(place, cursor).map_err(Refused::Failed)?;
+        Ok(self.tail())
+    }
+
+    #[inline]
+    fn put_inline(self, bytes: &[u8]) -> Result<(), Refused> {
+        let record = Record::Inline(bytes.len());
+        let (place, cursor) = self.room(record.words())?;
+        place.fill(bytes);
+        place.publish(record);
+        self.shared
+            .tail
+            .store(cursor.after(record.words()).0, Ordering::Release);
+        Ok(())
+    }
+
+    fn put_block(self, block: &mut Option<Block>) -> Result<(), Refused> {
+        let Some(given) = block.as_ref() else {
+            return Ok(());
+        };
+        let (place, cursor) = self.room(Record::Block.words())?;
+        self.heap.word(place.off() + 16).store(0, Ordering::Relaxed);
+        let handed = self.heap.transact(|tx| {
+            given.give(tx);
+            tx.set(place.off() + 8, given.off());
+            tx.set(place.off(), Record::Block.header());
+            tx.set(
+                self.field(offset_of!(Shared, tail)),
+                cursor.after(Record::Block.words()).0,
+            );
+            Ok(())
+        });
+        handed.map_err(Refused::Failed)?;
+        if let Some(block) = block.take() {
+            block.given();
+        }
+        Ok(())
+    }
+
+    /// Links a new segment behind the one that is full.
+    #[cold]
+    fn add_segment(self, place: Place<'_>, cursor: Cursor) -> Result<()> {
+        let block = Block::new(lasting(), CHUNK - HEAD, 0)?;
+        let segment = block.off() + HEAD;
+        self.heap.word(segment).store(0, Ordering::Relaxed);
+        self.heap.transact(|tx| {
+            block.give(tx);
+            tx.set(place.off() + 8, segment);
+            tx.set(place.off(), Record::End.header());
+            tx.set(self.field(offset_of!(Shared, tail_segment)), segment);
+            tx.set(self.field(offset_of!(Shared, tail)), cursor.rewound().0);
+            Ok(())
+        })?;
+        block.given();
+        Ok(())
+    }
+
+    // ---- getting ----
+
+    /// Shows the messages that are there to `visit` and takes those it wants.
+    #[inline]
+    pub(super) fn try_get(self, visit: &mut impl FnMut(Place<'_>, Record) -> Take) -> Result<Vec<Block>> {
+        let mut blocks = Vec::new();
+        let outcome = self.with_head(|| {
+            // Asked before looking: what was put before the queue was closed is seen behind this.
+            let closed = self.is_closed();
+            let mut taken = 0;
+            loop {
+                let (place, cursor) = self.head();
+                let record = place.record();
+                let wants = match record {
+                    Record::Empty if taken > 0 => return Ok(()),
+                    Record::Empty => return Err(if closed { Error::Closed } else { Error::Empty }),
+                    Record::End => {
+                        self.leave_segment(place, cursor)?;
+                        continue;
+                    }
+                    _ => visit(place, record),
+                };
+                let next = cursor.after(record.words()).0;
+                if let Take::Block | Take::BlockAndMore = wants {
+                    blocks.push(self.take_block(place, next)?);
+                } else {
+                    self.claim(next);
+                }
+                taken += 1;
+                if let Take::Last | Take::Block = wants {
+                    return Ok(());
+                }
+            }
+        });
+        if self.capacity() != 0 {
+            self.shared.not_full.notify_one();
+        }
+        outcome.map(|()| blocks)
+    }
+
+    fn take_block(self, place: Place<'_>, next: u64) -> Result<Block> {
+        let block = Block::take(lasting(), |tx| {
+            tx.set(self.field(offset_of!(Shared, taken)), next);
+            if self.note != 0 {
+                tx.add(self.note, 1);
+            }
+            Ok(Some(place.target()))
+        })?;
+        Ok(block.expect("the transaction names a block"))
+    }
+
+    /// Goes on to the next segment and frees this one.
+    #[cold]
+    fn leave_segment(self, place: Place<'_>, cursor: Cursor) -> Result<()> {
+        let next = place.target();
+        let go_on = |tx: &mut Tx<'_>| {
+            tx.set(self.field(offset_of!(Shared, head_segment)), next);
+            tx.set(self.field(offset_of!(Shared, taken)), cursor.rewound().0);
+        };
+        if place.segment == self.first_segment() {
+            return self.heap.transact(|tx| {
+                go_on(tx);
+                Ok(())
+            });
+        }
+        drop(Block::take(lasting(), |tx| {
+            go_on(tx);
+            Ok(Some(place.segment - HEAD))
+        })?);
+        Ok(())
+    }
+
+    // ---- whose item it is ----
+
+    /// From now on, deaths of consumers with unfinished items are noted.
+    pub(super) fn watch(self) {
+        self.shared.watched.store(1, Ordering::Release);
     }
 
     /// Moves the head cursor behind an inline message, and notes where that is watched that this process has it.
@@ -212,244 +536,65 @@ impl<'h> View<'h> {
         }
     }
 
-    /// Counts an item of a watched queue as done, and no longer as this process's.
-    fn finish_one(self, put: Cursor) -> Result<()> {
+    /// Counts a message as done, and where that is watched no longer as this process's.
+    pub(super) fn finish(self) -> Result<()> {
+        if self.is_watched() {
+            return self.finish_noted();
+        }
+        let done = &self.shared.done;
+        let mut before = done.load(Ordering::Relaxed);
+        loop {
+            let next = self.one_more_done(before)?;
+            match done.compare_exchange(before, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => before = now,
+            }
+        }
+    }
+
+    fn finish_noted(self) -> Result<()> {
         self.with_head(|| {
             self.heap.transact(|tx| {
-                let done = Cursor(tx.get(self.field(offset_of!(Shared, done))));
-                if put.since(done) == 0 {
-                    return Err(Error::TooManyTasksDone);
+                let done = self.field(offset_of!(Shared, done));
+                tx.set(done, self.one_more_done(tx.get(done))?);
+                if self.note != 0 {
+                    tx.set(self.note, tx.get(self.note).saturating_sub(1));
                 }
-                tx.set(self.field(offset_of!(Shared, done)), done.after(0).0);
-                tx.set(self.note, tx.get(self.note).saturating_sub(1));
                 Ok(())
             })
         })
+    }
+
+    /// The count of messages done behind `done`, if there is one that is not.
+    fn one_more_done(self, done: u64) -> Result<u64> {
+        // Counted now: others may have put and finished more since anybody last looked.
+        let (_, put) = self.counts();
+        if put.since(Cursor(done)) == 0 {
+            return Err(Error::TooManyTasksDone);
+        }
+        Ok(Cursor(done).after(0).0)
     }
 
     /// The items that a dead consumer had: from its note to the queue's count of those lost.
     fn lose(self, note: Off) -> Result<()> {
         self.with_head(|| {
             self.heap.transact(|tx| {
-                tx.add(
-                    self.field(offset_of!(Shared, lost)),
-                    tx.get(note).cast_signed(),
-                );
+                tx.add(self.field(offset_of!(Shared, lost)), tx.get(note).cast_signed());
                 tx.set(note, 0);
                 Ok(())
             })
         })
     }
 
-    fn tail(self) -> (Place<'h>, Cursor) {
-        let cursor = Cursor(self.shared.tail.load(Ordering::Relaxed));
-        let segment = self.shared.tail_segment.load(Ordering::Acquire);
-        (
-            Place {
-                heap: self.heap,
-                segment,
-                word: cursor.word(),
-            },
-            cursor,
-        )
-    }
+    // ---- ending ----
 
-    fn head(self) -> (Place<'h>, Cursor) {
-        let cursor = Cursor(self.shared.taken.load(Ordering::Relaxed));
-        let segment = self.shared.head_segment.load(Ordering::Acquire);
-        (
-            Place {
-                heap: self.heap,
-                segment,
-                word: cursor.word(),
-            },
-            cursor,
-        )
-    }
-
-    /// Puts what there is room for; `Full` only if something is left to be put.
-    #[inline]
-    fn try_put(self, message: &mut Message<'_>) -> Result<(), Refused> {
-        let answer = self.with_tail(|| match message {
-            Message::Bytes(bytes) => self.put_inline(bytes),
-            Message::Block(block) => self.put_block(block),
-            Message::Many { bytes, ends, put } => {
-                let mut answer = Ok(());
-                for _ in 0..BATCH {
-                    let Some(&end) = ends.get(*put) else { break };
-                    let start = put.checked_sub(1).map_or(0, |before| ends[before]);
-                    answer = self.put_inline(&bytes[start..end]);
-                    if answer.is_err() {
-                        break;
-                    }
-                    *put += 1;
-                }
-                answer
-            }
-        });
-        // Also when the queue got full on the way: what was put must be seen.
-        self.shared.not_empty.notify_one();
-        match message {
-            Message::Many { ends, put, .. } if answer.is_ok() && *put < ends.len() => self.try_put(message),
-            _ => answer,
-        }
-    }
-
-    fn room(self, cursor: Cursor) -> Result<(), Refused> {
-        if self.shared.closed.load(Ordering::Relaxed) != 0 {
-            return Err(Refused::Closed);
-        }
-        let capacity = self.shared.capacity.load(Ordering::Relaxed);
-        if capacity == 0 || cursor.since(Cursor(self.shared.seen_taken.load(Ordering::Relaxed))) < capacity {
-            return Ok(());
-        }
-        let taken = self.shared.taken.load(Ordering::Acquire);
-        self.shared.seen_taken.store(taken, Ordering::Relaxed);
-        if cursor.since(Cursor(taken)) < capacity {
-            Ok(())
-        } else {
-            Err(Refused::Full)
-        }
-    }
-
-    #[inline]
-    fn put_inline(self, bytes: &[u8]) -> Result<(), Refused> {
-        let (mut place, mut cursor) = self.tail();
-        self.room(cursor)?;
-        let record = Record::Inline(bytes.len());
-        if place.word + record.words() + END_WORDS > self.words(place.segment) {
-            self.add_segment(place, cursor).map_err(Refused::Failed)?;
-            (place, cursor) = self.tail();
-        }
-        place.fill(bytes);
-        place.publish(record);
-        self.shared
-            .tail
-            .store(cursor.after(record.words()).0, Ordering::Release);
-        Ok(())
-    }
-
-    fn put_block(self, block: &mut Option<Block>) -> Result<(), Refused> {
-        let Some(given) = block.as_ref() else {
-            return Ok(());
-        };
-        let (mut place, mut cursor) = self.tail();
-        self.room(cursor)?;
-        if place.word + Record::Block.words() + END_WORDS > self.words(place.segment) {
-            self.add_segment(place, cursor).map_err(Refused::Failed)?;
-            (place, cursor) = self.tail();
-        }
-        self.heap.word(place.off() + 16).store(0, Ordering::Relaxed);
-        let handed = self.heap.transact(|tx| {
-            given.give(tx);
-            tx.set(place.off() + 8, given.off());
-            tx.set(place.off(), Record::Block.header());
-            tx.set(
-                self.field(offset_of!(Shared, tail)),
-                cursor.after(Record::Block.words()).0,
-            );
-            Ok(())
-        });
-        handed.map_err(Refused::Failed)?;
-        if let Some(block) = block.take() {
-            block.given();
-        }
-        Ok(())
-    }
-
-    /// Links a new segment behind the one that is full.
-    #[cold]
-    fn add_segment(self, place: Place<'_>, cursor: Cursor) -> Result<()> {
-        let heap = Heap::existing().expect("there is a queue, so there is a heap");
-        let block = Block::new(heap, CHUNK - HEAD, 0)?;
-        let segment = block.off() + HEAD;
-        heap.word(segment).store(0, Ordering::Relaxed);
-        heap.transact(|tx| {
-            block.give(tx);
-            tx.set(place.off() + 8, segment);
-            tx.set(place.off(), Record::End.header());
-            tx.set(self.field(offset_of!(Shared, tail_segment)), segment);
-            tx.set(self.field(offset_of!(Shared, tail)), cursor.rewound().0);
-            Ok(())
-        })?;
-        block.given();
-        Ok(())
-    }
-
-    /// Shows the messages that are there to `visit` and takes those it wants.
-    #[inline]
-    fn try_get(self, visit: &mut impl FnMut(Place<'_>, Record) -> Take) -> Result<Vec<Block>> {
-        let mut blocks = Vec::new();
-        let outcome = self.with_head(|| {
-            // Asked before looking: what was put before the queue was closed is seen behind this.
-            let closed = self.shared.closed.load(Ordering::Acquire) != 0;
-            let mut taken = 0;
-            loop {
-                let (place, cursor) = self.head();
-                let record = place.record();
-                let wants = match record {
-                    Record::Empty if taken > 0 => return Ok(()),
-                    Record::Empty => return Err(if closed { Error::Closed } else { Error::Empty }),
-                    Record::End => {
-                        self.leave_segment(place, cursor)?;
-                        continue;
-                    }
-                    _ => visit(place, record),
-                };
-                let next = cursor.after(record.words()).0;
-                if let Take::Block | Take::BlockAndMore = wants {
-                    blocks.push(self.take_block(place, next)?);
-                } else {
-                    self.claim(next);
-                }
-                taken += 1;
-                if let Take::Last | Take::Block = wants {
-                    return Ok(());
-                }
-            }
-        });
-        if self.shared.capacity.load(Ordering::Relaxed) != 0 {
-            self.shared.not_full.notify_one();
-        }
-        outcome.map(|()| blocks)
-    }
-
-    fn take_block(self, place: Place<'_>, next: u64) -> Result<Block> {
-        let heap = Heap::existing().expect("there is a queue, so there is a heap");
-        let block = Block::take(heap, |tx| {
-            tx.set(self.field(offset_of!(Shared, taken)), next);
-            if self.note != 0 {
-                tx.set(self.note, tx.get(self.note) + 1);
-            }
-            Ok(Some(place.target()))
-        })?;
-        Ok(block.expect("the transaction names a block"))
-    }
-
-    /// Goes on to the next segment and frees this one.
-    #[cold]
-    fn leave_segment(self, place: Place<'_>, cursor: Cursor) -> Result<()> {
-        let heap = Heap::existing().expect("there is a queue, so there is a heap");
-        let next = place.target();
-        let go_on = |tx: &mut Tx<'_>| {
-            tx.set(self.field(offset_of!(Shared, head_segment)), next);
-            tx.set(self.field(offset_of!(Shared, taken)), cursor.rewound().0);
-        };
-        if place.segment == self.first_segment() {
-            return heap.transact(|tx| {
-                go_on(tx);
-                Ok(())
-            });
-        }
-        drop(Block::take(heap, |tx| {
-            go_on(tx);
-            Ok(Some(place.segment - HEAD))
-        })?);
-        Ok(())
+    /// No message can be put any more.
+    pub(super) fn close(self) {
+        self.with_tail(|| self.shared.closed.store(1, Ordering::Release));
     }
 
     /// Takes out and drops every message; answers how many.
-    fn discard(self) -> Result<u64> {
+    pub(super) fn discard(self) -> Result<u64> {
         let mut dropped = 0;
         loop {
             let answer = self.try_get(&mut |_, record| {
@@ -469,14 +614,9 @@ impl<'h> View<'h> {
     }
 }
 
-/// Releases a latch also when what runs under it panics.
-struct Held<'l>(&'l Latch);
-
-impl Drop for Held<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.unlock();
-    }
+/// The heap as blocks want it: for as long as the program lives.
+fn lasting() -> &'static Heap {
+    Heap::existing().expect("there is a queue, so there is a heap")
 }
 
 /// A process that held the queue died: what it was changing is repaired, and wake-ups it owed are made good.
@@ -488,17 +628,11 @@ fn bury(heap: &Heap, off: Off, dead: u32, note: Off) {
     if view.shared.head_latch.orphan(dead) {
         view.with_head(|| {});
     }
-    if view.shared.watched.load(Ordering::Acquire) != 0 {
+    if view.is_watched() {
         // It can only fail for want of memory, and then what is lost is what was lost anyway.
         let _ = view.lose(note);
     }
-    for gate in [
-        &view.shared.not_empty,
-        &view.shared.not_full,
-        &view.shared.all_done,
-    ] {
-        gate.notify_all();
-    }
+    view.notify_everybody();
 }
 
 /// The last reference is gone: so are the messages and the segments.
@@ -507,10 +641,9 @@ fn empty(heap: &Heap, off: Off) -> Result<()> {
     view.discard()?;
     let segment = view.shared.head_segment.load(Ordering::Acquire);
     if segment != 0 && segment != view.first_segment() {
-        let heap = Heap::existing().expect("there is a queue, so there is a heap");
         let first = view.first_segment();
         heap.word(first).store(0, Ordering::Relaxed);
-        drop(Block::take(heap, |tx| {
+        drop(Block::take(lasting(), |tx| {
             for field in [offset_of!(Shared, head_segment), offset_of!(Shared, tail_segment)] {
                 tx.set(view.field(field), first);
             }

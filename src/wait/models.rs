@@ -25,7 +25,10 @@ unsafe impl Sync for Guarded {}
 impl Guarded {
     #[allow(unsafe_code)]
     fn increment(&self, me: u32) -> Locked {
-        let locked = self.latch.lock(me, Deadline::Never, 0, all_alive, || false).unwrap();
+        let locked = self
+            .latch
+            .lock(me, Deadline::Never, 0, all_alive, || false)
+            .unwrap();
         // SAFETY: exclusive while the latch is held; loom reports it if not.
         self.value.with_mut(|v| unsafe { *v += 1 });
         self.latch.unlock();
