@@ -3,7 +3,7 @@
 mod common;
 
 use common::{A_WHILE, METHODS, not_before, until, watchdog};
-use procession::{Error, Lock, LockError, Process, Queue};
+use procession::{Error, Lock, LockError, LockGuard, Process, Queue, StartMethod};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -180,7 +180,7 @@ fn hold(lock: Lock, ready: Queue<()>, never: Queue<()>) {
 }
 
 /// Somebody who holds `lock` for good.
-fn holder(lock: &Lock, method: procession::StartMethod) -> Process<()> {
+fn holder(lock: &Lock, method: StartMethod) -> Process<()> {
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
     let process = Process::builder()
         .method(method)
@@ -192,7 +192,7 @@ fn holder(lock: &Lock, method: procession::StartMethod) -> Process<()> {
 }
 
 /// Checks that the lock was taken from `dead`, and is as usual afterwards.
-fn inherited(lock: &Lock, dead: u32, taken: Result<procession::LockGuard<'_>, LockError<'_>>) {
+fn inherited(lock: &Lock, dead: u32, taken: Result<LockGuard<'_>, LockError<LockGuard<'_>>>) {
     match taken {
         Err(LockError::OwnerDied { guard, pid }) => {
             assert!(pid == dead || pid == 0, "{pid} is not {dead}");
@@ -210,7 +210,7 @@ fn inherited(lock: &Lock, dead: u32, taken: Result<procession::LockGuard<'_>, Lo
 #[procession::test]
 fn the_death_of_its_owner_is_told_once() {
     let _watchdog = watchdog();
-    type Form = fn(&Lock) -> Result<procession::LockGuard<'_>, LockError<'_>>;
+    type Form = fn(&Lock) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>>;
     let forms: [Form; 3] = [Lock::lock, Lock::try_lock, |lock| {
         lock.lock_timeout(Duration::from_secs(3_600))
     }];
@@ -312,7 +312,7 @@ fn an_owner_that_ends_without_releasing_it_is_dead_too() {
 fn a_guard_taken_from_the_dead_is_a_guard() {
     let _watchdog = watchdog();
     let lock = Lock::new().unwrap();
-    let process = holder(&lock, procession::StartMethod::Fork);
+    let process = holder(&lock, StartMethod::Fork);
     process.kill().unwrap();
     process.wait().unwrap();
     let error = lock.lock().unwrap_err();

@@ -82,6 +82,9 @@ impl Channel {
         let (py, channel, this) = (slf.py(), Self::open(slf)?, slf.get());
         message::with_scratch(|buffer| {
             let empty = |answer: &Result<Received>| matches!(answer, Err(Error::Empty));
+            if deadline != Deadline::Now {
+                wait::for_a_moment(|| channel.shows_message());
+            }
             let received = patiently(py, deadline, empty, |until| channel.get(buffer, until));
             this.look_again(channel);
             let received = received.or_raise(py)?;
@@ -291,25 +294,9 @@ impl Channel {
         let channel = self.channel()?;
         self.look_again(channel);
         let deadline = wait::deadline(timeout != Some(0.0), timeout);
-        // In slices, so that Ctrl-C ends it.
-        loop {
-            let slice = match deadline.left() {
-                Some(left) => Deadline::after(left.min(std::time::Duration::from_millis(100))),
-                None => Deadline::after(std::time::Duration::from_millis(100)),
-            };
-            let slice = if deadline == Deadline::Now {
-                Deadline::Now
-            } else {
-                slice
-            };
-            if patiently(py, slice, |found| !found, |until| channel.wait_readable(until)) {
-                return Ok(!channel.is_empty());
-            }
-            py.check_signals()?;
-            if deadline.passed() {
-                return Ok(false);
-            }
-        }
+        let nothing = |answer: &Result<bool>| *answer == Ok(false);
+        patiently(py, deadline, nothing, |until| channel.wait_readable(until)).or_raise(py)?;
+        Ok(!channel.is_empty())
     }
 
     /// A descriptor of this process that polls readable while there is an object.

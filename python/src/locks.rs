@@ -55,22 +55,15 @@ fn warn(py: Python<'_>, what: &str) -> PyResult<()> {
     PyErr::warn(py, category, &text, 1)
 }
 
-/// Rounds of trying before the interpreter is let go, about a microsecond: less than letting go of it costs.
-const MOMENT: u32 = 24;
-
 /// Tries to acquire what is held for a moment only, most of the time.
 #[inline]
 fn try_for_a_moment(inner: &impl Acquire) -> Taken {
-    for round in 0..MOMENT {
-        let taken = inner.try_quick();
-        if taken != Taken::Not {
-            return taken;
-        }
-        for _ in 0..round.min(8) {
-            std::hint::spin_loop();
-        }
-    }
-    Taken::Not
+    let mut taken = Taken::Not;
+    wait::for_a_moment(|| {
+        taken = inner.try_quick();
+        taken != Taken::Not
+    });
+    taken
 }
 
 macro_rules! sync_class {

@@ -104,7 +104,7 @@ fn watch(shared: &Shared, channel: &Channel) {
             return;
         }
         drop(state);
-        if channel.wait_readable(Deadline::after(SLICE)) {
+        if channel.wait_readable(Deadline::after(SLICE)).unwrap_or(false) {
             let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
             if *state == State::Looking {
                 *state = State::Set;

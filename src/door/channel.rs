@@ -104,8 +104,18 @@ impl Channel {
         Ok(got.into_iter().map(Received::from).collect())
     }
 
+    /// Whether there seems to be a message, for a look or two before waiting for one.
+    #[inline]
+    pub fn shows_message(&self) -> bool {
+        self.ring.shows_message()
+    }
+
     /// Waits until a `get` would not wait; false where the deadline came first.
-    pub fn wait_readable(&self, deadline: Deadline) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`].
+    pub fn wait_readable(&self, deadline: Deadline) -> Result<bool> {
         self.ring.wait_readable(deadline)
     }
 

@@ -83,12 +83,13 @@ impl Ring {
 
     // ---- waiting ----
 
-    /// Makes attempts until one answers, and waits at `gate` in between until it looks `ready`; at `most` so long.
-    /// `idle` is called when somebody has slept for a whole slice.
+    /// Makes attempts until one answers, and waits at `gate` in between until it looks `ready`; at `most` so long. While it
+    /// spins, it looks whether that is `likely`. `idle` is called when somebody has slept for a whole slice.
     #[inline]
     fn persist<T>(
         gate: &Gate,
         most: Deadline,
+        likely: impl Fn() -> bool,
         ready: impl Fn() -> bool,
         idle: impl Fn(),
         mut attempt: impl FnMut() -> Option<T>,
@@ -104,7 +105,7 @@ impl Ring {
             if slept && interrupted() {
                 break Err(Ended::Interrupted);
             }
-            if !spin::until(&ready) {
+            if !spin::until(&likely) {
                 let ticket = gate.arm();
                 if !ready() {
                     slept = true;
@@ -128,6 +129,7 @@ impl Ring {
         let put = Self::persist(
             &self.view().shared.not_full,
             deadline,
+            || !self.is_full() || self.is_closed(),
             || !self.is_full() || self.is_closed(),
             || {},
             || match self.view().try_put(message) {
@@ -196,6 +198,7 @@ impl Ring {
         let got = Self::persist(
             &self.view().shared.not_empty,
             deadline,
+            || self.view().shows_message(),
             || self.looks_ready(),
             || self.heap.calm_down(),
             || match self.consumer().try_get(&mut visit) {
@@ -211,32 +214,31 @@ impl Ring {
         })
     }
 
-    /// Waits until a get would not wait, taking nothing; false where the deadline came first. No hook ends it.
-    pub(crate) fn wait_readable(&self, deadline: Deadline) -> bool {
-        let gate = &self.view().shared.not_empty;
-        let mut slept = false;
-        let found = loop {
+    /// Waits until a get would not wait, taking nothing; false where the deadline came first.
+    pub(crate) fn wait_readable(&self, deadline: Deadline) -> Result<bool> {
+        let found = Self::persist(
+            &self.view().shared.not_empty,
+            deadline,
+            || self.view().shows_message(),
+            || self.looks_ready(),
+            || {},
             // Not the shorter look: that a dead producer's message is there is seen here or never.
-            if self.len() > 0 || self.is_closed() {
-                break true;
-            }
-            if deadline.passed() {
-                break false;
-            }
-            let ticket = gate.arm();
-            if !self.looks_ready() {
-                slept = true;
-                gate.sleep(ticket, deadline);
-            }
-        };
-        if slept {
-            // The wake-up was for somebody who takes the message.
-            gate.pass_on(|| self.looks_ready());
+            || (self.len() > 0 || self.is_closed()).then_some(()),
+        );
+        match found {
+            Ok(()) => Ok(true),
+            Err(Ended::Late) => Ok(false),
+            Err(Ended::Interrupted) => Err(Error::Interrupted),
         }
-        found
     }
 
     // ---- asking ----
+
+    /// Whether there seems to be a message; see [`View::shows_message`].
+    #[inline]
+    pub(crate) fn shows_message(&self) -> bool {
+        self.view().shows_message()
+    }
 
     /// Messages in the queue; with others at work, old news at once.
     pub(crate) fn len(&self) -> u64 {
@@ -306,6 +308,7 @@ impl Ring {
         let joined = Self::persist(
             &view.shared.all_done,
             deadline,
+            || view.unfinished() == 0 || view.lost() != 0,
             || view.unfinished() == 0 || view.lost() != 0,
             || {},
             || match (view.unfinished(), view.lost()) {

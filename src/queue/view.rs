@@ -309,6 +309,13 @@ impl<'h> View<'h> {
         self.place_at(&self.shared.tail, &self.shared.tail_segment)
     }
 
+    /// Whether a message (or a segment's end, or the queue's) seems to be next. For spinning: it looks at what the consumer
+    /// reads next anyway and the producers' own line stays theirs, but while other consumers are at work it may be wrong.
+    #[inline]
+    pub(super) fn shows_message(self) -> bool {
+        self.head().0.record() != Record::Empty || self.shared.closed.load(Ordering::Relaxed) != 0
+    }
+
     fn head(self) -> (Place<'h>, Cursor) {
         self.place_at(&self.shared.taken, &self.shared.head_segment)
     }

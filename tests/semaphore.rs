@@ -1,0 +1,379 @@
+//! The semaphore: how many at once, deadlines, counting beyond, and permits that come back from the dead.
+
+mod common;
+
+use common::{A_WHILE, METHODS, not_before, runs, until, watchdog};
+use procession::{Error, Permit, Process, Queue, Semaphore, StartMethod};
+use std::thread;
+use std::time::Duration;
+
+// ---- counting ----
+
+#[test]
+fn so_many_and_no_more() {
+    let _watchdog = watchdog();
+    let semaphore = Semaphore::new(2).unwrap();
+    let (first, second) = (semaphore.acquire().unwrap(), semaphore.try_acquire().unwrap());
+    assert_eq!(semaphore.value(), 0);
+    assert_eq!(semaphore.try_acquire().unwrap_err(), Error::Timeout);
+    drop(first);
+    assert_eq!(semaphore.value(), 1);
+    let third = semaphore.acquire_timeout(Duration::ZERO).unwrap();
+    assert!(!second.is_returned() && !third.is_returned());
+    drop((second, third));
+    assert_eq!(semaphore.value(), 2);
+}
+
+#[test]
+fn a_deadline_does_not_come_early() {
+    let _watchdog = watchdog();
+    let semaphore = Semaphore::new(0).unwrap();
+    for patience in [1, 30, 120].map(Duration::from_millis) {
+        let late = not_before(patience, || semaphore.acquire_timeout(patience));
+        assert_eq!(late.unwrap_err(), Error::Timeout);
+    }
+    semaphore.release().unwrap();
+    semaphore.acquire_timeout(Duration::MAX).unwrap().forget();
+}
+
+#[test]
+fn permits_can_be_added_but_not_to_a_bounded_one() {
+    let semaphore = Semaphore::new(1).unwrap();
+    semaphore.release().unwrap();
+    assert_eq!(semaphore.value(), 2);
+
+    let bounded = Semaphore::bounded(2).unwrap();
+    assert_eq!(bounded.release(), Err(Error::TooManyReleases { max: 2 }));
+    bounded.acquire().unwrap().forget();
+    bounded.release().unwrap();
+    assert_eq!(bounded.release(), Err(Error::TooManyReleases { max: 2 }));
+    assert_eq!(bounded.value(), 2);
+    // A permit whose place somebody else has given back goes away quietly.
+    let permit = bounded.acquire().unwrap();
+    bounded.release().unwrap();
+    drop(permit);
+    assert_eq!(bounded.value(), 2);
+}
+
+#[test]
+fn the_largest_value() {
+    let most = i32::MAX as usize;
+    let full = Semaphore::new(most).unwrap();
+    assert_eq!(full.value(), most);
+    assert_eq!(full.release(), Err(Error::TooManyReleases { max: most as u64 }));
+    for too_many in [most + 1, usize::MAX] {
+        assert!(matches!(Semaphore::new(too_many), Err(Error::Capacity { .. })));
+        assert!(matches!(
+            Semaphore::bounded(too_many),
+            Err(Error::Capacity { .. })
+        ));
+    }
+}
+
+#[test]
+fn it_shows_its_value() {
+    let semaphore = Semaphore::new(7).unwrap();
+    assert!(format!("{semaphore:?}").contains('7'), "{semaphore:?}");
+}
+
+// ---- waiting ----
+
+#[test]
+fn who_waits_gets_one() {
+    let _watchdog = watchdog();
+    let semaphore = Semaphore::new(0).unwrap();
+    thread::scope(|scope| {
+        let waiters = [(); 4].map(|()| scope.spawn(|| semaphore.acquire().map(Permit::forget)));
+        thread::sleep(A_WHILE);
+        assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
+        // In a burst: all but the first find that somebody has been woken already.
+        (0..4).for_each(|_| semaphore.release().unwrap());
+        for waiter in waiters {
+            waiter.join().unwrap().unwrap();
+        }
+    });
+    assert_eq!(semaphore.value(), 0);
+}
+
+/// Whoever is inside leaves a mark; nobody may see more marks than there are permits.
+fn come_and_go(semaphore: Semaphore, inside: Queue<()>, times: u32) {
+    for n in 0..times {
+        let permit = match n % 3 {
+            0 => semaphore.acquire().unwrap(),
+            1 => semaphore.acquire_timeout(Duration::from_secs(3_600)).unwrap(),
+            _ => loop {
+                match semaphore.try_acquire() {
+                    Ok(permit) => break permit,
+                    Err(Error::Timeout) => thread::yield_now(),
+                    Err(error) => panic!("{error}"),
+                }
+            },
+        };
+        assert!(!permit.is_returned());
+        inside.put(()).unwrap();
+        assert!(inside.len() <= 2, "{} inside", inside.len());
+        inside.try_get().unwrap();
+        drop(permit);
+    }
+}
+
+#[procession::test]
+fn so_many_at_a_time_over_processes_and_threads() {
+    let _watchdog = watchdog();
+    let (semaphore, inside) = (Semaphore::bounded(2).unwrap(), Queue::unbounded().unwrap());
+    let processes = METHODS.map(|method| {
+        let args = (semaphore.clone(), inside.clone(), 3_000);
+        Process::builder()
+            .method(method)
+            .spawn(come_and_go, args)
+            .unwrap()
+    });
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| come_and_go(semaphore.clone(), inside.clone(), 3_000));
+        }
+    });
+    for process in processes {
+        process.join().unwrap();
+    }
+    assert_eq!((semaphore.value(), inside.len()), (2, 0));
+}
+
+fn signal(semaphore: Semaphore, times: u32) {
+    (0..times).for_each(|_| semaphore.release().unwrap());
+}
+
+#[procession::test]
+fn one_that_starts_at_nothing_counts_events() {
+    let _watchdog = watchdog();
+    for method in METHODS {
+        let semaphore = Semaphore::new(0).unwrap();
+        let process = Process::builder()
+            .method(method)
+            .spawn(signal, (semaphore.clone(), 1_000))
+            .unwrap();
+        (0..1_000).for_each(|_| semaphore.acquire().unwrap().forget());
+        process.join().unwrap();
+        assert_eq!(semaphore.value(), 0);
+    }
+}
+
+// ---- the dead ----
+
+/// Takes so many permits and stays.
+fn take(semaphore: Semaphore, count: u32, ready: Queue<()>, never: Queue<()>) {
+    (0..count).for_each(|_| semaphore.acquire().unwrap().forget());
+    ready.put(()).unwrap();
+    let _ = never.get();
+}
+
+/// Somebody who has `count` permits for good.
+fn holder(semaphore: &Semaphore, count: u32, method: StartMethod) -> Process<()> {
+    let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
+    let process = Process::builder()
+        .method(method)
+        .spawn(take, (semaphore.clone(), count, ready.clone(), never))
+        .unwrap();
+    ready.get().unwrap();
+    process
+}
+
+/// Acquires `count` times; how often it was told that somebody had died with the permit.
+fn told(semaphore: &Semaphore, count: usize) -> usize {
+    let permits: Vec<_> = (0..count).map(|_| semaphore.acquire().unwrap()).collect();
+    permits.iter().filter(|permit| permit.is_returned()).count()
+}
+
+#[procession::test]
+fn the_permits_of_the_dead_come_back_and_are_told_of() {
+    let _watchdog = watchdog();
+    for method in METHODS {
+        for make in [Semaphore::new, Semaphore::bounded] {
+            for count in 1..=3 {
+                let semaphore = make(3).unwrap();
+                let process = holder(&semaphore, count, method);
+                assert_eq!(semaphore.value(), 3 - count as usize);
+                process.kill().unwrap();
+                process.wait().unwrap();
+                assert_eq!(semaphore.value(), 3);
+                assert_eq!(
+                    told(&semaphore, 3),
+                    count as usize,
+                    "as often as there were permits"
+                );
+                assert_eq!(told(&semaphore, 3), 0, "and not again");
+            }
+        }
+    }
+}
+
+#[procession::test]
+fn who_waits_while_the_holder_dies_gets_its_permit() {
+    let _watchdog = watchdog();
+    for method in METHODS {
+        let semaphore = Semaphore::bounded(1).unwrap();
+        let process = holder(&semaphore, 1, method);
+        thread::scope(|scope| {
+            let waiters = [(); 3].map(|()| scope.spawn(|| semaphore.acquire().unwrap().is_returned()));
+            thread::sleep(A_WHILE);
+            assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
+            process.kill().unwrap();
+            // Nobody asks the process how it is.
+            let told = waiters.map(|waiter| waiter.join().unwrap());
+            assert_eq!(told.iter().filter(|&&told| told).count(), 1);
+        });
+        assert_eq!(semaphore.value(), 1);
+    }
+}
+
+fn keep(semaphore: Semaphore) {
+    semaphore.acquire().unwrap().forget();
+}
+
+#[procession::test]
+fn a_holder_that_ends_without_giving_back_is_dead_too() {
+    let _watchdog = watchdog();
+    for method in METHODS {
+        let semaphore = Semaphore::bounded(1).unwrap();
+        let process = Process::builder()
+            .method(method)
+            .spawn(keep, semaphore.clone())
+            .unwrap();
+        process.join().unwrap();
+        assert!(
+            semaphore
+                .acquire_timeout(Duration::from_secs(60))
+                .unwrap()
+                .is_returned()
+        );
+    }
+}
+
+#[procession::test]
+fn the_events_that_the_dead_took_or_gave_stay_so() {
+    let _watchdog = watchdog();
+    for method in METHODS {
+        let semaphore = Semaphore::new(0).unwrap();
+        (0..3).for_each(|_| semaphore.release().unwrap());
+        let process = holder(&semaphore, 2, method);
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert_eq!(semaphore.value(), 1, "what was taken is taken");
+        assert!(!semaphore.acquire().unwrap().is_returned());
+
+        // And what a process has given more than it took is not taken back.
+        let semaphore = Semaphore::new(1).unwrap();
+        let giver = Process::builder()
+            .method(method)
+            .spawn(signal, (semaphore.clone(), 4))
+            .unwrap();
+        giver.join().unwrap();
+        assert_eq!((semaphore.value(), told(&semaphore, 5)), (5, 0));
+    }
+}
+
+/// Acquires through one handle and releases through another.
+fn by_two_handles(first: Semaphore, second: Semaphore, ready: Queue<()>, never: Queue<()>) {
+    first.acquire().unwrap().forget();
+    second.release().unwrap();
+    ready.put(()).unwrap();
+    let _ = never.get();
+}
+
+#[procession::test]
+fn it_does_not_matter_through_which_handle() {
+    let _watchdog = watchdog();
+    for method in METHODS {
+        let semaphore = Semaphore::bounded(2).unwrap();
+        let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
+        let args = (semaphore.clone(), semaphore.clone(), ready.clone(), never);
+        let process = Process::builder()
+            .method(method)
+            .spawn(by_two_handles, args)
+            .unwrap();
+        ready.get().unwrap();
+        let mine = semaphore.acquire().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        // It had none: all that is missing is this process's own.
+        assert_eq!(semaphore.value(), 1);
+        drop(mine);
+        assert_eq!((semaphore.value(), told(&semaphore, 2)), (2, 0));
+    }
+}
+
+// ---- forks ----
+
+#[procession::test]
+fn a_permit_copied_by_a_fork_is_empty() {
+    let _watchdog = watchdog();
+    let semaphore = Semaphore::bounded(2).unwrap();
+    let mut permit = Some(semaphore.acquire().unwrap());
+    let child = Process::fork(|| {
+        drop(permit.take());
+        // And its own permits are.
+        let own = semaphore.acquire().unwrap();
+        let values = (semaphore.value(), semaphore.try_acquire().is_err());
+        drop(own);
+        values
+    })
+    .unwrap();
+    assert_eq!(child.join().unwrap(), (0, true));
+    assert_eq!(semaphore.value(), 1);
+    drop(permit.take());
+    assert_eq!(semaphore.value(), 2);
+}
+
+#[procession::test]
+fn the_death_of_a_forked_copy_is_not_the_holders() {
+    let _watchdog = watchdog();
+    let semaphore = Semaphore::bounded(2).unwrap();
+    let permit = semaphore.acquire().unwrap();
+    let never = Queue::<()>::unbounded().unwrap();
+    let child = Process::fork(|| never.get().is_ok()).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(semaphore.value(), 1);
+    drop(permit);
+    assert_eq!((semaphore.value(), told(&semaphore, 2)), (2, 0));
+}
+
+#[procession::test]
+fn forks_while_threads_come_and_go() {
+    let _watchdog = watchdog();
+    let (semaphore, inside, stop) = (
+        Semaphore::bounded(2).unwrap(),
+        Queue::unbounded().unwrap(),
+        Queue::<()>::unbounded().unwrap(),
+    );
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while stop.is_empty() {
+                    come_and_go(semaphore.clone(), inside.clone(), 100);
+                }
+            });
+        }
+        for n in 0..40 {
+            // Half of them die with a permit; what the threads had at the fork is not theirs.
+            let child = Process::fork(|| {
+                let permit = semaphore.acquire().unwrap();
+                if n % 2 == 0 {
+                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+                        .unwrap();
+                }
+                drop(permit);
+            })
+            .unwrap();
+            let pid = child.pid();
+            let ended = child.wait().unwrap();
+            assert!(!runs(pid) && ended.success() == (n % 2 == 1), "{ended:?}");
+            // The next one is told, and the threads must not be.
+            if n % 2 == 0 {
+                until(|| semaphore.acquire().unwrap().is_returned());
+            }
+        }
+        stop.put(()).unwrap();
+    });
+    assert_eq!((semaphore.value(), told(&semaphore, 2)), (2, 0));
+}
