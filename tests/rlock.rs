@@ -133,12 +133,8 @@ fn one_at_a_time_over_processes_and_threads() {
 
 /// What a process that is not the holder gets.
 fn try_everything(lock: RLock) -> (bool, bool, Option<Error>, usize) {
-    (
-        matches!(lock.try_lock(), Err(LockError::WouldBlock)),
-        lock.is_mine(),
-        lock.release().err(),
-        lock.depth(),
-    )
+    let refused = matches!(lock.try_lock(), Err(LockError::WouldBlock));
+    (refused, lock.is_mine(), lock.release().err(), lock.depth())
 }
 
 #[procession::test]

@@ -126,7 +126,8 @@ def same(a, b, pairs):
         return a is b
     else:
         contents = a == b
-    return contents and same(getattr(a, "__dict__", None), getattr(b, "__dict__", None), pairs)
+    attributes = [getattr(x, "__dict__", None) for x in (a, b)]
+    return contents and (type(attributes[0]) is not dict or same(*attributes, pairs))
 
 
 INTEGERS = [0, 1, -1, 255, 256, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 2**64, 10**100, -(10**3000)]
@@ -286,14 +287,9 @@ def test_lengths_around_the_limits(channel):
 
 
 def test_deep(channel):
-    obj = []
-    for _ in range(200):
-        obj = [obj, (obj,)] if len(obj) < 3 else [obj]
-    check_depth = through(channel, obj)
-    assert repr(check_depth) == repr(obj) if len(repr(obj)) < 10_000 else True
     nested = None
     for _ in range(100):
-        nested = {"next": nested}
+        nested = {"next": [nested, (nested,)]} if nested is None else {"next": [(nested,)]}
     check(nested, through(channel, nested))
 
 
@@ -514,7 +510,7 @@ class Ex:
 @pytest.mark.parametrize("kind", [bytes, bytearray])
 def test_out_of_band(channel, size, kind):
     Ex.asked.clear()
-    received = through(channel, [Ex(kind(range(256)) * 5000)[:size] if False else Ex((kind(range(256)) * 4000)[:size])])
+    received = through(channel, [Ex((kind(range(256)) * 4000)[:size])])
     assert Ex.asked == [5]
     assert bytes(received[0].data) == (bytes(range(256)) * 4000)[:size]
 

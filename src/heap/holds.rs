@@ -189,7 +189,13 @@ impl Heap {
     /// Where this process's note on an object is.
     #[inline]
     pub(crate) fn note_of(&self, object: &Object) -> Off {
-        let path = path(self.my_entry(), object.slot());
+        self.note_at(object.slot())
+    }
+
+    /// Where the note in slot `number` of this process is.
+    #[inline]
+    pub(super) fn note_at(&self, number: u64) -> Off {
+        let path = path(self.my_entry(), number);
         let get = |off| self.word(off).load(Ordering::Relaxed);
         let page = get(get(path.directory) + HEAD + 8 * path.in_directory);
         page + HEAD + 16 * path.in_page + 8

@@ -95,6 +95,8 @@ pub(super) struct Header {
     pub tabled: AtomicU64,
     /// Entry that the next newcomer looks at, to clear up after the dead.
     pub janitor: AtomicU64,
+    /// When somebody last looked at everybody (monotonic clock). Not journaled.
+    pub looked: AtomicU64,
 }
 
 /// What the program knows of one chunk; of a block's chunks only the first has one that counts.

@@ -11,6 +11,7 @@ mod holds;
 pub(crate) mod layout;
 pub(crate) mod object;
 mod recovery;
+mod shared_slots;
 mod slabs;
 pub(crate) mod table;
 pub(crate) mod tx;

@@ -62,7 +62,8 @@ pub(super) fn refer(tx: &mut Tx<'_>, off: Off) {
     tx.add(off + REFS, 1 << 8);
 }
 
-/// A reference of this process to an object; clones share it, and the last one dropped gives it up.
+/// A reference of this process to an object; all that it has to one object share a slot, and the last one dropped gives
+/// it up.
 #[derive(Clone, Debug)]
 pub(crate) struct Object(Arc<Held>);
 
@@ -75,8 +76,7 @@ struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(heap) = Heap::existing() {
-            // An error here is memory running out while giving memory up; what remains is found when this process ends.
-            let _ = heap.release(self.slot);
+            heap.let_go(self.off);
         }
     }
 }
@@ -91,6 +91,7 @@ impl Object {
         self.0.slot
     }
 
+    /// A handle that [`Heap::share`] has counted.
     pub(super) fn of(off: Off, slot: u64) -> Self {
         Self(Arc::new(Held { off, slot }))
     }
@@ -104,8 +105,10 @@ impl Object {
 impl Heap {
     /// Makes an object of `bytes` (its [`Head`] included), all zero but for the head, referred to by this process.
     pub(crate) fn make_object(&self, kind: &Kind, bytes: u64, extra: u64) -> Result<Object> {
-        self.make(kind, bytes, extra)
-            .map(|(off, slot)| Object::of(off, slot))
+        let _steady = fork::steady();
+        let (off, slot) = self.make(kind, bytes, extra)?;
+        let made = Self::share(off, || Ok(Some(slot)))?;
+        Ok(made.expect("it has a slot"))
     }
 
     /// The same, as offset and number of the slot.
@@ -136,13 +139,15 @@ impl Heap {
 
     /// One more reference of this process to an object that somebody it trusts refers to meanwhile.
     pub(crate) fn acquire(&self, off: Off) -> Result<Object> {
-        let held = self.with_slot(|tx, slot| {
-            refer(tx, off);
-            slot.hold(tx, off);
-            Ok(Some(()))
+        let held = Self::share(off, || {
+            let held = self.with_slot(|tx, slot| {
+                refer(tx, off);
+                slot.hold(tx, off);
+                Ok(Some(()))
+            })?;
+            Ok(held.map(|((), slot)| slot))
         })?;
-        held.map(|((), slot)| Object::of(off, slot))
-            .ok_or(Error::OutOfMemory { requested: 8 })
+        held.ok_or(Error::OutOfMemory { requested: 8 })
     }
 
     /// One more reference of this process to the object at `off`, if that is (still) the one with this kind, type and
@@ -157,20 +162,25 @@ impl Heap {
         if !off.is_multiple_of(LEAST_CELL) {
             return Ok(None);
         }
-        let held = self.with_slot(|tx, slot| {
-            if !self.is_in_use(tx, off) {
-                return Ok(None);
-            }
+        let is_it = |tx: &Tx<'_>| {
             let (is_kind, refs) = uncount(tx.get(off + REFS));
             let same = is_kind == kind && tx.get(off + EXTRA) == extra && tx.get(off + SERIAL) == serial;
-            if !same || refs == 0 {
-                return Ok(None);
-            }
-            refer(tx, off);
-            slot.hold(tx, off);
-            Ok(Some(()))
-        })?;
-        Ok(held.map(|((), slot)| Object::of(off, slot)))
+            same && refs > 0
+        };
+        if !self.transact(|tx| Ok(self.is_in_use(tx, off) && is_it(tx)))? {
+            return Ok(None);
+        }
+        Self::share(off, || {
+            let held = self.with_slot(|tx, slot| {
+                if !self.is_in_use(tx, off) || !is_it(tx) {
+                    return Ok(None);
+                }
+                refer(tx, off);
+                slot.hold(tx, off);
+                Ok(Some(()))
+            })?;
+            Ok(held.map(|((), slot)| slot))
+        })
     }
 
     /// Kind number and type of the object at `off`.

@@ -1,8 +1,8 @@
 //! Clearing up after the dead: repairing what they were changing and giving up what they held.
 //!
-//! Whoever notices does it: the parent that reaps, a process that starts another (it looks at two entries each time), or
-//! whoever runs out of memory or of entries. One at a time, under the sweep latch; each step is a transaction, so a
-//! death while clearing up leaves the rest to the next.
+//! Whoever notices does it: the parent that reaps, a process that starts another (it looks at two entries each time),
+//! whoever waits in vain for what the dead may have had, or runs out of memory or of entries. One at a time, under the
+//! sweep latch; each step is a transaction, so a death while clearing up leaves the rest to the next.
 
 use super::Heap;
 use super::layout::{Off, entry, header, state};
@@ -10,7 +10,9 @@ use super::object::uncount;
 use super::table::{WANTED, index_of};
 use super::tx::SHORT;
 use crate::error::Result;
+use crate::os;
 use crate::os::clock::Deadline;
+use crate::wait::BACKSTOP;
 use crate::wait::atomic::Ordering;
 
 /// Entries a process that makes one looks at.
@@ -114,14 +116,34 @@ impl Heap {
 
     /// Looks at the next entries in turn, so that the dead nobody waits for are found in time.
     pub(super) fn look_after_the_dead(&self) {
-        for _ in 0..GLANCES {
-            let top = self.word(header!(table_top)).load(Ordering::Acquire);
-            let turn = self.transact(|tx| {
-                tx.add(header!(janitor), 1);
-                Ok(tx.get(header!(janitor)))
-            });
-            if let (Ok(turn), true) = (turn, top > 0) {
-                self.look_at(turn % top);
+        self.look_at_next(GLANCES);
+    }
+
+    /// For somebody who has waited in vain for what a dead process may have, and cannot know whose it is: looks at everybody,
+    /// unless somebody of the program has done so within the last second.
+    pub(crate) fn look_around(&self) {
+        let (looked, now) = (&self.header().looked, os::clock::now());
+        let last = looked.load(Ordering::Relaxed);
+        let due = now.saturating_sub(last) >= BACKSTOP / 10 * 9;
+        if due
+            && looked
+                .compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        {
+            self.clear_up_all_dead();
+        }
+    }
+
+    fn look_at_next(&self, count: u64) {
+        let top = self.word(header!(table_top)).load(Ordering::Acquire);
+        let count = count.min(top);
+        let turn = self.transact(|tx| {
+            tx.add(header!(janitor), count as i64);
+            Ok(tx.get(header!(janitor)))
+        });
+        if let Ok(turn) = turn {
+            for index in turn..turn + count {
+                self.look_at(index % top);
             }
         }
     }

@@ -12,10 +12,7 @@ use crate::heap::Heap;
 use crate::heap::block::Block;
 use crate::heap::object::Object;
 use crate::os::clock::Deadline;
-use crate::os::futex::Wake;
-use crate::wait::gate::Gate;
-use crate::wait::interrupt::interrupted;
-use crate::wait::spin;
+use crate::wait::gate::Ended;
 
 /// The largest capacity.
 pub(super) const MOST: u64 = 1 << 48;
@@ -25,12 +22,6 @@ pub(crate) enum Got {
     /// A message of so many bytes, appended to the buffer.
     Inline(usize),
     Block(Block),
-}
-
-/// What ended a wait.
-enum Ended {
-    Late,
-    Interrupted,
 }
 
 /// A handle to a ring.
@@ -81,53 +72,11 @@ impl Ring {
         }
     }
 
-    // ---- waiting ----
-
-    /// Makes attempts until one answers, and waits at `gate` in between until it looks `ready`; at `most` so long. While it
-    /// spins, it looks whether that is `likely`. `idle` is called when somebody has slept for a whole slice.
-    #[inline]
-    fn persist<T>(
-        gate: &Gate,
-        most: Deadline,
-        likely: impl Fn() -> bool,
-        ready: impl Fn() -> bool,
-        idle: impl Fn(),
-        mut attempt: impl FnMut() -> Option<T>,
-    ) -> Result<T, Ended> {
-        let mut slept = false;
-        let outcome = loop {
-            if let Some(answer) = attempt() {
-                break Ok(answer);
-            }
-            if most.passed() {
-                break Err(Ended::Late);
-            }
-            if slept && interrupted() {
-                break Err(Ended::Interrupted);
-            }
-            if !spin::until(&likely) {
-                let ticket = gate.arm();
-                if !ready() {
-                    slept = true;
-                    if gate.sleep(ticket, most) == Wake::TimedOut {
-                        idle();
-                    }
-                }
-            }
-        };
-        // Also who goes away with nothing may have been woken in place of another.
-        if slept {
-            gate.pass_on(ready);
-        }
-        outcome
-    }
-
     // ---- putting ----
 
     /// Puts what `message` holds, in order; of many, as many as there is room for in time.
     pub(crate) fn put(&self, message: &mut Message<'_>, deadline: Deadline) -> Result<(), Refused> {
-        let put = Self::persist(
-            &self.view().shared.not_full,
+        let put = self.view().shared.not_full.persist(
             deadline,
             || !self.is_full() || self.is_closed(),
             || !self.is_full() || self.is_closed(),
@@ -195,8 +144,7 @@ impl Ring {
         deadline: Deadline,
         mut visit: impl FnMut(Place<'_>, Record) -> Take,
     ) -> Result<Vec<Block>> {
-        let got = Self::persist(
-            &self.view().shared.not_empty,
+        let got = self.view().shared.not_empty.persist(
             deadline,
             || self.view().shows_message(),
             || self.looks_ready(),
@@ -216,8 +164,7 @@ impl Ring {
 
     /// Waits until a get would not wait, taking nothing; false where the deadline came first.
     pub(crate) fn wait_readable(&self, deadline: Deadline) -> Result<bool> {
-        let found = Self::persist(
-            &self.view().shared.not_empty,
+        let found = self.view().shared.not_empty.persist(
             deadline,
             || self.view().shows_message(),
             || self.looks_ready(),
@@ -305,12 +252,15 @@ impl Ring {
     /// Waits until every message's work is done.
     pub(crate) fn join(&self, deadline: Deadline) -> Result<()> {
         let view = self.view();
-        let joined = Self::persist(
-            &view.shared.all_done,
+        let joined = view.shared.all_done.persist(
             deadline,
             || view.unfinished() == 0 || view.lost() != 0,
             || view.unfinished() == 0 || view.lost() != 0,
-            || {},
+            || {
+                if view.is_watched() {
+                    self.heap.look_around();
+                }
+            },
             || match (view.unfinished(), view.lost()) {
                 (0, _) => Some(Ok(())),
                 (_, 0) => None,

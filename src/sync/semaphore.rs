@@ -8,10 +8,8 @@ use crate::heap::object::{Kind, Object, SharedLayout};
 use crate::heap::tx::SHORT;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::gate::Gate;
-use crate::wait::interrupt::interrupted;
+use crate::wait::gate::{Ended, Gate};
 use crate::wait::latch::{Latch, Locked};
-use crate::wait::spin;
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
@@ -32,10 +30,11 @@ struct Shared {
     most: AtomicU64,
     /// Permits of the dead that were given back, and whose next holders are to be told.
     returned: AtomicU64,
-    /// The journal: where the note is (0: nothing is going on), and the new note and value.
+    /// The journal: where the note is (0: nothing is going on), and what the three words become.
     note_at: AtomicU64,
     new_note: AtomicU64,
     new_value: AtomicU64,
+    new_returned: AtomicU64,
 }
 
 // SAFETY: repr(C) and atomics only.
@@ -74,11 +73,12 @@ impl View<'_> {
         answer
     }
 
-    /// Sets value and note together, under the latch.
+    /// Sets value, note and how many are to be told together, under the latch.
     #[inline]
-    fn commit(self, value: u64, note_at: Off, note: u64) {
+    fn commit(self, value: u64, returned: u64, note_at: Off, note: u64) {
         let shared = self.shared;
         shared.new_value.store(value, Ordering::Relaxed);
+        shared.new_returned.store(returned, Ordering::Relaxed);
         shared.new_note.store(note, Ordering::Relaxed);
         shared.note_at.store(note_at, Ordering::Release);
         self.replay();
@@ -90,14 +90,27 @@ impl View<'_> {
         let shared = self.shared;
         let note_at = shared.note_at.load(Ordering::Acquire);
         if note_at != 0 {
-            shared
-                .value
-                .store(shared.new_value.load(Ordering::Relaxed), Ordering::Release);
-            self.heap
-                .word(note_at)
-                .store(shared.new_note.load(Ordering::Relaxed), Ordering::Release);
+            for (word, new) in [
+                (&shared.returned, &shared.new_returned),
+                (&shared.value, &shared.new_value),
+                (self.heap.word(note_at), &shared.new_note),
+            ] {
+                word.store(new.load(Ordering::Relaxed), Ordering::Release);
+            }
             shared.note_at.store(0, Ordering::Release);
         }
+    }
+
+    /// Sets value and how many are to be told, and adds to the note.
+    #[inline]
+    fn change(self, value: u64, returned: u64, note_at: Off, more: i64) {
+        if self.shared.initial.load(Ordering::Relaxed) == 0 {
+            // Nothing ever comes back to one that counts events, so nobody's share of it matters.
+            self.shared.value.store(value, Ordering::Release);
+            return;
+        }
+        let note = self.heap.word(note_at).load(Ordering::Relaxed);
+        self.commit(value, returned, note_at, note.wrapping_add_signed(more));
     }
 
     /// Takes a permit if there is one; whether it comes from the dead.
@@ -111,12 +124,8 @@ impl View<'_> {
             if value == 0 {
                 return None;
             }
-            let note = self.heap.word(note_at).load(Ordering::Relaxed);
-            self.commit(value - 1, note_at, note.wrapping_add(1));
             let returned = shared.returned.load(Ordering::Relaxed);
-            if returned > 0 {
-                shared.returned.store(returned - 1, Ordering::Relaxed);
-            }
+            self.change(value - 1, returned.saturating_sub(1), note_at, 1);
             Some(returned > 0)
         })
     }
@@ -131,8 +140,8 @@ impl View<'_> {
             if value >= max {
                 return Err(Error::TooManyReleases { max });
             }
-            let note = self.heap.word(note_at).load(Ordering::Relaxed);
-            self.commit(value + 1, note_at, note.wrapping_sub(1));
+            let returned = shared.returned.load(Ordering::Relaxed);
+            self.change(value + 1, returned, note_at, -1);
             Ok(())
         })?;
         shared.free.notify_one();
@@ -151,9 +160,8 @@ fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) {
         let room = shared.initial.load(Ordering::Relaxed).saturating_sub(value);
         let back = room.min(u64::try_from(had).unwrap_or(0));
         if had != 0 {
-            let told = shared.returned.load(Ordering::Relaxed) + back;
-            shared.returned.store(told, Ordering::Relaxed);
-            view.commit(value + back, note_at, 0);
+            let returned = shared.returned.load(Ordering::Relaxed) + back;
+            view.commit(value + back, returned, note_at, 0);
         }
     });
     shared.free.notify_all();
@@ -258,33 +266,21 @@ impl Semaphore {
     #[inline]
     pub(crate) fn acquire_until(&self, deadline: Deadline) -> Result<Permit<'_>> {
         let view = self.view();
-        let note_at = self.heap.note_of(&self.object);
-        let mut slept = false;
-        loop {
-            if let Some(returned) = view.try_acquire(note_at) {
-                if slept {
-                    view.shared.free.pass_on(|| self.value() > 0);
-                }
-                return Ok(Permit {
-                    semaphore: self,
-                    owner: self.heap.me(),
-                    returned,
-                });
-            }
-            if deadline.passed() {
-                return Err(Error::Timeout);
-            }
-            if slept && interrupted() {
-                return Err(Error::Interrupted);
-            }
-            let go_on = || self.value() > 0;
-            if !spin::until(go_on) {
-                let ticket = view.shared.free.arm();
-                if !go_on() {
-                    slept = true;
-                    view.shared.free.sleep(ticket, deadline);
-                }
-            }
+        let has_some = || self.value() > 0;
+        // The permits may be with somebody dead.
+        let idle = || self.heap.look_around();
+        let taken = view.shared.free.persist(deadline, has_some, has_some, idle, || {
+            // Where the note is, is asked each time: a hook may have forked.
+            view.try_acquire(self.heap.note_of(&self.object))
+        });
+        match taken {
+            Ok(returned) => Ok(Permit {
+                semaphore: self,
+                owner: self.heap.me(),
+                returned,
+            }),
+            Err(Ended::Late) => Err(Error::Timeout),
+            Err(Ended::Interrupted) => Err(Error::Interrupted),
         }
     }
 

@@ -7,8 +7,9 @@
 //! Notifying disarms, so a burst of notifications makes one system call; the sleeper that was woken passes it on
 //! ([`Gate::pass_on`]) once it has what it came for. There is no count of sleepers that a death could falsify.
 
-use super::BACKSTOP;
 use super::atomic::{AtomicU32, Ordering, fence_after_rmw};
+use super::interrupt::interrupted;
+use super::{BACKSTOP, spin};
 use crate::os::clock::Deadline;
 use crate::os::futex::Wake;
 
@@ -80,4 +81,52 @@ impl Gate {
             self.notify(1);
         }
     }
+
+    /// Makes attempts until one answers, and waits here in between until it looks `ready`; at `most` so long. While it spins,
+    /// it looks whether that is `likely`. `idle` is called when it has slept for a whole slice.
+    #[inline]
+    pub(crate) fn persist<T>(
+        &self,
+        most: Deadline,
+        likely: impl Fn() -> bool,
+        ready: impl Fn() -> bool,
+        idle: impl Fn(),
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> Result<T, Ended> {
+        let mut slept = false;
+        let outcome = loop {
+            if let Some(answer) = attempt() {
+                break Ok(answer);
+            }
+            if most.passed() {
+                break Err(Ended::Late);
+            }
+            if slept && interrupted() {
+                break Err(Ended::Interrupted);
+            }
+            if !spin::until(&likely) {
+                let ticket = self.arm();
+                if !ready() {
+                    slept = true;
+                    if self.sleep(ticket, most) == Wake::TimedOut {
+                        idle();
+                    }
+                }
+            }
+        };
+        // Also who goes away with nothing may have been woken in place of another.
+        if slept {
+            self.pass_on(ready);
+        }
+        outcome
+    }
+}
+
+/// Why a wait ended without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The deadline came first.
+    Late,
+    /// The hook of [`on_interrupt`](crate::on_interrupt) said so.
+    Interrupted,
 }

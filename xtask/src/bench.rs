@@ -1,19 +1,19 @@
 //! `cargo xtask bench`: the benchmarks, which are a workspace of their own; with `--python`, those of the Python package.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::child::{Failure, cargo, root, run, target};
+use crate::child::{Failure, cargo, run};
+use crate::python;
+use crate::python::environment::Environment;
+use crate::python::interpreter::{self, Interpreter};
 
 /// Longer than any benchmark takes.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
-
-/// Where to look for Python, newest first.
-const PYTHONS: [&str; 4] = ["python3.13", "python3.12", "python3.11", "python3"];
 
 /// What may be asked of `cargo xtask bench`.
 #[derive(Args)]
@@ -34,7 +34,7 @@ pub struct Options {
 /// Runs the benchmarks that are asked for.
 pub fn bench(options: &Options) -> ExitCode {
     let result = if options.python {
-        python(options)
+        of_python(options)
     } else {
         rust(options)
     };
@@ -57,70 +57,24 @@ fn rust(options: &Options) -> Result<(), Failure> {
 }
 
 /// Runs the benchmarks of the Python package, in an environment that has the package and its rivals.
-fn python(options: &Options) -> Result<(), Failure> {
-    let python = environment(options.python_exe.as_deref())?;
-    let mut command = at_root(&python);
+fn of_python(options: &Options) -> Result<(), Failure> {
+    let interpreter = match &options.python_exe {
+        Some(program) => Interpreter::ask(program)?,
+        None => interpreter::all()
+            .into_iter()
+            .next()
+            .ok_or_else(|| Failure::Other("no CPython 3.11 or newer was found".to_owned()))?,
+    };
+    let _turn = python::take_turn()?;
+    let environment = Environment::of(&interpreter, LIMIT)?;
+    environment.install_wheel(LIMIT)?;
+    environment.install_tools(LIMIT)?;
+    match environment.install("faster-fifo", LIMIT) {
+        Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+        Err(failure) => eprintln!("warning: it will be missing from the table: {failure}"),
+        Ok(()) => {}
+    }
+    let mut command = python::command(environment.python());
     command.arg("python/bench/bench.py").args(&options.arguments);
     run(&mut command, LIMIT)
-}
-
-/// The Python of a virtual environment in which everything is installed that takes part.
-fn environment(chosen: Option<&Path>) -> Result<PathBuf, Failure> {
-    let (base, version) = match chosen {
-        Some(program) => (program.to_owned(), identity(program)),
-        None => PYTHONS
-            .iter()
-            .map(|name| (PathBuf::from(name), identity(Path::new(name))))
-            .find(|(_, version)| version.is_some())
-            .unwrap_or_default(),
-    };
-    if version.is_none() {
-        let which = chosen.map_or_else(String::new, |program| format!(": {} is not", program.display()));
-        return Err(Failure::Other(format!("this needs CPython 3.11 or newer{which}")));
-    }
-
-    let folder = target().join("python/bench-venv");
-    let python = folder.join("bin/python");
-    if identity(&python) != version {
-        run(at_root(&base).args(["-m", "venv", "--clear"]).arg(&folder), LIMIT)?;
-    }
-    let install = |what: &[&str]| {
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-        run(at_root(&python).args(pip).args(what), LIMIT)
-    };
-    // The package is always built anew. A rival that cannot be installed is only missing from the table.
-    if root().join("python/pyproject.toml").is_file() {
-        install(&["--force-reinstall", "--no-deps", "./python"])?;
-    }
-    for name in ["numpy", "faster-fifo"] {
-        match install(&[name]) {
-            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
-            Err(failure) => eprintln!("warning: {name} could not be installed: {failure}"),
-            Ok(()) => {}
-        }
-    }
-    Ok(python)
-}
-
-/// Version and origin of a Python, the same for its virtual environments; `None` if it is none or is too old.
-fn identity(python: &Path) -> Option<String> {
-    const PROGRAM: &str =
-        "import sys; print(sys.version, sys.base_prefix); sys.exit(sys.version_info < (3, 11))";
-    let mut command = at_root(python);
-    let output = command
-        .args(["-c", PROGRAM])
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// A program, to be run at the top of this checkout.
-fn at_root(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(root()).stdin(Stdio::null());
-    command
 }

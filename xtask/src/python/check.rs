@@ -40,7 +40,7 @@ pub fn check(limit: Duration) -> Result<Outcome, Failure> {
         environment.install_tools(left())?;
         run(python(&environment).args(["-c", "import procession"]), left())?;
         if index == 0 {
-            run(pytest(&environment).arg("--exitfirst"), left())?;
+            run(&mut pytest(&environment), left())?;
             stubs(&environment, left())?;
         } else {
             let smoke = run(pytest(&environment).args(["-m", "smoke"]), left());

@@ -87,6 +87,15 @@ impl Environment {
         })
     }
 
+    /// Installs one more package.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be installed.
+    pub fn install(&self, package: &str, limit: Duration) -> Result<(), Failure> {
+        self.once(package, package, || run(self.pip().arg(package), limit))
+    }
+
     fn pip(&self) -> Command {
         let mut pip = command(self.python());
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
