@@ -6,7 +6,8 @@ use crate::heap::Heap;
 use crate::heap::table::WANTED;
 use crate::os::fork::{Forked, exit_now, fork};
 use crate::wait::atomic::crash;
-use crate::{ByteQueue, JoinableQueue, Lock, LockError, Queue};
+use crate::{ByteQueue, Error, JoinableQueue, Lock, LockError, Permit, Queue, RLock, Semaphore};
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -327,6 +328,192 @@ fn locks() {
     );
 }
 
+#[test]
+fn recursive_locks() {
+    dies_at_every_step(
+        || RLock::new().expect("a lock"),
+        |lock| {
+            let outer = lock.lock().expect("nobody holds it");
+            let inner = lock.lock().expect("once more");
+            drop((outer, inner));
+        },
+        |lock, through| {
+            match lock.lock_timeout(Duration::from_secs(30)) {
+                Ok(_) => {}
+                Err(LockError::OwnerDied { guard, .. }) => {
+                    assert!(!through);
+                    assert!(lock.is_mine() && lock.depth() == 1);
+                    drop(guard);
+                }
+                Err(error) => panic!("{error}"),
+            }
+            assert_eq!(lock.depth(), 0);
+            drop(lock.lock().expect("as usual from here on"));
+        },
+    );
+}
+
+/// Takes every permit there is; how many, and how many of them from the dead.
+fn count_permits(semaphore: &Semaphore) -> (usize, usize) {
+    let permits: Vec<_> = std::iter::from_fn(|| semaphore.try_acquire().ok()).collect();
+    let told = permits.iter().filter(|permit| permit.is_returned()).count();
+    (permits.len(), told)
+}
+
+/// After a death, before and after it is cleared up.
+fn check_permits(semaphore: &Semaphore, through: bool) {
+    let value = semaphore.value();
+    assert!((1..=3).contains(&value), "{value}");
+    let (permits, told) = count_permits(semaphore);
+    // Whoever takes the latch carries out what was decided, so there may be one more or less than it looked like.
+    assert!(permits.abs_diff(value) <= 1, "{permits} of {value}");
+    assert!(
+        told <= 2 && told <= permits && (!through || told == 0),
+        "{told} told"
+    );
+    assert_eq!(count_permits(semaphore), (permits, 0), "told once");
+}
+
+/// The crash test of a semaphore: in the end, and after whatever death, it has the permits it began with.
+fn semaphores_and(setup: fn() -> Semaphore, work: fn(&Semaphore)) {
+    dies_at_every_step(
+        || Whole(setup()),
+        |whole| work(&whole.0),
+        |whole, through| check_permits(&whole.0, through),
+    );
+}
+
+/// A semaphore of three permits; they must all be there when it is dropped, and everybody is cleared up.
+struct Whole(Semaphore);
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.0.value(), 3, "in the end");
+            assert_eq!(count_permits(&self.0).0, 3, "in the end");
+            assert_eq!(self.0.release(), Err(Error::TooManyReleases { max: 3 }));
+        }
+    }
+}
+
+fn three() -> Semaphore {
+    Semaphore::bounded(3).expect("a semaphore")
+}
+
+#[test]
+fn a_permit() {
+    semaphores_and(three, |semaphore| drop(semaphore.acquire().expect("a permit")));
+}
+
+#[test]
+fn permits_taken_and_given_back_in_part() {
+    semaphores_and(three, |semaphore| {
+        semaphore.acquire().expect("a permit").forget();
+        semaphore.acquire().expect("a permit").forget();
+        semaphore.release().expect("it has two");
+        semaphore.release().expect("it has one");
+    });
+}
+
+#[test]
+fn a_permit_of_the_dead() {
+    let with_a_dead_one = || {
+        let heap = crate::program::heap().expect("a heap");
+        let semaphore = three();
+        let (dead, _) = run_to(heap, 0, || {
+            semaphore.acquire().map(Permit::forget).expect("a permit")
+        });
+        bury(heap, dead);
+        semaphore
+    };
+    dies_at_every_step(
+        || Whole(with_a_dead_one()),
+        |whole| drop(whole.0.acquire().expect("a permit")),
+        |whole, through| {
+            let (permits, told) = count_permits(&whole.0);
+            // One permit came back from the first, and perhaps one from this one.
+            assert!(
+                permits >= 2 && told <= 2 && (!through || told == 0),
+                "{permits} {told}"
+            );
+        },
+    );
+}
+
+/// A consumer of a watched queue dies: what it had taken and not finished is lost, no more and no less.
+fn watched_and_die(messages: &[Vec<u8>], finishes: usize) {
+    dies_at_every_step(
+        || {
+            let queue = JoinableQueue::unbounded().expect("a queue");
+            queue.watch_consumers();
+            queue.put_many(messages.iter().cloned()).expect("room");
+            Watched {
+                queue,
+                used: Cell::new(false),
+            }
+        },
+        |watched| {
+            assert!(watched.queue.get().expect("a message") == messages[0]);
+            for _ in 0..finishes {
+                watched.queue.task_done().expect("a task");
+            }
+        },
+        |watched, through| {
+            let rest: Vec<_> = std::iter::from_fn(|| watched.queue.try_get().ok()).collect();
+            assert!(
+                rest == messages[messages.len() - rest.len()..],
+                "the rest, in order"
+            );
+            assert!(rest.len() >= messages.len() - 1 && (!through || rest.len() < messages.len()));
+            for _ in rest {
+                watched.queue.task_done().expect("its task");
+            }
+            watched.used.set(true);
+        },
+    );
+}
+
+/// A watched queue whose items are all done or told of in the end, if it was used.
+struct Watched {
+    queue: JoinableQueue<Vec<u8>>,
+    used: Cell<bool>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.used.get() && !std::thread::panicking() {
+            // Everybody is cleared up after.
+            let lost = match self.queue.join_timeout(Duration::ZERO) {
+                Ok(()) => 0,
+                Err(Error::ConsumerDied { items }) => items as usize,
+                Err(error) => panic!("{error}"),
+            };
+            assert_eq!(self.queue.unfinished(), lost);
+            assert!(lost <= 1);
+        }
+    }
+}
+
+#[test]
+fn watched_get_small() {
+    watched_and_die(&[b"first".to_vec(), b"second".to_vec()], 0);
+}
+
+#[test]
+fn watched_get_large() {
+    watched_and_die(&[vec![1; 100_000], vec![2; 100_000]], 0);
+}
+
+#[test]
+fn watched_get_across_a_segment() {
+    watched_and_die(&[vec![1; 1000], vec![2; 1000], vec![3; 100]], 0);
+}
+
+#[test]
+fn watched_tasks() {
+    watched_and_die(&[b"first".to_vec(), b"second".to_vec()], 1);
+}
+
 /// A dead process that is cleared up after in the end.
 struct Corpse(&'static Heap, u32);
 
@@ -343,8 +530,16 @@ fn clearing_up() {
     dies_at_every_step(
         || {
             let queue = queue_with(&[vec![1; 10]]);
+            let semaphore = three();
+            let watched = JoinableQueue::unbounded().expect("a queue");
+            watched.watch_consumers();
+            watched.put_many([1, 2, 3]).expect("room");
             let (dead, _) = run_to(heap, 0, || {
-                // Dies holding a lock, a large block, a message and a queue of its own.
+                // Dies holding permits, items, a lock, a large block, a message and a queue of its own.
+                for _ in 0..2 {
+                    semaphore.acquire().expect("a permit").forget();
+                    watched.get().expect("an item");
+                }
                 let lock = Lock::new().expect("a lock");
                 lock.lock().expect("free").forget();
                 let own = queue_with(&[vec![1; 50_000], vec![2; 10]]);
@@ -356,12 +551,14 @@ fn clearing_up() {
                 core::mem::forget((lock, own, reserved));
             });
             heap.no_longer_wanted(dead).expect("memory");
-            (queue, Corpse(heap, dead))
+            (queue, semaphore, watched, Corpse(heap, dead))
         },
-        |(_, dead)| heap.clear_up(dead.1).expect("memory"),
-        |(queue, dead), _| {
+        |(.., dead)| heap.clear_up(dead.1).expect("memory"),
+        |(queue, semaphore, watched, dead), _| {
             heap.clear_up(dead.1).expect("memory");
             assert_eq!(drain(queue), [vec![1; 10]]);
+            assert_eq!(count_permits(semaphore), (3, 2), "back, and told of as often");
+            assert_eq!(watched.join(), Err(Error::ConsumerDied { items: 2 }));
         },
     );
 }

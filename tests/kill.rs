@@ -6,7 +6,7 @@ mod common;
 mod random;
 
 use common::watchdog_of;
-use procession::{Error, Lock, LockError, LockGuard, Process, Queue, StartMethod};
+use procession::{Error, Lock, LockError, LockGuard, Process, Queue, Semaphore, StartMethod};
 use random::{Random, long};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -210,7 +210,7 @@ fn hold(lock: Lock, counters: Queue<(u64, u64)>) {
 
 /// Takes the lock; from a holder that died, the data are put right. Whether it did.
 fn take<'l>(lock: &'l Lock, data: &Queue<(u64, u64)>) -> (LockGuard<'l>, bool) {
-    match lock.lock_timeout(Duration::from_secs(60)) {
+    match lock.lock_timeout(PATIENCE) {
         Ok(guard) => (guard, false),
         Err(LockError::OwnerDied { guard, .. }) => {
             if data.is_empty() {
@@ -257,4 +257,68 @@ fn lock_holders_are_killed() {
     }
     assert!(told > 0, "no holder was ever killed: nothing was tested");
     eprintln!("{kills} kills, {told} of them reported to this process");
+}
+
+/// Sits down on one of the seats, of which there are as many as permits: who has a permit finds one, or one whose owner is
+/// dead. (Who leaves gets up before it gives its permit back.)
+fn sit(seats: &[Lock; 2]) -> LockGuard<'_> {
+    let seat = seats.iter().find_map(|seat| match seat.try_lock() {
+        Ok(guard) | Err(LockError::OwnerDied { guard, .. }) => Some(guard),
+        Err(LockError::WouldBlock) => None,
+        Err(error) => panic!("{error}"),
+    });
+    seat.expect("three inside, with permits for two")
+}
+
+fn come_and_go(semaphore: Semaphore, seats: [Lock; 2]) {
+    loop {
+        let permit = semaphore.acquire_timeout(PATIENCE).expect("a permit");
+        let seat = sit(&seats);
+        drop((seat, permit));
+    }
+}
+
+/// Until when a permit or a lock must have come from whoever died with it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[procession::test]
+fn permit_holders_are_killed() {
+    let _watchdog = watchdog_of(3000);
+    let semaphore = Semaphore::bounded(2).expect("a semaphore");
+    let seats = [(); 2].map(|()| Lock::new().expect("a lock"));
+    let mut random = Random::new(11);
+    let (mut told, kills) = (0, long(500));
+    let mut running: Vec<Process<()>> = Vec::new();
+    for _ in 0..kills {
+        let builder = Process::builder().method(method(&mut random)).daemon(true);
+        let args = (semaphore.clone(), seats.clone());
+        running.push(builder.spawn(come_and_go, args).expect("a process"));
+        std::thread::sleep(Duration::from_micros(random.below(1500)));
+        if running.len() >= 4 {
+            let victim = running.swap_remove(random.below(4) as usize);
+            victim.kill().expect("SIGKILL");
+            if random.below(2) == 0 {
+                drop(victim.wait());
+            }
+        }
+        let permit = semaphore.acquire_timeout(PATIENCE).expect("a permit");
+        drop(sit(&seats));
+        told += u64::from(permit.is_returned());
+    }
+    for process in running {
+        process.kill().expect("SIGKILL");
+        drop(process.wait());
+    }
+    // Those that nobody waited for are found by who misses their permits.
+    let permits = [(); 2].map(|()| {
+        semaphore
+            .acquire_timeout(PATIENCE)
+            .expect("all permits come back")
+    });
+    assert_eq!(semaphore.value(), 0);
+    drop(permits);
+    assert_eq!(semaphore.value(), 2);
+    assert_eq!(semaphore.release(), Err(Error::TooManyReleases { max: 2 }));
+    assert!(told > 0, "no holder was ever killed: nothing was tested");
+    eprintln!("{kills} kills, {told} permits of the dead came to this process");
 }

@@ -1288,7 +1288,10 @@ fn handles_and_messages_give_their_memory_back() {
     let _watchdog = watchdog_of(300);
     alone("handles_and_messages_give_their_memory_back", || {
         let before = resident_bytes().unwrap();
+        let quiet = Queue::<u8>::unbounded().unwrap();
         let bounded = |what: &str| {
+            // What is kept for more of the same goes back when somebody waits in vain.
+            assert_eq!(quiet.get_timeout(Duration::from_millis(20)), Err(Error::Timeout));
             let now = resident_bytes().unwrap();
             assert!(
                 now <= before + 16 * MIB,
@@ -1375,5 +1378,36 @@ fn processes_that_end_give_their_memory_back() {
         }
         let now = resident_bytes().unwrap();
         assert!(now <= before + 16 * MIB, "{before} has become {now}");
+    });
+}
+
+#[test]
+fn what_is_kept_for_a_stream_goes_back_when_it_ends() {
+    let _watchdog = watchdog();
+    alone("what_is_kept_for_a_stream_goes_back_when_it_ends", || {
+        let queue = ByteQueue::unbounded().unwrap();
+        let before = resident_bytes().unwrap();
+        // Ten on their way at any time, each with memory of its own.
+        let message = vec![1; 4 << 20];
+        (0..10).for_each(|_| queue.put(&message).unwrap());
+        for _ in 0..100 {
+            drop(queue.get().unwrap());
+            queue.put(&message).unwrap();
+        }
+        (0..10).for_each(|_| drop(queue.get().unwrap()));
+        let kept = resident_bytes().unwrap();
+        assert!(
+            kept >= before + 30 * MIB,
+            "{before} has become {kept}: memory is not kept"
+        );
+        assert_eq!(
+            queue.get_timeout(Duration::from_millis(1_500)).unwrap_err(),
+            Error::Timeout
+        );
+        let now = resident_bytes().unwrap();
+        assert!(
+            now <= before + 16 * MIB,
+            "{before} has become {now} when it was quiet"
+        );
     });
 }

@@ -84,7 +84,23 @@ class Finished(subprocess.CompletedProcess):
 
 
 @pytest.fixture
-def run_script(tmp_path):
+def run_python(tmp_path):
+    """A function that runs Python with any arguments in `tmp_path`, and returns a `Finished`; options as for `run_script`:
+
+        run_python(*args, timeout=60, input=None, env=None)
+    """
+
+    def run_python(*args, timeout=60, input=None, env=None):
+        command = [sys.executable, *map(str, args)]
+        # Its path is short because those of Unix sockets must be.
+        with tempfile.TemporaryDirectory(prefix="test-") as temporary:
+            return run(command, environment(temporary, env or {}), tmp_path, temporary, timeout, input)
+
+    return run_python
+
+
+@pytest.fixture
+def run_script(run_python, tmp_path):
     """A function that runs a Python program to its end, and returns a `Finished`:
 
         run_script(text_or_path, *args, module=None, python_flags=(), timeout=60, input=None, env=None)
@@ -108,10 +124,7 @@ def run_script(tmp_path):
             script = tmp_path / "script.py"
             script.write_text(textwrap.dedent(text_or_path))
         runner = ["-m", module] if module else []
-        command = [sys.executable, *python_flags, *runner, str(script), *map(str, args)]
-        # Its path is short because those of Unix sockets must be.
-        with tempfile.TemporaryDirectory(prefix="test-") as temporary:
-            return run(command, environment(temporary, env or {}), tmp_path, temporary, timeout, input)
+        return run_python(*python_flags, *runner, script, *args, timeout=timeout, input=input, env=env)
 
     return run_script
 

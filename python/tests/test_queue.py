@@ -668,14 +668,10 @@ DIES = """
     """
 
 
+@pytest.mark.parametrize("reaped", ["reaped", "left"])
 @pytest.mark.parametrize("method", METHODS)
-def test_watch(run_script, method):
-    run_script(PROLOGUE + textwrap.dedent(DIES), method, "reaped").check()
-
-
-@pytest.mark.xfail(strict=True, reason="join looks for the dead only when somebody else reaps them")
-def test_watch_of_a_consumer_that_nobody_reaps(run_script):
-    run_script(PROLOGUE + textwrap.dedent(DIES), "fork", "left", timeout=10).check()
+def test_watch(run_script, method, reaped):
+    run_script(PROLOGUE + textwrap.dedent(DIES), method, reaped).check()
 
 
 @pytest.mark.parametrize("method", METHODS)

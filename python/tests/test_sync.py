@@ -164,7 +164,8 @@ def states(package):
     lock, rlock = package.Lock(), package.RLock()
 
     def note(name):
-        found[name] = re.sub(r"0x[0-9a-f]+", "0x", repr(things[name.split()[0]]))
+        text = repr(things[name.split()[0]]).replace(package.__name__, "package")
+        found[name] = re.sub(r"0x[0-9a-f]+", "0x", text)
 
     things = {
         "lock": lock, "rlock": rlock, "semaphore": package.Semaphore(3), "bounded": package.BoundedSemaphore(2),

@@ -164,3 +164,166 @@ fn loom_gate_passes_on() {
         producer.join().unwrap();
     });
 }
+
+/// Two wait for a held latch, and one of them gives up: if the wake-up was for it, the other one is not forgotten.
+#[test]
+fn loom_latch_waiter_that_leaves_forgets_nobody() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let shared = Arc::new(Guarded {
+            latch: Latch::new(),
+            value: UnsafeCell::new(0),
+        });
+        assert_eq!(
+            shared.latch.lock(3, Deadline::Never, 0, all_alive, || false),
+            Some(Locked::Clean)
+        );
+        let leaver = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                // Woken, it leaves, unless it gets the latch first.
+                if shared
+                    .latch
+                    .lock(1, Deadline::Never, 0, all_alive, || true)
+                    .is_some()
+                {
+                    shared.latch.unlock();
+                }
+            })
+        };
+        let stayer = {
+            let shared = shared.clone();
+            thread::spawn(move || assert_eq!(shared.increment(2), Locked::Clean))
+        };
+        shared.latch.unlock();
+        // And somebody who comes along, and may take it from under the nose of the one who was woken.
+        assert_eq!(shared.increment(3), Locked::Clean);
+        leaver.join().unwrap();
+        stayer.join().unwrap();
+    });
+}
+
+/// A semaphore's count and gate; the latch and the journal, which make its changes one, are an atomic exchange here.
+struct Permits {
+    value: AtomicU64,
+    free: Gate,
+}
+
+impl Permits {
+    fn new(value: u64) -> Arc<Self> {
+        Arc::new(Self {
+            value: AtomicU64::new(value),
+            free: Gate::new(),
+        })
+    }
+
+    /// As `View::try_acquire` and `View::release`: adds `n` unless the count would fall below nothing.
+    fn add(&self, n: i64) -> bool {
+        let mut value = self.value.load(Ordering::Relaxed);
+        loop {
+            let Some(next) = value.checked_add_signed(n) else {
+                return false;
+            };
+            match self
+                .value
+                .compare_exchange(value, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => value = now,
+            }
+        }
+    }
+
+    fn release(&self) {
+        assert!(self.add(1));
+        self.free.notify_one();
+    }
+
+    fn has_some(&self) -> bool {
+        self.value.load(Ordering::Relaxed) > 0
+    }
+
+    fn acquire(&self) {
+        let taken = self.free.persist(
+            Deadline::Never,
+            || self.has_some(),
+            || self.has_some(),
+            || {},
+            || self.add(-1).then_some(()),
+        );
+        assert!(taken.is_ok());
+    }
+
+    /// Somebody whose patience is over when it wakes for the first time; whether it got one.
+    fn acquire_or_leave(&self) -> bool {
+        let tries = core::cell::Cell::new(0);
+        let taken = self.free.persist(
+            Deadline::Never,
+            || self.has_some(),
+            || self.has_some(),
+            || {},
+            || {
+                tries.set(tries.get() + 1);
+                match self.add(-1) {
+                    true => Some(true),
+                    false if tries.get() > 1 => Some(false),
+                    false => None,
+                }
+            },
+        );
+        taken == Ok(true)
+    }
+}
+
+/// Releases in a burst, of which only the first may find the gate armed: everybody gets a permit.
+#[test]
+fn loom_semaphore_wakes_as_many_as_there_are_permits() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let permits = Permits::new(0);
+        let other = {
+            let permits = permits.clone();
+            thread::spawn(move || permits.acquire())
+        };
+        let giver = {
+            let permits = permits.clone();
+            thread::spawn(move || {
+                permits.release();
+                permits.release();
+            })
+        };
+        permits.acquire();
+        other.join().unwrap();
+        giver.join().unwrap();
+        assert_eq!(permits.value.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// Somebody goes away with nothing, having been woken: who stays is woken by the next release all the same.
+#[test]
+fn loom_semaphore_waiter_that_leaves_swallows_no_wake_up() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let permits = Permits::new(0);
+        let leaver = {
+            let permits = permits.clone();
+            thread::spawn(move || permits.acquire_or_leave())
+        };
+        let stayer = {
+            let permits = permits.clone();
+            thread::spawn(move || permits.acquire())
+        };
+        // One who never sleeps takes what the first release gave, if it is quick: who is woken finds nothing.
+        permits.release();
+        let quick = permits.add(-1);
+        permits.release();
+        if quick {
+            permits.release();
+        }
+        stayer.join().unwrap();
+        leaver.join().unwrap();
+    });
+}

@@ -1,0 +1,208 @@
+//! A hook that ends waits: every kind of wait ends, nothing is lost, and nobody's wake-up goes astray.
+//!
+//! The hook is the process's for good, so it asks each thread whether *it* is to stop waiting.
+
+mod common;
+
+use common::{A_WHILE, watchdog_of};
+use procession::{
+    Error, JoinableQueue, Lock, LockError, Permit, PutError, Queue, RLock, Semaphore, on_interrupt,
+};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Once};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+thread_local! {
+    static STOP: std::cell::OnceCell<Arc<AtomicBool>> = const { std::cell::OnceCell::new() };
+}
+
+fn is_told_to_stop() -> bool {
+    STOP.with(|stop| stop.get().is_some_and(|stop| stop.load(Ordering::SeqCst)))
+}
+
+/// Starts a thread that waits in `wait` and can be told to stop.
+fn waiter<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> (Arc<AtomicBool>, JoinHandle<T>) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| assert!(on_interrupt(is_told_to_stop)));
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = stop.clone();
+    let thread = thread::spawn(move || {
+        STOP.with(|stop| assert!(stop.set(told).is_ok()));
+        wait()
+    });
+    (stop, thread)
+}
+
+/// What `wait` answers when it is told to stop, in its sleep.
+fn stopped<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
+    let (stop, thread) = waiter(wait);
+    thread::sleep(A_WHILE);
+    assert!(!thread.is_finished(), "it does not wait");
+    stop.store(true, Ordering::SeqCst);
+    thread.join().unwrap()
+}
+
+#[test]
+fn only_the_first_hook_counts() {
+    let _watchdog = watchdog_of(60);
+    drop(waiter(|| ()));
+    assert!(!on_interrupt(|| panic!("the second hook is asked")));
+    assert_eq!(
+        Queue::<u8>::unbounded()
+            .unwrap()
+            .get_timeout(Duration::from_millis(1_500)),
+        Err(Error::Timeout)
+    );
+}
+
+#[test]
+fn waits_of_queues_end_and_nothing_is_lost() {
+    let _watchdog = watchdog_of(60);
+    let queue = Queue::bounded(2).unwrap();
+    let consumer = queue.clone();
+    assert_eq!(stopped(move || consumer.get()), Err(Error::Interrupted));
+    let consumer = queue.clone();
+    let late = Duration::from_secs(3_600);
+    assert_eq!(
+        stopped(move || consumer.get_timeout(late)),
+        Err(Error::Interrupted)
+    );
+    let consumer = queue.clone();
+    assert_eq!(stopped(move || consumer.get_many(5)), Err(Error::Interrupted));
+
+    queue.put_many([1, 2]).unwrap();
+    let producer = queue.clone();
+    match stopped(move || producer.put(3)) {
+        Err(PutError::Failed(3, Error::Interrupted)) => {}
+        other => panic!("{other:?}"),
+    }
+    let producer = queue.clone();
+    match stopped(move || producer.put_many(3..=9)) {
+        Err(PutError::Failed(rest, Error::Interrupted)) => assert_eq!(rest, [3, 4, 5, 6, 7, 8, 9]),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(queue.get_many(5).unwrap(), [1, 2]);
+    // Of many, those that there was room for are in the queue, and the rest is given back.
+    let producer = queue.clone();
+    match stopped(move || producer.put_many(1..=5)) {
+        Err(PutError::Failed(rest, Error::Interrupted)) => assert_eq!(rest, [3, 4, 5]),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(queue.get_many(5).unwrap(), [1, 2]);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn waits_for_work_to_be_done_end() {
+    let _watchdog = watchdog_of(60);
+    let jobs = JoinableQueue::unbounded().unwrap();
+    jobs.put(1).unwrap();
+    let joiner = jobs.clone();
+    assert_eq!(stopped(move || joiner.join()), Err(Error::Interrupted));
+    jobs.get().unwrap();
+    jobs.task_done().unwrap();
+    jobs.join().unwrap();
+}
+
+#[test]
+fn waits_for_locks_and_permits_end() {
+    let _watchdog = watchdog_of(60);
+    let lock = Lock::new().unwrap();
+    let guard = lock.lock().unwrap();
+    let waiting = lock.clone();
+    assert!(stopped(move || matches!(
+        waiting.lock(),
+        Err(LockError::Interrupted)
+    )));
+    assert!(lock.is_locked());
+    drop(guard);
+    drop(lock.try_lock().unwrap());
+
+    let lock = RLock::new().unwrap();
+    let guard = lock.lock().unwrap();
+    let waiting = lock.clone();
+    assert!(stopped(move || matches!(
+        waiting.lock(),
+        Err(LockError::Interrupted)
+    )));
+    assert_eq!((lock.depth(), lock.is_mine()), (1, true));
+    drop(guard);
+
+    let semaphore = Semaphore::bounded(1).unwrap();
+    let permit = semaphore.acquire().unwrap();
+    let waiting = semaphore.clone();
+    assert_eq!(
+        stopped(move || waiting.acquire().map(Permit::forget)),
+        Err(Error::Interrupted)
+    );
+    drop(permit);
+    assert_eq!(semaphore.value(), 1);
+}
+
+#[test]
+fn what_needs_no_wait_is_done_all_the_same() {
+    let _watchdog = watchdog_of(60);
+    let (stop, thread) = waiter(|| {
+        while !is_told_to_stop() {
+            thread::yield_now();
+        }
+        let queue = Queue::unbounded().unwrap();
+        queue.put(1).unwrap();
+        drop(Lock::new().unwrap().lock().unwrap());
+        drop(Semaphore::new(1).unwrap().acquire().unwrap());
+        queue.get()
+    });
+    stop.store(true, Ordering::SeqCst);
+    assert_eq!(thread.join().unwrap(), Ok(1));
+}
+
+/// Two wait, and one is told to leave at about the moment when there is something for one of them: it is not lost, and
+/// who stays gets it if the other does not.
+fn one_leaves<T: Send + 'static>(
+    wait: impl Fn() -> Result<T, Error> + Clone + Send + 'static,
+    give: impl Fn(),
+) -> Vec<T> {
+    let mut taken = Vec::new();
+    for round in 0..6 {
+        let (stop, leaver) = waiter(wait.clone());
+        let (_, stayer) = waiter(wait.clone());
+        thread::sleep(A_WHILE * (round % 2));
+        stop.store(true, Ordering::SeqCst);
+        give();
+        match leaver.join().unwrap() {
+            Ok(first) => {
+                taken.push(first);
+                give();
+            }
+            Err(error) => assert_eq!(error, Error::Interrupted),
+        }
+        taken.push(stayer.join().unwrap().unwrap());
+    }
+    taken
+}
+
+#[test]
+fn who_leaves_takes_nothing_along() {
+    let _watchdog = watchdog_of(120);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (queue, next) = (Queue::unbounded().unwrap(), AtomicU32::new(0));
+            let consumer = queue.clone();
+            let taken = one_leaves(
+                move || consumer.get(),
+                || queue.put(next.fetch_add(1, Ordering::SeqCst)).unwrap(),
+            );
+            assert_eq!(taken, Vec::from_iter(0..next.load(Ordering::SeqCst)));
+        });
+        scope.spawn(|| {
+            let semaphore = Semaphore::new(0).unwrap();
+            let waiting = semaphore.clone();
+            one_leaves(
+                move || waiting.acquire().map(Permit::forget),
+                || semaphore.release().unwrap(),
+            );
+            assert_eq!(semaphore.value(), 0);
+        });
+    });
+}
