@@ -1,7 +1,7 @@
 //! Children that the standard library starts: what their parent leaves for them, and how they join the program.
 
+use crate::errors::OrRaise;
 use crate::message;
-use crate::wait::OrRaise;
 use procession::door::{self, Invitation};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;

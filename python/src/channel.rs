@@ -1,8 +1,9 @@
 //! The queue under all of the package's queues.
 
 use crate::carry::{self, Ticket};
+use crate::errors::OrRaise;
 use crate::message::{self, Encoded};
-use crate::wait::{self, OrRaise, patiently};
+use crate::wait::{self, patiently};
 use crate::watch::Watch;
 use crate::{errors, pickling};
 use procession::door::{self, Deadline, Handle, Parcel, Received, Sort};

@@ -60,3 +60,15 @@ pub fn from_engine(py: Python<'_>, error: Error) -> PyErr {
         other => PyRuntimeError::new_err(other.to_string()),
     }
 }
+
+/// The engine's answer, or Python's exception.
+pub trait OrRaise<T> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T>;
+}
+
+impl<T> OrRaise<T> for procession::Result<T> {
+    #[inline]
+    fn or_raise(self, py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| from_engine(py, error))
+    }
+}

@@ -39,6 +39,7 @@ fn check_system(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// The compiled half of the package; for its Python half only.
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     check_system(module.py())?;

@@ -2,7 +2,8 @@
 
 use crate::carry::{self, Ticket};
 use crate::errors;
-use crate::wait::{self, OrRaise};
+use crate::errors::OrRaise;
+use crate::wait;
 use procession::door::{self, Acquire, Handle, Sort, Taken};
 use procession::{Error, Lock as EngineLock, RLock as EngineRLock, Semaphore as EngineSemaphore};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};

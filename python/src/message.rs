@@ -13,8 +13,8 @@
 use crate::buffer::{self, SharedBuffer};
 use crate::carry::{self, Collection};
 use crate::compact::{self, tag};
+use crate::errors::OrRaise;
 use crate::pickling::{self, Pickled};
-use crate::wait::OrRaise;
 use procession::door::{ALIGN, Channel, Handle, Parcel, Received};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyRuntimeError;

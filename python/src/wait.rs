@@ -1,6 +1,5 @@
 //! Waiting with the interpreter let go, for as long as Python says, until Ctrl-C.
 
-use crate::errors;
 use procession::door::{self, Deadline};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -60,18 +59,6 @@ pub fn patiently<T: Send>(
         return at_once;
     }
     py.detach(|| attempt(deadline))
-}
-
-/// The engine's answer, or Python's exception.
-pub trait OrRaise<T> {
-    fn or_raise(self, py: Python<'_>) -> PyResult<T>;
-}
-
-impl<T> OrRaise<T> for procession::Result<T> {
-    #[inline]
-    fn or_raise(self, py: Python<'_>) -> PyResult<T> {
-        self.map_err(|error| errors::from_engine(py, error))
-    }
 }
 
 /// Rounds of looking before the interpreter is let go, about a microsecond: less than letting go of it costs.
