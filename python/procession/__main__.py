@@ -37,18 +37,19 @@ class _Program:
 
 
 def _script(path):
+    # As Python does it, which leaves "." and ".." in the path.
+    file = os.path.join(os.getcwd(), path)
     if os.path.isdir(path) or _is_archive(path):
-        return _container(path)
+        return _container(file)
     try:
-        with io.open_code(os.path.abspath(path)) as file:
-            source = file.read()
+        with io.open_code(file) as opened:
+            source = opened.read()
     except OSError as error:
         reason = f"[Errno {error.errno}] {error.strerror}"
-        _fail(f"{sys.executable}: can't open file {os.path.abspath(path)!r}: {reason}", 2)
+        _fail(f"{sys.executable}: can't open file {file!r}: {reason}", 2)
     from importlib.machinery import SourceFileLoader
 
     _set_folder(os.path.dirname(os.path.realpath(path)))
-    file = os.path.abspath(path)
     loader = SourceFileLoader("__main__", file)
     return _Program(_Source(source, file), __file__=file, __cached__=None, __loader__=loader)
 
@@ -82,8 +83,14 @@ def _container(path):
     if spec is None or spec.loader is None:
         _fail(f"{sys.executable}: can't find '__main__' module in {path!r}", 1)
     code = spec.loader.get_code("__main__")
-    names = {"__file__": spec.origin, "__spec__": spec, "__package__": "", "__loader__": spec.loader}
-    return _Program(code, **names)
+    return _Program(
+        code,
+        __file__=spec.origin,
+        __cached__=spec.cached,
+        __loader__=spec.loader,
+        __package__="",
+        __spec__=spec,
+    )
 
 
 def _module(name):
@@ -108,7 +115,9 @@ def _module(name):
 def _command(text):
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = ""
-    return _Program(_Source(text + "\n", "<string>"))
+    from importlib.machinery import BuiltinImporter
+
+    return _Program(_Source(text + "\n", "<string>"), __loader__=BuiltinImporter)
 
 
 def _set_folder(folder):
@@ -147,19 +156,20 @@ def _program(arguments):
 
 
 def _run(program):
-    """Run it; what it does not catch is reported without our frames."""
+    code = program.code
+    if isinstance(code, _Source):
+        code = code.compile()
+    exec(code, vars(program.module))
+
+
+def _reporting(function, argument):
+    """Call it; what it does not catch is reported without our frames."""
     try:
-        code = program.code
-        if isinstance(code, _Source):
-            code = code.compile()
-        exec(code, vars(program.module))
+        return function(argument)
     except SystemExit:
         raise
     except BaseException as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-            trace = trace.tb_next
-        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        _report(error)
         if isinstance(error, KeyboardInterrupt):
             # Python reports it, cleans up, and dies of the signal: so that it is not reported again, and then as usual.
             sys.excepthook = lambda *_: None
@@ -167,17 +177,47 @@ def _run(program):
         raise SystemExit(1) from None
 
 
+def _report(error):
+    """Do what Python does with an exception that nobody caught."""
+    trace = _trimmed(error)
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
+    if sys.version_info >= (3, 12):
+        sys.last_exc = error
+    try:
+        sys.excepthook(type(error), error, trace)
+    except SystemExit:
+        raise
+    except BaseException as another:
+        if another.__context__ is error:
+            another.__context__ = None
+        print("Error in sys.excepthook:", file=sys.stderr)
+        sys.__excepthook__(type(another), another, _trimmed(another))
+        print("\nOriginal exception was:", file=sys.stderr)
+        sys.__excepthook__(type(error), error, trace)
+
+
+def _trimmed(error):
+    """The traceback of an error, from which the frames that led to the program are taken."""
+    import runpy
+
+    trace, ours = error.__traceback__, (__file__, runpy._run_code.__code__.co_filename)
+    while trace is not None and trace.tb_frame.f_code.co_filename in ours:
+        trace = trace.tb_next
+    error.__traceback__ = trace
+    return trace
+
+
 def main():
     """Run the program that the command line asks for on this package."""
     from ._alias import install
 
     install()
-    program = _program(sys.argv[1:])
+    program = _reporting(_program, sys.argv[1:])
     # This module's globals are needed until the program ends.
     program.module.__dict__.setdefault("__doc__", None)
     sys.modules["__procession_main__"] = sys.modules["__main__"]
     sys.modules["__main__"] = sys.modules["__mp_main__"] = program.module
-    _run(program)
+    _reporting(_run, program)
 
 
 if __name__ == "__main__":

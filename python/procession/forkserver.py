@@ -1,5 +1,7 @@
 """The fork server: the standard library's, which really imports the main module before it forks."""
 
+import os
+import socket
 import sys
 
 from ._standard import adopt
@@ -18,7 +20,27 @@ def main(listener_fd, alive_r, preload, main_path=None, sys_path=None, **others)
     if "__main__" in preload and main_path is not None:
         preload = [name for name in preload if name != "__main__"]
         _import_main(main_path)
-    _main(listener_fd, alive_r, preload, sys_path=sys_path, **others)
+    parent, address = os.getppid(), _address_of(listener_fd)
+    try:
+        _main(listener_fd, alive_r, preload, sys_path=sys_path, **others)
+    finally:
+        # A parent that was killed cannot remove the socket's file any more.
+        if os.getppid() != parent:
+            _remove(address)
+
+
+def _address_of(listener_fd):
+    with socket.socket(fileno=os.dup(listener_fd)) as listener:
+        return listener.getsockname()
+
+
+def _remove(address):
+    """Remove a socket's file, and the temporary folder that was made for it."""
+    try:
+        os.unlink(address)
+        os.rmdir(os.path.dirname(address))
+    except OSError:
+        pass
 
 
 def _import_main(path):

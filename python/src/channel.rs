@@ -245,7 +245,7 @@ impl Channel {
         Ok(count + batch.put(py, channel, deadline)?)
     }
 
-    /// Wait for the first object as `get` does, then take what is there, up to `most` objects, in one step.
+    /// Wait for the first object as `get` does, then take what is there in one step: up to `most` objects, and up to 256.
     ///
     /// An object that cannot be unpickled is lost with the others that were taken after it, and its error is raised.
     #[pyo3(signature = (most, block = true, timeout = None))]

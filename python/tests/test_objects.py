@@ -555,10 +555,10 @@ class Getting:
         self.q = q
 
     def __reduce__(self):
-        return Queue_get, (self.q,)
+        return take_from, (self.q,)
 
 
-def Queue_get(q):
+def take_from(q):
     return q.get(timeout=10)
 
 

@@ -290,8 +290,8 @@ impl<T: DeserializeOwned> Queue<T> {
         })
     }
 
-    /// Takes up to `most` messages: waits for the first, then takes what is there, in one step. A process killed before
-    /// this returns has taken them all.
+    /// Takes up to `most` messages, and up to 256: waits for the first, then takes what is there, in one step. A process
+    /// killed before this returns has taken them all.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 
 use crate::os;
 use std::cell::Cell;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Rounds of the longest spin, some 20 µs; a round is a look and up to 16 pause instructions.
 const MOST: u32 = 64;
@@ -25,8 +25,7 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     if cfg!(loom) {
         return done();
     }
-    static SINGLE: OnceLock<bool> = OnceLock::new();
-    if *SINGLE.get_or_init(|| os::processors_online() == 1) {
+    if processors() == 1 {
         return done();
     }
     let budget = BUDGET.get();
@@ -49,4 +48,18 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     }
     BUDGET.set((budget - budget / 4).max(LEAST));
     false
+}
+
+/// How many processors there are. Asked more than once rather than waited for: a thread that was about to know does not
+/// exist in a forked child, which would wait for it for ever.
+fn processors() -> usize {
+    static KNOWN: AtomicUsize = AtomicUsize::new(0);
+    match KNOWN.load(Ordering::Relaxed) {
+        0 => {
+            let online = os::processors_online();
+            KNOWN.store(online, Ordering::Relaxed);
+            online
+        }
+        known => known,
+    }
 }
