@@ -259,6 +259,14 @@ fn the_events_that_the_dead_took_or_gave_stay_so() {
         assert_eq!(semaphore.value(), 1, "what was taken is taken");
         assert!(!semaphore.acquire().unwrap().is_returned());
 
+        // Where more were added than there were in the beginning, those above are events too.
+        let semaphore = Semaphore::new(1).unwrap();
+        (0..3).for_each(|_| semaphore.release().unwrap());
+        let process = holder(&semaphore, 2, method);
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert_eq!((semaphore.value(), told(&semaphore, 2)), (2, 0));
+
         // And what a process has given more than it took is not taken back.
         let semaphore = Semaphore::new(1).unwrap();
         let giver = Process::builder()

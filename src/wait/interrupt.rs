@@ -8,7 +8,8 @@ static HOOK: OnceLock<fn() -> bool> = OnceLock::new();
 /// waiting: after a signal handler ran, and at least once a second. Where it answers true, the wait ends with
 /// [`Error::Interrupted`](crate::Error::Interrupted) and nothing is changed. Without a hook, waits go on after signals.
 ///
-/// It is asked on the waiting thread, which holds nothing of this crate meanwhile. Only the first hook counts; whether
+/// It is asked on the waiting thread, which holds nothing of this crate meanwhile. It may fork, but must not return in the
+/// forked child, which would go on waiting in its parent's name. Only the first hook counts; whether
 /// this was the first is the answer.
 ///
 /// ```
