@@ -18,7 +18,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 const BATCH: usize = 256;
 
 /// A queue of objects in shared memory: what `Queue`, `JoinableQueue` and `SimpleQueue` have in common.
-#[pyclass(frozen, subclass, weakref, dict, module = "procession._engine")]
+#[pyclass(frozen, subclass, module = "procession._engine")]
 pub struct Channel {
     channel: OnceLock<door::Channel>,
     zero_copy: AtomicBool,

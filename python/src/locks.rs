@@ -70,7 +70,7 @@ fn try_for_a_moment(inner: &impl Acquire) -> Taken {
 macro_rules! sync_class {
     ($name:ident, $engine:ty, $sort:expr, $what:literal, $doc:literal, { $($methods:tt)* }) => {
         #[doc = $doc]
-        #[pyclass(frozen, subclass, weakref, dict, module = "procession._engine")]
+        #[pyclass(frozen, subclass, module = "procession._engine")]
         pub struct $name {
             inner: OnceLock<$engine>,
             record: Record,

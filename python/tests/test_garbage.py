@@ -1,0 +1,20 @@
+"""Queues, locks and semaphores are collected like any other object, also out of circles."""
+
+import gc
+import weakref
+
+import procession
+import pytest
+
+MAKERS = ["Queue", "JoinableQueue", "SimpleQueue", "Lock", "RLock", "Semaphore", "BoundedSemaphore"]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", MAKERS)
+def test_circle(name):
+    thing = getattr(procession, name)()
+    thing.itself = thing
+    gone = weakref.ref(thing)
+    del thing
+    gc.collect()
+    assert gone() is None
