@@ -1,11 +1,10 @@
 //! The queue under all of the package's queues.
 
 use crate::carry::{self, Ticket};
-use crate::errors::OrRaise;
+use crate::errors::{self, OrRaise};
 use crate::message::{self, Encoded};
 use crate::wait::{self, patiently};
 use crate::watch::Watch;
-use crate::{errors, pickling};
 use procession::door::{self, Deadline, Handle, Parcel, Received, Sort};
 use procession::{Error, Result};
 use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
@@ -360,11 +359,5 @@ impl Channel {
     #[staticmethod]
     fn _is_carrying() -> bool {
         carry::is_carrying()
-    }
-
-    /// Forgets the pickler that this thread keeps, after reducers were replaced.
-    #[staticmethod]
-    fn _forget_pickler() {
-        pickling::forget();
     }
 }

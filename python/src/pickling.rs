@@ -158,8 +158,3 @@ pub fn loads_with<'py>(
         .getattr("loads")?
         .call((data,), Some(&options))
 }
-
-/// Forgets the pickler that this thread keeps.
-pub fn forget() {
-    KEPT.with_borrow_mut(|kept| *kept = None);
-}
