@@ -7,6 +7,7 @@ mod crash_tests;
 pub mod door;
 mod error;
 mod heap;
+mod inspect;
 mod os;
 mod process;
 mod program;
@@ -15,6 +16,7 @@ mod sync;
 mod wait;
 
 pub use error::{Error, Result};
+pub use inspect::{Deadlock, Inspection, ObjectReport, Party, ProcessReport, User, WaitReport, inspect};
 pub use process::{
     Builder, ExitStatus, Function, Process, ProcessError, ProcessInfo, StartMethod, Stdio, active_children,
     cpu_count, current, init, parent,

@@ -8,7 +8,7 @@
 use super::Heap;
 use super::chunks::split;
 use super::layout::{EXTRA, HEAD, LEN, MOST_CELL, Off, chunk, entry, kind};
-use super::object::{Kind, Object, refer, write_head};
+use super::object::{Facts, Kind, Object, refer, write_head};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::wait::atomic::Ordering;
@@ -20,6 +20,12 @@ pub(crate) const BLOCK: Kind = Kind {
     name: "block",
     bury: |_, _, _, _| {},
     empty: |heap, off| heap.drop_carried(off),
+    describe: |heap, off| {
+        Facts::of([
+            ("bytes", heap.word(off + LEN).load(Ordering::Relaxed)),
+            ("references", heap.word(off + EXTRA).load(Ordering::Relaxed)),
+        ])
+    },
 };
 
 /// References counted in one transaction.

@@ -13,6 +13,7 @@ pub(crate) mod object;
 mod recovery;
 mod shared_slots;
 mod slabs;
+pub(crate) mod survey;
 pub(crate) mod table;
 pub(crate) mod tx;
 

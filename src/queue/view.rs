@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
 use crate::heap::layout::{CHUNK, HEAD, Head, Off};
-use crate::heap::object::{Kind, SharedLayout};
+use crate::heap::object::{Facts, Kind, SharedLayout};
 use crate::heap::tx::{SHORT, Tx};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
@@ -81,6 +81,15 @@ pub(crate) const QUEUE: Kind = Kind {
     name: "queue",
     bury,
     empty,
+    describe: |heap, off| {
+        let view = View::of(heap, off);
+        Facts::of([
+            ("messages", view.glance()),
+            ("capacity", view.capacity()),
+            ("unfinished", view.unfinished()),
+            ("shut down", u64::from(view.is_closed())),
+        ])
+    },
 };
 
 /// A place in the ring and the number of messages before it, in one word, so that both move together.

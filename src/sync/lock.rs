@@ -4,7 +4,7 @@ use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Kind, Object, SharedLayout};
+use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::os::clock::Deadline;
 use crate::wait::BACKSTOP;
 use crate::wait::interrupt::interrupted;
@@ -31,6 +31,10 @@ pub(crate) const LOCK: Kind = Kind {
     name: "lock",
     bury,
     empty: |_, _| Ok(()),
+    describe: |heap, off| Facts {
+        holder: heap.shared::<Shared>(off).latch.living_owner(),
+        ..Facts::default()
+    },
 };
 
 /// The holder died: whoever waits gets the lock and is told.

@@ -5,7 +5,7 @@ use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Kind, Object, SharedLayout};
+use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::os;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,18 @@ pub(crate) const RLOCK: Kind = Kind {
     name: "recursive lock",
     bury,
     empty: |_, _| Ok(()),
+    describe,
 };
+
+fn describe(heap: &Heap, off: Off) -> Facts {
+    let shared = heap.shared::<Shared>(off);
+    Facts {
+        holder: shared.latch.living_owner(),
+        thread: shared.thread.load(Ordering::Relaxed) as u32,
+        figures: vec![("depth", shared.depth.load(Ordering::Relaxed))],
+        waits: None,
+    }
+}
 
 fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) {
     heap.shared::<Shared>(off).latch.orphan(dead);

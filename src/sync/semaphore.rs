@@ -4,7 +4,7 @@ use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Kind, Object, SharedLayout};
+use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::tx::SHORT;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
@@ -47,7 +47,17 @@ pub(crate) const SEMAPHORE: Kind = Kind {
     name: "semaphore",
     bury,
     empty: |_, _| Ok(()),
+    describe,
 };
+
+fn describe(heap: &Heap, off: Off) -> Facts {
+    let shared = heap.shared::<Shared>(off);
+    Facts::of([
+        ("value", shared.value.load(Ordering::Relaxed)),
+        ("initial", shared.initial.load(Ordering::Relaxed)),
+        ("most", shared.most.load(Ordering::Relaxed)),
+    ])
+}
 
 /// A semaphore without a reference of its own.
 #[derive(Clone, Copy)]

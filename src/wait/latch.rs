@@ -186,6 +186,14 @@ impl Latch {
         false
     }
 
+    /// The same without [`ORPHAN`].
+    pub(crate) fn living_owner(&self) -> u32 {
+        match self.owner() {
+            ORPHAN => 0,
+            owner => owner,
+        }
+    }
+
     /// The id of whoever holds it (perhaps [`ORPHAN`]), or 0. Old news at once.
     pub(crate) fn owner(&self) -> u32 {
         self.0.load(Ordering::Relaxed) & !SLEEPERS

@@ -1,0 +1,110 @@
+//! Looking at everything the processes of the program hold, for inspection. It changes nothing, and is in nobody's way for
+//! longer than it takes to read a few hundred words.
+
+use super::Heap;
+use super::holds::Slot;
+use super::layout::{Off, SERIAL, entry, header, state};
+use super::object::{Facts, uncount};
+use super::table::DAEMON;
+use super::tx::Tx;
+use crate::error::Result;
+use crate::wait::atomic::Ordering;
+
+/// Slots read under one hold of the heap's latch.
+const BATCH: u64 = 128;
+
+/// One process of the program.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    /// Owner id.
+    pub id: u32,
+    pub pid: u32,
+    /// Owner id of the process that asked for it.
+    pub parent: u32,
+    pub name: String,
+    pub daemon: bool,
+    pub holds: Vec<Hold>,
+}
+
+/// One reference of a process.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub off: Off,
+    pub serial: u64,
+    pub references: u64,
+    /// What the process has of it: see the kind.
+    pub note: i64,
+    /// What it is, and what that says of itself.
+    pub kind: &'static str,
+    pub facts: Facts,
+}
+
+impl Heap {
+    /// Every process and what it holds. Each process is seen at one moment or a few, not all at the same.
+    pub(crate) fn survey(&self) -> Result<Vec<Resident>> {
+        let top = self.word(header!(table_top)).load(Ordering::Acquire);
+        let mut residents = Vec::new();
+        for index in 0..top {
+            let (id, lives) = {
+                let entry = self.entry(index);
+                (
+                    entry.id.load(Ordering::Acquire) as u32,
+                    entry.state.load(Ordering::Acquire) == state::LIVE,
+                )
+            };
+            if lives && let Some(resident) = self.resident_at(index, id)? {
+                residents.push(resident);
+            }
+        }
+        Ok(residents)
+    }
+
+    fn resident_at(&self, index: u64, id: u32) -> Result<Option<Resident>> {
+        let mut holds = Vec::new();
+        let mut number = 0;
+        loop {
+            let more = self.transact(|tx| {
+                // The entry may have become another process's.
+                if tx.get(entry!(index, id)) != u64::from(id) {
+                    return Ok(None);
+                }
+                let end = tx.get(entry!(index, hold_top)).min(number + BATCH);
+                holds.extend((number..end).filter_map(|number| self.hold_at(tx, index, number)));
+                Ok(Some(end))
+            })?;
+            match more {
+                None => return Ok(None),
+                Some(end) if end <= number => break,
+                Some(end) => number = end,
+            }
+        }
+        let entry = self.entry(index);
+        Ok(Some(Resident {
+            id,
+            pid: self.pid_of(id),
+            parent: entry.parent.load(Ordering::Relaxed) as u32,
+            name: self.name_of(id),
+            daemon: entry.flags.load(Ordering::Relaxed) & DAEMON != 0,
+            holds,
+        }))
+    }
+
+    fn hold_at(&self, tx: &Tx<'_>, index: u64, number: u64) -> Option<Hold> {
+        let slot: Slot = Self::slot(tx, index, number)?;
+        let off = slot.held(tx);
+        // What is being made or given back has no head to be read.
+        if off == 0 || self.is_raw(tx, off) {
+            return None;
+        }
+        let (kind, references) = uncount(tx.get(off));
+        let kind = self.kind(kind)?;
+        Some(Hold {
+            off,
+            serial: tx.get(off + SERIAL),
+            references,
+            note: tx.get(slot.note()).cast_signed(),
+            kind: kind.name,
+            facts: (kind.describe)(self, off),
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! From what is in the heap to a report.
+
+use super::{Deadlock, Inspection, ObjectReport, Party, ProcessReport, User, WaitReport};
+use crate::error::Result;
+use crate::heap::Heap;
+use crate::heap::layout::Off;
+use crate::heap::object::{Facts, Waits};
+use crate::heap::survey::Resident;
+use crate::os::clock;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A thread of the program: owner id of the process, and gettid(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Thread {
+    pub id: u32,
+    pub number: u32,
+}
+
+/// A thread that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub who: Thread,
+    pub waits: Waits,
+    /// Number of the object.
+    pub serial: u64,
+}
+
+/// An object, with those who refer to it.
+pub(super) struct Thing {
+    serial: u64,
+    references: u64,
+    kind: &'static str,
+    facts: Facts,
+    users: Vec<User>,
+}
+
+impl Thing {
+    /// Who holds it, as far as it is known.
+    pub(super) fn holder(&self) -> Option<Thread> {
+        let Facts { holder, thread, .. } = self.facts;
+        (holder != 0).then_some(Thread {
+            id: holder,
+            number: thread,
+        })
+    }
+}
+
+/// What was found.
+pub(super) struct Gathered {
+    residents: Vec<Resident>,
+    pub things: BTreeMap<Off, Thing>,
+    pub waits: Vec<Wait>,
+    at: u64,
+}
+
+/// Goes through everything that is held.
+pub(super) fn gather(heap: &Heap) -> Result<Gathered> {
+    let mut residents: Vec<Resident> = heap
+        .survey()?
+        .into_iter()
+        .filter(|resident| heap.alive(resident.id))
+        .collect();
+    let mut things: BTreeMap<Off, Thing> = BTreeMap::new();
+    let mut waiting = Vec::new();
+    for resident in &mut residents {
+        for hold in &mut resident.holds {
+            if let Some(waits) = hold.facts.waits {
+                waiting.push((resident.id, waits));
+            }
+            let user = User {
+                pid: resident.pid,
+                has: hold.note,
+            };
+            let thing = things.entry(hold.off).or_insert_with(|| Thing {
+                serial: hold.serial,
+                references: hold.references,
+                kind: hold.kind,
+                facts: core::mem::take(&mut hold.facts),
+                users: Vec::new(),
+            });
+            // Another object may have come to be in the same place since.
+            if thing.serial == hold.serial {
+                thing.users.push(user);
+            }
+        }
+    }
+    let waits = waiting
+        .into_iter()
+        .filter_map(|(id, waits)| {
+            let serial = things.get(&waits.object)?.serial;
+            let who = Thread {
+                id,
+                number: waits.thread,
+            };
+            Some(Wait { who, waits, serial })
+        })
+        .collect();
+    Ok(Gathered {
+        residents,
+        things,
+        waits,
+        at: clock::now(),
+    })
+}
+
+impl Gathered {
+    /// The same for the user's eyes.
+    pub(super) fn report(&self, deadlocks: &[Vec<Wait>]) -> Inspection {
+        let waits = |waits: &[Wait]| waits.iter().filter_map(|wait| self.wait(wait)).collect();
+        Inspection {
+            processes: self.residents.iter().map(|it| self.process(it)).collect(),
+            objects: self
+                .things
+                .values()
+                .filter(|thing| thing.kind != "waiter")
+                .map(|thing| self.object(thing))
+                .collect(),
+            waits: waits(&self.waits),
+            deadlocks: deadlocks
+                .iter()
+                .map(|cycle| Deadlock { waits: waits(cycle) })
+                .collect(),
+        }
+    }
+
+    fn resident(&self, id: u32) -> Option<&Resident> {
+        self.residents.iter().find(|resident| resident.id == id)
+    }
+
+    fn party(&self, thread: Thread) -> Option<Party> {
+        let resident = self.resident(thread.id)?;
+        Some(Party {
+            pid: resident.pid,
+            process: resident.name.clone(),
+            thread: thread.number,
+        })
+    }
+
+    fn process(&self, resident: &Resident) -> ProcessReport {
+        ProcessReport {
+            pid: resident.pid,
+            name: resident.name.clone(),
+            parent: self.resident(resident.parent).map_or(0, |parent| parent.pid),
+            daemon: resident.daemon,
+            holds: resident.holds.len(),
+        }
+    }
+
+    fn object(&self, thing: &Thing) -> ObjectReport {
+        ObjectReport {
+            number: thing.serial,
+            kind: thing.kind,
+            references: thing.references,
+            holder: thing.holder().and_then(|holder| self.party(holder)),
+            figures: thing.facts.figures.clone(),
+            users: thing.users.clone(),
+        }
+    }
+
+    fn wait(&self, wait: &Wait) -> Option<WaitReport> {
+        Some(WaitReport {
+            who: self.party(wait.who)?,
+            object: wait.serial,
+            kind: self.things.get(&wait.waits.object)?.kind,
+            what: wait.waits.what,
+            waited: Duration::from_nanos(self.at.saturating_sub(wait.waits.since)),
+        })
+    }
+}
