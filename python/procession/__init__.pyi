@@ -1,6 +1,7 @@
 from typing import Final
 
 from . import context, reduction as reducer
+from ._inspect import inspect as inspect
 from .context import (
     AuthenticationError as AuthenticationError,
     BufferTooShort as BufferTooShort,

@@ -6,7 +6,7 @@ and its process object is left in shared memory, with the queues and locks in it
 carries little, and `start` does not wait for the child to read it, however large the arguments are.
 """
 
-from . import _engine, context
+from . import _engine, context, process, util
 from .reduction import DupFd
 
 __all__ = ["Invitation", "Left", "ended", "invite", "prepare_fork"]
@@ -55,3 +55,11 @@ def ended(popen):
     invitation = getattr(popen, "_invitation", None)
     number = invitation[2] if invitation is not None else 0
     _engine.ended(number, getattr(popen, "pid", 0))
+
+
+def _take_name(_):
+    _engine.rename(process.current_process().name)
+
+
+# A forked child is, for the engine, a copy of its parent until it says its name.
+util.register_after_fork(_take_name, _take_name)

@@ -7,6 +7,7 @@ mod carry;
 mod channel;
 mod compact;
 mod errors;
+mod inspect;
 mod locks;
 mod message;
 mod pickling;
@@ -56,6 +57,8 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(birth::ended, module)?)?;
     module.add_function(wrap_pyfunction!(birth::ensure_heap, module)?)?;
     module.add_function(wrap_pyfunction!(birth::resident_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(inspect::inspect, module)?)?;
+    module.add_function(wrap_pyfunction!(inspect::rename, module)?)?;
     module.add("SEM_VALUE_MAX", i32::MAX)?;
     Ok(())
 }

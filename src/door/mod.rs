@@ -26,6 +26,15 @@ pub fn ensure_heap() -> Result<()> {
     crate::program::heap().map(drop)
 }
 
+/// Gives this process the name that others see when they inspect the program.
+///
+/// # Errors
+///
+/// None at present; it has no effect before there is shared memory.
+pub fn rename(name: &str) -> Result<()> {
+    Heap::existing().map_or(Ok(()), |heap| heap.rename(name))
+}
+
 /// A number for this process among those of its program, another one in a forked child; 0 before there is any.
 pub fn own_number() -> u32 {
     Heap::existing().map_or(0, Heap::me)

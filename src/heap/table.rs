@@ -135,9 +135,7 @@ impl Heap {
         }
         tx.set(entry!(index, parent), u64::from(parent));
         tx.set(entry!(index, flags), flags);
-        for (i, word) in name_words(name).into_iter().enumerate() {
-            tx.set(entry!(index, name) + 8 * i as u64, word);
-        }
+        Self::write_name(tx, index, name);
         tx.set(entry!(index, state), state::EMBRYO);
         tx.set(entry!(index, id), u64::from(id));
         Some(id)
@@ -159,6 +157,21 @@ impl Heap {
     pub(crate) fn drop_entry(&self, id: u32) -> Result<()> {
         self.entry(index_of(id)).flags.store(0, Ordering::Relaxed);
         self.clear_up(id)
+    }
+
+    /// Gives this process another name.
+    pub(crate) fn rename(&self, name: &str) -> Result<()> {
+        let index = index_of(self.me());
+        self.transact(|tx| {
+            Self::write_name(tx, index, name);
+            Ok(())
+        })
+    }
+
+    fn write_name(tx: &mut Tx<'_>, index: u64, name: &str) {
+        for (i, word) in name_words(name).into_iter().enumerate() {
+            tx.set(entry!(index, name) + 8 * i as u64, word);
+        }
     }
 
     /// The name in an entry.
