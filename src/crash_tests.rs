@@ -2,8 +2,8 @@
 //! of shared memory, until one gets through. After each death a survivor must be able to go on, the messages must be
 //! whole, and when everything is dropped the heap must be as it was before.
 
-use crate::heap::Heap;
 use crate::heap::table::WANTED;
+use crate::heap::{Heap, waiter};
 use crate::os::fork::{Forked, exit_now, fork};
 use crate::wait::atomic::crash;
 use crate::{ByteQueue, Error, JoinableQueue, Lock, LockError, Permit, Queue, RLock, Semaphore};
@@ -57,7 +57,9 @@ fn bury(heap: &'static Heap, id: u32) {
 fn dies_at_every_step<S>(setup: impl Fn() -> S, work: impl Fn(&S), check: impl Fn(&S, bool)) {
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let heap = crate::program::heap().expect("a heap");
-    // What is made once and kept (this process's hold table) does not count as a difference: one round before.
+    // What is made once and kept (this process's hold table, this thread's record) does not count as a difference: one
+    // round before.
+    let _waiter = waiter::keep(heap);
     drop((Lock::new().expect("a lock"), setup()));
     let mut steps = 0;
     for clear_first in [true, false] {

@@ -7,8 +7,9 @@
 
 use super::Heap;
 use super::layout::{entry, state};
-use super::object::refer;
+use super::object::{refer, uncount};
 use super::table::index_of;
+use super::waiter::WAITER;
 use crate::error::Result;
 use crate::os;
 use crate::wait::atomic::Ordering;
@@ -131,8 +132,9 @@ impl Heap {
                         return Ok(true);
                     };
                     let off = ours.held(tx);
-                    // What another thread is making or giving back has no count yet, and no handle in the child.
-                    if off == 0 || self.is_raw(tx, off) {
+                    // What another thread is making or giving back has no count yet, and no handle in the child; nor have
+                    // the records of this process's threads, which do not exist there.
+                    if off == 0 || self.is_raw(tx, off) || uncount(tx.get(off)).0 == WAITER {
                         theirs.skip(tx);
                     } else {
                         refer(tx, off);

@@ -16,6 +16,8 @@ mod slabs;
 pub(crate) mod survey;
 pub(crate) mod table;
 pub(crate) mod tx;
+#[allow(dead_code, reason = "lines and barriers come next")]
+pub(crate) mod waiter;
 
 use crate::error::{Error, Result};
 use crate::os;

@@ -22,7 +22,14 @@ impl Heap {
     /// Clears up after process `id`, which is dead. Its entry stays while its parent may ask for result and status.
     pub(crate) fn clear_up(&self, id: u32) -> Result<()> {
         let sweep = &self.header().sweep;
-        let _ = sweep.lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id), || false);
+        let _ = sweep.lock(
+            self.me(),
+            Deadline::Never,
+            SHORT,
+            |id| self.alive(id),
+            || false,
+            || (),
+        );
         let answer = self.sweep(id);
         sweep.unlock();
         answer

@@ -125,9 +125,14 @@ impl Heap {
     /// Makes another chunk a slab of `class`.
     fn grow(&self, class: usize) -> Result<()> {
         let header = self.header();
-        let locked = header
-            .grow
-            .lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id), || false);
+        let locked = header.grow.lock(
+            self.me(),
+            Deadline::Never,
+            SHORT,
+            |id| self.alive(id),
+            || false,
+            || (),
+        );
         let answer = self.grow_latched(class, matches!(locked, Some(Locked::Inherited(_))));
         header.grow.unlock();
         answer
@@ -139,7 +144,14 @@ impl Heap {
         if !grow.orphan(dead) {
             return Ok(());
         }
-        let locked = grow.lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id), || false);
+        let locked = grow.lock(
+            self.me(),
+            Deadline::Never,
+            SHORT,
+            |id| self.alive(id),
+            || false,
+            || (),
+        );
         let answer = match locked {
             Some(Locked::Inherited(_)) => self.drop_growing(),
             _ => Ok(()),

@@ -92,10 +92,14 @@ impl Heap {
     }
 
     fn latched(&self) -> Latched<'_> {
-        let locked =
-            self.header()
-                .latch
-                .lock(self.me(), Deadline::Never, SHORT, |id| self.alive(id), || false);
+        let locked = self.header().latch.lock(
+            self.me(),
+            Deadline::Never,
+            SHORT,
+            |id| self.alive(id),
+            || false,
+            || (),
+        );
         if let Some(Locked::Inherited(_)) = locked {
             let decided = self.header().journal_len.load(Ordering::Acquire);
             self.carry_out(decided);

@@ -44,7 +44,7 @@ impl Model {
 
     fn lock(latch: &Latch, me: u32) -> bool {
         matches!(
-            latch.lock(me, Deadline::Never, 0, |_| true, || false),
+            latch.lock(me, Deadline::Never, 0, |_| true, || false, || ()),
             Some(Locked::Inherited(_))
         )
     }

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
 use crate::heap::object::Object;
+use crate::heap::waiter::{Announced, Purpose};
 use crate::os::clock::Deadline;
 use crate::wait::gate::Ended;
 
@@ -72,6 +73,11 @@ impl Ring {
         }
     }
 
+    /// Says what this thread is about to sleep for.
+    fn announce(&self, purpose: Purpose) -> Announced<'_> {
+        self.heap.waiting_for(self.object.off(), purpose)
+    }
+
     // ---- putting ----
 
     /// Puts what `message` holds, in order; of many, as many as there is room for in time.
@@ -81,6 +87,7 @@ impl Ring {
             || !self.is_full() || self.is_closed(),
             || !self.is_full() || self.is_closed(),
             || {},
+            || self.announce(Purpose::Put),
             || match self.view().try_put(message) {
                 Err(Refused::Full) => None,
                 answer => Some(answer),
@@ -149,6 +156,7 @@ impl Ring {
             || self.view().shows_message(),
             || self.looks_ready(),
             || self.heap.calm_down(),
+            || self.announce(Purpose::Get),
             || match self.consumer().try_get(&mut visit) {
                 Err(Error::Empty) => None,
                 answer => Some(answer),
@@ -169,6 +177,7 @@ impl Ring {
             || self.view().shows_message(),
             || self.looks_ready(),
             || {},
+            || self.announce(Purpose::Wait),
             // Not the shorter look: that a dead producer's message is there is seen here or never.
             || (self.len() > 0 || self.is_closed()).then_some(()),
         );
@@ -261,6 +270,7 @@ impl Ring {
                     self.heap.look_around();
                 }
             },
+            || self.announce(Purpose::Join),
             || match (view.unfinished(), view.lost()) {
                 (0, _) => Some(Ok(())),
                 (_, 0) => None,

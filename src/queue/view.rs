@@ -212,7 +212,7 @@ impl<'h> View<'h> {
     #[inline]
     fn with<T>(self, latch: &Latch, repair: impl FnOnce(), change: impl FnOnce() -> T) -> T {
         let alive = |id| self.heap.alive(id);
-        let locked = latch.lock(self.heap.me(), Deadline::Never, SHORT, alive, || false);
+        let locked = latch.lock(self.heap.me(), Deadline::Never, SHORT, alive, || false, || ());
         let held = Held(latch);
         if let Some(Locked::Inherited(_)) = locked {
             self.heap.settle();

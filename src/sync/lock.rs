@@ -5,8 +5,11 @@ use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
+use crate::heap::waiter::Purpose;
 use crate::os::clock::Deadline;
+use crate::os::pid::own_thread;
 use crate::wait::BACKSTOP;
+use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::interrupt::interrupted;
 use crate::wait::latch::{Latch, Locked, ORPHAN};
 use core::cell::Cell;
@@ -19,9 +22,12 @@ use std::time::Duration;
 struct Shared {
     head: Head,
     latch: Latch,
+    _pad: u32,
+    /// The thread that holds it (gettid(2)), written by the holder only: for whoever inspects the program.
+    thread: AtomicU64,
 }
 
-// SAFETY: repr(C) and atomics only.
+// SAFETY: repr(C), atomics and padding.
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for Shared {}
 
@@ -31,15 +37,21 @@ pub(crate) const LOCK: Kind = Kind {
     name: "lock",
     bury,
     empty: |_, _| Ok(()),
-    describe: |heap, off| Facts {
-        holder: heap.shared::<Shared>(off).latch.living_owner(),
-        ..Facts::default()
-    },
+    describe,
 };
 
 /// The holder died: whoever waits gets the lock and is told.
 fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) {
     heap.shared::<Shared>(off).latch.orphan(dead);
+}
+
+fn describe(heap: &Heap, off: Off) -> Facts {
+    let shared = heap.shared::<Shared>(off);
+    Facts {
+        holder: shared.latch.living_owner(),
+        thread: shared.thread.load(Ordering::Relaxed) as u32,
+        ..Facts::default()
+    }
 }
 
 /// A mutual-exclusion lock between processes and threads.
@@ -80,8 +92,21 @@ impl Lock {
         })
     }
 
+    #[inline]
+    fn shared(&self) -> &Shared {
+        self.heap.shared(self.object.off())
+    }
+
+    #[inline]
     fn latch(&self) -> &Latch {
-        &self.heap.shared::<Shared>(self.object.off()).latch
+        &self.shared().latch
+    }
+
+    /// This thread has taken it.
+    #[inline]
+    fn begin(&self) {
+        let thread = u64::from(own_thread());
+        self.shared().thread.store(thread, Ordering::Relaxed);
     }
 
     /// Takes the lock, waiting for it.
@@ -113,18 +138,22 @@ impl Lock {
 
     #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        let me = self.heap.me();
-        let guard = || LockGuard {
-            lock: self,
-            owner: me,
-        };
-        take(self.heap, self.latch(), deadline, guard)
+        let owner = self.heap.me();
+        let off = self.object.off();
+        take(self.heap, self.latch(), off, deadline, || {
+            self.begin();
+            LockGuard { lock: self, owner }
+        })
     }
 
     /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
     #[inline]
     pub(crate) fn try_quick(&self) -> bool {
-        self.latch().try_quick(self.heap.me())
+        let taken = self.latch().try_quick(self.heap.me());
+        if taken {
+            self.begin();
+        }
+        taken
     }
 
     pub(crate) fn object(&self) -> &Object {
@@ -156,11 +185,12 @@ impl Lock {
     }
 }
 
-/// Takes a user's latch; `guard` is made once it is held.
+/// Takes a user's latch, of the object at `off`; `guard` is made once it is held.
 #[inline]
 pub(super) fn take<G>(
     heap: &Heap,
     latch: &Latch,
+    off: Off,
     deadline: Deadline,
     guard: impl FnOnce() -> G,
 ) -> Result<G, LockError<G>> {
@@ -169,7 +199,9 @@ pub(super) fn take<G>(
         ended.set(interrupted());
         ended.get()
     };
-    match latch.lock(heap.me(), deadline, BACKSTOP, |id| heap.alive(id), give_up) {
+    let announce = || heap.waiting_for(off, Purpose::Lock);
+    let alive = |id| heap.alive(id);
+    match latch.lock(heap.me(), deadline, BACKSTOP, alive, give_up, announce) {
         Some(Locked::Clean) => Ok(guard()),
         Some(Locked::Inherited(dead)) => {
             let pid = if dead == ORPHAN { 0 } else { heap.pid_of(dead) };

@@ -3,6 +3,7 @@
 mod lock;
 mod rlock;
 mod semaphore;
+mod waiter;
 
 pub(crate) use lock::LOCK;
 pub use lock::{Lock, LockError, LockGuard};
@@ -10,3 +11,4 @@ pub(crate) use rlock::RLOCK;
 pub use rlock::{RLock, RLockGuard};
 pub(crate) use semaphore::SEMAPHORE;
 pub use semaphore::{Permit, Semaphore};
+pub(crate) use waiter::WAITER;

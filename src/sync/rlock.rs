@@ -130,7 +130,7 @@ impl RLock {
             self.again();
             return Ok(guard());
         }
-        super::lock::take(self.heap, &shared.latch, deadline, || {
+        super::lock::take(self.heap, &shared.latch, self.object.off(), deadline, || {
             self.begin();
             guard()
         })

@@ -6,6 +6,7 @@ use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::tx::SHORT;
+use crate::heap::waiter::Purpose;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::{Ended, Gate};
@@ -74,7 +75,7 @@ impl View<'_> {
         let locked = self
             .shared
             .latch
-            .lock(self.heap.me(), Deadline::Never, SHORT, alive, || false);
+            .lock(self.heap.me(), Deadline::Never, SHORT, alive, || false, || ());
         if let Some(Locked::Inherited(_)) = locked {
             self.replay();
         }
@@ -279,10 +280,10 @@ impl Semaphore {
         let has_some = || self.value() > 0;
         // The permits may be with somebody dead.
         let idle = || self.heap.look_around();
-        let taken = view.shared.free.persist(deadline, has_some, has_some, idle, || {
-            // Where the note is, is asked each time: a hook may have forked.
-            view.try_acquire(self.heap.note_of(&self.object))
-        });
+        let announce = || self.heap.waiting_for(self.object.off(), Purpose::Permit);
+        // Where the note is, is asked each time: a hook may have forked.
+        let attempt = || view.try_acquire(self.heap.note_of(&self.object));
+        let taken = (view.shared.free).persist(deadline, has_some, has_some, idle, announce, attempt);
         match taken {
             Ok(returned) => Ok(Permit {
                 semaphore: self,

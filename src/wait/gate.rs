@@ -83,17 +83,19 @@ impl Gate {
     }
 
     /// Makes attempts until one answers, and waits here in between until it looks `ready`; at `most` so long. While it spins,
-    /// it looks whether that is `likely`. `idle` is called when it has slept for a whole slice.
+    /// it looks whether that is `likely`. `idle` is called when it has slept for a whole slice; `announce` before it sleeps
+    /// for the first time, and what that gives is dropped at the end.
     #[inline]
-    pub(crate) fn persist<T>(
+    pub(crate) fn persist<T, A>(
         &self,
         most: Deadline,
         likely: impl Fn() -> bool,
         ready: impl Fn() -> bool,
         idle: impl Fn(),
+        announce: impl Fn() -> A,
         mut attempt: impl FnMut() -> Option<T>,
     ) -> Result<T, Ended> {
-        let mut slept = false;
+        let mut announced = None;
         let outcome = loop {
             if let Some(answer) = attempt() {
                 break Ok(answer);
@@ -101,13 +103,13 @@ impl Gate {
             if most.passed() {
                 break Err(Ended::Late);
             }
-            if slept && interrupted() {
+            if announced.is_some() && interrupted() {
                 break Err(Ended::Interrupted);
             }
             if !spin::until(&likely) {
                 let ticket = self.arm();
                 if !ready() {
-                    slept = true;
+                    announced.get_or_insert_with(&announce);
                     if self.sleep(ticket, most) == Wake::TimedOut {
                         idle();
                     }
@@ -115,7 +117,7 @@ impl Gate {
             }
         };
         // Also who goes away with nothing may have been woken in place of another.
-        if slept {
+        if announced.is_some() {
             self.pass_on(ready);
         }
         outcome

@@ -37,15 +37,17 @@ impl Latch {
     }
 
     /// Takes the latch for `me`, or `None` at the deadline or where `give_up` says so, which is asked after every sleep.
-    /// `slice` is how long to sleep before `alive` is asked about the owner.
+    /// `slice` is how long to sleep before `alive` is asked about the owner. `announce` is called before the first sleep;
+    /// what it gives is dropped at the end of the wait.
     #[inline]
-    pub(crate) fn lock(
+    pub(crate) fn lock<A>(
         &self,
         me: u32,
         deadline: Deadline,
         slice: u64,
         alive: impl Fn(u32) -> bool,
         give_up: impl Fn() -> bool,
+        announce: impl Fn() -> A,
     ) -> Option<Locked> {
         if self
             .0
@@ -54,7 +56,7 @@ impl Latch {
         {
             return Some(Locked::Clean);
         }
-        self.lock_slow(me, deadline, slice, alive, give_up)
+        self.lock_slow(me, deadline, slice, alive, give_up, announce)
     }
 
     /// Takes the latch if it is free this moment: no waiting, no system call, no question whether its owner lives.
@@ -68,13 +70,14 @@ impl Latch {
     }
 
     #[cold]
-    fn lock_slow(
+    fn lock_slow<A>(
         &self,
         me: u32,
         deadline: Deadline,
         slice: u64,
         alive: impl Fn(u32) -> bool,
         give_up: impl Fn() -> bool,
+        announce: impl Fn() -> A,
     ) -> Option<Locked> {
         if deadline != Deadline::Now {
             let mut taken = None;
@@ -86,13 +89,13 @@ impl Latch {
                 return taken;
             }
         }
-        let mut slept = false;
+        let mut announced = None;
         loop {
             // Once asleep, we no longer know whether others sleep: the mark stays with the latch.
             if let Some(locked) = self.take_if_free(me | SLEEPERS) {
                 return Some(locked);
             }
-            if slept && give_up() {
+            if announced.is_some() && give_up() {
                 self.leave();
                 return None;
             }
@@ -110,7 +113,7 @@ impl Latch {
                 {
                     continue;
                 }
-                slept = true;
+                announced.get_or_insert_with(&announce);
                 if self.0.futex_wait(marked, deadline.within(slice)) != Wake::TimedOut {
                     continue;
                 }

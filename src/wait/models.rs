@@ -27,7 +27,7 @@ impl Guarded {
     fn increment(&self, me: u32) -> Locked {
         let locked = self
             .latch
-            .lock(me, Deadline::Never, 0, all_alive, || false)
+            .lock(me, Deadline::Never, 0, all_alive, || false, || ())
             .unwrap();
         // SAFETY: exclusive while the latch is held; loom reports it if not.
         self.value.with_mut(|v| unsafe { *v += 1 });
@@ -71,7 +71,9 @@ fn loom_latch_of_the_dead_is_inherited_once() {
         });
         // Process 7 takes the latch and dies; a survivor marks it while two others ask for it.
         assert_eq!(
-            shared.latch.lock(7, Deadline::Never, 0, all_alive, || false),
+            shared
+                .latch
+                .lock(7, Deadline::Never, 0, all_alive, || false, || ()),
             Some(Locked::Clean)
         );
         let marker = {
@@ -176,7 +178,9 @@ fn loom_latch_waiter_that_leaves_forgets_nobody() {
             value: UnsafeCell::new(0),
         });
         assert_eq!(
-            shared.latch.lock(3, Deadline::Never, 0, all_alive, || false),
+            shared
+                .latch
+                .lock(3, Deadline::Never, 0, all_alive, || false, || ()),
             Some(Locked::Clean)
         );
         let leaver = {
@@ -185,7 +189,7 @@ fn loom_latch_waiter_that_leaves_forgets_nobody() {
                 // Woken, it leaves, unless it gets the latch first.
                 if shared
                     .latch
-                    .lock(1, Deadline::Never, 0, all_alive, || true)
+                    .lock(1, Deadline::Never, 0, all_alive, || true, || ())
                     .is_some()
                 {
                     shared.latch.unlock();
@@ -250,6 +254,7 @@ impl Permits {
             || self.has_some(),
             || self.has_some(),
             || {},
+            || (),
             || self.add(-1).then_some(()),
         );
         assert!(taken.is_ok());
@@ -263,6 +268,7 @@ impl Permits {
             || self.has_some(),
             || self.has_some(),
             || {},
+            || (),
             || {
                 tries.set(tries.get() + 1);
                 match self.add(-1) {
