@@ -1,6 +1,7 @@
 //! The crate's error: typed, with the values a caller needs, and able to travel between processes.
 
 use crate::process::ProcessError;
+use crate::thread::ThreadError;
 use serde::{Deserialize, Serialize};
 
 /// What the functions of this crate return.
@@ -122,6 +123,9 @@ pub enum Error {
     /// The process did not return a value.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The thread did not return a value.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
     /// The operating system refused something.
     #[error("{call}: {}", std::io::Error::from_raw_os_error(*errno))]
     Os {

@@ -9,20 +9,26 @@ mod error;
 mod heap;
 mod inspect;
 mod os;
+mod panic;
 mod process;
 mod program;
 mod queue;
 mod sync;
+pub mod thread;
 mod wait;
 
 pub use error::{Error, Result};
 pub use inspect::{Deadlock, Inspection, ObjectReport, Party, ProcessReport, User, WaitReport, inspect};
+pub use os::clock::Deadline;
 pub use process::{
     Builder, ExitStatus, Function, Process, ProcessError, ProcessInfo, StartMethod, Stdio, active_children,
     cpu_count, current, init, parent,
 };
 pub use procession_macros::{main, test};
-pub use queue::{ByteQueue, Iter, JoinableQueue, Message, PutError, Queue, Reservation, SimpleQueue};
+pub use queue::{
+    AnyJoinableQueue, AnyQueue, ByteQueue, Iter, JoinableQueue, Message, PutError, Queue, Reservation,
+    SimpleQueue,
+};
 pub use sync::{Lock, LockError, LockGuard, Permit, RLock, RLockGuard, Semaphore};
 pub use wait::interrupt::on_interrupt;
 

@@ -15,11 +15,27 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Until when somebody is willing to wait.
+///
+/// One deadline can serve several waits in a row:
+///
+/// ```
+/// use procession::{Deadline, Queue};
+/// use std::time::Duration;
+/// let queue = Queue::unbounded()?;
+/// queue.put_many([1, 2])?;
+/// let deadline = Deadline::after(Duration::from_millis(20));
+/// let mut got = Vec::new();
+/// while let Ok(n) = queue.get_until(deadline) {
+///     got.push(n);
+/// }
+/// assert_eq!(got, [1, 2]);
+/// # Ok::<(), procession::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
     /// Not at all: the `try_` forms.
     Now,
-    /// Until this moment of the monotonic clock.
+    /// Until this moment of the monotonic clock, in nanoseconds.
     At(u64),
     /// For ever.
     Never,

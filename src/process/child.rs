@@ -10,8 +10,8 @@ use crate::heap::block::{Block, result_field, start_field};
 use crate::heap::layout::state;
 use crate::heap::table::index_of;
 use crate::os;
+use crate::panic::{self, Panic};
 use crate::wait::atomic::Ordering;
-use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
@@ -55,7 +55,9 @@ fn prepare() {
     if !READY.swap(true, Ordering::AcqRel) {
         os::fork::at_exit(family::leave);
         crate::heap::fork::on_child(family::reset);
-        note_panics();
+        // Early: the standard library's lock around the hook may be held by another thread when a process is forked, and
+        // for ever in the child.
+        panic::note();
     }
 }
 
@@ -190,7 +192,7 @@ fn become_child(order: Order) -> Result<()> {
 pub(super) fn run(heap: &'static Heap) -> i32 {
     let index = index_of(heap.me());
     os::fork::set_name(&heap.name_of(heap.me()));
-    let outcome = run_catching(|| {
+    let outcome = panic::catch(|| {
         let missing = || Error::BadHeap("this process has no start message".to_owned());
         let block = heap.take_from_entry(start_field(index))?.ok_or_else(missing)?;
         let (start, at) = function::open(&block)?;
@@ -208,7 +210,7 @@ pub(super) fn run_closure<R: serde::Serialize>(
     closure: impl FnOnce() -> R,
 ) -> i32 {
     os::fork::set_name(&heap.name_of(heap.me()));
-    let outcome = run_catching(|| {
+    let outcome = panic::catch(|| {
         surround(env, cwd)?;
         function::returned(heap, &closure())
     });
@@ -226,43 +228,11 @@ fn surround(env: &[(OsString, OsString)], cwd: Option<&OsStr>) -> Result<()> {
     }
 }
 
-thread_local! {
-    /// Whether this thread runs a process's function.
-    static NOTING: Cell<bool> = const { Cell::new(false) };
-    /// Message and location of the panic that ended it.
-    static PANIC: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
-}
-
-/// Notes what a process's function panics with, for `join`. Installed once and early: the standard library's lock around
-/// the hook may be held by another thread when a process is forked, and for ever in the child.
-fn note_panics() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if NOTING.get() {
-            let location = info
-                .location()
-                .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-            let message = info
-                .payload_as_str()
-                .unwrap_or("a panic without a text")
-                .to_owned();
-            PANIC.with_borrow_mut(|panic| *panic = Some((message, location)));
-        }
-        usual(info);
-    }));
-}
-
-fn run_catching(function: impl FnOnce() -> Result<Block>) -> Result<Result<Block>, (String, String)> {
-    NOTING.set(true);
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(function))
-        .map_err(|_| PANIC.take().unwrap_or_default())
-}
-
-fn conclude(heap: &'static Heap, outcome: Result<Result<Block>, (String, String)>) -> i32 {
+fn conclude(heap: &'static Heap, outcome: Result<Result<Block>, Panic>) -> i32 {
     let (block, code) = match outcome {
         Ok(Ok(block)) => (Ok(block), 0),
         Ok(Err(error)) => (codec::encode_block(heap, &Outcome::Failed(error.to_string())), 1),
-        Err((message, location)) => (
+        Err(Panic { message, location }) => (
             codec::encode_block(heap, &Outcome::Panicked { message, location }),
             PANICKED,
         ),

@@ -47,7 +47,7 @@ impl<T> PutError<T> {
     }
 
     /// The same reason with something else given back.
-    pub(super) fn map<U>(self, f: impl FnOnce(T) -> U) -> PutError<U> {
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> PutError<U> {
         match self {
             Self::Closed(value) => PutError::Closed(f(value)),
             Self::Full(value) => PutError::Full(f(value)),

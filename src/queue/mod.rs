@@ -1,5 +1,6 @@
 //! Queues between processes and threads: any number of producers and consumers, one order, nothing lost to a kill.
 
+mod any;
 mod bytes;
 mod error;
 #[cfg(all(test, loom))]
@@ -9,6 +10,8 @@ mod segment;
 mod typed;
 mod view;
 
+pub(crate) use any::any_queue;
+pub use any::{AnyJoinableQueue, AnyQueue};
 pub use bytes::{ByteQueue, Message, Reservation};
 pub use error::PutError;
 
@@ -31,7 +34,7 @@ fn bounded_ring(capacity: usize, typed: u64) -> Result<Ring> {
 }
 
 /// A `get` that found nothing until its deadline: the name of that depends on whether it waited.
-fn in_time(error: Error, deadline: Deadline) -> Error {
+pub(crate) fn in_time(error: Error, deadline: Deadline) -> Error {
     match error {
         Error::Empty if deadline != Deadline::Now => Error::Timeout,
         other => other,

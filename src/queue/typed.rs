@@ -164,7 +164,13 @@ impl<T: Serialize> Queue<T> {
         self.put_until(value, Deadline::after(patience))
     }
 
-    fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
+    /// Puts `value`, waiting for room until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`put`](Self::put); [`PutError::Full`] where the deadline is [`Deadline::Now`], or else
+    /// [`PutError::Timeout`].
+    pub fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
         codec::with_scratch(|buffer| {
             let refused = match codec::encode(&value, buffer) {
                 Ok(objects) => match self.put_encoded(buffer, &objects, deadline) {
@@ -277,7 +283,12 @@ impl<T: DeserializeOwned> Queue<T> {
         self.get_until(Deadline::after(patience))
     }
 
-    fn get_until(&self, deadline: Deadline) -> Result<T> {
+    /// Takes the next message, waiting until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get); [`Error::Empty`] where the deadline is [`Deadline::Now`], or else [`Error::Timeout`].
+    pub fn get_until(&self, deadline: Deadline) -> Result<T> {
         codec::with_scratch(|buffer| {
             match self
                 .ring
@@ -454,7 +465,7 @@ impl<T> JoinableQueue<T> {
     ///
     /// [`Error::ConsumerDied`] if consumers are [watched](Self::watch_consumers) and one died with unfinished items.
     pub fn join(&self) -> Result<()> {
-        self.queue.ring.join(Deadline::Never)
+        self.join_until(Deadline::Never)
     }
 
     /// The same for at most `patience`.
@@ -463,7 +474,16 @@ impl<T> JoinableQueue<T> {
     ///
     /// [`Error::Timeout`].
     pub fn join_timeout(&self, patience: Duration) -> Result<()> {
-        self.queue.ring.join(Deadline::after(patience))
+        self.join_until(Deadline::after(patience))
+    }
+
+    /// The same until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`]; as for [`join`](Self::join).
+    pub fn join_until(&self, deadline: Deadline) -> Result<()> {
+        self.queue.ring.join(deadline)
     }
 
     /// Messages whose work is not done: those in the queue and those that consumers work on.

@@ -18,7 +18,7 @@ macro_rules! shared_atomic {
 
         #[allow(dead_code, reason = "both widths offer the same words")]
         impl $name {
-            #[cfg(loom)]
+            #[inline]
             pub(crate) fn new(value: $int) -> Self {
                 Self(imp::$name::new(value))
             }

@@ -25,7 +25,7 @@ pub(crate) struct Gate(AtomicU32);
 pub(crate) struct Ticket(u32);
 
 impl Gate {
-    #[cfg(loom)]
+    /// A gate in a process's own memory, for its threads.
     pub(crate) fn new() -> Self {
         Self(AtomicU32::new(0))
     }
