@@ -2,6 +2,8 @@
 //! of shared memory, until one gets through. After each death a survivor must be able to go on, the messages must be
 //! whole, and when everything is dropped the heap must be as it was before.
 
+mod shared;
+
 use crate::heap::table::WANTED;
 use crate::heap::{Heap, waiter};
 use crate::os::fork::{Forked, exit_now, fork};

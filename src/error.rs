@@ -44,6 +44,17 @@ pub enum Error {
     /// A lock was released that nobody (or, for a recursive one, somebody else) holds.
     #[error("released a lock that is not held")]
     NotLocked,
+    /// This thread has a guard of the value or array already, and would wait for itself.
+    #[error("this thread holds the lock already, and would wait for itself")]
+    AlreadyLocked,
+    /// An array has no such element.
+    #[error("there is no element {index} in an array of {len}")]
+    OutOfBounds {
+        /// The element asked for.
+        index: usize,
+        /// How many there are.
+        len: usize,
+    },
     /// A bounded semaphore was released more often than it was acquired.
     #[error("a semaphore was released more often than it was acquired: its value cannot exceed {max}")]
     TooManyReleases {
@@ -59,12 +70,14 @@ pub enum Error {
         /// Bytes asked for.
         requested: u64,
     },
-    /// A message can never fit.
-    #[error("{len} bytes do not fit: the largest message this program's heap can hold is {max} bytes")]
+    /// A message, value or array can never fit.
+    #[error(
+        "{len} bytes do not fit: the largest message or array this program's heap can hold is {max} bytes"
+    )]
     TooLarge {
-        /// Bytes of the message.
+        /// Bytes asked for.
         len: u64,
-        /// Bytes of the largest possible one.
+        /// Bytes of the largest possible piece.
         max: u64,
     },
     /// A capacity of zero, or one too large to count.

@@ -13,10 +13,14 @@ mod panic;
 mod process;
 mod program;
 mod queue;
+mod shared;
 mod sync;
 pub mod thread;
 mod wait;
 
+/// The crate whose [`Pod`](bytemuck::Pod) says what a [`Value`] or [`Array`] may hold, for deriving it: add
+/// `#[bytemuck(crate = "procession::bytemuck")]`, or have `bytemuck` among your own dependencies.
+pub use bytemuck;
 pub use error::{Error, Result};
 pub use inspect::{Deadlock, Inspection, ObjectReport, Party, ProcessReport, User, WaitReport, inspect};
 pub use os::clock::Deadline;
@@ -29,6 +33,7 @@ pub use queue::{
     AnyJoinableQueue, AnyQueue, ByteQueue, Iter, JoinableQueue, Message, PutError, Queue, Reservation,
     SimpleQueue,
 };
+pub use shared::{Array, ArrayGuard, Atom, Atomic, Number, RawArray, RawValue, Value, ValueGuard};
 pub use sync::{Lock, LockError, LockGuard, Permit, RLock, RLockGuard, Semaphore};
 pub use wait::interrupt::on_interrupt;
 

@@ -5,10 +5,11 @@ use crate::heap::Heap;
 use crate::heap::block::BLOCK;
 use crate::heap::object::Kind;
 use crate::queue::QUEUE;
+use crate::shared::MEMORY;
 use crate::sync::{LOCK, RLOCK, SEMAPHORE, WAITER};
 
 /// What lives in a program's heap.
-pub(crate) static KINDS: &[&Kind] = &[&BLOCK, &QUEUE, &LOCK, &SEMAPHORE, &RLOCK, &WAITER];
+pub(crate) static KINDS: &[&Kind] = &[&BLOCK, &QUEUE, &LOCK, &SEMAPHORE, &RLOCK, &WAITER, &MEMORY];
 
 /// The program's heap, made by whoever asks first.
 #[inline]

@@ -2,27 +2,30 @@
 
 mod common;
 
-use common::{again, alone, watchdog_of};
+use common::{again, alone, watchdog, watchdog_of};
 use procession::door::{
-    Acquire, Address, Channel, Deadline, Handle, Invitation, Parcel, Received, Sort, Taken, attach, ended,
-    ensure_heap, own_number, take_start,
+    Acquire, Address, Channel, Deadline, Handle, Invitation, Memory, Parcel, Received, Sort, Taken, attach,
+    ended, ensure_heap, own_number, take_start,
 };
 use procession::{Error, Lock, Process, RLock, Semaphore};
 use rustix::io::FdFlags;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::process::Child;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 // ---- handles ----
 
-fn every_sort() -> [(Sort, Handle); 4] {
+fn every_sort() -> [(Sort, Handle); 5] {
     [
         (Sort::Channel, Handle::from(&Channel::new(0).unwrap())),
         (Sort::Lock, Handle::from(&Lock::new().unwrap())),
         (Sort::RLock, Handle::from(&RLock::new().unwrap())),
         (Sort::Semaphore, Handle::from(&Semaphore::new(1).unwrap())),
+        (Sort::Memory, Handle::from(&Memory::new(100_000).unwrap())),
     ]
 }
 
@@ -75,6 +78,33 @@ fn an_address_keeps_nothing_alive() {
     for (sort, address) in addresses {
         assert!(is_refused(Handle::find(address, sort)), "{sort:?}");
     }
+}
+
+#[test]
+fn what_is_going_is_not_found() {
+    let _watchdog = watchdog();
+    // The other thread looks while this one gives the only reference up.
+    let (on_offer, over) = (Mutex::new(None), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let Some(address) = *on_offer.lock().unwrap() else {
+                    continue;
+                };
+                if let Ok(found) = Handle::find(address, Sort::Memory) {
+                    // From here on it stays.
+                    thread::yield_now();
+                    assert_eq!(found.address(), address);
+                    assert_eq!(Memory::try_from(found).unwrap().len(), 8);
+                }
+            }
+        });
+        for _ in 0..20_000 {
+            let memory = Memory::new(8).unwrap();
+            *on_offer.lock().unwrap() = Some(Handle::from(&memory).address());
+        }
+        over.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::heap::Heap;
 use crate::heap::layout::Off;
 use crate::heap::object::{Kind, Object};
 use crate::queue::QUEUE;
+use crate::shared::{MEMORY, Memory};
 use crate::sync::{LOCK, Lock, RLOCK, RLock, SEMAPHORE, Semaphore};
 
 /// What a handle refers to.
@@ -19,6 +20,8 @@ pub enum Sort {
     RLock,
     /// A [`Semaphore`].
     Semaphore,
+    /// A [`Memory`].
+    Memory,
 }
 
 impl Sort {
@@ -28,6 +31,7 @@ impl Sort {
             Self::Lock => &LOCK,
             Self::RLock => &RLOCK,
             Self::Semaphore => &SEMAPHORE,
+            Self::Memory => &MEMORY,
         }
     }
 
@@ -130,4 +134,4 @@ macro_rules! sorts {
     )*};
 }
 
-sorts!(Channel, Lock, RLock, Semaphore);
+sorts!(Channel, Lock, RLock, Semaphore, Memory);

@@ -8,6 +8,7 @@ mod handle;
 mod parcel;
 
 pub use crate::os::clock::Deadline;
+pub use crate::shared::Memory;
 pub use birth::{Invitation, attach, ended, take_start};
 pub use channel::{Channel, Received};
 pub use handle::{Address, Handle, Sort};

@@ -51,7 +51,7 @@ impl Block {
         let (off, slot) = if bytes <= MOST_CELL {
             heap.make(&BLOCK, bytes, 0)?
         } else {
-            heap.make_large(bytes)?
+            heap.make_large(&BLOCK, bytes, 0, false)?
         };
         heap.word(off + LEN).store(len, Ordering::Relaxed);
         Ok(Self { heap, off, slot, len })
@@ -178,7 +178,8 @@ impl Heap {
         off + HEAD + self.word(off + LEN).load(Ordering::Relaxed).next_multiple_of(8)
     }
 
-    fn make_large(&self, bytes: u64) -> Result<(Off, u64)> {
+    /// Makes an object of chunks of its own; its contents are arbitrary unless they are to be `zeroed`.
+    pub(super) fn make_large(&self, kind: &Kind, bytes: u64, extra: u64, zeroed: bool) -> Result<(Off, u64)> {
         let (taken, slot) = self.retrying(bytes, || {
             self.prepare(bytes)?;
             let taken = self.with_slot(|tx, slot| {
@@ -189,12 +190,17 @@ impl Heap {
             taken.ok_or(Error::OutOfMemory { requested: bytes })
         })?;
         let off = self.chunk_at(taken.index);
+        if zeroed {
+            // What it was used for before; the memory that is added is zero.
+            let warm = self.word(chunk!(taken.index, committed)).load(Ordering::Relaxed);
+            self.clear(off, warm.min(bytes));
+        }
         if let Err(error) = self.commit(taken, bytes) {
             self.release(slot)?;
             return Err(error);
         }
         self.transact(|tx| {
-            write_head(tx, off, &BLOCK, 0);
+            write_head(tx, off, kind, extra);
             Self::mark_used(tx, taken);
             Ok(())
         })?;
@@ -214,10 +220,14 @@ impl Heap {
             .is_some_and(|index| split(tx.get(chunk!(index, state))).0 == kind::RAW)
     }
 
-    /// Whether `off` lies in a chunk whose memory may be looked at.
+    /// Whether `off` may be where an object is: in a slab, or at the start of a block in use. Its head can be looked at.
     pub(super) fn is_in_use(&self, tx: &Tx<'_>, off: Off) -> bool {
         self.chunk_of(off)
-            .is_some_and(|index| matches!(split(tx.get(chunk!(index, state))).0, kind::SLAB))
+            .is_some_and(|index| match split(tx.get(chunk!(index, state))).0 {
+                kind::SLAB => true,
+                kind::USED => off == self.chunk_at(index),
+                _ => false,
+            })
     }
 
     /// Gives up, one by one, the references a block carries.

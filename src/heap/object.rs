@@ -6,7 +6,7 @@
 use super::Heap;
 use super::fork;
 use super::holds::next_serial;
-use super::layout::{EXTRA, HEAD, Head, LEAST_CELL, LEN, Off, REFS, SERIAL};
+use super::layout::{EXTRA, HEAD, Head, LEAST_CELL, LEN, MOST_CELL, Off, REFS, SERIAL};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::wait::atomic::Ordering;
@@ -144,12 +144,16 @@ impl Heap {
     /// Makes an object of `bytes` (its [`Head`] included), all zero but for the head, referred to by this process.
     pub(crate) fn make_object(&self, kind: &Kind, bytes: u64, extra: u64) -> Result<Object> {
         let _steady = fork::steady();
-        let (off, slot) = self.make(kind, bytes, extra)?;
+        let (off, slot) = if bytes <= MOST_CELL {
+            self.make(kind, bytes, extra)?
+        } else {
+            self.make_large(kind, bytes, extra, true)?
+        };
         let made = Self::share(off, || Ok(Some(slot)))?;
         Ok(made.expect("it has a slot"))
     }
 
-    /// The same, as offset and number of the slot.
+    /// The same in a cell, as offset and number of the slot.
     pub(super) fn make(&self, kind: &Kind, bytes: u64, extra: u64) -> Result<(Off, u64)> {
         let _steady = fork::steady();
         let entry = self.my_entry();
@@ -259,6 +263,8 @@ impl Heap {
                 slot.clear(tx);
                 return Ok(None);
             }
+            // From here on nobody finds it by its address any more.
+            tx.set(off + REFS, counted(kind, 0));
             Ok(Some((off, kind)))
         })?;
         let Some((off, kind)) = last else { return Ok(()) };

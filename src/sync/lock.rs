@@ -280,6 +280,19 @@ pub enum LockError<G> {
 }
 
 impl<G> LockError<G> {
+    /// The same with another guard made of the one in it.
+    pub(crate) fn map<H>(self, make: impl FnOnce(G) -> H) -> LockError<H> {
+        match self {
+            Self::OwnerDied { guard, pid } => LockError::OwnerDied {
+                guard: make(guard),
+                pid,
+            },
+            Self::WouldBlock => LockError::WouldBlock,
+            Self::Timeout => LockError::Timeout,
+            Self::Interrupted => LockError::Interrupted,
+        }
+    }
+
     /// The guard, if the lock was taken: for what can be put right, or does not matter.
     pub fn into_guard(self) -> Option<G> {
         match self {

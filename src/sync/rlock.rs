@@ -4,7 +4,7 @@ use super::lock::LockError;
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
-use crate::heap::layout::{Head, Off};
+use crate::heap::layout::{HEAD, Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::os;
 use crate::os::clock::Deadline;
@@ -28,6 +28,10 @@ struct Shared {
 // SAFETY: repr(C), atomics and padding.
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for Shared {}
+
+/// Shared memory with a lock of its own begins like this, and has its payload behind it.
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Shared>() as u64 == HEAD);
 
 /// The kind of every recursive lock.
 pub(crate) const RLOCK: Kind = Kind {
@@ -120,20 +124,29 @@ impl RLock {
 
     #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
-        let shared = self.shared();
-        let me = self.heap.me();
-        let guard = || RLockGuard {
-            lock: self,
-            owner: me,
-        };
         if self.is_mine() {
             self.again();
-            return Ok(guard());
+            return Ok(self.guard());
         }
-        super::lock::take(self.heap, &shared.latch, self.object.off(), deadline, || {
-            self.begin();
-            guard()
-        })
+        super::lock::take(
+            self.heap,
+            &self.shared().latch,
+            self.object.off(),
+            deadline,
+            || {
+                self.begin();
+                self.guard()
+            },
+        )
+    }
+
+    /// A guard for having it locked once.
+    #[inline]
+    pub(crate) fn guard(&self) -> RLockGuard<'_> {
+        RLockGuard {
+            lock: self,
+            owner: self.heap.me(),
+        }
     }
 
     /// This thread, which holds it, takes it once more.
@@ -242,6 +255,12 @@ pub struct RLockGuard<'l> {
 }
 
 impl RLockGuard<'_> {
+    /// Whether it is this process's: in a forked child the copy of its parent's is not.
+    #[inline]
+    pub(crate) fn is_own(&self) -> bool {
+        self.owner == self.lock.heap.me()
+    }
+
     /// Keeps the lock held beyond this guard, for [`RLock::release`] to end.
     pub fn forget(self) {
         core::mem::forget(self);
@@ -250,7 +269,7 @@ impl RLockGuard<'_> {
 
 impl Drop for RLockGuard<'_> {
     fn drop(&mut self) {
-        if self.owner == self.lock.heap.me() {
+        if self.is_own() {
             let _ = self.lock.release();
         }
     }

@@ -1,0 +1,75 @@
+//! Values and arrays: made, changed, received and dropped by processes that die at every step of it.
+
+use super::dies_at_every_step;
+use crate::door::{Handle, Memory, Sort};
+use crate::{Array, LockError};
+
+/// So many bytes are a block of their own.
+const LARGE: usize = 100_000;
+
+#[test]
+fn making_and_dropping_memory() {
+    // The largest cell, the smallest block.
+    for len in [8128, 8129] {
+        dies_at_every_step(
+            || (),
+            |()| {
+                let memory = Memory::new(len).expect("memory");
+                assert_eq!(memory.len(), len);
+                soil(&memory);
+            },
+            |(), _| {
+                let next = Array::<u8>::new(len).expect("memory");
+                assert!(next.lock().expect("new").iter().all(|&b| b == 0));
+            },
+        );
+    }
+}
+
+/// Leaves nothing zero, for the next who is given this memory.
+#[allow(unsafe_code)]
+fn soil(memory: &Memory) {
+    // SAFETY: the memory was just made, and nobody else has it.
+    unsafe { memory.address().write_bytes(9, memory.len()) };
+}
+
+#[test]
+fn changing_under_the_lock() {
+    dies_at_every_step(
+        || Array::from_slice(&[1_u64; 2000]).expect("memory"),
+        |array| array.lock().expect("free").fill(2),
+        |array, through| {
+            let told = match array.lock() {
+                Ok(_) => false,
+                Err(LockError::OwnerDied { guard, .. }) => {
+                    assert!(guard.iter().all(|&n| n == 1 || n == 2));
+                    true
+                }
+                Err(error) => panic!("{error}"),
+            };
+            assert!(!through || !told);
+            let last = array.get(1999).expect("told of it once");
+            assert!(last == 2 || !through);
+        },
+    );
+}
+
+#[test]
+fn found_by_address() {
+    for len in [8, LARGE] {
+        dies_at_every_step(
+            || Memory::new(len).expect("memory"),
+            |memory| {
+                let address = Handle::from(memory).address();
+                let found = Handle::find(address, Sort::Memory).expect("it is there");
+                drop(Memory::try_from(found).expect("it is memory"));
+            },
+            |memory, _| {
+                // Another process's reference does not keep this one's from being the last.
+                let address = Handle::from(memory).address();
+                assert!(Handle::find(address, Sort::Memory).is_ok());
+                assert!(Handle::find(address, Sort::RLock).is_err());
+            },
+        );
+    }
+}
