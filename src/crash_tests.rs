@@ -2,6 +2,7 @@
 //! of shared memory, until one gets through. After each death a survivor must be able to go on, the messages must be
 //! whole, and when everything is dropped the heap must be as it was before.
 
+mod pipes;
 mod shared;
 
 use crate::heap::table::WANTED;
@@ -51,8 +52,8 @@ fn run_to(id: u32, step: u64, work: impl FnOnce()) -> bool {
 }
 
 fn bury(heap: &'static Heap, id: u32) {
-    heap.no_longer_wanted(id).expect("memory");
     heap.clear_up(id).expect("memory");
+    heap.no_longer_wanted(id).expect("memory");
 }
 
 /// Kills `work` at every step, twice: with the survivor clearing up before it goes on, and after.

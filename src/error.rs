@@ -14,9 +14,20 @@ pub type Result<T, E = Error> = core::result::Result<T, E>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Error {
-    /// The queue was shut down (and, for a `get`, is empty).
-    #[error("the queue is shut down")]
+    /// The queue was shut down (and, for a `get`, is empty), or the other end of the pipe is gone (and nothing is left).
+    #[error("it is shut down, or the other end is gone")]
     Closed,
+    /// The other end of a pipe or connection is gone: nobody will read what is sent.
+    #[error("broken pipe: the other end is gone")]
+    BrokenPipe,
+    /// A message is longer than the buffer that was given for it.
+    #[error("a message of {len} bytes does not fit into a buffer of {room}")]
+    BufferTooShort {
+        /// Bytes of the message.
+        len: u64,
+        /// Bytes of the buffer.
+        room: u64,
+    },
     /// A bounded queue has no room.
     #[error("the queue is full")]
     Full,

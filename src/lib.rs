@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod channel;
 mod codec;
 #[cfg(all(test, not(loom)))]
 mod crash_tests;
@@ -21,6 +22,10 @@ mod wait;
 /// The crate whose [`Pod`](bytemuck::Pod) says what a [`Value`] or [`Array`] may hold, for deriving it: add
 /// `#[bytemuck(crate = "procession::bytemuck")]`, or have `bytemuck` among your own dependencies.
 pub use bytemuck;
+pub use channel::{
+    Connection, OneWay, Receiver, RecvIntoError, SendError, Sender, pipe, pipe_bounded, pipe_one_way,
+    pipe_one_way_bounded,
+};
 pub use error::{Error, Result};
 pub use inspect::{Deadlock, Inspection, ObjectReport, Party, ProcessReport, User, WaitReport, inspect};
 pub use os::clock::Deadline;

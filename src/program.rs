@@ -1,5 +1,6 @@
 //! The wiring: which kinds of object the heap holds. Every room above the heap gets it here.
 
+use crate::channel::END;
 use crate::error::Result;
 use crate::heap::Heap;
 use crate::heap::block::BLOCK;
@@ -9,7 +10,7 @@ use crate::shared::MEMORY;
 use crate::sync::{LOCK, RLOCK, SEMAPHORE, WAITER};
 
 /// What lives in a program's heap.
-pub(crate) static KINDS: &[&Kind] = &[&BLOCK, &QUEUE, &LOCK, &SEMAPHORE, &RLOCK, &WAITER, &MEMORY];
+pub(crate) static KINDS: &[&Kind] = &[&BLOCK, &QUEUE, &LOCK, &SEMAPHORE, &RLOCK, &WAITER, &MEMORY, &END];
 
 /// The program's heap, made by whoever asks first.
 #[inline]

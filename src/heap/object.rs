@@ -96,7 +96,7 @@ pub(super) fn write_head(tx: &mut Tx<'_>, off: Off, kind: &Kind, extra: u64) {
 }
 
 /// Stages one reference more.
-pub(super) fn refer(tx: &mut Tx<'_>, off: Off) {
+pub(crate) fn refer(tx: &mut Tx<'_>, off: Off) {
     tx.add(off + REFS, 1 << 8);
 }
 

@@ -22,6 +22,9 @@ impl Heap {
     /// Clears up after process `id`, which is dead. Its entry stays while its parent may ask for result and status.
     pub(crate) fn clear_up(&self, id: u32) -> Result<()> {
         let sweep = &self.header().sweep;
+        // Known to be dead: nobody need wait to ask.
+        self.header().latch.orphan(id);
+        sweep.orphan(id);
         let _ = sweep.lock(
             self.me(),
             Deadline::Never,
@@ -95,8 +98,8 @@ impl Heap {
         Ok(())
     }
 
-    /// Gives up the block that an entry's word refers to.
-    fn drop_kept(&self, field: Off) -> Result<()> {
+    /// Gives up the block or object that a word of an entry or of another object refers to.
+    pub(crate) fn drop_kept(&self, field: Off) -> Result<()> {
         let taken = self.with_slot(|tx, slot| {
             let off = tx.get(field);
             if off != 0 {

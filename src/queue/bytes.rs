@@ -9,6 +9,31 @@ use crate::os::clock::Deadline;
 use core::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+/// Puts a copy of `bytes`.
+pub(crate) fn put_bytes(ring: &Ring, bytes: &[u8], deadline: Deadline) -> Result<(), Refused> {
+    let mut message = if is_inline(bytes.len()) {
+        Outgoing::Bytes(bytes)
+    } else {
+        // A queue that is shut down says so before megabytes are copied for it.
+        if ring.is_closed() {
+            return Err(Refused::Closed);
+        }
+        let block = codec::block_of(ring.heap(), bytes, &[]).map_err(Refused::Failed)?;
+        Outgoing::Block(Some(block))
+    };
+    ring.put(&mut message, deadline)
+}
+
+/// Takes the next message as bytes.
+pub(crate) fn get_bytes(ring: &Ring, deadline: Deadline) -> Result<Message> {
+    let mut buffer = Vec::new();
+    let got = ring.get(&mut buffer, deadline);
+    Ok(match got.map_err(|e| super::in_time(e, deadline))? {
+        Got::Inline(_) => buffer.into(),
+        Got::Block(block) => Message(Contents::Lent(block)),
+    })
+}
+
 /// A queue of byte messages: the queue under every other one, for payloads that need no encoding.
 ///
 /// A large message is copied once by [`put`](Self::put) and not at all by [`reserve`](Self::reserve), which lends
@@ -84,18 +109,7 @@ impl ByteQueue {
     }
 
     fn put_until(&self, bytes: &[u8], deadline: Deadline) -> Result<()> {
-        let mut message = if is_inline(bytes.len()) {
-            Outgoing::Bytes(bytes)
-        } else {
-            // A queue that is shut down says so before megabytes are copied for it.
-            if self.ring.is_closed() {
-                return Err(Error::Closed);
-            }
-            Outgoing::Block(Some(codec::block_of(self.ring.heap(), bytes, &[])?))
-        };
-        self.ring
-            .put(&mut message, deadline)
-            .map_err(|refused| refused.into_error(deadline))
+        put_bytes(&self.ring, bytes, deadline).map_err(|refused| refused.into_error(deadline))
     }
 
     /// Lends `len` bytes of shared memory to be filled and [committed](Reservation::commit). Their first contents are
@@ -139,15 +153,7 @@ impl ByteQueue {
     }
 
     fn get_until(&self, deadline: Deadline) -> Result<Message> {
-        let mut buffer = Vec::new();
-        let got = self
-            .ring
-            .get(&mut buffer, deadline)
-            .map_err(|e| super::in_time(e, deadline))?;
-        Ok(match got {
-            Got::Inline(_) => Message(Contents::Copied(buffer)),
-            Got::Block(block) => Message(Contents::Lent(block)),
-        })
+        get_bytes(&self.ring, deadline)
     }
 
     /// Takes the next message, waiting for one, and copies it into `buffer` in place of what is there.
@@ -262,7 +268,8 @@ impl DerefMut for Reservation {
     }
 }
 
-/// A message taken from a [`ByteQueue`]. A large one lies in shared memory, which goes back when this is dropped.
+/// A message of bytes, from a [`ByteQueue`] or a [`Connection`](crate::Connection). A large one lies in shared memory, which
+/// goes back when this is dropped.
 #[derive(Debug)]
 pub struct Message(Contents);
 
@@ -279,6 +286,12 @@ impl Deref for Message {
             Contents::Copied(bytes) => bytes,
             Contents::Lent(block) => block,
         }
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Contents::Copied(bytes))
     }
 }
 

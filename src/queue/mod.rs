@@ -13,9 +13,11 @@ mod view;
 pub(crate) use any::any_queue;
 pub use any::{AnyJoinableQueue, AnyQueue};
 pub use bytes::{ByteQueue, Message, Reservation};
+pub(crate) use bytes::{get_bytes, put_bytes};
 pub use error::PutError;
 
 pub use typed::{Iter, JoinableQueue, Queue, SimpleQueue};
+pub(crate) use typed::{get_value, put_value};
 pub(crate) use view::QUEUE;
 
 use crate::error::{Error, Result};
@@ -23,7 +25,7 @@ use crate::os::clock::Deadline;
 use ring::Ring;
 
 /// A ring for at most `capacity` messages.
-fn bounded_ring(capacity: usize, typed: u64) -> Result<Ring> {
+pub(crate) fn bounded_ring(capacity: usize, typed: u64) -> Result<Ring> {
     if capacity == 0 {
         return Err(Error::Capacity {
             given: 0,

@@ -10,6 +10,7 @@ pub(crate) use super::view::{Message, Refused};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
+use crate::heap::layout::Off;
 use crate::heap::object::Object;
 use crate::heap::waiter::{Announced, Purpose};
 use crate::os::clock::Deadline;
@@ -51,6 +52,11 @@ impl Ring {
         Self { heap, object }
     }
 
+    /// From now on, whoever waits here sees to it that deaths are noticed: one may be what it waits for.
+    pub(crate) fn look_after_the_dead(&self) {
+        self.view().look_after_the_dead();
+    }
+
     pub(crate) fn object(&self) -> &Object {
         &self.object
     }
@@ -86,7 +92,7 @@ impl Ring {
             deadline,
             || !self.is_full() || self.is_closed(),
             || !self.is_full() || self.is_closed(),
-            || {},
+            || self.look_around(),
             || self.announce(Purpose::Put),
             || match self.view().try_put(message) {
                 Err(Refused::Full) => None,
@@ -155,7 +161,10 @@ impl Ring {
             deadline,
             || self.view().shows_message(),
             || self.looks_ready(),
-            || self.heap.calm_down(),
+            || {
+                self.heap.calm_down();
+                self.look_around();
+            },
             || self.announce(Purpose::Get),
             || match self.consumer().try_get(&mut visit) {
                 Err(Error::Empty) => None,
@@ -176,7 +185,7 @@ impl Ring {
             deadline,
             || self.view().shows_message(),
             || self.looks_ready(),
-            || {},
+            || self.look_around(),
             || self.announce(Purpose::Wait),
             // Not the shorter look: that a dead producer's message is there is seen here or never.
             || (self.len() > 0 || self.is_closed()).then_some(()),
@@ -185,6 +194,13 @@ impl Ring {
             Ok(()) => Ok(true),
             Err(Ended::Late) => Ok(false),
             Err(Ended::Interrupted) => Err(Error::Interrupted),
+        }
+    }
+
+    /// Somebody has waited for a whole slice.
+    fn look_around(&self) {
+        if self.view().is_watchful() {
+            self.heap.look_around();
         }
     }
 
@@ -224,18 +240,7 @@ impl Ring {
 
     /// No message can be put any more; `discard` also takes out what is there.
     pub(crate) fn shutdown(&self, discard: bool) -> Result<()> {
-        let view = self.view();
-        view.close();
-        if discard {
-            for _ in 0..view.discard()? {
-                // Nobody has taken these: they are on nobody's note.
-                if view.finish().is_err() {
-                    break;
-                }
-            }
-        }
-        view.notify_everybody();
-        Ok(())
+        shut(self.heap, self.object.off(), discard)
     }
 
     /// From now on, deaths of consumers with unfinished items are noted.
@@ -284,6 +289,23 @@ impl Ring {
             })
         })
     }
+}
+
+/// Shuts down the ring at `off`, which somebody refers to; may be run again after a death half-way.
+pub(crate) fn shut(heap: &Heap, off: Off, discard: bool) -> Result<()> {
+    let view = View::of(heap, off);
+    view.close();
+    view.notify_everybody();
+    if discard {
+        for _ in 0..view.discard()? {
+            // Nobody has taken these: they are on nobody's note.
+            if view.finish().is_err() {
+                break;
+            }
+        }
+        view.notify_everybody();
+    }
+    Ok(())
 }
 
 /// Whether a message of `len` bytes lies in the ring itself.

@@ -4,7 +4,6 @@ use super::error::PutError;
 use super::ring::{Got, Message, Refused, Ring, is_inline};
 use crate::codec;
 use crate::error::{Error, Result};
-use crate::heap::object::Object;
 use crate::os::clock::Deadline;
 use core::fmt;
 use core::marker::PhantomData;
@@ -12,6 +11,31 @@ use core::ops::Deref;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
+
+/// Encodes a value and puts it.
+pub(crate) fn put_value<T: Serialize>(ring: &Ring, value: &T, deadline: Deadline) -> Result<(), Refused> {
+    codec::with_scratch(|buffer| {
+        let objects = codec::encode(value, buffer).map_err(Refused::Failed)?;
+        let mut message = if objects.is_empty() && is_inline(buffer.len()) {
+            Message::Bytes(buffer)
+        } else {
+            let block = codec::block_of(ring.heap(), buffer, &objects).map_err(Refused::Failed)?;
+            Message::Block(Some(block))
+        };
+        ring.put(&mut message, deadline)
+    })
+}
+
+/// Takes the next message and decodes it.
+pub(crate) fn get_value<T: DeserializeOwned>(ring: &Ring, deadline: Deadline) -> Result<T> {
+    codec::with_scratch(|buffer| {
+        let got = ring.get(buffer, deadline);
+        match got.map_err(|e| super::in_time(e, deadline))? {
+            Got::Inline(_) => codec::decode(buffer),
+            Got::Block(block) => codec::decode_block(&block),
+        }
+    })
+}
 
 /// A first-in, first-out queue for any number of producers and consumers, in processes and threads alike.
 ///
@@ -171,26 +195,10 @@ impl<T: Serialize> Queue<T> {
     /// As for [`put`](Self::put); [`PutError::Full`] where the deadline is [`Deadline::Now`], or else
     /// [`PutError::Timeout`].
     pub fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
-        codec::with_scratch(|buffer| {
-            let refused = match codec::encode(&value, buffer) {
-                Ok(objects) => match self.put_encoded(buffer, &objects, deadline) {
-                    Ok(()) => return Ok(()),
-                    Err(refused) => refused,
-                },
-                Err(error) => Refused::Failed(error),
-            };
-            Err(refused.with(value, deadline))
-        })
-    }
-
-    fn put_encoded(&self, bytes: &[u8], objects: &[Object], deadline: Deadline) -> Result<(), Refused> {
-        let mut message = if objects.is_empty() && is_inline(bytes.len()) {
-            Message::Bytes(bytes)
-        } else {
-            let block = codec::block_of(self.ring.heap(), bytes, objects).map_err(Refused::Failed)?;
-            Message::Block(Some(block))
-        };
-        self.ring.put(&mut message, deadline)
+        match put_value(&self.ring, &value, deadline) {
+            Ok(()) => Ok(()),
+            Err(refused) => Err(refused.with(value, deadline)),
+        }
     }
 
     /// Puts every value, in order, waiting while the queue is full; many at a time where there is room, so that small
@@ -289,16 +297,7 @@ impl<T: DeserializeOwned> Queue<T> {
     ///
     /// As for [`get`](Self::get); [`Error::Empty`] where the deadline is [`Deadline::Now`], or else [`Error::Timeout`].
     pub fn get_until(&self, deadline: Deadline) -> Result<T> {
-        codec::with_scratch(|buffer| {
-            match self
-                .ring
-                .get(buffer, deadline)
-                .map_err(|e| super::in_time(e, deadline))?
-            {
-                Got::Inline(_) => codec::decode(buffer),
-                Got::Block(block) => codec::decode_block(&block),
-            }
-        })
+        get_value(&self.ring, deadline)
     }
 
     /// Takes up to `most` messages, and up to 256: waits for the first, then takes what is there, in one step. A process

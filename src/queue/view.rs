@@ -31,7 +31,8 @@ pub(super) struct Shared {
     closed: AtomicU64,
     /// 1 where what consumers have taken and not finished is noted; see [`View::claim`].
     watched: AtomicU64,
-    _line0: u64,
+    /// 1 where whoever waits looks after the dead.
+    watchful: AtomicU64,
 
     tail_latch: Latch,
     _tail_pad: u32,
@@ -290,6 +291,14 @@ impl<'h> View<'h> {
 
     pub(super) fn is_closed(self) -> bool {
         self.shared.closed.load(Ordering::Acquire) != 0
+    }
+
+    pub(super) fn look_after_the_dead(self) {
+        self.shared.watchful.store(1, Ordering::Release);
+    }
+
+    pub(super) fn is_watchful(self) -> bool {
+        self.shared.watchful.load(Ordering::Relaxed) != 0
     }
 
     pub(super) fn is_watched(self) -> bool {

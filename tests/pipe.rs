@@ -1,0 +1,261 @@
+//! Pipes: both directions, bounds and deadlines, and what the peer of somebody dead sees.
+
+mod common;
+
+use common::{A_WHILE, METHODS, not_before, pattern, watchdog};
+use procession::{
+    Connection, Error, Process, Queue, Receiver, RecvIntoError, SendError, Sender, pipe, pipe_bounded,
+    pipe_one_way, pipe_one_way_bounded,
+};
+use std::thread;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_millis(30);
+
+// ---- messages ----
+
+fn echo(end: Connection<String, String>) -> u64 {
+    let mut count = 0;
+    while let Ok(text) = end.recv() {
+        end.send(format!("{text}!")).unwrap();
+        count += 1;
+    }
+    count
+}
+
+#[procession::test]
+fn there_and_back_whatever_the_start_method() {
+    let _watchdog = watchdog();
+    for method in METHODS {
+        let queue = Queue::unbounded().unwrap();
+        let process = Process::builder()
+            .method(method)
+            .spawn(
+                |queue: Queue<Connection<String, String>>| echo(queue.get().unwrap()),
+                queue.clone(),
+            )
+            .unwrap();
+        // Made when the child is there already, so that a forked one has no copy of this end.
+        let (here, there) = pipe().unwrap();
+        queue.put(there).unwrap();
+        for n in 0..100 {
+            here.send(n.to_string()).unwrap();
+            assert_eq!(here.recv().unwrap(), format!("{n}!"));
+        }
+        here.close();
+        assert_eq!(process.join().unwrap(), 100, "{method:?}");
+    }
+}
+
+#[test]
+fn large_messages_are_never_cut_short() {
+    let _watchdog = watchdog();
+    let (here, there) = pipe::<Vec<u8>, Vec<u8>>().unwrap();
+    for len in [0, 1, 8_191, 8_192, 8_193, 65_536, 5 << 20] {
+        here.send_bytes(&pattern(len as u64, len)).unwrap();
+        assert!(*there.recv_bytes().unwrap() == pattern(len as u64, len));
+        there.send(pattern(len as u64, len)).unwrap();
+        assert!(here.recv().unwrap() == pattern(len as u64, len));
+    }
+}
+
+#[test]
+fn an_end_travels_through_a_pipe() {
+    let (here, there) = pipe::<Sender<u8>, ()>().unwrap();
+    let (receiver, sender) = pipe_one_way().unwrap();
+    here.send(sender.clone()).unwrap();
+    drop(sender);
+    // On its way it counts.
+    assert_eq!(receiver.try_recv(), Err(Error::Empty));
+    let sender = there.recv().unwrap();
+    sender.send(7).unwrap();
+    assert_eq!(receiver.recv(), Ok(7));
+    // Nobody will receive this one: it goes with the end that would have.
+    here.send(sender).unwrap();
+    drop(there);
+    assert_eq!(receiver.recv(), Err(Error::Closed));
+}
+
+#[test]
+fn each_message_goes_to_one_of_those_who_share_an_end() {
+    let _watchdog = watchdog();
+    let (receiver, sender) = pipe_one_way::<u64>().unwrap();
+    let sums: Vec<u64> = thread::scope(|scope| {
+        let readers = [(); 3].map(|()| scope.spawn(|| std::iter::from_fn(|| receiver.recv().ok()).sum()));
+        let writers = [(); 2].map(|()| {
+            let sender = sender.clone();
+            scope.spawn(move || (1..=5000).for_each(|n| sender.send(n).unwrap()))
+        });
+        drop(sender);
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        readers.map(|reader| reader.join().unwrap()).into()
+    });
+    assert_eq!(sums.iter().sum::<u64>(), 2 * 5000 * 5001 / 2);
+}
+
+#[test]
+fn a_buffer_that_is_too_short_costs_nothing() {
+    let (receiver, sender) = pipe_one_way::<()>().unwrap();
+    for len in [10, 20_000] {
+        sender.send_bytes(&pattern(1, len)).unwrap();
+        let error = receiver.recv_bytes_into(&mut vec![0; len - 1]).unwrap_err();
+        let expected = Error::BufferTooShort {
+            len: len as u64,
+            room: len as u64 - 1,
+        };
+        assert_eq!(error.error(), expected);
+        let RecvIntoError::TooShort { message, .. } = error else {
+            panic!("{error}");
+        };
+        assert!(*message == pattern(1, len));
+        sender.send_bytes(&pattern(2, len)).unwrap();
+        let mut buffer = vec![0; len + 1];
+        assert_eq!(receiver.recv_bytes_into(&mut buffer).unwrap(), len);
+        assert!(buffer[..len] == pattern(2, len) && buffer[len] == 0);
+    }
+    drop(sender);
+    let error = receiver.recv_bytes_into(&mut []).unwrap_err();
+    assert!(matches!(error, RecvIntoError::Failed(Error::Closed)));
+}
+
+// ---- bounds and deadlines ----
+
+#[test]
+fn whoever_is_too_far_ahead_waits() {
+    let _watchdog = watchdog();
+    let (here, there) = pipe_bounded::<u32, ()>(2).unwrap();
+    here.send(1).unwrap();
+    here.send(2).unwrap();
+    assert!(matches!(here.try_send(3), Err(SendError::Full(3))));
+    assert!(matches!(
+        not_before(SOON, || here.send_timeout(3, SOON)),
+        Err(SendError::Timeout(3))
+    ));
+    assert_eq!(here.try_send_bytes(b"x"), Err(Error::Full));
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| here.send(3));
+        thread::sleep(A_WHILE);
+        assert!(!waiting.is_finished());
+        assert_eq!(there.recv(), Ok(1));
+        waiting.join().unwrap().unwrap();
+    });
+    assert!(matches!(pipe_bounded::<(), ()>(0), Err(Error::Capacity { .. })));
+    assert!(matches!(
+        pipe_one_way_bounded::<()>(0),
+        Err(Error::Capacity { .. })
+    ));
+}
+
+#[test]
+fn a_deadline_does_not_come_early() {
+    let _watchdog = watchdog();
+    let (receiver, sender) = pipe_one_way::<u8>().unwrap();
+    assert_eq!(receiver.try_recv(), Err(Error::Empty));
+    assert_eq!(
+        not_before(SOON, || receiver.recv_timeout(SOON)),
+        Err(Error::Timeout)
+    );
+    assert_eq!(not_before(SOON, || receiver.poll(SOON)), Ok(false));
+    assert_eq!(receiver.poll(Duration::ZERO), Ok(false));
+    sender.send(1).unwrap();
+    assert_eq!(receiver.poll(Duration::ZERO), Ok(true));
+    assert_eq!(receiver.poll(Duration::MAX), Ok(true));
+    assert_eq!(receiver.recv_timeout(Duration::ZERO), Ok(1));
+    assert_eq!(
+        not_before(SOON, || receiver.recv_bytes_timeout(SOON).map(drop)),
+        Err(Error::Timeout)
+    );
+}
+
+// ---- the end ----
+
+#[test]
+fn what_was_sent_is_read_before_the_end() {
+    let _watchdog = watchdog();
+    let (here, there) = pipe::<u8, u8>().unwrap();
+    let second = here.clone();
+    here.send(1).unwrap();
+    there.send(9).unwrap();
+    here.close();
+    assert_eq!(there.recv(), Ok(1));
+    assert_eq!(there.try_recv(), Err(Error::Empty), "there is another handle");
+    drop(second);
+    assert_eq!(there.recv(), Err(Error::Closed));
+    assert_eq!(there.poll(Duration::ZERO), Ok(true));
+    assert!(matches!(there.send(5), Err(SendError::Broken(5))));
+    assert_eq!(there.send_bytes(&[0; 20_000]), Err(Error::BrokenPipe));
+}
+
+#[test]
+fn who_waits_is_woken_by_the_end() {
+    let _watchdog = watchdog();
+    let (here, there) = pipe_bounded::<u8, u8>(1).unwrap();
+    there.send(0).unwrap();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| there.recv());
+        let writer = scope.spawn(|| there.send(1).map_err(SendError::into_inner));
+        thread::sleep(A_WHILE);
+        assert!(!reader.is_finished() && !writer.is_finished());
+        drop(here);
+        assert_eq!(reader.join().unwrap(), Err(Error::Closed));
+        assert_eq!(writer.join().unwrap(), Err(1));
+    });
+}
+
+/// Says that it is there, and waits to be killed.
+fn hold(end: Connection<u8, u8>) {
+    end.send(1).unwrap();
+    loop {
+        thread::park();
+    }
+}
+
+#[procession::test]
+fn a_killed_peer_is_the_end_although_nobody_joins_it() {
+    let _watchdog = watchdog();
+    for writes in [false, true] {
+        let (here, there) = pipe_bounded(1).unwrap();
+        let process = Process::spawn(hold, there).unwrap();
+        assert_eq!(here.recv(), Ok(1));
+        here.send(0).unwrap();
+        process.kill().unwrap();
+        // The handle is kept: nothing but waiting finds out.
+        if writes {
+            assert!(matches!(here.send(5), Err(SendError::Broken(5))));
+        } else {
+            assert_eq!(here.recv(), Err(Error::Closed));
+        }
+        assert_eq!(here.poll(Duration::ZERO), Ok(true));
+        assert!(process.join().is_err());
+    }
+}
+
+/// Sends numbers until it is killed.
+fn count(sender: Sender<Vec<u64>>) {
+    for n in 0.. {
+        sender.send(vec![n; if n % 3 == 0 { 3000 } else { 3 }]).unwrap();
+    }
+}
+
+#[procession::test]
+fn messages_of_a_killed_writer_are_whole() {
+    let _watchdog = watchdog();
+    for round in 0..3 {
+        let (receiver, sender): (Receiver<Vec<u64>>, _) = pipe_one_way_bounded(50).unwrap();
+        let process = Process::spawn(count, sender).unwrap();
+        let mut next = 0;
+        while let Ok(numbers) = receiver.recv() {
+            assert!(
+                numbers.iter().all(|&n| n == next) && numbers.len() == if next % 3 == 0 { 3000 } else { 3 }
+            );
+            if next == 50 * round {
+                process.kill().unwrap();
+            }
+            next += 1;
+        }
+        assert_eq!(receiver.recv(), Err(Error::Closed));
+        assert!(process.join().is_err());
+    }
+}
