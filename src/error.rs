@@ -72,6 +72,12 @@ pub enum Error {
         /// The largest value.
         max: u64,
     },
+    /// A barrier was broken: somebody's patience ended, somebody died, or it was aborted or reset.
+    #[error("the barrier is broken")]
+    BrokenBarrier,
+    /// A barrier was to be for nobody.
+    #[error("a barrier needs at least one party")]
+    NoParties,
     /// `task_done` was called more often than there were items.
     #[error("task_done() called more often than items were put into the queue")]
     TooManyTasksDone,

@@ -39,7 +39,10 @@ pub use queue::{
     SimpleQueue,
 };
 pub use shared::{Array, ArrayGuard, Atom, Atomic, Number, RawArray, RawValue, Value, ValueGuard};
-pub use sync::{Lock, LockError, LockGuard, Permit, RLock, RLockGuard, Semaphore};
+pub use sync::{
+    Barrier, Condition, ConditionGuard, Event, Lock, LockError, LockGuard, Permit, RLock, RLockGuard,
+    Semaphore,
+};
 pub use wait::interrupt::on_interrupt;
 
 /// Bytes of shared memory that the program occupies at this moment, in all its processes together.

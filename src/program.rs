@@ -7,10 +7,12 @@ use crate::heap::block::BLOCK;
 use crate::heap::object::Kind;
 use crate::queue::QUEUE;
 use crate::shared::MEMORY;
-use crate::sync::{LOCK, RLOCK, SEMAPHORE, WAITER};
+use crate::sync::{BARRIER, CONDITION, EVENT, LOCK, RLOCK, SEMAPHORE, WAITER};
 
 /// What lives in a program's heap.
-pub(crate) static KINDS: &[&Kind] = &[&BLOCK, &QUEUE, &LOCK, &SEMAPHORE, &RLOCK, &WAITER, &MEMORY, &END];
+pub(crate) static KINDS: &[&Kind] = &[
+    &BLOCK, &QUEUE, &LOCK, &SEMAPHORE, &RLOCK, &CONDITION, &EVENT, &BARRIER, &WAITER, &MEMORY, &END,
+];
 
 /// The program's heap, made by whoever asks first.
 #[inline]

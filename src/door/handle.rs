@@ -7,7 +7,9 @@ use crate::heap::layout::Off;
 use crate::heap::object::{Kind, Object};
 use crate::queue::QUEUE;
 use crate::shared::{MEMORY, Memory};
-use crate::sync::{LOCK, Lock, RLOCK, RLock, SEMAPHORE, Semaphore};
+use crate::sync::{
+    BARRIER, Barrier, CONDITION, EVENT, Event, LOCK, Line, Lock, RLOCK, RLock, SEMAPHORE, Semaphore,
+};
 
 /// What a handle refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,12 @@ pub enum Sort {
     Semaphore,
     /// A [`Memory`].
     Memory,
+    /// A [`Line`].
+    Line,
+    /// An [`Event`].
+    Event,
+    /// A [`Barrier`].
+    Barrier,
 }
 
 impl Sort {
@@ -32,6 +40,9 @@ impl Sort {
             Self::RLock => &RLOCK,
             Self::Semaphore => &SEMAPHORE,
             Self::Memory => &MEMORY,
+            Self::Line => &CONDITION,
+            Self::Event => &EVENT,
+            Self::Barrier => &BARRIER,
         }
     }
 
@@ -134,4 +145,4 @@ macro_rules! sorts {
     )*};
 }
 
-sorts!(Channel, Lock, RLock, Semaphore, Memory);
+sorts!(Channel, Lock, RLock, Semaphore, Memory, Line, Event, Barrier);

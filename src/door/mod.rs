@@ -6,6 +6,7 @@ mod birth;
 mod channel;
 mod handle;
 mod parcel;
+mod together;
 
 pub use crate::os::clock::Deadline;
 pub use crate::shared::Memory;
@@ -13,9 +14,11 @@ pub use birth::{Invitation, attach, ended, take_start};
 pub use channel::{Channel, Received};
 pub use handle::{Address, Handle, Sort};
 pub use parcel::{ALIGN, Parcel};
+pub use together::{arrive, await_event, wait_in_line};
 
 use crate::error::Result;
 use crate::heap::Heap;
+pub use crate::sync::{Acting, Arrival, Call, Line, Mutual};
 use crate::sync::{Lock, LockError, RLock, Semaphore};
 
 /// Makes this program's shared memory if it is not there yet.

@@ -16,12 +16,11 @@ mod slabs;
 pub(crate) mod survey;
 pub(crate) mod table;
 pub(crate) mod tx;
-#[allow(dead_code, reason = "lines and barriers come next")]
 pub(crate) mod waiter;
 
 use crate::error::{Error, Result};
 use crate::os;
-use crate::wait::atomic::{AtomicU64, Ordering};
+use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering};
 use layout::{CHUNK, Chunk, DESCRIPTORS, Entry, Header, MAGIC, Off, VERSION, descriptor, entry_at, header};
 use object::Kind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -159,6 +158,12 @@ impl Heap {
 
     /// The 64-bit word at `off`.
     pub(crate) fn word(&self, off: Off) -> &AtomicU64 {
+        self.at(off)
+    }
+
+    /// The lower half of the word at `off`, to sleep on: transactions change whole words, a futex is a half.
+    pub(crate) fn futex(&self, off: Off) -> &AtomicU32 {
+        const { assert!(cfg!(target_endian = "little"), "the lower half comes first") };
         self.at(off)
     }
 

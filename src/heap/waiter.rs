@@ -30,11 +30,12 @@ pub(crate) struct Waiter {
     since: AtomicU64,
 
     // Where it stands. Journaled words, but for `asleep`.
-    /// Whether and how it stands somewhere, 0 for nowhere. The lower half is the word it sleeps on in a line.
+    /// One of the [`standing`] constants. In a line, it is what the thread sleeps on.
     pub standing: AtomicU64,
     /// The line or barrier.
     pub place: AtomicU64,
-    /// Its number in the line, or the barrier's generation.
+    /// Its number in the line (once it is called: everybody with a lower one may be called in its place), or the barrier's
+    /// generation.
     pub ticket: AtomicU64,
     /// Its neighbours in the line.
     pub prev: AtomicU64,
@@ -47,6 +48,26 @@ pub(crate) struct Waiter {
 // SAFETY: repr(C), atomics and padding.
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for Waiter {}
+
+/// How a thread stands somewhere.
+pub(crate) mod standing {
+    /// Nowhere.
+    pub const NOWHERE: u64 = 0;
+    /// In the line of a condition.
+    pub const IN_LINE: u64 = 1;
+    /// Notified, and taken out of the line; it has not made use of that yet.
+    pub const CALLED: u64 = 2;
+    /// It has arrived at a barrier.
+    pub const AT_BARRIER: u64 = 3;
+}
+
+/// Offset of a field of the record at `off`.
+macro_rules! waiter {
+    ($off:expr, $field:ident) => {
+        $off + core::mem::offset_of!(crate::heap::waiter::Waiter, $field) as crate::heap::layout::Off
+    };
+}
+pub(crate) use waiter;
 
 /// What a thread wants of the object it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +199,7 @@ impl Heap {
     /// A record that stands nowhere. (A hook that runs during a wait may wait as well: then the thread's own does.)
     pub(crate) fn lend_idle_waiter(&self) -> Result<Lent<'_>> {
         let lent = self.lend_waiter()?;
-        if lent.waiter().standing.load(Ordering::Relaxed) == 0 {
+        if lent.waiter().standing.load(Ordering::Relaxed) == standing::NOWHERE {
             return Ok(lent);
         }
         self.make_waiter().map(|record| self.lend_own(record))

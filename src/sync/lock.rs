@@ -204,12 +204,48 @@ pub(super) fn take<G>(
     match latch.lock(heap.me(), deadline, BACKSTOP, alive, give_up, announce) {
         Some(Locked::Clean) => Ok(guard()),
         Some(Locked::Inherited(dead)) => {
-            let pid = if dead == ORPHAN { 0 } else { heap.pid_of(dead) };
+            let pid = heap.pid_of(dead);
             Err(LockError::OwnerDied { guard: guard(), pid })
         }
         None if ended.get() => Err(LockError::Interrupted),
         None if deadline == Deadline::Now => Err(LockError::WouldBlock),
         None => Err(LockError::Timeout),
+    }
+}
+
+/// Takes a user's latch that was given up for a while, whatever a hook says; the dead holder, if there was one (0: no longer
+/// known).
+pub(super) fn take_again(heap: &Heap, latch: &Latch, off: Off) -> Option<u32> {
+    let announce = || heap.waiting_for(off, Purpose::Lock);
+    let alive = |id| heap.alive(id);
+    match latch.lock(heap.me(), Deadline::Never, BACKSTOP, alive, || false, announce) {
+        Some(Locked::Inherited(dead)) => Some(heap.pid_of(dead)),
+        _ => None,
+    }
+}
+
+/// What somebody who waits for a condition gives up meanwhile.
+pub trait Mutual {
+    /// Releases it altogether; how often it was locked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLocked`].
+    fn give_up(&self) -> Result<u64>;
+
+    /// Takes it again, so often; the dead holder, if there was one (0: no longer known).
+    fn take_back(&self, depth: u64) -> Option<u32>;
+}
+
+impl Mutual for Lock {
+    fn give_up(&self) -> Result<u64> {
+        self.release().map(|()| 1)
+    }
+
+    fn take_back(&self, _: u64) -> Option<u32> {
+        let died = take_again(self.heap, self.latch(), self.object.off());
+        self.begin();
+        died
     }
 }
 
@@ -245,7 +281,16 @@ pub struct LockGuard<'l> {
     owner: u32,
 }
 
-impl LockGuard<'_> {
+impl<'l> LockGuard<'l> {
+    pub(super) fn lock(&self) -> &'l Lock {
+        self.lock
+    }
+
+    /// Whether it is this process that holds the lock by it.
+    pub(super) fn counts(&self) -> bool {
+        self.owner == self.lock.heap.me()
+    }
+
     /// Keeps the lock held beyond this guard, for [`Lock::release`] to end.
     pub fn forget(self) {
         core::mem::forget(self);
@@ -255,7 +300,7 @@ impl LockGuard<'_> {
 impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.owner == self.lock.heap.me() {
+        if self.counts() {
             self.lock.latch().unlock();
         }
     }

@@ -1,11 +1,23 @@
 //! What processes and threads exclude each other with. The protocols are in README.md beside this file.
 
+mod barrier;
+mod condition;
+mod event;
+mod line;
 mod lock;
 mod rlock;
 mod semaphore;
 mod waiter;
 
+pub(crate) use barrier::BARRIER;
+pub use barrier::{Acting, Arrival, Barrier};
+pub use condition::{Condition, ConditionGuard};
+pub(crate) use event::EVENT;
+pub use event::Event;
+pub(crate) use line::CONDITION;
+pub use line::{Call, Line};
 pub(crate) use lock::LOCK;
+pub use lock::Mutual;
 pub use lock::{Lock, LockError, LockGuard};
 pub(crate) use rlock::RLOCK;
 pub use rlock::{RLock, RLockGuard};

@@ -1,6 +1,6 @@
 //! The recursive lock: its holder is a thread, which may take it again.
 
-use super::lock::LockError;
+use super::lock::{LockError, Mutual};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
@@ -134,7 +134,7 @@ impl RLock {
             self.object.off(),
             deadline,
             || {
-                self.begin();
+                self.begin(1);
                 self.guard()
             },
         )
@@ -156,13 +156,13 @@ impl RLock {
         depth.store(depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// This thread holds it for the first time.
+    /// This thread has taken it, so often.
     #[inline]
-    fn begin(&self) {
+    fn begin(&self, depth: u64) {
         let shared = self.shared();
         let thread = u64::from(os::pid::own_thread());
         shared.thread.store(thread, Ordering::Relaxed);
-        shared.depth.store(1, Ordering::Relaxed);
+        shared.depth.store(depth, Ordering::Relaxed);
     }
 
     /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
@@ -174,7 +174,7 @@ impl RLock {
         }
         let taken = self.shared().latch.try_quick(self.heap.me());
         if taken {
-            self.begin();
+            self.begin(1);
         }
         taken
     }
@@ -224,6 +224,26 @@ impl RLock {
     }
 }
 
+impl Mutual for RLock {
+    fn give_up(&self) -> Result<u64> {
+        if !self.is_mine() {
+            return Err(Error::NotLocked);
+        }
+        let shared = self.shared();
+        let depth = shared.depth.load(Ordering::Relaxed);
+        shared.depth.store(0, Ordering::Relaxed);
+        shared.thread.store(0, Ordering::Relaxed);
+        shared.latch.unlock();
+        Ok(depth)
+    }
+
+    fn take_back(&self, depth: u64) -> Option<u32> {
+        let died = super::lock::take_again(self.heap, &self.shared().latch, self.object.off());
+        self.begin(depth);
+        died
+    }
+}
+
 impl fmt::Debug for RLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RLock")
@@ -254,11 +274,20 @@ pub struct RLockGuard<'l> {
     owner: u32,
 }
 
-impl RLockGuard<'_> {
+impl<'l> RLockGuard<'l> {
     /// Whether it is this process's: in a forked child the copy of its parent's is not.
     #[inline]
     pub(crate) fn is_own(&self) -> bool {
         self.owner == self.lock.heap.me()
+    }
+
+    pub(super) fn lock(&self) -> &'l RLock {
+        self.lock
+    }
+
+    /// Whether it is this thread that holds the lock by it.
+    pub(super) fn counts(&self) -> bool {
+        self.is_own() && self.lock.is_mine()
     }
 
     /// Keeps the lock held beyond this guard, for [`RLock::release`] to end.

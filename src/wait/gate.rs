@@ -56,6 +56,15 @@ impl Gate {
         self.notify(u32::MAX);
     }
 
+    /// The same if there may be one; as for [`notify_one`](Self::notify_one), behind a read-modify-write.
+    #[inline]
+    pub(crate) fn wake_all(&self) {
+        fence_after_rmw();
+        if self.0.load(Ordering::Relaxed) & ARMED != 0 {
+            self.notify(u32::MAX);
+        }
+    }
+
     #[cold]
     fn notify(&self, count: u32) {
         let mut word = self.0.load(Ordering::Relaxed);
@@ -93,8 +102,39 @@ impl Gate {
         ready: impl Fn() -> bool,
         idle: impl Fn(),
         announce: impl Fn() -> A,
-        mut attempt: impl FnMut() -> Option<T>,
+        attempt: impl FnMut() -> Option<T>,
     ) -> Result<T, Ended> {
+        let (outcome, slept) = self.attempts(most, likely, &ready, idle, announce, attempt);
+        // Also who goes away with nothing may have been woken in place of another.
+        if slept {
+            self.pass_on(ready);
+        }
+        outcome
+    }
+
+    /// Waits until `ready`, where everybody is notified of every change, so that nothing is to be passed on.
+    pub(crate) fn outlast<A>(
+        &self,
+        most: Deadline,
+        ready: impl Fn() -> bool,
+        idle: impl Fn(),
+        announce: impl Fn() -> A,
+    ) -> Result<(), Ended> {
+        let attempt = || ready().then_some(());
+        self.attempts(most, &ready, &ready, idle, announce, attempt).0
+    }
+
+    /// What [`persist`](Self::persist) does before it passes on, and whether it slept.
+    #[inline]
+    fn attempts<T, A>(
+        &self,
+        most: Deadline,
+        likely: impl Fn() -> bool,
+        ready: impl Fn() -> bool,
+        idle: impl Fn(),
+        announce: impl Fn() -> A,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> (Result<T, Ended>, bool) {
         let mut announced = None;
         let outcome = loop {
             if let Some(answer) = attempt() {
@@ -116,11 +156,7 @@ impl Gate {
                 }
             }
         };
-        // Also who goes away with nothing may have been woken in place of another.
-        if announced.is_some() {
-            self.pass_on(ready);
-        }
-        outcome
+        (outcome, announced.is_some())
     }
 }
 

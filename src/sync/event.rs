@@ -1,0 +1,184 @@
+//! An event: something has happened, or not yet.
+
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::layout::{Head, Off};
+use crate::heap::object::{Facts, Kind, Object, SharedLayout};
+use crate::heap::waiter::Purpose;
+use crate::os::clock::Deadline;
+use crate::wait::atomic::{AtomicU64, Ordering};
+use crate::wait::gate::{Ended, Gate};
+use core::fmt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::time::Duration;
+
+/// It is set; above this bit: how often it has been.
+const SET: u64 = 1;
+
+#[repr(C, align(64))]
+struct Shared {
+    head: Head,
+    /// [`SET`] and the count of sets, which change together.
+    state: AtomicU64,
+    /// Who waits for it among other things.
+    watchers: AtomicU64,
+    gate: Gate,
+    _pad: u32,
+}
+
+// SAFETY: repr(C), atomics (a gate is one) and padding.
+#[allow(unsafe_code)]
+unsafe impl SharedLayout for Shared {}
+
+/// The kind of every event.
+pub(crate) const EVENT: Kind = Kind {
+    number: 7,
+    name: "event",
+    bury,
+    empty: |_, _| Ok(()),
+    describe: |heap, off| {
+        let state = heap.shared::<Shared>(off).state.load(Ordering::Relaxed);
+        Facts::of([("set", state & SET)])
+    },
+};
+
+/// It may have died between setting it and waking those who wait.
+fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) {
+    heap.shared::<Shared>(off).gate.notify_all();
+}
+
+/// A flag between processes and threads that can be waited for: set, it lets everybody through until it is cleared.
+///
+/// A handle can be cloned, passed to processes and sent through queues. It has no lock: whoever dies in the middle of
+/// anything leaves it set or not set, and it may be set by a signal handler's code while the same thread waits for it.
+/// Whoever waits when it is set returns, also if it is cleared at once.
+///
+/// ```
+/// use procession::{Event, Process};
+///
+/// # #[procession::main]
+/// fn main() -> procession::Result<()> {
+///     let start = Event::new()?;
+///     let runner = Process::spawn(|start: Event| start.wait(), start.clone())?;
+///     start.set();
+///     runner.join()?
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Event {
+    heap: &'static Heap,
+    object: Object,
+}
+
+impl Event {
+    /// An event that is not set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
+    pub fn new() -> Result<Self> {
+        let heap = crate::program::heap()?;
+        let object = heap.make_object(&EVENT, size_of::<Shared>() as u64, 0)?;
+        Ok(Self { heap, object })
+    }
+
+    fn shared(&self) -> &Shared {
+        self.heap.shared(self.object.off())
+    }
+
+    /// Sets it: everybody who waits goes on, and nobody waits until it is cleared. Whether it was not set already.
+    pub fn set(&self) -> bool {
+        let shared = self.shared();
+        let changed = self.change(|state| (state & SET == 0).then_some((state + 2) | SET));
+        if changed {
+            shared.gate.wake_all();
+        }
+        changed
+    }
+
+    /// Clears it. Whether it was set.
+    pub fn clear(&self) -> bool {
+        self.change(|state| (state & SET != 0).then_some(state & !SET))
+    }
+
+    fn change(&self, next: impl Fn(u64) -> Option<u64>) -> bool {
+        let word = &self.shared().state;
+        let mut state = word.load(Ordering::Acquire);
+        while let Some(new) = next(state) {
+            match word.compare_exchange(state, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+        false
+    }
+
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
+        self.shared().state.load(Ordering::Acquire) & SET != 0
+    }
+
+    /// Waits until it is set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] where a hook asks for it.
+    pub fn wait(&self) -> Result<()> {
+        self.wait_until(Deadline::Never)
+    }
+
+    /// The same, for at most `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`]; as for [`wait`](Self::wait).
+    pub fn wait_timeout(&self, patience: Duration) -> Result<()> {
+        self.wait_until(Deadline::after(patience))
+    }
+
+    pub(crate) fn wait_until(&self, deadline: Deadline) -> Result<()> {
+        let shared = self.shared();
+        let before = shared.state.load(Ordering::Acquire);
+        // Set now, or set since.
+        let ready = || {
+            let now = shared.state.load(Ordering::Acquire);
+            now & SET != 0 || now > before
+        };
+        let announce = || self.heap.waiting_for(self.object.off(), Purpose::Event);
+        match shared.gate.outlast(deadline, ready, || {}, announce) {
+            Ok(()) => Ok(()),
+            Err(Ended::Late) => Err(Error::Timeout),
+            Err(Ended::Interrupted) => Err(Error::Interrupted),
+        }
+    }
+
+    pub(crate) fn object(&self) -> &Object {
+        &self.object
+    }
+
+    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
+        Self { heap, object }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("set", &self.is_set())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        codec::serialize_handle(&self.object, self.heap, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (object, heap) = codec::deserialize_handle(&EVENT, 0, deserializer)?;
+        Ok(Self { heap, object })
+    }
+}
