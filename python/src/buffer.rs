@@ -1,6 +1,7 @@
 //! Buffers that lie in shared memory.
 
 use procession::door::Parcel;
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -94,5 +95,30 @@ pub fn copy(py: Python<'_>, from: &[u8], to: &mut [u8]) {
         to.copy_from_slice(from);
     } else {
         py.detach(|| to.copy_from_slice(from));
+    }
+}
+
+/// Copies what a contiguous view shows (`PickleBuffer.raw()` makes no others) to memory that it does not lie in.
+///
+/// Other threads may write to it meanwhile, and then what arrives is some of the old and some of the new, as with pickle's
+/// own copying. So there is no reference to it here, which would promise that nobody does.
+#[allow(unsafe_code)]
+pub fn copy_view(py: Python<'_>, from: &PyBuffer<u8>, to: &mut [u8]) {
+    assert_eq!(from.len_bytes(), to.len(), "room for all of it");
+    let start = from.buf_ptr().cast::<u8>().cast_const();
+    let address = start.expose_provenance();
+    // SAFETY: the exporter keeps so many bytes where they are as long as the view exists, which the caller does not drop
+    // meanwhile; `to` is new memory of ours.
+    let copy = move |to: &mut [u8]| unsafe {
+        std::ptr::copy_nonoverlapping(
+            std::ptr::with_exposed_provenance::<u8>(address),
+            to.as_mut_ptr(),
+            to.len(),
+        );
+    };
+    if to.len() < MUCH {
+        copy(to);
+    } else {
+        py.detach(|| copy(to));
     }
 }

@@ -16,7 +16,6 @@ use crate::compact::{self, tag};
 use crate::errors::OrRaise;
 use crate::pickling::{self, Pickled};
 use procession::door::{ALIGN, Channel, Handle, Parcel, Received};
-use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -128,16 +127,9 @@ fn parcel_of(py: Python<'_>, pickled: &Pickled, handles: &[Handle]) -> PyResult<
     }
     parcel[pickle_at..pickle_at + stream.len()].copy_from_slice(stream);
     for (buffer, place) in buffers.iter().zip(places) {
-        buffer::copy(py, contents(buffer), &mut parcel[place]);
+        buffer::copy_view(py, buffer, &mut parcel[place]);
     }
     Ok(parcel)
-}
-
-#[allow(unsafe_code)]
-fn contents(buffer: &PyBuffer<u8>) -> &[u8] {
-    // SAFETY: a contiguous view of bytes (`PickleBuffer.raw()` makes no others), which its exporter keeps where it is as
-    // long as the view exists. A thread that writes to it meanwhile races with the copy as it would with pickle's own.
-    unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) }
 }
 
 fn put_number(bytes: &mut [u8], at: usize, number: usize) {
