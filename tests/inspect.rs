@@ -49,6 +49,8 @@ fn figure(object: &ObjectReport, name: &str) -> u64 {
 fn hold(lock: Lock, held: Queue<u32>, over: Queue<u32>) {
     let _guard = lock.lock().unwrap();
     held.put(std::process::id()).unwrap();
+    held.put(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned())
+        .unwrap();
     let _ = over.get();
 }
 
@@ -66,7 +68,7 @@ fn holding() {
             .spawn(hold, (lock.clone(), held.clone(), over.clone()))
             .unwrap();
         assert_eq!(held.get().unwrap(), 7);
-        let pid = held.get().unwrap();
+        let (pid, thread) = (held.get().unwrap(), held.get().unwrap());
         held.put(8).unwrap();
         let seen = inspect().unwrap();
         let process = seen.processes.iter().find(|it| it.pid == pid).expect("the child");
@@ -78,7 +80,7 @@ fn holding() {
         let holder = it.holder.as_ref().expect("it is held");
         assert_eq!(
             (holder.pid, holder.process.as_str(), holder.thread),
-            (pid, "holder", pid)
+            (pid, "holder", thread)
         );
         let users: BTreeSet<u32> = it.users.iter().map(|user| user.pid).collect();
         assert_eq!(users, [pid, std::process::id()].into());
@@ -293,12 +295,14 @@ fn recursive() {
 fn chain() {
     let locks: Vec<_> = (0..3).map(|_| Lock::new().unwrap()).collect();
     let _work = locks[2].lock().unwrap();
+    let everybody_has = std::sync::Barrier::new(2);
     thread::scope(|scope| {
         for i in 0..2 {
-            let locks = &locks;
+            let (locks, everybody_has) = (&locks, &everybody_has);
             scope.spawn(move || {
                 let _mine = locks[i].lock().unwrap();
-                let _ = locks[i + 1].lock_timeout(Duration::from_millis(600));
+                everybody_has.wait();
+                let _ = locks[i + 1].lock_timeout(Duration::from_secs(1));
             });
         }
         until(|| {
