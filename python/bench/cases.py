@@ -211,6 +211,58 @@ def contended(contender, method, milliseconds):
     return seconds, [sum(rates) / 1e3]
 
 
+# Values and arrays.
+
+
+def setting(contender, method, count):
+    """Nobody else wants the value. Here and below the loop itself (some nanoseconds) is part of the figure."""
+    value = contender.context(method).Value("i", 0)
+    begin = perf_counter()
+    for i in repeat(7, count):
+        value.value = i
+    seconds = perf_counter() - begin
+    return seconds, [seconds / count * 1e9]
+
+
+def getting(contender, method, count):
+    value = contender.context(method).Value("i", 7)
+    begin = perf_counter()
+    for _ in repeat(None, count):
+        value.value  # noqa: B018
+    seconds = perf_counter() - begin
+    return seconds, [seconds / count * 1e9]
+
+
+def setting_elements(contender, method, count):
+    array = contender.context(method).Array("d", 10)
+    begin = perf_counter()
+    for x in repeat(1.5, count):
+        array[3] = x
+    seconds = perf_counter() - begin
+    return seconds, [seconds / count * 1e9]
+
+
+def count_up(value, start, count):
+    start.wait()
+    for _ in repeat(None, count):
+        with value.get_lock():
+            value.value += 1
+
+
+def counting_up(contender, method, count):
+    """Two processes count up under the value's lock, as it says in the standard library's manual."""
+    context = contender.context(method)
+    start = multiprocessing.get_context(method).Barrier(3)
+    value, share = context.Value("q", 0), max(1, count // 2)
+    with children(context, count_up, [(value, start, share)] * 2):
+        start.wait()
+        begin = perf_counter()
+    seconds = perf_counter() - begin
+    if value.value != 2 * share:
+        raise AssertionError(f"{value.value} of {2 * share} are counted")
+    return seconds, [2 * share / seconds / 1e3]
+
+
 # Imports.
 
 
@@ -252,6 +304,11 @@ def lots(name, size, times, work, zero_copy=False):
     )
 
 
+def nanoseconds(name, times, run):
+    figure = Figure("ns", less_is_better=True, times=times)
+    return Case(name, (figure,), run, work=20_000, contenders=DROP_IN)
+
+
 CASES = {
     case.name: case
     for case in (
@@ -274,13 +331,7 @@ CASES = {
         lots("array of 64 KiB, zero-copy", 64 * KIB, None, 200, zero_copy=True),
         lots("array of 1 MiB, zero-copy", MIB, 20, 20, zero_copy=True),
         lots("array of 16 MiB, zero-copy", 16 * MIB, None, 3, zero_copy=True),
-        Case(
-            "lock, uncontended",
-            (Figure("ns", less_is_better=True, times=1.5),),
-            uncontended,
-            work=20_000,
-            contenders=DROP_IN,
-        ),
+        nanoseconds("lock, uncontended", 1.5, uncontended),
         Case(
             "lock, 2 processes",
             (Figure("k/s", times=3),),
@@ -288,6 +339,16 @@ CASES = {
             work=500,
             contenders=DROP_IN,
             fixed=True,
+        ),
+        nanoseconds("value, set", 2, setting),
+        nanoseconds("value, get", None, getting),
+        nanoseconds("array, element set", 2, setting_elements),
+        Case(
+            "value += 1, 2 processes",
+            (Figure("k/s"),),
+            counting_up,
+            work=20_000,
+            contenders=DROP_IN,
         ),
         Case(
             "import",

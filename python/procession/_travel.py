@@ -1,14 +1,21 @@
-"""Queues, locks and semaphores on their way to other processes."""
+"""Queues, locks, semaphores and shared memory on their way to other processes."""
 
 from . import context, reduction
 from ._engine import Channel
 
-__all__ = ["ticket_of"]
+__all__ = ["is_travelling", "ticket_of"]
 
 _MIXED = (
     "A SemLock created in a fork context is being shared with a process in a spawn context. This is not supported. "
     "Please use the same context to create multiprocessing objects and Process."
 )
+
+
+def is_travelling():
+    """Whether what is pickled goes to another process of the program."""
+    return (
+        context.get_spawning_popen() is not None or Channel._is_carrying() or reduction.is_forwarding()
+    )
 
 
 def ticket_of(thing):
@@ -17,9 +24,8 @@ def ticket_of(thing):
     Through a queue, or as an argument of a new process, the message keeps it alive. Through a pipe or to a pool's worker,
     somebody must keep it until it arrives. Anywhere else it is an error, as in the standard library.
     """
-    if context.get_spawning_popen() is not None:
-        if thing._is_fork_ctx:
-            raise RuntimeError(_MIXED)
-    elif not (Channel._is_carrying() or reduction.is_forwarding()):
+    if not is_travelling():
         context.assert_spawning(thing)
+    if thing._is_fork_ctx and context.get_spawning_popen() is not None:
+        raise RuntimeError(_MIXED)
     return thing._ticket()

@@ -11,6 +11,7 @@ mod inspect;
 mod locks;
 mod message;
 mod pickling;
+mod shared;
 mod wait;
 mod watch;
 
@@ -50,6 +51,9 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<locks::RLock>()?;
     module.add_class::<locks::Semaphore>()?;
     module.add_class::<buffer::SharedBuffer>()?;
+    module.add_class::<shared::Memory>()?;
+    module.add_class::<shared::Synchronized>()?;
+    module.add_class::<shared::SynchronizedArray>()?;
     module.add_function(wrap_pyfunction!(birth::invite, module)?)?;
     module.add_function(wrap_pyfunction!(birth::leave, module)?)?;
     module.add_function(wrap_pyfunction!(birth::attach, module)?)?;

@@ -85,7 +85,7 @@ macro_rules! sync_class {
             }
 
             #[inline]
-            fn acquire_until(&self, py: Python<'_>, deadline: door::Deadline) -> PyResult<bool> {
+            pub fn acquire_until(&self, py: Python<'_>, deadline: door::Deadline) -> PyResult<bool> {
                 let inner = self.inner()?;
                 let taken = match (try_for_a_moment(inner), deadline) {
                     (Taken::Not, door::Deadline::Now) => inner.acquire_until(deadline),
@@ -106,6 +106,19 @@ macro_rules! sync_class {
                 }
                 self.record.add(1);
                 Ok(true)
+            }
+
+            /// Does something for an instant while it is acquired, if nobody else has it; `work` runs no Python, so nobody sees
+            /// that this is not on record.
+            #[inline]
+            pub fn for_an_instant<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+                let inner = self.inner.get()?;
+                if inner.try_quick() != Taken::Clean {
+                    return None;
+                }
+                let answer = work();
+                let _ = inner.release();
+                Some(answer)
             }
 
             fn set(&self, made: $engine) -> PyResult<()> {
@@ -190,7 +203,7 @@ sync_class!(
         }
 
         /// Release it, whoever has acquired it. Raises `ValueError` if nobody has.
-        fn release(&self) -> PyResult<()> {
+        pub fn release(&self) -> PyResult<()> {
             match self.inner()?.release() {
                 Ok(()) => {
                     self.record.add(-1);
@@ -218,7 +231,7 @@ sync_class!(
         }
 
         /// Release it once. Raises `AssertionError` if this thread does not hold it.
-        fn release(&self) -> PyResult<()> {
+        pub fn release(&self) -> PyResult<()> {
             match self.inner()?.release() {
                 Ok(()) => {
                     self.record.add(-1);
@@ -265,7 +278,7 @@ sync_class!(
         }
 
         /// Release it, whoever has acquired it. Raises `ValueError` for a bounded one that nobody has acquired.
-        fn release(&self) -> PyResult<()> {
+        pub fn release(&self) -> PyResult<()> {
             match self.inner()?.release() {
                 Ok(()) => {
                     self.record.add(-1);
