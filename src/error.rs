@@ -133,6 +133,37 @@ pub enum Error {
         /// Entries in the table.
         max: u64,
     },
+    /// A connection's peer could not show that it has the key, or would not believe this side.
+    #[error("authentication failed: {0}")]
+    Authentication(#[from] AuthenticationError),
+    /// A connection ended in the middle of a message.
+    #[error("the connection ended in the middle of a message: {got} of {expected} bytes are here")]
+    Truncated {
+        /// Bytes of the message; 0 where not even that has arrived.
+        expected: u64,
+        /// Those that have arrived.
+        got: u64,
+    },
+    /// A message on a connection is longer than its limit.
+    #[error("a message of {len} bytes was announced; the limit is {limit}")]
+    FrameTooLarge {
+        /// Bytes of the message, as the peer has it.
+        len: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// What came over a connection is not a message.
+    #[error("what the peer sends is no message: its length would be {length}")]
+    BadFrame {
+        /// What stands where the length should be.
+        length: i32,
+    },
+    /// Part of a message was sent before the time was up; the rest is kept and goes out before the next message.
+    #[error("only a part of the message was sent in time; {left} bytes are kept to be sent")]
+    PartlySent {
+        /// Bytes still to be sent.
+        left: u64,
+    },
     /// A process holds more objects than it can have.
     #[error("this process holds {max} objects already")]
     TooManyObjects {
@@ -167,6 +198,36 @@ pub enum Error {
     /// Shared memory is not what it should be.
     #[error("the program's shared memory cannot be used: {0}")]
     BadHeap(String),
+}
+
+/// Why a connection was not made: who is at the other end cannot be trusted, or does not trust this side.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum AuthenticationError {
+    /// The peer does not have the key.
+    #[error("the peer does not have the key")]
+    WrongKey,
+    /// The peer says that this side does not have the key.
+    #[error("the peer has another key")]
+    Rejected,
+    /// The peer did not say what it should in time.
+    #[error("the peer did not say what it should in time")]
+    Silent,
+    /// The peer went away.
+    #[error("the peer went away before it was done")]
+    Left,
+    /// The peer's process belongs to another user, who has no business at an abstract address.
+    #[error("the peer is of another user ({uid})")]
+    Stranger {
+        /// The user.
+        uid: u32,
+    },
+    /// What the peer said makes no sense.
+    #[error("what the peer said makes no sense: {reason}")]
+    Garbled {
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 impl Error {

@@ -23,10 +23,10 @@ mod wait;
 /// `#[bytemuck(crate = "procession::bytemuck")]`, or have `bytemuck` among your own dependencies.
 pub use bytemuck;
 pub use channel::{
-    Connection, OneWay, Receiver, RecvIntoError, SendError, Sender, pipe, pipe_bounded, pipe_one_way,
-    pipe_one_way_bounded,
+    Address, Connection, Listener, OneWay, Receiver, RecvIntoError, SendError, Sender, SocketConnection,
+    SocketReceiver, SocketSender, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded,
 };
-pub use error::{Error, Result};
+pub use error::{AuthenticationError, Error, Result};
 pub use inspect::{Deadlock, Inspection, ObjectReport, Party, ProcessReport, User, WaitReport, inspect};
 pub use os::clock::Deadline;
 pub use process::{

@@ -1,6 +1,8 @@
 //! What the tests share: a watchdog, fresh programs, and a look at /proc.
 #![allow(dead_code)] // Each test program uses a part of it.
 
+pub mod python;
+
 use procession::StartMethod;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
@@ -78,7 +80,7 @@ pub fn watchdog_of(seconds: u64) -> Watchdog {
 }
 
 /// Waits until `condition` holds; only a watchdog ends it otherwise.
-pub fn until(condition: impl Fn() -> bool) {
+pub fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -1,0 +1,192 @@
+//! Sockets that listen and connect. All of them are non-blocking; waiting is [`poll`].
+
+use crate::error::{Error, Result};
+use crate::os::clock::Deadline;
+use rustix::event::{PollFd, Timespec};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_reuseaddr, set_tcp_nodelay, socket_error, socket_peercred};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    accept_with, bind, connect as begin, getsockname, listen, recv, sendmsg, socket_with,
+};
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+pub(crate) use rustix::event::PollFlags;
+
+/// Connections the system keeps until they are accepted.
+const BACKLOG: i32 = 128;
+
+/// Where a socket is.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    Path(&'a Path),
+    /// A name in the system's own space, without the leading zero.
+    Abstract(&'a [u8]),
+    Tcp(SocketAddr),
+}
+
+impl Place<'_> {
+    fn family(self) -> AddressFamily {
+        match self {
+            Self::Path(_) | Self::Abstract(_) => AddressFamily::UNIX,
+            Self::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
+            Self::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
+        }
+    }
+
+    fn unix(self) -> Result<Option<SocketAddrUnix>> {
+        let address = match self {
+            Self::Path(path) => SocketAddrUnix::new(path),
+            Self::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
+            Self::Tcp(_) => return Ok(None),
+        };
+        address.map(Some).map_err(|e| Error::errno("socket address", e))
+    }
+
+    fn socket(self) -> Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        socket_with(self.family(), SocketType::STREAM, flags, None).map_err(|e| Error::errno("socket", e))
+    }
+}
+
+/// A socket that listens at `place`. One with a path lets nobody but its owner in, from its first moment.
+pub(crate) fn listen_at(place: Place<'_>) -> Result<OwnedFd> {
+    let socket = place.socket()?;
+    let bound = match (place, place.unix()?) {
+        (Place::Tcp(address), _) => {
+            set_socket_reuseaddr(&socket, true).map_err(|e| Error::errno("setsockopt", e))?;
+            bind(&socket, &address)
+        }
+        (_, Some(address)) => {
+            // unix(7): the file gets the mode that the socket has, less the umask.
+            rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|e| Error::errno("fchmod", e))?;
+            bind(&socket, &address)
+        }
+        (_, None) => Err(Errno::AFNOSUPPORT),
+    };
+    bound.map_err(|e| Error::errno("bind", e))?;
+    listen(&socket, BACKLOG).map_err(|e| Error::errno("listen", e))?;
+    Ok(socket)
+}
+
+/// Where a listening TCP socket is: the system may have chosen the port.
+pub(crate) fn tcp_address(socket: BorrowedFd<'_>) -> Result<SocketAddr> {
+    let address = getsockname(socket).map_err(|e| Error::errno("getsockname", e))?;
+    SocketAddr::try_from(address).map_err(|e| Error::errno("getsockname", e))
+}
+
+/// The next connection, if one has come in.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    loop {
+        match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => return Ok(Some(hasten(socket))),
+            // Gone before it was accepted: the next one, if any.
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(errno) => return Err(Error::errno("accept", errno)),
+        }
+    }
+}
+
+/// Has small messages sent at once; a socket that is not TCP does so anyway.
+fn hasten(socket: OwnedFd) -> OwnedFd {
+    let _ = set_tcp_nodelay(&socket, true);
+    socket
+}
+
+/// How far a connection is.
+pub(crate) enum Connecting {
+    Done(OwnedFd),
+    /// To be waited for, until it can be written to.
+    Begun(OwnedFd),
+    /// Nothing was begun, because too many wait to be accepted.
+    Crowded,
+}
+
+/// Begins to connect.
+pub(crate) fn connect(place: Place<'_>) -> Result<Connecting> {
+    let socket = place.socket()?;
+    let begun = match (place, place.unix()?) {
+        (Place::Tcp(address), _) => begin(&socket, &address),
+        (_, Some(address)) => begin(&socket, &address),
+        (_, None) => Err(Errno::AFNOSUPPORT),
+    };
+    match begun {
+        Ok(()) => Ok(Connecting::Done(hasten(socket))),
+        Err(Errno::INPROGRESS | Errno::INTR) => Ok(Connecting::Begun(hasten(socket))),
+        Err(Errno::AGAIN) => Ok(Connecting::Crowded),
+        Err(errno) => Err(Error::errno("connect", errno)),
+    }
+}
+
+/// How a connection that was begun has come out.
+pub(crate) fn connected(socket: BorrowedFd<'_>) -> Result<()> {
+    match socket_error(socket) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(errno)) | Err(errno) => Err(Error::errno("connect", errno)),
+    }
+}
+
+/// The user at the other end of a Unix socket, if it is another one than this process's and not the superuser.
+pub(crate) fn stranger(socket: BorrowedFd<'_>) -> Option<u32> {
+    let uid = socket_peercred(socket).ok()?.uid;
+    (uid != rustix::process::geteuid() && !uid.is_root()).then_some(uid.as_raw())
+}
+
+/// Receives what is there into `room`: how much, 0 at the end; `None` if there is nothing yet.
+pub(crate) fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> Result<Option<usize>> {
+    loop {
+        match recv(socket, &mut *room, RecvFlags::empty()) {
+            Ok((len, _)) => return Ok(Some(len)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            // The peer is gone, and what it had not read is its loss.
+            Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Some(0)),
+            Err(errno) => return Err(Error::errno("recv", errno)),
+        }
+    }
+}
+
+/// Sends some of `parts`, one after the other: how much; `None` if there is no room yet.
+pub(crate) fn send(socket: BorrowedFd<'_>, parts: [&[u8]; 2]) -> Result<Option<usize>> {
+    let slices = parts.map(IoSlice::new);
+    loop {
+        let sent = sendmsg(
+            socket,
+            &slices,
+            &mut SendAncillaryBuffer::default(),
+            SendFlags::NOSIGNAL,
+        );
+        match sent {
+            Ok(len) => return Ok(Some(len)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(Errno::PIPE | Errno::CONNRESET) => return Err(Error::BrokenPipe),
+            Err(errno) => return Err(Error::errno("sendmsg", errno)),
+        }
+    }
+}
+
+/// Waits until one of `polled` is ready, for `slice` nanoseconds at most, or a signal handler has run; whether one is.
+pub(crate) fn poll(polled: &mut [PollFd<'_>], deadline: Deadline, slice: u64) -> Result<bool> {
+    let until = deadline.within(slice);
+    let left = until.saturating_sub(crate::os::clock::now());
+    let span = Timespec {
+        tv_sec: (left / 1_000_000_000).cast_signed(),
+        tv_nsec: (left % 1_000_000_000).cast_signed(),
+    };
+    match rustix::event::poll(polled, Some(&span)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(Error::errno("poll", errno)),
+    }
+}
+
+/// What [`poll`] is asked about one socket.
+pub(crate) fn asked(socket: BorrowedFd<'_>, what: PollFlags) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(socket, what)
+}
