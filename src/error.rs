@@ -121,7 +121,7 @@ pub enum Error {
     },
     /// A handle was serialised by something else than this crate, or belongs to another program.
     #[error(
-        "a queue, lock or semaphore can only travel inside its program, through a queue or as an argument or result: {reason}"
+        "a queue, lock or anything else that is shared can only travel inside its program, through a queue or as an argument or result: {reason}"
     )]
     ForeignHandle {
         /// What was wrong with it.
