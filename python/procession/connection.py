@@ -1,10 +1,24 @@
-"""Connections: the standard library's, with a `wait` that knows queues' ends."""
+"""Connections: the standard library's wire and classes, whose messages the engine moves; and a `wait` that knows queues' ends."""
 
 from ._standard import adopt
 
 adopt(__name__, globals())
 
 import time as _time  # noqa: E402
+
+from . import _engine  # noqa: E402
+
+_StandardConnection = Connection  # noqa: F821
+
+
+class Connection(_engine.Connection, _StandardConnection):
+    """One end of a pipe, or of a connection to another program: a descriptor that carries messages.
+
+    What it sends and receives is what the standard library's sends and receives.
+    """
+
+
+reduction.register(Connection, reduce_connection)  # noqa: F821
 
 _wait = wait  # noqa: F821
 

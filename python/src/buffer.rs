@@ -2,7 +2,7 @@
 
 use procession::door::Parcel;
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::{c_int, c_void};
@@ -61,15 +61,28 @@ impl SharedBuffer {
 }
 
 /// A new `bytearray` or `bytes` of `from`, copied with the interpreter let go where that takes a while.
-#[allow(unsafe_code)]
 pub fn copied<'py>(py: Python<'py>, from: &[u8], mutable: bool) -> PyResult<Bound<'py, PyAny>> {
-    let len = from.len() as isize;
+    filled(py, from.len(), mutable, |to| {
+        copy(py, from, to);
+        Ok(())
+    })
+}
+
+/// A new `bytearray` or `bytes` of `len` bytes, which `fill` has to write.
+#[allow(unsafe_code)]
+pub fn filled(
+    py: Python<'_>,
+    len: usize,
+    mutable: bool,
+    fill: impl FnOnce(&mut [u8]) -> PyResult<()>,
+) -> PyResult<Bound<'_, PyAny>> {
+    let size = isize::try_from(len).map_err(|_| PyMemoryError::new_err("too many bytes"))?;
     // SAFETY: both make an object of `len` bytes with arbitrary contents, or raise.
     let object = unsafe {
         let made = if mutable {
-            ffi::PyByteArray_FromStringAndSize(std::ptr::null(), len)
+            ffi::PyByteArray_FromStringAndSize(std::ptr::null(), size)
         } else {
-            ffi::PyBytes_FromStringAndSize(std::ptr::null(), len)
+            ffi::PyBytes_FromStringAndSize(std::ptr::null(), size)
         };
         Bound::from_owned_ptr_or_err(py, made)?
     };
@@ -80,14 +93,14 @@ pub fn copied<'py>(py: Python<'py>, from: &[u8], mutable: bool) -> PyResult<Boun
         } else {
             ffi::PyBytes_AsString(object.as_ptr())
         };
-        std::slice::from_raw_parts_mut(start.cast::<u8>(), from.len())
+        std::slice::from_raw_parts_mut(start.cast::<u8>(), len)
     };
-    copy(py, from, to);
+    fill(to)?;
     Ok(object)
 }
 
 /// Bytes from which on copying lets go of the interpreter.
-const MUCH: usize = 64 << 10;
+pub const MUCH: usize = 64 << 10;
 
 /// Copies, with the interpreter let go where that takes a while.
 pub fn copy(py: Python<'_>, from: &[u8], to: &mut [u8]) {

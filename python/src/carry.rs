@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 thread_local! {
-    /// A list for each encoding of this thread that is going on, the innermost last.
-    static OUTGOING: RefCell<Vec<Vec<Handle>>> = const { RefCell::new(Vec::new()) };
+    /// A list for each encoding of this thread that is going on, the innermost last; `None` where nothing can be carried.
+    static OUTGOING: RefCell<Vec<Option<Vec<Handle>>>> = const { RefCell::new(Vec::new()) };
     /// The parcel of each decoding of this thread that is going on.
     static INCOMING: RefCell<Vec<Arc<Parcel>>> = const { RefCell::new(Vec::new()) };
 }
@@ -19,14 +19,20 @@ pub struct Collection(bool);
 impl Collection {
     /// Begins to note the handles that are spoken of.
     pub fn begin() -> Self {
-        OUTGOING.with_borrow_mut(|lists| lists.push(Vec::new()));
+        OUTGOING.with_borrow_mut(|lists| lists.push(Some(Vec::new())));
+        Self(true)
+    }
+
+    /// Begins an encoding for a pipe, which carries no handles: addresses are written.
+    pub fn for_pipe() -> Self {
+        OUTGOING.with_borrow_mut(|lists| lists.push(None));
         Self(true)
     }
 
     /// The handles that were spoken of.
     pub fn finish(mut self) -> Vec<Handle> {
         self.0 = false;
-        OUTGOING.with_borrow_mut(Vec::pop).unwrap_or_default()
+        OUTGOING.with_borrow_mut(Vec::pop).flatten().unwrap_or_default()
     }
 }
 
@@ -55,7 +61,7 @@ pub enum Ticket {
     Address((u64, u64, u64)),
 }
 
-/// Whether an encoding is going on that takes handles along.
+/// Whether an encoding is going on, so that tickets may be written.
 pub fn is_carrying() -> bool {
     OUTGOING.with_borrow(|lists| !lists.is_empty())
 }
@@ -64,7 +70,7 @@ pub fn is_carrying() -> bool {
 pub fn ticket(handle: Handle) -> Ticket {
     let address = handle.address();
     let carried = OUTGOING.with_borrow_mut(|lists| {
-        let list = lists.last_mut()?;
+        let list = lists.last_mut()?.as_mut()?;
         list.push(handle);
         Some(list.len() - 1)
     });
@@ -79,7 +85,11 @@ pub fn redeem(ticket: &Ticket, sort: Sort) -> PyResult<Handle> {
     let found = match *ticket {
         Ticket::Carried(index) => INCOMING
             .with_borrow(|parcels| parcels.last().cloned())
-            .ok_or_else(|| PyRuntimeError::new_err("a queue, lock or anything else that is shared came without its message"))?
+            .ok_or_else(|| {
+                PyRuntimeError::new_err(
+                    "a queue, lock or anything else that is shared came without its message",
+                )
+            })?
             .handle(index),
         Ticket::Address((heap, off, serial)) => Handle::find(Address { heap, off, serial }, sort),
     };

@@ -5,6 +5,7 @@ use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
+use std::io;
 
 /// Imports `module.name` once, the first time it is needed.
 pub fn imported<'py>(
@@ -37,6 +38,18 @@ pub fn shut_down(py: Python<'_>) -> PyErr {
 fn raised(py: Python<'_>, cell: &'static PyOnceLock<Py<PyType>>, module: &str, name: &str) -> PyErr {
     match imported(py, cell, module, name) {
         Ok(class) => PyErr::from_type(class.clone(), ()),
+        Err(error) => error,
+    }
+}
+
+/// What the system said.
+pub fn from_os(py: Python<'_>, error: &io::Error) -> PyErr {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    let text = py
+        .import("os")
+        .and_then(|os| os.call_method1("strerror", (errno,)));
+    match text {
+        Ok(text) => PyOSError::new_err((errno, text.unbind())),
         Err(error) => error,
     }
 }

@@ -6,12 +6,14 @@ mod buffer;
 mod carry;
 mod channel;
 mod compact;
+mod connection;
 mod errors;
 mod inspect;
 mod locks;
 mod message;
 mod pickling;
 mod shared;
+mod stream;
 mod wait;
 mod watch;
 
@@ -47,6 +49,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     check_system(module.py())?;
     wait::install();
     module.add_class::<channel::Channel>()?;
+    module.add_class::<connection::Connection>()?;
     module.add_class::<locks::Lock>()?;
     module.add_class::<locks::RLock>()?;
     module.add_class::<locks::Semaphore>()?;

@@ -14,7 +14,7 @@ use crate::buffer::{self, SharedBuffer};
 use crate::carry::{self, Collection};
 use crate::compact::{self, tag};
 use crate::errors::OrRaise;
-use crate::pickling::{self, Pickled};
+use crate::pickling::{self, Form, Pickled};
 use procession::door::{ALIGN, Channel, Handle, Parcel, Received};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
@@ -67,7 +67,7 @@ pub fn encode(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<Encoded>
         return Ok(Encoded::Small);
     }
     let collection = Collection::begin();
-    pickling::dumps(object, |pickled| {
+    pickling::dumps(object, Form::Parted, |pickled| {
         let handles = collection.finish();
         let small = Channel::is_small(1 + pickled.stream.len());
         if small && handles.is_empty() && pickled.buffers.is_empty() {
@@ -82,7 +82,7 @@ pub fn encode(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<Encoded>
 /// The message of `object` as a parcel, whatever its size.
 pub fn encode_parcel(object: &Bound<'_, PyAny>) -> PyResult<Parcel> {
     let collection = Collection::begin();
-    pickling::dumps(object, |pickled| {
+    pickling::dumps(object, Form::Parted, |pickled| {
         let handles = collection.finish();
         parcel_of(object.py(), pickled, &handles)
     })

@@ -86,11 +86,13 @@ struct Pickler {
 }
 
 impl Pickler {
-    fn new(py: Python<'_>) -> PyResult<Self> {
+    fn new(py: Python<'_>, form: Form) -> PyResult<Self> {
         static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let sink = Bound::new(py, Sink(Mutex::new(Pickled::default())))?;
         let options = PyDict::new(py);
-        options.set_item("buffer_callback", sink.getattr("keeps")?)?;
+        if form == Form::Parted {
+            options.set_item("buffer_callback", sink.getattr("keeps")?)?;
+        }
         let pickler = CLASS
             .import(py, "pickle", "Pickler")?
             .call((&sink, 5), Some(&options))?;
@@ -115,16 +117,30 @@ impl Pickler {
     }
 }
 
+/// Where buffers are put.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Beside the pickle, where that is worth it.
+    Parted,
+    /// In the pickle, as every reader of pickles understands it.
+    Whole,
+}
+
 thread_local! {
-    static KEPT: RefCell<Option<Pickler>> = const { RefCell::new(None) };
+    /// A pickler for each form.
+    static KEPT: [RefCell<Option<Pickler>>; 2] = const { [RefCell::new(None), RefCell::new(None)] };
 }
 
 /// Pickles `object`, and has `use_it` look at the outcome.
-pub fn dumps<T>(object: &Bound<'_, PyAny>, use_it: impl FnOnce(&mut Pickled) -> PyResult<T>) -> PyResult<T> {
+pub fn dumps<T>(
+    object: &Bound<'_, PyAny>,
+    form: Form,
+    use_it: impl FnOnce(&mut Pickled) -> PyResult<T>,
+) -> PyResult<T> {
     let py = object.py();
-    let pickler = match KEPT.with_borrow_mut(Option::take) {
+    let pickler = match KEPT.with(|kept| kept[form as usize].take()) {
         Some(kept) => kept,
-        None => Pickler::new(py)?,
+        None => Pickler::new(py, form)?,
     };
     pickler.dump.call1(py, (object,))?;
     pickler.clear.call0(py)?;
@@ -136,7 +152,7 @@ pub fn dumps<T>(object: &Bound<'_, PyAny>, use_it: impl FnOnce(&mut Pickled) -> 
         *pickler.sink.get().lock() = pickled;
     }
     // A pickler that failed may be half-way through something: only one that did not is kept.
-    KEPT.with_borrow_mut(|kept| *kept = Some(pickler));
+    KEPT.with(|kept| kept[form as usize].replace(Some(pickler)));
     answer
 }
 

@@ -27,6 +27,15 @@ fn look_for_signals() -> bool {
     ends
 }
 
+/// Runs Python's signal handlers, if any are due, where the next call sleeps and nothing would end it for them.
+pub fn look_for_signals_now(py: Python<'_>) -> PyResult<()> {
+    if door::own_thread() == std::process::id() {
+        py.check_signals()
+    } else {
+        Ok(())
+    }
+}
+
 /// What ended the wait that was interrupted.
 pub fn pending() -> PyErr {
     PENDING
