@@ -64,3 +64,10 @@ pub fn resident_bytes() -> Result<u64> {
 pub mod __private {
     pub use crate::process::test_entry;
 }
+
+/// What the fuzzer runs; see the folder `fuzz`.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod __fuzz {
+    pub use crate::channel::fuzz::{frames, handshake, message, tampered};
+}

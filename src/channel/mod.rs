@@ -6,6 +6,8 @@ mod digest;
 mod end;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handshake;
 mod listener;
 mod newcomer;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod child;
 mod conformance;
+mod fuzz;
 mod new_user;
 mod plan;
 mod python;
@@ -29,6 +30,8 @@ enum Chore {
     Bench(bench::Options),
     /// Run the tests of Python's own `multiprocessing` with `procession` in its place
     Conformance(conformance::Options),
+    /// Feed what decodes bytes from outside with bytes that nobody thought of
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -36,5 +39,6 @@ fn main() -> ExitCode {
         Chore::Test(options) => plan::test(&options),
         Chore::Bench(options) => bench::bench(&options),
         Chore::Conformance(options) => conformance::conformance(&options),
+        Chore::Fuzz(options) => fuzz::fuzz(&options),
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::child::{Failure, cargo, target};
 use crate::step::{Outcome, Step};
-use crate::{conformance, new_user, python, report};
+use crate::{conformance, fuzz, new_user, python, report};
 
 /// What may be asked of `cargo xtask test`.
 #[derive(Args)]
@@ -121,6 +121,11 @@ fn steps(long: bool) -> Vec<Step> {
                     .env("CARGO_TARGET_DIR", target().join("loom"));
                 command
             },
+        ),
+        Step::call(
+            "fuzz",
+            "bytes from outside that nobody thought of, for a short time",
+            fuzz::check,
         ),
         Step::call(
             "new-user",
