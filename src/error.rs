@@ -81,6 +81,34 @@ pub enum Error {
     /// `task_done` was called more often than there were items.
     #[error("task_done() called more often than items were put into the queue")]
     TooManyTasksDone,
+    /// Something has the name that shared memory was to get.
+    #[error("there is shared memory with the name {name:?} already")]
+    MemoryExists {
+        /// The name.
+        name: String,
+    },
+    /// There is no shared memory with this name.
+    #[error("there is no shared memory with the name {name:?}")]
+    NoSuchMemory {
+        /// The name.
+        name: String,
+    },
+    /// Shared memory cannot have this name.
+    #[error("shared memory cannot be named {name:?}: from 1 to 255 bytes, without '/' and NUL, are a name")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// Bytes were asked for that a piece of shared memory does not have.
+    #[error("{len} bytes at offset {offset} are not all in shared memory of {size} bytes")]
+    OutOfRange {
+        /// The first byte asked for.
+        offset: usize,
+        /// Bytes asked for.
+        len: usize,
+        /// Bytes there are.
+        size: usize,
+    },
     /// The system or the program's heap has no memory left.
     #[error("out of shared memory: {requested} bytes more were asked for")]
     OutOfMemory {

@@ -9,6 +9,7 @@ pub mod door;
 mod error;
 mod heap;
 mod inspect;
+mod named;
 mod os;
 mod panic;
 mod process;
@@ -28,6 +29,7 @@ pub use channel::{
 };
 pub use error::{AuthenticationError, Error, Result};
 pub use inspect::{Deadlock, Inspection, ObjectReport, Party, ProcessReport, User, WaitReport, inspect};
+pub use named::SharedMemory;
 pub use os::clock::Deadline;
 pub use process::{
     Builder, ExitStatus, Function, Process, ProcessError, ProcessInfo, StartMethod, Stdio, active_children,

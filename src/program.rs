@@ -14,6 +14,20 @@ pub(crate) static KINDS: &[&Kind] = &[
     &BLOCK, &QUEUE, &LOCK, &SEMAPHORE, &RLOCK, &CONDITION, &EVENT, &BARRIER, &WAITER, &MEMORY, &END,
 ];
 
+/// What a copy of this program can be started to be, other than a process of it.
+pub(crate) struct Helper {
+    /// The environment variable that tells it so.
+    pub variable: &'static str,
+    /// Its life, given the variable's value.
+    pub serve: fn(&str) -> !,
+}
+
+/// All of them.
+pub(crate) static HELPERS: &[Helper] = &[Helper {
+    variable: crate::named::keeper::VARIABLE,
+    serve: crate::named::keeper::serve,
+}];
+
 /// The program's heap, made by whoever asks first.
 #[inline]
 pub(crate) fn heap() -> Result<&'static Heap> {

@@ -5,6 +5,7 @@
 mod birth;
 mod channel;
 mod handle;
+pub mod named;
 mod parcel;
 mod together;
 

@@ -9,6 +9,7 @@ pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod memory;
+pub(crate) mod named;
 pub(crate) mod net;
 pub(crate) mod pid;
 pub(crate) mod signal;

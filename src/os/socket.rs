@@ -8,6 +8,7 @@ use rustix::net::{
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// The most descriptors a message has.
 const MOST: usize = 8;
@@ -61,6 +62,20 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option
             }
             Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::errno("recvmsg", errno)),
+        }
+    }
+}
+
+/// Waits until the socket can be read or was closed at the other end, for at most `patience`; whether it came to that.
+pub(crate) fn readable_within(socket: BorrowedFd<'_>, patience: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    let patience = Timespec::try_from(patience).ok();
+    let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    // After a signal it waits anew: who calls this has time.
+    loop {
+        match rustix::event::poll(&mut polled, patience.as_ref()) {
+            Err(Errno::INTR) => {}
+            answer => return answer != Ok(0),
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Program<'a> {
     pub keep: Vec<RawFd>,
     /// What its descriptors 0, 1 and 2 are, where not ours.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
+    /// Signals that it blocks from its first instruction on.
+    pub blocked: &'a [i32],
 }
 
 /// A C string, or an error that names what has a NUL in it.
@@ -102,10 +104,14 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<u32> {
         checked("posix_spawn", libc::posix_spawnattr_init(&raw mut attributes.0))?;
         let mut set: libc::sigset_t = core::mem::zeroed();
         libc::sigemptyset(&raw mut set);
+        for &signal in program.blocked {
+            libc::sigaddset(&raw mut set, signal);
+        }
         checked(
             "posix_spawn",
             libc::posix_spawnattr_setsigmask(&raw mut attributes.0, &raw const set),
         )?;
+        libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, libc::SIGPIPE);
         checked(
             "posix_spawn",

@@ -40,6 +40,11 @@ static TEST: OnceLock<String> = OnceLock::new();
 ///
 /// Never. A child that cannot find its parent's shared memory says so on standard error and exits.
 pub fn init() {
+    for helper in crate::program::HELPERS {
+        if let Ok(order) = std::env::var(helper.variable) {
+            (helper.serve)(&order);
+        }
+    }
     if let Ok(order) = std::env::var(VARIABLE) {
         // A program that this one starts by other means is not our child.
         os::spawn::forget_variable(VARIABLE);

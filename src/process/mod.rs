@@ -18,3 +18,4 @@ pub use error::{ExitStatus, ProcessError};
 pub use family::{ProcessInfo, active_children, cpu_count, current, parent};
 pub use function::Function;
 pub use handle::Process;
+pub(crate) use start::start_helper;

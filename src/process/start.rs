@@ -184,23 +184,49 @@ pub(super) fn start_program(
         streams[1] = Some(null.as_fd());
     }
     let (name, value) = order.variable();
-    let mut variables: Vec<(OsString, OsString)> = std::env::vars_os()
-        .filter(|(key, _)| !env.iter().any(|(own, _)| own == key))
-        .collect();
-    variables.extend(env.iter().cloned());
-    variables.push((name.into(), value.into()));
-    let env = variables
-        .into_iter()
-        .map(|(key, value)| c_string(&pair(&key, &value)))
-        .collect::<Result<Vec<CString>>>()?;
+    let mut env = env.to_vec();
+    env.push((name.into(), value.into()));
     os::spawn::spawn(&Program {
         path: program.unwrap_or(OsStr::new(os::image::OWN)),
         args: args.iter().map(|a| c_string(a)).collect::<Result<_>>()?,
-        env,
+        env: environment(&env)?,
         cwd: cwd.map(c_string).transpose()?,
         keep,
         stdio: streams,
+        blocked: &[],
     })
+}
+
+/// Starts a copy of this program that is not a process of it but one of [`HELPERS`](crate::program::HELPERS), and gets one
+/// descriptor, whose number the variable tells. It has no streams.
+pub(crate) fn start_helper(variable: &str, socket: BorrowedFd<'_>) -> Result<()> {
+    if !child::is_ready() {
+        return Err(Error::NotInitialised);
+    }
+    let (args, _) = child::own_arguments();
+    let own = (variable.into(), socket.as_raw_fd().to_string().into());
+    let null = os::spawn::null()?;
+    let pid = os::spawn::spawn(&Program {
+        path: OsStr::new(os::image::OWN),
+        args: args.iter().map(|a| c_string(a)).collect::<Result<_>>()?,
+        env: environment(&[own])?,
+        cwd: None,
+        keep: vec![socket.as_raw_fd()],
+        stdio: [Some(null.as_fd()); 3],
+        // It must outlive what ends a program at a terminal.
+        blocked: &[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT],
+    })?;
+    os::signal::reap_when_dead(pid);
+    Ok(())
+}
+
+/// This process's environment with these variables in it.
+fn environment(own: &[(OsString, OsString)]) -> Result<Vec<CString>> {
+    std::env::vars_os()
+        .filter(|(key, _)| !own.iter().any(|(name, _)| name == key))
+        .chain(own.iter().cloned())
+        .map(|(key, value)| c_string(&pair(&key, &value)))
+        .collect()
 }
 
 /// The null device, and a copy of what is to be standard output later.
