@@ -85,11 +85,7 @@ pub fn redeem(ticket: &Ticket, sort: Sort) -> PyResult<Handle> {
     let found = match *ticket {
         Ticket::Carried(index) => INCOMING
             .with_borrow(|parcels| parcels.last().cloned())
-            .ok_or_else(|| {
-                PyRuntimeError::new_err(
-                    "a queue, lock or anything else that is shared came without its message",
-                )
-            })?
+            .ok_or_else(|| PyRuntimeError::new_err("something shared came without its message"))?
             .handle(index),
         Ticket::Address((heap, off, serial)) => Handle::find(Address { heap, off, serial }, sort),
     };

@@ -4,7 +4,7 @@ use super::lock::{LockError, Mutual};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
-use crate::heap::layout::{HEAD, Head, Off};
+use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::os;
 use crate::os::clock::Deadline;
@@ -31,7 +31,7 @@ unsafe impl SharedLayout for Shared {}
 
 /// Shared memory with a lock of its own begins like this, and has its payload behind it.
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Shared>() as u64 == HEAD);
+const _: () = assert!(size_of::<Shared>() as u64 == crate::heap::layout::HEAD);
 
 /// The kind of every recursive lock.
 pub(crate) const RLOCK: Kind = Kind {
