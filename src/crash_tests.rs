@@ -4,6 +4,7 @@
 
 mod pipes;
 mod shared;
+mod together;
 
 use crate::heap::table::WANTED;
 use crate::heap::{Heap, waiter};

@@ -4,7 +4,7 @@ mod common;
 #[path = "common/random.rs"]
 mod random;
 
-use common::{A_WHILE, METHODS, not_before, until, watchdog};
+use common::{A_WHILE, METHODS, not_before, processes, until, watchdog};
 use procession::{Condition, Error, Event, Lock, LockError, Process, Queue, RLock};
 use random::{Random, long};
 use rustix::process::{Pid, Signal, kill_process};
@@ -172,6 +172,7 @@ fn whoever_inspects_the_program_sees_who_waits() {
     let condition = Condition::new().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| condition.lock().unwrap().wait());
+        until(|| condition.waiting() == 1);
         let waits = || procession::inspect().unwrap().waits;
         until(|| {
             waits()
@@ -301,9 +302,15 @@ fn but_not_to_who_came_after_it_was_made() {
     let (condition, woken) = (Condition::new().unwrap(), Queue::unbounded().unwrap());
     let first = Process::spawn(wait_once, (condition.clone(), woken.clone())).unwrap();
     until(|| condition.waiting() == 1);
-    // So it is called and cannot go on.
-    let pid = Pid::from_raw(first.pid() as i32).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
+    // Stopped in its sleep, it is called and cannot go on.
+    thread::sleep(A_WHILE);
+    let pid = first.pid() as i32;
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
+    until(|| {
+        processes()
+            .iter()
+            .any(|seen| seen.pid == pid && seen.state == 'T')
+    });
     let mut guard = condition.lock().unwrap();
     guard.notify_one();
     thread::scope(|scope| {
