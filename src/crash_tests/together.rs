@@ -57,10 +57,9 @@ impl Waited {
         self.waiters.borrow_mut().push(thread::spawn(move || {
             until(|| condition.waiting() >= behind || over.load(Ordering::SeqCst));
             let mut guard = lock(&condition);
-            while !over.load(Ordering::SeqCst) {
+            if !over.load(Ordering::SeqCst) {
                 match guard.wait() {
-                    Ok(()) => return,
-                    Err(Error::OwnerDied { .. }) => return,
+                    Ok(()) | Err(Error::OwnerDied { .. }) => {}
                     Err(error) => panic!("{error}"),
                 }
             }
