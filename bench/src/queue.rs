@@ -30,7 +30,14 @@ pub fn groups() -> Vec<Group> {
             name: ONE,
             figures: RATE,
             references: &[IPC],
-            contenders: contenders(1, IPC, &[at_least(8.0, IPC), aim(10.0)]),
+            contenders: {
+                let mut contenders = contenders(1, IPC, &[at_least(8.0, IPC), aim(10.0)]);
+                let pipe = Contender::new("procession pipe_one_way, send and recv", |effort| {
+                    pipe(effort.of(2_000_000))
+                });
+                contenders.push(pipe.target(at_least(10.0, IPC)));
+                contenders
+            },
         },
         Group {
             name: FOUR,
@@ -159,6 +166,29 @@ fn procession(each: usize, room: Option<usize>, way: Way, total: u64) -> Result<
     };
     let members = (0..each).map(produce).chain((0..each).map(consume)).collect();
     judge(Kind::Processes, members, each, total)
+}
+
+fn pipe(total: u64) -> Result<Vec<f64>> {
+    let (receiver, sender) = procession::pipe_one_way::<u64>()?;
+    let members = vec![
+        member(move |start| {
+            start.wait();
+            for number in 0..total {
+                sender.send(number)?;
+            }
+            Ok(Report::done(0, 0))
+        }),
+        member(move |start| {
+            start.wait();
+            let mut sum = 0;
+            // Forked members have copies of both ends, so nobody would see the end.
+            for _ in 0..total {
+                sum += receiver.recv()?;
+            }
+            Ok(Report::done(total, sum))
+        }),
+    ];
+    judge(Kind::Processes, members, 1, total)
 }
 
 fn ipc_channel(each: usize, total: u64) -> Result<Vec<f64>> {

@@ -1,4 +1,4 @@
-//! How long a question and its answer take: one message over one queue, one back over another.
+//! How long a question and its answer take: one message over one queue, one back over another; or both over a pipe.
 
 #![allow(unsafe_code)]
 
@@ -29,7 +29,7 @@ const WARM_UP: u64 = 1000;
 pub fn groups() -> Vec<Group> {
     let trips = |effort: Effort| effort.of(40_000);
     vec![Group {
-        name: "round trip over two queues",
+        name: "round trip over two queues, or a pipe",
         figures: &[
             Figure {
                 name: "p50",
@@ -43,6 +43,9 @@ pub fn groups() -> Vec<Group> {
         references: &[SPINNING, PURE],
         contenders: vec![
             Contender::new("procession Queue<u64>", move |effort| procession(trips(effort)))
+                .target(at_most(2.0, SPINNING))
+                .target(at_most(2.0, PURE)),
+            Contender::new("procession pipe<u64, u64>", move |effort| pipe(trips(effort)))
                 .target(at_most(2.0, SPINNING))
                 .target(at_most(2.0, PURE)),
             Contender::new(SPINNING, move |effort| raw::<true>(trips(effort))),
@@ -101,6 +104,19 @@ fn procession(trips: u64) -> Result<Vec<f64>> {
             Ok(back.get()?)
         },
         move || Ok(other_back.put(other_there.get()?)?),
+    )
+}
+
+fn pipe(trips: u64) -> Result<Vec<f64>> {
+    let (here, there) = procession::pipe::<u64, u64>()?;
+    converse(
+        Kind::Processes,
+        trips,
+        move |question| {
+            here.send(question)?;
+            Ok(here.recv()?)
+        },
+        move || Ok(there.send(there.recv()?)?),
     )
 }
 

@@ -1,5 +1,6 @@
 //! What the fuzzer does with bytes from outside: whatever they are, nothing here may panic, take memory that the bytes do not
 //! justify, or believe a peer that has not shown the key.
+#![allow(clippy::missing_panics_doc)] // A panic is how they say what they have found.
 
 use super::frame::{self, Decoder};
 use super::handshake::{Handshake, NONCE, Side};
