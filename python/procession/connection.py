@@ -1,4 +1,5 @@
-"""Connections: the standard library's wire and classes, whose messages the engine moves; and a `wait` that knows queues' ends."""
+"""Connections, whose messages the compiled half moves, in the standard library's frames; a `Listener` that silent clients do
+not hold up; and a `wait` that knows queues' ends."""
 
 from ._standard import adopt
 
@@ -19,6 +20,36 @@ class Connection(_engine.Connection, _StandardConnection):
 
 
 reduction.register(Connection, reduce_connection)  # noqa: F821
+
+_accept = Listener.accept  # noqa: F821
+
+
+def accept(self):
+    """
+    Accept a connection on the bound socket of `self`.
+
+    Returns a `Connection` object. Where there is a key, a client that does not authenticate within `handshake_timeout`
+    seconds is sent away; others are let in meanwhile.
+    """
+    from ._newcomers import Newcomers
+
+    while True:
+        if not self._authkey or self._listener is None:
+            return _accept(self)
+        newcomers = vars(self).setdefault("_newcomers", Newcomers())
+        if newcomers.process != os.getpid():  # noqa: F821
+            # They are the parent's.
+            newcomers = self._newcomers = Newcomers()
+        conn = newcomers.admit(self._listener, self._authkey, self.handshake_timeout)
+        if conn is not None:
+            return conn
+
+
+# In its place, for the standard library's own subclass.
+Listener.accept = accept  # noqa: F821
+Listener.accept.__qualname__ = "Listener.accept"  # noqa: F821
+Listener.handshake_timeout = CONNECTION_TIMEOUT  # noqa: F821
+del accept
 
 _wait = wait  # noqa: F821
 

@@ -3,7 +3,7 @@ from collections.abc import Iterable
 from multiprocessing.connection import (
     Client as Client,
     Connection as Connection,
-    Listener as Listener,
+    Listener as _StandardListener,
     Pipe as Pipe,
     answer_challenge as answer_challenge,
     deliver_challenge as deliver_challenge,
@@ -11,6 +11,9 @@ from multiprocessing.connection import (
 from typing import TypeVar, overload
 
 __all__ = ["Client", "Listener", "Pipe", "wait"]
+
+class Listener(_StandardListener):
+    handshake_timeout: float | None
 
 _Waitable = TypeVar("_Waitable", bound=HasFileno | int)
 

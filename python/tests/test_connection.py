@@ -2,9 +2,12 @@
 
 import array
 import os
+import pathlib
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -12,11 +15,12 @@ import pytest
 
 import procession
 from procession import connection
-from procession.connection import Connection
+from procession.connection import Client, Connection, Listener
 
 METHODS = ["fork", "spawn", "forkserver"]
 pytestmark = pytest.mark.watchdog(120)
 
+KEY = b"a key"
 MIB = 1 << 20
 
 
@@ -365,3 +369,212 @@ def test_another_file_behind_a_descriptor():
     assert reader.recv() == 2
     ours.close()
     theirs.close()
+
+
+# Listeners
+
+
+@pytest.fixture(params=["AF_UNIX", "AF_INET"])
+def listener(request):
+    """A listener with a key."""
+    with Listener(family=request.param, authkey=KEY) as listener:
+        yield listener
+
+
+def silent(listener):
+    """A client that connects and says nothing."""
+    client = socket.socket(getattr(socket, listener._listener._family))
+    client.connect(listener.address)
+    return client
+
+
+def test_authenticated(listener):
+    accepted = in_thread(listener.accept)
+    with Client(listener.address, authkey=KEY) as client, accepted() as conn:
+        assert type(client) is type(conn) is Connection
+        client.send("bun")
+        assert conn.recv() == "bun"
+        sent = in_thread(conn.send_bytes, bytes(3 * MIB))
+        assert len(client.recv_bytes()) == 3 * MIB
+        sent()
+
+
+def test_without_a_key():
+    with Listener() as listener:
+        accepted = in_thread(listener.accept)
+        with Client(listener.address) as client, accepted() as conn:
+            client.send("bun")
+            assert conn.recv() == "bun"
+    with pytest.raises(OSError, match="closed"):
+        listener.accept()
+
+
+def try_accept(listener):
+    """What accept() raises."""
+    try:
+        return listener.accept()
+    except Exception as error:
+        return error
+
+
+def test_a_wrong_key(listener):
+    for key, kind in [(b"another", procession.AuthenticationError), (None, EOFError)]:
+        accepted = in_thread(try_accept, listener)
+        if key is None:
+            silent(listener).close()
+        else:
+            with pytest.raises(procession.AuthenticationError):
+                Client(listener.address, authkey=key)
+        # It depends on when the client goes.
+        assert isinstance(accepted(), (kind, ConnectionError))
+    test_authenticated(listener)
+
+
+def test_silent_clients_keep_nobody_out(listener):
+    listener.handshake_timeout = None
+    mutes = []
+    for _ in range(3):
+        mutes.append(silent(listener))
+        test_authenticated(listener)
+    assert len(listener._newcomers.waiting) == 3
+    # One of them speaks after all.
+    conn = Connection(mutes[1].detach())
+    accepted = in_thread(listener.accept)
+    connection.answer_challenge(conn, KEY)
+    connection.deliver_challenge(conn, KEY)
+    with conn, accepted() as other:
+        conn.send("late")
+        assert other.recv() == "late"
+    for mute in mutes:
+        mute.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"\0\0", b"\0\0\0\x20half an answer"])
+def test_silent_clients_are_sent_away(listener, said):
+    listener.handshake_timeout = 0.2
+    accepted = in_thread(listener.accept)
+    with silent(listener) as mute:
+        mute.sendall(said)
+        while mute.recv(1000):
+            pass
+    with Client(listener.address, authkey=KEY), accepted():
+        pass
+
+
+def test_silent_clients_are_not_too_many(listener):
+    listener._listener._socket.listen(100)
+    accepted = in_thread(listener.accept)
+    mutes = [silent(listener) for _ in range(70)]
+    # The first is the first to go.
+    while mutes[0].recv(1000):
+        pass
+    with Client(listener.address, authkey=KEY), accepted():
+        assert len(listener._newcomers.waiting) <= 65
+    for mute in mutes:
+        mute.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_newcomers_are_not_the_forked_childs(listener):
+    with silent(listener):
+        test_authenticated(listener)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                test_authenticated(listener)
+                os._exit(0 if not listener._newcomers.waiting else 1)
+            finally:
+                os._exit(2)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert len(listener._newcomers.waiting) == 1
+
+
+# Programs on the standard library
+
+PEER = """\
+import multiprocessing.connection as connection, sys
+assert "procession" not in sys.modules
+side, family, address, key = sys.argv[1:]
+address = eval(address)
+if side == "client":
+    conn = connection.Client(address, authkey=key.encode())
+else:
+    listener = connection.Listener(address, family, authkey=key.encode())
+    print(repr(listener.address), flush=True)
+    try:
+        conn = listener.accept()
+    except connection.AuthenticationError:
+        sys.exit("refused")
+while (message := conn.recv()) is not None:
+    if isinstance(message, bytes):
+        conn.send_bytes(message)
+    else:
+        conn.send(message)
+"""
+
+
+def pythons():
+    """A Python of each minor version from 3.11 on, among those that are found."""
+    found = {sys.version_info[:2]: sys.executable}
+    for program in sorted(pathlib.Path.home().glob(".pyenv/versions/3.*/bin/python")):
+        numbers = program.parent.parent.name.split(".")
+        if numbers[1].isdigit() and int(numbers[1]) >= 11:
+            found.setdefault((3, int(numbers[1])), str(program))
+    return found
+
+
+def peer(version, side, family, address, key=KEY):
+    """Starts a program on the standard library."""
+    program = pythons().get(version)
+    if program is None:
+        pytest.skip(f"there is no Python {version[0]}.{version[1]} here")
+    command = [program, "-c", PEER, side, family, repr(address), key.decode()]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def talk(conn):
+    """Has messages come back."""
+    for message in (1, {"a": [1.5, "bun"]}, "x" * 100_000, tuple(range(1000))):
+        conn.send(message)
+        assert conn.recv() == message
+    for size in (0, 1, 16385, 3 * MIB):
+        message = os.urandom(size)
+        sent = in_thread(conn.send, message)
+        assert conn.recv_bytes() == message
+        sent()
+    conn.send(None)
+
+
+VERSIONS = pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13)], ids="{0[0]}.{0[1]}".format)
+
+
+@VERSIONS
+def test_a_client_on_the_standard_library(listener, version):
+    accepted = in_thread(listener.accept)
+    with peer(version, "client", listener._listener._family, listener.address) as client, accepted() as conn:
+        talk(conn)
+        assert client.wait() == 0, client.stderr.read()
+
+
+@VERSIONS
+@pytest.mark.parametrize("family", ["AF_UNIX", "AF_INET"])
+def test_a_listener_on_the_standard_library(version, family):
+    with peer(version, "listener", family, None) as server:
+        address = eval(server.stdout.readline())
+        with Client(address, authkey=KEY) as conn:
+            talk(conn)
+        assert server.wait() == 0, server.stderr.read()
+
+
+@VERSIONS
+def test_the_standard_library_with_another_key(listener, version):
+    accepted = in_thread(try_accept, listener)
+    family = listener._listener._family
+    with peer(version, "client", family, listener.address, b"another") as client:
+        assert isinstance(accepted(), procession.AuthenticationError)
+        assert "AuthenticationError" in client.stderr.read()
+    with peer(version, "listener", family, None) as server:
+        address = eval(server.stdout.readline())
+        with pytest.raises(procession.AuthenticationError):
+            Client(address, authkey=b"another")
+        assert "refused" in server.stderr.read()
