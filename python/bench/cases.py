@@ -118,19 +118,74 @@ def round_trip(contender, method, count):
     with children(context, echo, [(there, back, start)]):
         put, get = there.put, back.get
         start.wait()
-        for i in range(WARM_UP):
+
+        def trip(i):
             put(i)
             get()
-        times = [0] * count
-        for i in range(count):
-            begin = perf_counter_ns()
-            put(i)
-            get()
-            times[i] = perf_counter_ns() - begin
+
+        answer = timed_trips(trip, count)
         put(None)
-    seconds = sum(times) / 1e9
+    return answer
+
+
+def timed_trips(trip, count):
+    """The seconds of `count` trips together, and the figures: the median and the 99th percentile."""
+    for i in range(WARM_UP):
+        trip(i)
+    times = [0] * count
+    for i in range(count):
+        begin = perf_counter_ns()
+        trip(i)
+        times[i] = perf_counter_ns() - begin
     times.sort()
-    return seconds, [times[count // 2] / 1e3, times[min(count - 1, count * 99 // 100)] / 1e3]
+    return sum(times) / 1e9, [times[count // 2] / 1e3, times[min(count - 1, count * 99 // 100)] / 1e3]
+
+
+def echo_pipe(conn, start):
+    start.wait()
+    while (message := conn.recv()) is not None:
+        conn.send(message)
+
+
+def pipe_round_trip(contender, method, count, *, message=an_int):
+    """The same over a pipe whose ends go both ways."""
+    context = contender.context(method)
+    ours, theirs = context.Pipe()
+    start = multiprocessing.get_context(method).Barrier(2)
+    with children(context, echo_pipe, [(theirs, start)]):
+        send, recv = ours.send, ours.recv
+
+        def trip(i):
+            send(message(i))
+            recv()
+
+        start.wait()
+        answer = timed_trips(trip, count)
+        send(None)
+    return answer
+
+
+def send_bytes(conn, start, count, size):
+    block = bytes(size)
+    start.wait()
+    for _ in range(count):
+        conn.send_bytes(block)
+
+
+def pipe_bytes(contender, method, count, *, size):
+    """Blocks of bytes from a child to the parent."""
+    context = contender.context(method)
+    ours, theirs = context.Pipe()
+    start = multiprocessing.get_context(method).Barrier(2)
+    with children(context, send_bytes, [(theirs, start, count, size)]):
+        start.wait()
+        begin = perf_counter()
+        for _ in range(count):
+            last = ours.recv_bytes()
+        seconds = perf_counter() - begin
+    if len(last) != size:
+        raise AssertionError(f"the last block has {len(last)} bytes")
+    return seconds, [count * size / seconds / 1e9]
 
 
 # Arrays.
@@ -293,6 +348,14 @@ def messages(name, times, **how):
     return Case(name, (Figure("k/s", times=times),), partial(one_way, **how), work=2000)
 
 
+def trips(name, times, run, contenders=EVERYBODY):
+    figures = (
+        Figure("µs", "p50", less_is_better=True, times=times),
+        Figure("µs", "p99", less_is_better=True),
+    )
+    return Case(name, figures, run, work=500, contenders=contenders)
+
+
 def lots(name, size, times, work, zero_copy=False):
     return Case(
         name,
@@ -316,14 +379,15 @@ CASES = {
         messages("int, 1:1, bounded to 1000", 20, maxsize=1000),
         messages("int, 4 producers", 20, producers=4),
         messages("small dict, 1:1", 6, message=a_dict),
+        trips("round trip", 50, round_trip),
+        trips("pipe round trip, int", 3, pipe_round_trip, DROP_IN),
+        trips("pipe round trip, small dict", 3, partial(pipe_round_trip, message=a_dict), DROP_IN),
         Case(
-            "round trip",
-            (
-                Figure("µs", "p50", less_is_better=True, times=50),
-                Figure("µs", "p99", less_is_better=True),
-            ),
-            round_trip,
-            work=500,
+            "pipe, blocks of 1 MiB",
+            (Figure("GB/s"),),
+            partial(pipe_bytes, size=MIB),
+            work=100,
+            contenders=DROP_IN,
         ),
         lots("array of 64 KiB", 64 * KIB, 6, 200),
         lots("array of 1 MiB", MIB, 10, 20),
