@@ -15,6 +15,7 @@ mod panic;
 mod process;
 mod program;
 mod queue;
+mod select;
 mod shared;
 mod sync;
 pub mod thread;
@@ -40,6 +41,9 @@ pub use queue::{
     AnyJoinableQueue, AnyQueue, ByteQueue, Iter, JoinableQueue, Message, PutError, Queue, Reservation,
     SimpleQueue,
 };
+#[doc(hidden)]
+pub use select::Source;
+pub use select::{Key, Selector, Waitable, wait};
 pub use shared::{Array, ArrayGuard, Atom, Atomic, Number, RawArray, RawValue, Value, ValueGuard};
 pub use sync::{
     Barrier, Condition, ConditionGuard, Event, Lock, LockError, LockGuard, Permit, RLock, RLockGuard,

@@ -7,6 +7,7 @@ use crate::heap::Heap;
 use crate::heap::object::Object;
 use crate::os::clock::Deadline;
 use crate::queue::ring::{Got, Message, Refused, Ring, is_inline};
+use crate::select::{Source, Waitable};
 
 /// The queue under a front door's queues; see [`Queue`](crate::Queue) for what it promises.
 #[derive(Clone, Debug)]
@@ -179,6 +180,12 @@ impl Channel {
         Self {
             ring: Ring::from_object(heap, object),
         }
+    }
+}
+
+impl Waitable for Channel {
+    fn source(&self) -> Source<'_> {
+        Source::object(&self.ring)
     }
 }
 

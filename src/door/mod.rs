@@ -19,6 +19,7 @@ pub use together::{arrive, await_event, wait_in_line};
 
 use crate::error::Result;
 use crate::heap::Heap;
+use crate::select::Waitable;
 pub use crate::sync::{Acting, Arrival, Call, Line, Mutual};
 use crate::sync::{Lock, LockError, RLock, Semaphore};
 
@@ -54,6 +55,15 @@ pub fn own_thread() -> u32 {
 /// there is one processor, and less where it has not helped.
 pub fn look_briefly(done: impl FnMut() -> bool) -> bool {
     crate::wait::spin::until(done)
+}
+
+/// [`wait`](crate::wait) until a deadline.
+///
+/// # Errors
+///
+/// As for [`wait`](crate::wait).
+pub fn wait_until(things: &[&dyn Waitable], deadline: Deadline) -> Result<Vec<usize>> {
+    crate::select::wait_until(things, deadline)
 }
 
 /// How something was taken.

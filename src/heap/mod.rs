@@ -17,6 +17,7 @@ pub(crate) mod survey;
 pub(crate) mod table;
 pub(crate) mod tx;
 pub(crate) mod waiter;
+pub(crate) mod watch;
 
 use crate::error::{Error, Result};
 use crate::os;

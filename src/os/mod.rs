@@ -12,6 +12,7 @@ pub(crate) mod memory;
 pub(crate) mod named;
 pub(crate) mod net;
 pub(crate) mod pid;
+pub(crate) mod ready;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;

@@ -185,3 +185,18 @@ pub(crate) fn unblock_all() {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, core::ptr::null_mut());
     }
 }
+
+/// Runs `start` with every signal blocked, so that a thread it starts leaves them to the others.
+#[allow(unsafe_code)]
+pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+    let (mut all, mut before) = (core::mem::MaybeUninit::uninit(), core::mem::MaybeUninit::uninit());
+    // SAFETY: both sets are valid memory for the calls to fill; a new thread inherits the mask of the one that starts it.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+    }
+    let answer = start();
+    // SAFETY: `before` was filled above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), core::ptr::null_mut()) };
+    answer
+}

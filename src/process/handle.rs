@@ -10,6 +10,7 @@ use crate::heap::block::result_field;
 use crate::heap::table::index_of;
 use crate::os;
 use crate::os::clock::Deadline;
+use crate::select::{Source, Waitable};
 use core::fmt;
 use core::marker::PhantomData;
 use serde::Serialize;
@@ -225,6 +226,12 @@ fn without_result(name: String, status: ExitStatus, started: bool) -> ProcessErr
         ExitStatus::Code(code) => ProcessError::Exited { name, code },
         ExitStatus::Signal(signal) => ProcessError::Signaled { name, signal },
         ExitStatus::Unknown => ProcessError::Lost { name },
+    }
+}
+
+impl<R> Waitable for Process<R> {
+    fn source(&self) -> Source<'_> {
+        self.sentinel().map_or(Source::ALWAYS, Source::sentinel)
     }
 }
 

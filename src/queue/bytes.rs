@@ -59,6 +59,10 @@ pub struct ByteQueue {
 }
 
 impl ByteQueue {
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
     /// A queue that takes any number of messages, as far as memory goes.
     ///
     /// # Errors

@@ -13,8 +13,9 @@ use crate::heap::block::Block;
 use crate::heap::layout::Off;
 use crate::heap::object::Object;
 use crate::heap::waiter::{Announced, Purpose};
+use crate::heap::watch::Watchable;
 use crate::os::clock::Deadline;
-use crate::wait::gate::Ended;
+use crate::wait::gate::{Ended, Gate};
 
 /// The largest capacity.
 pub(super) const MOST: u64 = 1 << 48;
@@ -306,6 +307,25 @@ pub(crate) fn shut(heap: &Heap, off: Off, discard: bool) -> Result<()> {
         view.notify_everybody();
     }
     Ok(())
+}
+
+impl Watchable for Ring {
+    fn is_ready(&self) -> bool {
+        // As in `wait_readable`.
+        self.len() > 0 || self.is_closed()
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.view().shared.not_empty
+    }
+
+    fn watchers(&self) -> Off {
+        self.view().watchers()
+    }
+
+    fn keep(&self) -> Box<dyn Watchable> {
+        Box::new(self.clone())
+    }
 }
 
 /// Whether a message of `len` bytes lies in the ring itself.

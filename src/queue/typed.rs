@@ -93,6 +93,10 @@ impl<T> fmt::Debug for Queue<T> {
 super::handle!(Queue<T>, (T), codec::type_number::<T>(), values: PhantomData);
 
 impl<T> Queue<T> {
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
     /// A queue that takes any number of messages, as far as memory goes.
     ///
     /// # Errors
@@ -534,6 +538,10 @@ impl<T> fmt::Debug for SimpleQueue<T> {
 }
 
 impl<T> SimpleQueue<T> {
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.queue.ring
+    }
+
     /// A new queue.
     ///
     /// # Errors

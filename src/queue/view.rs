@@ -9,6 +9,7 @@ use crate::heap::block::Block;
 use crate::heap::layout::{CHUNK, HEAD, Head, Off};
 use crate::heap::object::{Facts, Kind, SharedLayout};
 use crate::heap::tx::{SHORT, Tx};
+use crate::heap::watch::tell;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::Gate;
@@ -63,7 +64,9 @@ pub(super) struct Shared {
     done: AtomicU64,
     /// Items that consumers of a watched queue died with.
     lost: AtomicU64,
-    _line3: [u64; 4],
+    /// Where the list begins of those who watch for messages.
+    watchers: AtomicU64,
+    _line3: [u64; 3],
 }
 
 // SAFETY: repr(C), atomics (latches and gates are one each) and padding.
@@ -260,6 +263,17 @@ impl<'h> View<'h> {
         for gate in [&shared.not_empty, &shared.not_full, &shared.all_done] {
             gate.notify_all();
         }
+        self.tell_watchers();
+    }
+
+    /// Those who wait for several things at once are told that there may be a message.
+    fn tell_watchers(self) {
+        tell(self.heap, self.watchers());
+    }
+
+    /// Where the list of those who watch for messages begins.
+    pub(super) fn watchers(self) -> Off {
+        self.field(offset_of!(Shared, watchers))
     }
 
     // ---- asking ----
@@ -370,7 +384,7 @@ impl<'h> View<'h> {
             }
         });
         // Also when the queue got full on the way: what was put must be seen.
-        self.shared.not_empty.notify_one();
+        self.shared.not_empty.notify_one_and(|| self.tell_watchers());
         match message {
             Message::Many { ends, put, .. } if answer.is_ok() && *put < ends.len() => self.try_put(message),
             _ => answer,

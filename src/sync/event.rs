@@ -6,10 +6,12 @@ use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::waiter::Purpose;
+use crate::heap::watch::{Watchable, tell};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::{Ended, Gate};
 use core::fmt;
+use core::mem::offset_of;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
 
@@ -31,6 +33,9 @@ struct Shared {
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for Shared {}
 
+/// Where the list of its watches begins, from its own beginning.
+const WATCHERS: Off = offset_of!(Shared, watchers) as Off;
+
 /// The kind of every event.
 pub(crate) const EVENT: Kind = Kind {
     number: 7,
@@ -46,6 +51,7 @@ pub(crate) const EVENT: Kind = Kind {
 /// It may have died between setting it and waking those who wait.
 fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) {
     heap.shared::<Shared>(off).gate.notify_all();
+    tell(heap, off + WATCHERS);
 }
 
 /// A flag between processes and threads that can be waited for: set, it lets everybody through until it is cleared.
@@ -92,7 +98,7 @@ impl Event {
         let shared = self.shared();
         let changed = self.change(|state| (state & SET == 0).then_some((state + 2) | SET));
         if changed {
-            shared.gate.wake_all();
+            shared.gate.wake_all_and(|| tell(self.heap, self.watchers()));
         }
         changed
     }
@@ -159,6 +165,24 @@ impl Event {
 
     pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
         Self { heap, object }
+    }
+}
+
+impl Watchable for Event {
+    fn is_ready(&self) -> bool {
+        self.is_set()
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.shared().gate
+    }
+
+    fn watchers(&self) -> Off {
+        self.object.off() + WATCHERS
+    }
+
+    fn keep(&self) -> Box<dyn Watchable> {
+        Box::new(self.clone())
     }
 }
 

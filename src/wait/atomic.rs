@@ -122,28 +122,37 @@ pub(crate) mod crash {
 mod modelled {
     use super::AtomicU32;
     use crate::os::futex::Wake;
-    use loom::sync::{Condvar, Mutex};
+    use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+    use std::collections::BTreeMap;
+
+    /// The sleepers at each word.
+    type Sleepers = BTreeMap<usize, Arc<Condvar>>;
 
     loom::lazy_static! {
-        static ref SLEEPERS: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+        static ref SLEEPERS: Mutex<Sleepers> = Mutex::new(BTreeMap::new());
     }
 
     impl AtomicU32 {
+        fn sleepers(&self) -> (MutexGuard<'static, Sleepers>, Arc<Condvar>) {
+            let mut all = SLEEPERS.lock().unwrap();
+            let here = all.entry(core::ptr::from_ref(self) as usize).or_default().clone();
+            (all, here)
+        }
+
         pub(crate) fn futex_wait(&self, expected: u32, _until: u64) -> Wake {
-            let guard = SLEEPERS.0.lock().unwrap();
+            let (guard, here) = self.sleepers();
             if self.0.load(super::Ordering::SeqCst) == expected {
-                drop(SLEEPERS.1.wait(guard).unwrap());
+                drop(here.wait(guard).unwrap());
             }
             Wake::Woken
         }
 
-        /// One condition variable stands for all words: a model uses one word to sleep on.
         pub(crate) fn futex_wake(&self, count: u32) {
-            let _guard = SLEEPERS.0.lock().unwrap();
+            let (_guard, here) = self.sleepers();
             if count == 1 {
-                SLEEPERS.1.notify_one()
+                here.notify_one();
             } else {
-                SLEEPERS.1.notify_all()
+                here.notify_all();
             }
         }
     }

@@ -1,8 +1,11 @@
 //! The gate: where somebody sleeps until something may have changed.
 //!
-//! One word: [`ARMED`] in bit 0, above it an epoch that moves with every notification. A sleeper arms the gate, looks
-//! once more at what it waits for, and sleeps only if the word is still what it armed. A notifier that finds the gate
-//! unarmed makes no system call, which is the common case.
+//! One word: [`ARMED`] in bit 0, [`WATCHED`] in bit 1, above them an epoch that moves with every notification. A sleeper
+//! arms the gate, looks once more at what it waits for, and sleeps only if the word is still what it armed. A notifier
+//! that finds neither mark makes no system call, which is the common case.
+//!
+//! A watcher sleeps elsewhere (it waits for several things at once) and wants to be told: it marks the gate as watched,
+//! and looks once more. The notifier that takes the mark away tells it.
 //!
 //! Notifying disarms, so a burst of notifications makes one system call; the sleeper that was woken passes it on
 //! ([`Gate::pass_on`]) once it has what it came for. There is no count of sleepers that a death could falsify.
@@ -13,8 +16,11 @@ use super::{BACKSTOP, spin};
 use crate::os::clock::Deadline;
 use crate::os::futex::Wake;
 
+/// Somebody may sleep here.
 const ARMED: u32 = 1;
-const EPOCH: u32 = 2;
+/// Somebody who sleeps elsewhere wants to be told.
+const WATCHED: u32 = 2;
+const EPOCH: u32 = 4;
 
 /// A sleeping place in shared memory. All zero is a gate nobody sleeps at.
 #[repr(transparent)]
@@ -42,43 +48,82 @@ impl Gate {
         self.0.futex_wait(ticket.0, deadline.within(BACKSTOP))
     }
 
+    /// Announces a watcher. What it watches must be looked at again behind this.
+    pub(crate) fn watch(&self) {
+        self.0.fetch_or(WATCHED, Ordering::SeqCst);
+        fence_after_rmw();
+    }
+
     /// Wakes one sleeper, if there may be one. Call it behind a read-modify-write that follows the change.
     #[inline]
     pub(crate) fn notify_one(&self) {
-        fence_after_rmw();
-        if self.0.load(Ordering::Relaxed) & ARMED != 0 {
-            self.notify(1);
-        }
+        self.notify_one_and(|| {});
     }
 
-    /// Wakes every sleeper.
-    pub(crate) fn notify_all(&self) {
-        self.notify(u32::MAX);
+    /// The same where there may be watchers: `tell` is called if there are, and must tell all of them.
+    #[inline]
+    pub(crate) fn notify_one_and(&self, tell: impl FnOnce()) {
+        self.notify(1, tell);
     }
 
-    /// The same if there may be one; as for [`notify_one`](Self::notify_one), behind a read-modify-write.
+    /// Wakes every sleeper, if there may be one; otherwise as [`notify_one`](Self::notify_one).
     #[inline]
     pub(crate) fn wake_all(&self) {
+        self.wake_all_and(|| {});
+    }
+
+    /// The same where there may be watchers.
+    #[inline]
+    pub(crate) fn wake_all_and(&self, tell: impl FnOnce()) {
+        self.notify(u32::MAX, tell);
+    }
+
+    #[inline]
+    fn notify(&self, count: u32, tell: impl FnOnce()) {
         fence_after_rmw();
-        if self.0.load(Ordering::Relaxed) & ARMED != 0 {
-            self.notify(u32::MAX);
+        if self.0.load(Ordering::Relaxed) & (ARMED | WATCHED) != 0 {
+            let marks = self.clear(ARMED | WATCHED);
+            if marks & ARMED != 0 {
+                self.wake(count);
+            }
+            if marks & WATCHED != 0 {
+                tell();
+            }
         }
     }
 
+    /// Wakes every sleeper, whether or not there may be one. Watchers have to be told besides.
+    pub(crate) fn notify_all(&self) {
+        self.clear(ARMED);
+        self.wake(u32::MAX);
+    }
+
+    /// The half of a notification that changes the word; whether the other half, [`wake`](Self::wake), is due. For those
+    /// who must not make a system call yet.
+    pub(crate) fn disarm(&self) -> bool {
+        fence_after_rmw();
+        self.0.load(Ordering::Relaxed) & ARMED != 0 && self.clear(ARMED) & ARMED != 0
+    }
+
+    /// Wakes sleepers of a gate that was disarmed.
+    pub(crate) fn wake(&self, count: u32) {
+        self.0.futex_wake(count);
+    }
+
+    /// Begins a new epoch without `marks`; those that there were.
     #[cold]
-    fn notify(&self, count: u32) {
+    fn clear(&self, marks: u32) -> u32 {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
-            let next = word.wrapping_add(EPOCH) & !ARMED;
+            let next = word.wrapping_add(EPOCH) & !marks;
             match self
                 .0
                 .compare_exchange(word, next, Ordering::SeqCst, Ordering::Relaxed)
             {
-                Ok(_) => break,
+                Ok(_) => return word & marks,
                 Err(now) => word = now,
             }
         }
-        self.0.futex_wake(count);
     }
 
     /// For a sleeper that got what it came for: arms the gate for those who may still sleep, and wakes one of them at
@@ -87,7 +132,9 @@ impl Gate {
         self.0.fetch_or(ARMED, Ordering::SeqCst);
         fence_after_rmw();
         if more() {
-            self.notify(1);
+            // Watchers were told by whoever brought what there is more of.
+            self.clear(ARMED);
+            self.wake(1);
         }
     }
 

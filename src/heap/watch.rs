@@ -1,0 +1,249 @@
+//! Watches and bells: how somebody who waits for several objects at once is told which of them to look at.
+//!
+//! Each object that can be watched has a word where a list of *watches* begins. A watch names a *bell* and a number; who
+//! changes the object, and finds its gate marked as watched, rings the bells of the whole list: it sets the number's bit,
+//! and wakes who sleeps at the bell. The protocol is in `src/select/README.md`.
+
+use super::Heap;
+use super::layout::{Head, Off};
+use super::object::{Facts, Kind, Object, SharedLayout};
+use super::tx::Tx;
+use crate::error::Result;
+use crate::wait::atomic::{AtomicU64, Ordering, fence_after_rmw};
+use crate::wait::gate::Gate;
+use core::mem::offset_of;
+
+/// Words of bits that a bell has.
+const WORDS: usize = 64;
+/// Different numbers that a bell can tell apart; a number counts modulo this.
+pub(crate) const NUMBERS: usize = 64 * WORDS;
+/// Bells that one pass over a list wakes.
+const AT_ONCE: usize = 16;
+
+/// What can be watched.
+pub(crate) trait Watchable: Send + Sync {
+    /// Whether somebody who waits for it would go on at once.
+    fn is_ready(&self) -> bool;
+    /// The gate whose notifiers [`tell`] the watchers.
+    fn gate(&self) -> &Gate;
+    /// Where its list of watches begins.
+    fn watchers(&self) -> Off;
+    /// Another handle to the same object.
+    fn keep(&self) -> Box<dyn Watchable>;
+}
+
+#[repr(C, align(64))]
+struct SharedBell {
+    head: Head,
+    gate: Gate,
+    _pad: u32,
+    /// Which words of `bits` are not zero.
+    summary: AtomicU64,
+    bits: [AtomicU64; WORDS],
+}
+
+// SAFETY: repr(C), atomics (a gate is one) and padding.
+#[allow(unsafe_code)]
+unsafe impl SharedLayout for SharedBell {}
+
+#[repr(C, align(64))]
+struct SharedWatch {
+    head: Head,
+    /// Owner id of the process that watches; a forked child's reference is none of its business.
+    owner: AtomicU64,
+    bell: AtomicU64,
+    number: AtomicU64,
+    /// The word where the list begins that it is in; 0: in none. This and the next two change in transactions.
+    list: AtomicU64,
+    next: AtomicU64,
+    prev: AtomicU64,
+}
+
+// SAFETY: repr(C) and atomics only.
+#[allow(unsafe_code)]
+unsafe impl SharedLayout for SharedWatch {}
+
+/// The kind of every bell.
+pub(crate) const BELL: Kind = Kind {
+    number: 12,
+    name: "bell",
+    bury: |_, _, _, _| {},
+    empty: |_, _| Ok(()),
+    describe: |_, _| Facts::default(),
+};
+
+/// The kind of every watch.
+pub(crate) const WATCH: Kind = Kind {
+    number: 13,
+    name: "watch",
+    bury: |heap, off, dead, _| {
+        if heap.shared::<SharedWatch>(off).owner.load(Ordering::Relaxed) == u64::from(dead) {
+            unlink(heap, off);
+        }
+    },
+    empty: |_, _| Ok(()),
+    describe: |_, _| Facts::default(),
+};
+
+const LIST: Off = offset_of!(SharedWatch, list) as Off;
+const NEXT: Off = offset_of!(SharedWatch, next) as Off;
+const PREV: Off = offset_of!(SharedWatch, prev) as Off;
+
+/// Puts a watch at the front of the list that begins at `list`.
+fn link(tx: &mut Tx<'_>, off: Off, list: Off) {
+    let first = tx.get(list);
+    tx.set(off + LIST, list);
+    tx.set(off + NEXT, first);
+    tx.set(off + PREV, 0);
+    if first != 0 {
+        tx.set(first + PREV, off);
+    }
+    tx.set(list, off);
+}
+
+/// Takes a watch out of the list it is in, if any.
+fn unlink(heap: &Heap, off: Off) {
+    let unlinked = heap.transact(|tx| {
+        let list = tx.get(off + LIST);
+        if list == 0 {
+            return Ok(());
+        }
+        let (next, prev) = (tx.get(off + NEXT), tx.get(off + PREV));
+        tx.set(if prev == 0 { list } else { prev + NEXT }, next);
+        if next != 0 {
+            tx.set(next + PREV, prev);
+        }
+        tx.set(off + LIST, 0);
+        Ok(())
+    });
+    debug_assert!(
+        unlinked.is_ok(),
+        "a transaction fails only where it stages an error"
+    );
+}
+
+/// Rings the bells of all who watch the object whose list begins at `list`. Call it behind a read-modify-write that follows
+/// the change.
+#[cold]
+pub(crate) fn tell(heap: &Heap, list: Off) {
+    fence_after_rmw();
+    if heap.word(list).load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    loop {
+        let (mut due, mut count) = ([0; AT_ONCE], 0);
+        // It stages nothing: the heap's latch keeps watches and bells where they are.
+        let _ = heap.transact(|tx| {
+            let mut at = tx.get(list);
+            while at != 0 && count < AT_ONCE {
+                let watch = heap.shared::<SharedWatch>(at);
+                let bell = watch.bell.load(Ordering::Relaxed);
+                let rung = heap.shared::<SharedBell>(bell);
+                rung.set(watch.number.load(Ordering::Relaxed));
+                if rung.gate.disarm() {
+                    due[count] = bell;
+                    count += 1;
+                }
+                at = tx.get(at + NEXT);
+            }
+            Ok(())
+        });
+        // A bell that has gone meanwhile is only a needless wake-up.
+        for &bell in &due[..count] {
+            heap.shared::<SharedBell>(bell).gate.wake(1);
+        }
+        if count < AT_ONCE {
+            return;
+        }
+    }
+}
+
+impl SharedBell {
+    fn set(&self, number: u64) {
+        let number = number as usize % NUMBERS;
+        self.bits[number / 64].fetch_or(1 << (number % 64), Ordering::AcqRel);
+        self.summary.fetch_or(1 << (number / 64), Ordering::SeqCst);
+    }
+}
+
+/// A handle to a bell.
+#[derive(Clone, Debug)]
+pub(crate) struct Bell {
+    heap: &'static Heap,
+    object: Object,
+}
+
+impl Bell {
+    pub(crate) fn new(heap: &'static Heap) -> Result<Self> {
+        let object = heap.make_object(&BELL, size_of::<SharedBell>() as u64, 0)?;
+        Ok(Self { heap, object })
+    }
+
+    fn shared(&self) -> &SharedBell {
+        self.heap.shared(self.object.off())
+    }
+
+    /// Where one sleeps until it rings.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.shared().gate
+    }
+
+    /// Whether it was rung since it was last asked for what.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.shared().summary.load(Ordering::Acquire) != 0
+    }
+
+    /// The numbers it was rung for since this was last asked.
+    pub(crate) fn take(&self, mut each: impl FnMut(usize)) {
+        let shared = self.shared();
+        let mut summary = match shared.summary.load(Ordering::Relaxed) {
+            0 => return,
+            _ => shared.summary.swap(0, Ordering::AcqRel),
+        };
+        while summary != 0 {
+            let word = summary.trailing_zeros() as usize;
+            summary &= summary - 1;
+            let mut bits = shared.bits[word].swap(0, Ordering::AcqRel);
+            while bits != 0 {
+                each(64 * word + bits.trailing_zeros() as usize);
+                bits &= bits - 1;
+            }
+        }
+    }
+}
+
+/// A watch in the list of an object, taken out when it is dropped. The object must be kept as long.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    heap: &'static Heap,
+    object: Object,
+    /// The process that watches.
+    owner: u32,
+}
+
+impl Watch {
+    /// Has `bell` rung with `number` whenever `thing` is notified while its gate is marked as watched.
+    pub(crate) fn new(bell: &Bell, number: usize, thing: &dyn Watchable) -> Result<Self> {
+        let heap = bell.heap;
+        let object = heap.make_object(&WATCH, size_of::<SharedWatch>() as u64, 0)?;
+        let (off, owner) = (object.off(), heap.me());
+        let shared = heap.shared::<SharedWatch>(off);
+        shared.owner.store(u64::from(owner), Ordering::Relaxed);
+        shared.bell.store(bell.object.off(), Ordering::Relaxed);
+        shared.number.store(number as u64, Ordering::Relaxed);
+        heap.transact(|tx| {
+            link(tx, off, thing.watchers());
+            Ok(())
+        })?;
+        Ok(Self { heap, object, owner })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // A forked child's copy is its parent's.
+        if self.owner == self.heap.me() {
+            unlink(self.heap, self.object.off());
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Waiting until descriptors are readable: poll(2) for once, epoll(7) for many times, and a counter to wake either.
+//!
+//! *Readable* means that reading would not wait: also at the end of a stream, or where it would fail.
+
+use crate::error::{Error, Result};
+use crate::os::clock;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// Events that one call fetches. The system begins behind those of the call before, so that all have their turn.
+const AT_ONCE: usize = 256;
+
+/// From now to a moment of the monotonic clock.
+fn until(moment: u64) -> Timespec {
+    let left = moment.saturating_sub(clock::now());
+    Timespec {
+        tv_sec: (left / 1_000_000_000) as i64,
+        tv_nsec: (left % 1_000_000_000) as i64,
+    }
+}
+
+/// Which descriptors are readable, waiting until one is, the monotonic clock shows `moment`, or a signal handler ran.
+pub(crate) fn readable(fds: &[BorrowedFd<'_>], moment: u64) -> Result<Vec<usize>> {
+    let mut asked: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    match rustix::event::poll(&mut asked, Some(&until(moment))) {
+        Ok(0) | Err(Errno::INTR) => Ok(Vec::new()),
+        Ok(_) => Ok((0..fds.len())
+            .filter(|&n| !asked[n].revents().is_empty())
+            .collect()),
+        Err(errno) => Err(Error::errno("poll", errno)),
+    }
+}
+
+/// What became of a descriptor that was to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// It is watched from now on.
+    New,
+    /// It was there.
+    Before,
+    /// It cannot be watched, because it is always readable (a file on a disk).
+    Always,
+}
+
+/// A set of descriptors (an epoll instance) that is asked again and again.
+#[derive(Debug)]
+pub(crate) struct Set(OwnedFd);
+
+impl Set {
+    pub(crate) fn new() -> Result<Self> {
+        epoll::create(CreateFlags::CLOEXEC)
+            .map(Self)
+            .map_err(|e| Error::errno("epoll_create1", e))
+    }
+
+    fn control(&self, operation: i32, fd: RawFd) -> Result<(), Errno> {
+        let mut event = libc::epoll_event {
+            events: libc::EPOLLIN as u32,
+            u64: fd as u64,
+        };
+        #[allow(unsafe_code)]
+        // SAFETY: the event is valid for the call. The number need not belong to an open descriptor: it is not read or
+        // written, and the system refuses one that is not open.
+        let answer = unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd, &raw mut event) };
+        match answer {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()
+                .raw_os_error()
+                .map_or(Errno::IO, Errno::from_raw_os_error)),
+        }
+    }
+
+    /// Watches `fd`, until it is removed or closed.
+    pub(crate) fn add(&self, fd: RawFd) -> Result<Added> {
+        match self.control(libc::EPOLL_CTL_ADD, fd) {
+            Ok(()) => Ok(Added::New),
+            Err(Errno::EXIST) => Ok(Added::Before),
+            Err(Errno::PERM) => Ok(Added::Always),
+            Err(errno) => Err(Error::errno("epoll_ctl", errno)),
+        }
+    }
+
+    /// Watches it no longer; nothing happens if it was closed meanwhile.
+    pub(crate) fn remove(&self, fd: RawFd) {
+        let _ = self.control(libc::EPOLL_CTL_DEL, fd);
+    }
+
+    /// The readable ones, waiting as [`readable`] does.
+    pub(crate) fn wait(&self, moment: u64) -> Result<Vec<RawFd>> {
+        let none = Event {
+            flags: epoll::EventFlags::empty(),
+            data: EventData::new_u64(0),
+        };
+        let mut events = [none; AT_ONCE];
+        match epoll::wait(&self.0, &mut events[..], Some(&until(moment))) {
+            Ok(count) => Ok(events[..count]
+                .iter()
+                .map(|event| event.data.u64() as RawFd)
+                .collect()),
+            Err(Errno::INTR) => Ok(Vec::new()),
+            Err(errno) => Err(Error::errno("epoll_wait", errno)),
+        }
+    }
+}
+
+/// A descriptor that somebody raises and lowers (an eventfd); readable while it is raised.
+#[derive(Debug)]
+pub(crate) struct Flag(OwnedFd);
+
+impl Flag {
+    pub(crate) fn new() -> Result<Self> {
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map(Self)
+            .map_err(|e| Error::errno("eventfd", e))
+    }
+
+    pub(crate) fn raise(&self) {
+        // It could only fail after 2^64 - 2 times.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    pub(crate) fn lower(&self) {
+        // Nothing to read: it is down already.
+        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+    }
+}
+
+impl AsFd for Flag {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

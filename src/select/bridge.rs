@@ -1,0 +1,113 @@
+//! From a bell to a descriptor, for a selector that waits for both kinds of things.
+//!
+//! A thread sleeps at the bell and raises a flag, an eventfd, that the selector has among its descriptors. It does so once,
+//! and looks again only after the selector has heard of it and is about to sleep.
+
+use crate::error::{Error, Result};
+use crate::heap::watch::Bell;
+use crate::os::clock::Deadline;
+use crate::os::ready::Flag;
+use crate::os::signal::without_signals;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// What the thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Listening,
+    /// It raised the flag and waits until that has been seen.
+    Raised,
+    Over,
+}
+
+#[derive(Debug)]
+struct Shared {
+    bell: Bell,
+    flag: Flag,
+    state: Mutex<State>,
+    seen: Condvar,
+}
+
+/// The thread and its flag.
+#[derive(Debug)]
+pub(super) struct Bridge {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen(&self) {
+        loop {
+            let ticket = self.bell.gate().arm();
+            let mut state = self.state();
+            match *state {
+                State::Over => return,
+                State::Raised => drop(self.seen.wait(state)),
+                State::Listening if self.bell.is_rung() => {
+                    *state = State::Raised;
+                    self.flag.raise();
+                }
+                State::Listening => {
+                    drop(state);
+                    self.bell.gate().sleep(ticket, Deadline::Never);
+                }
+            }
+        }
+    }
+}
+
+impl Bridge {
+    pub(super) fn start(bell: &Bell) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            bell: bell.clone(),
+            flag: Flag::new()?,
+            state: Mutex::new(State::Listening),
+            seen: Condvar::new(),
+        });
+        let theirs = shared.clone();
+        let name = "procession-wait".to_owned();
+        let builder = std::thread::Builder::new().name(name);
+        let thread = without_signals(|| builder.spawn(move || theirs.listen())).map_err(Error::from)?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// The descriptor that is readable once the bell was rung.
+    pub(super) fn flag(&self) -> BorrowedFd<'_> {
+        self.shared.flag.as_fd()
+    }
+
+    /// From here on a bell that rings, or has been rung, raises the flag.
+    pub(super) fn listen(&self) {
+        let mut state = self.shared.state();
+        if *state == State::Raised {
+            self.shared.flag.lower();
+            *state = State::Listening;
+            self.shared.seen.notify_one();
+        }
+    }
+
+    /// For a forked child, which has a copy without a thread, perhaps locked for ever: it is left as it is.
+    pub(super) fn abandon(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        *self.shared.state() = State::Over;
+        self.shared.seen.notify_one();
+        self.shared.bell.gate().notify_all();
+        if let Some(thread) = self.thread.take() {
+            // It ends at once, and cannot panic.
+            let _ = thread.join();
+        }
+    }
+}

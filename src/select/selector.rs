@@ -1,0 +1,493 @@
+//! Waiting for several things over and over.
+
+use super::bridge::Bridge;
+use super::source::{Kind, Waitable};
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::watch::{Bell, NUMBERS, Watch, Watchable};
+use crate::os::clock::{self, Deadline};
+use crate::os::ready::{Added, Set};
+use crate::wait::interrupt::interrupted;
+use crate::wait::{BACKSTOP, spin};
+use core::fmt;
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// What [`Selector::add`] gives and [`Selector::wait`] answers with: which of its members it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    slot: u32,
+    /// Tells it from others that had the slot before.
+    serial: u32,
+}
+
+impl Key {
+    /// In a selector from which nothing was removed, how many were added before it.
+    pub(super) fn index(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// Waits for any of several things, in a loop: queues, processes, sockets, in any mixture.
+///
+/// A selector is told what became ready and does not go looking for it: one that waits for a thousand queues costs what one
+/// costs that waits for ten. Readiness is a matter of *level*: what was ready and is not drained is ready again the next
+/// time. Every wait gives all that is ready, in turns, so nothing is starved.
+///
+/// * Members are [`Waitable`]s. A queue or a process stays alive in the selector. A socket or another descriptor is
+///   only watched: [remove](Self::remove) it before you close it.
+/// * While there are both descriptors and others among the members, waits that have to sleep are assisted by a thread of this
+///   selector's. There is none otherwise.
+/// * Processes that die, at any moment, cost others at most a second. In a forked child the copy of a selector is a
+///   selector of its own with the same members.
+///
+/// ```
+/// use procession::{Process, Queue, Selector};
+///
+/// fn work(jobs: Queue<u32>, results: Queue<u32>) {
+///     jobs.iter().for_each(|n| results.put(n * n).unwrap());
+/// }
+///
+/// #[procession::main]
+/// fn main() -> procession::Result<()> {
+///     let (jobs, results) = (Queue::unbounded()?, Queue::unbounded()?);
+///     let worker = Process::spawn(work, (jobs.clone(), results.clone()))?;
+///     jobs.put_many(1..=3)?;
+///     jobs.shutdown();
+///
+///     let mut selector = Selector::new()?;
+///     let (result, end) = (selector.add(&results)?, selector.add(&worker)?);
+///     let mut sum = 0;
+///     loop {
+///         let ready = selector.wait()?;
+///         if ready.contains(&result) {
+///             sum += results.try_get()?;
+///         } else if ready.contains(&end) {
+///             break; // it has ended, and no result is left
+///         }
+///     }
+///     assert_eq!(sum, 14);
+///     worker.join()
+/// }
+/// ```
+pub struct Selector {
+    heap: &'static Heap,
+    /// Whose members' watches these are; another process's in a forked child.
+    owner: u32,
+    members: Vec<Option<Member>>,
+    free: Vec<u32>,
+    serial: u32,
+    /// Slots of members to look at: those that were ready when last seen, and those that were rung for.
+    hot: VecDeque<u32>,
+    bell: Option<Bell>,
+    set: Option<Set>,
+    bridge: Option<Bridge>,
+    /// Slots that each watched descriptor stands for.
+    slots: HashMap<RawFd, Vec<u32>>,
+    /// When it last looked at every member.
+    looked: u64,
+    descriptors_first: bool,
+}
+
+struct Member {
+    serial: u32,
+    /// Whether its slot is in `hot`.
+    hot: bool,
+    what: What,
+}
+
+enum What {
+    Object {
+        // Before the object: it must go first.
+        watch: Watch,
+        thing: Box<dyn Watchable>,
+    },
+    Descriptor(RawFd),
+    Sentinel(OwnedFd),
+    Always,
+    /// A descriptor whose number stands for another one by now.
+    Closed,
+}
+
+impl What {
+    fn descriptor(&self) -> Option<RawFd> {
+        match self {
+            Self::Descriptor(fd) => Some(*fd),
+            Self::Sentinel(fd) => Some(fd.as_raw_fd()),
+            _ => None,
+        }
+    }
+
+    /// Whether it is ready. If not, the selector will be told.
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::Object { thing, .. } => {
+                thing.is_ready() || {
+                    thing.gate().watch();
+                    thing.is_ready()
+                }
+            }
+            Self::Always => true,
+            _ => false,
+        }
+    }
+}
+
+impl Selector {
+    /// A selector without members.
+    ///
+    /// # Errors
+    ///
+    /// What the system said when the program's shared memory was set up.
+    pub fn new() -> Result<Self> {
+        let heap = crate::program::heap()?;
+        Ok(Self {
+            heap,
+            owner: heap.me(),
+            members: Vec::new(),
+            free: Vec::new(),
+            serial: 0,
+            hot: VecDeque::new(),
+            bell: None,
+            set: None,
+            bridge: None,
+            slots: HashMap::new(),
+            looked: clock::now(),
+            descriptors_first: false,
+        })
+    }
+
+    /// How many members it has.
+    pub fn len(&self) -> usize {
+        self.members.len() - self.free.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits for `thing` too from now on. The same thing may be added more than once, and to several selectors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`], [`Error::TooManyObjects`]; [`Error::Os`] where the system cannot watch a descriptor.
+    pub fn add<W: Waitable + ?Sized>(&mut self, thing: &W) -> Result<Key> {
+        self.settle_in()?;
+        let slot = self.free.pop().unwrap_or(self.members.len() as u32);
+        let what = match self.take_in(slot, thing.source().0) {
+            Ok(what) => what,
+            Err(error) => {
+                if (slot as usize) < self.members.len() {
+                    self.free.push(slot);
+                }
+                return Err(error);
+            }
+        };
+        self.serial = self.serial.wrapping_add(1);
+        let hot = what.descriptor().is_none();
+        let member = Some(Member {
+            serial: self.serial,
+            hot,
+            what,
+        });
+        if hot {
+            self.hot.push_back(slot);
+        }
+        match self.members.get_mut(slot as usize) {
+            Some(place) => *place = member,
+            None => self.members.push(member),
+        }
+        Ok(Key {
+            slot,
+            serial: self.serial,
+        })
+    }
+
+    fn take_in(&mut self, slot: u32, source: Kind<'_>) -> Result<What> {
+        Ok(match source {
+            Kind::Object(thing) => {
+                let bell = match &self.bell {
+                    Some(bell) => bell,
+                    None => self.bell.insert(Bell::new(self.heap)?),
+                };
+                What::Object {
+                    watch: Watch::new(bell, slot as usize, thing)?,
+                    thing: thing.keep(),
+                }
+            }
+            Kind::Descriptor(fd) => match self.watch(slot, fd.as_raw_fd())? {
+                Added::Always => What::Always,
+                _ => What::Descriptor(fd.as_raw_fd()),
+            },
+            Kind::Sentinel(fd) => {
+                let own = fd.try_clone_to_owned()?;
+                self.watch(slot, own.as_raw_fd())?;
+                What::Sentinel(own)
+            }
+            Kind::Always => What::Always,
+        })
+    }
+
+    /// Watches a descriptor for `slot`.
+    fn watch(&mut self, slot: u32, fd: RawFd) -> Result<Added> {
+        let set = match &self.set {
+            Some(set) => set,
+            None => self.set.insert(Set::new()?),
+        };
+        let added = set.add(fd)?;
+        if added != Added::Always {
+            let slots = self.slots.entry(fd).or_default();
+            if added == Added::New {
+                // Whatever had this number before was closed.
+                for gone in slots.drain(..) {
+                    if let Some(member) = &mut self.members[gone as usize] {
+                        member.what = What::Closed;
+                    }
+                }
+            }
+            slots.push(slot);
+        }
+        Ok(added)
+    }
+
+    /// No longer waits for what was added under `key`; whether it was a member.
+    pub fn remove(&mut self, key: Key) -> bool {
+        let Some(place) = self.members.get_mut(key.index()) else {
+            return false;
+        };
+        let Some(member) = place.take_if(|member| member.serial == key.serial) else {
+            return false;
+        };
+        if member.hot {
+            self.hot.retain(|&slot| slot != key.slot);
+        }
+        if let Some(fd) = member.what.descriptor()
+            && let Some(slots) = self.slots.get_mut(&fd)
+        {
+            slots.retain(|&slot| slot != key.slot);
+            if slots.is_empty() {
+                self.slots.remove(&fd);
+                // A forked child must not touch its parent's set.
+                if self.owner == self.heap.me()
+                    && let Some(set) = &self.set
+                {
+                    set.remove(fd);
+                }
+            }
+        }
+        self.free.push(key.slot);
+        true
+    }
+
+    /// Waits until at least one member is ready, and answers with all that are. Without members it answers at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`] where a hook asks for it; [`Error::Os`] where the system refuses a descriptor or a thread;
+    /// in a forked child, as for [`add`](Self::add).
+    pub fn wait(&mut self) -> Result<Vec<Key>> {
+        self.wait_until(Deadline::Never)
+    }
+
+    /// The same, for at most `patience`; nothing where the time is up.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait`](Self::wait).
+    pub fn wait_timeout(&mut self, patience: Duration) -> Result<Vec<Key>> {
+        self.wait_until(Deadline::after(patience))
+    }
+
+    /// The members that are ready now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait`](Self::wait).
+    pub fn try_wait(&mut self) -> Result<Vec<Key>> {
+        self.wait_until(Deadline::Now)
+    }
+
+    pub(super) fn wait_until(&mut self, deadline: Deadline) -> Result<Vec<Key>> {
+        let mut slept = false;
+        loop {
+            // Each time: a hook may have forked.
+            self.settle_in()?;
+            let ready = self.look()?;
+            if !ready.is_empty() || self.is_empty() || deadline.passed() {
+                return Ok(ready);
+            }
+            if slept && interrupted() {
+                return Err(Error::Interrupted);
+            }
+            slept = self.sleep(deadline)?;
+        }
+    }
+
+    /// For tests that do not want to wait for a second.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn look_at_all_next_time(&mut self) {
+        self.looked = 0;
+    }
+
+    // ---- looking ----
+
+    /// Everything that is ready.
+    fn look(&mut self) -> Result<Vec<Key>> {
+        self.hear();
+        self.descriptors_first = !self.descriptors_first;
+        let mut ready = Vec::new();
+        if self.descriptors_first {
+            self.look_at_descriptors(&mut ready)?;
+            self.look_at_hot(&mut ready);
+        } else {
+            self.look_at_hot(&mut ready);
+            self.look_at_descriptors(&mut ready)?;
+        }
+        Ok(ready)
+    }
+
+    /// Takes note of what was rung for; and of everything once a second, since who was to ring may have died.
+    fn hear(&mut self) {
+        let Some(bell) = &self.bell else { return };
+        let all = self.members.len();
+        let (members, hot) = (&mut self.members, &mut self.hot);
+        let mut heat = |slot: usize| {
+            if let Some(member) = &mut members[slot]
+                && member.what.descriptor().is_none()
+                && !core::mem::replace(&mut member.hot, true)
+            {
+                hot.push_back(slot as u32);
+            }
+        };
+        bell.take(|number| (number..all).step_by(NUMBERS).for_each(&mut heat));
+        let now = clock::now();
+        if now.saturating_sub(self.looked) >= BACKSTOP {
+            self.looked = now;
+            self.heap.look_around();
+            (0..all).for_each(heat);
+        }
+    }
+
+    /// Looks at the hot members; those that are not ready are hot no longer.
+    fn look_at_hot(&mut self, ready: &mut Vec<Key>) {
+        for _ in 0..self.hot.len() {
+            let Some(slot) = self.hot.pop_front() else { return };
+            let Some(member) = &mut self.members[slot as usize] else {
+                continue;
+            };
+            member.hot = member.what.is_ready();
+            if member.hot {
+                self.hot.push_back(slot);
+                ready.push(Key {
+                    slot,
+                    serial: member.serial,
+                });
+            }
+        }
+        // The next time another one is the first.
+        if !self.hot.is_empty() {
+            self.hot.rotate_left(1);
+        }
+    }
+
+    fn look_at_descriptors(&mut self, ready: &mut Vec<Key>) -> Result<()> {
+        let Some(set) = &self.set else { return Ok(()) };
+        for fd in set.wait(0)? {
+            for &slot in self.slots.get(&fd).into_iter().flatten() {
+                if let Some(member) = &self.members[slot as usize] {
+                    ready.push(Key {
+                        slot,
+                        serial: member.serial,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // ---- sleeping ----
+
+    /// Sleeps until something may be ready, the deadline, a signal, or for a second; whether it really slept.
+    fn sleep(&mut self, deadline: Deadline) -> Result<bool> {
+        if let Some(bell) = &self.bell
+            && spin::until(|| bell.is_rung())
+        {
+            return Ok(false);
+        }
+        match (&self.bell, &self.set) {
+            (Some(bell), None) => {
+                let ticket = bell.gate().arm();
+                if !bell.is_rung() {
+                    bell.gate().sleep(ticket, deadline);
+                }
+            }
+            (bell, Some(set)) => {
+                if let Some(bell) = bell {
+                    let bridge = match &self.bridge {
+                        Some(bridge) => bridge,
+                        None => {
+                            let bridge = Bridge::start(bell)?;
+                            set.add(bridge.flag().as_raw_fd())?;
+                            self.bridge.insert(bridge)
+                        }
+                    };
+                    bridge.listen();
+                }
+                set.wait(deadline.within(BACKSTOP))?;
+            }
+            (None, None) => unreachable!("what is always ready is ready, and there is a member"),
+        }
+        Ok(true)
+    }
+
+    // ---- forked children ----
+
+    /// In a forked child: makes its own what it shares with its parent.
+    fn settle_in(&mut self) -> Result<()> {
+        if self.owner == self.heap.me() {
+            return Ok(());
+        }
+        self.leave_to_parent();
+        if self.set.is_some() {
+            let set = self.set.insert(Set::new()?);
+            // One that was closed meanwhile is not watched any more.
+            self.slots.retain(|&fd, _| set.add(fd).is_ok());
+        }
+        if self.bell.is_some() {
+            let bell = self.bell.insert(Bell::new(self.heap)?);
+            for (slot, member) in self.members.iter_mut().enumerate() {
+                let what = member.as_mut().map(|member| &mut member.what);
+                if let Some(What::Object { watch, thing }) = what {
+                    *watch = Watch::new(bell, slot, &**thing)?;
+                }
+            }
+        }
+        self.looked = 0;
+        self.owner = self.heap.me();
+        Ok(())
+    }
+
+    fn leave_to_parent(&mut self) {
+        if let Some(bridge) = self.bridge.take() {
+            bridge.abandon();
+        }
+    }
+}
+
+impl Drop for Selector {
+    fn drop(&mut self) {
+        if self.owner != self.heap.me() {
+            self.leave_to_parent();
+        }
+    }
+}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selector")
+            .field("members", &self.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,97 @@
+//! What can be waited for.
+
+use crate::heap::watch::Watchable;
+use crate::queue::{ByteQueue, JoinableQueue, Queue, SimpleQueue};
+use crate::sync::Event;
+use core::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// What [`wait`](crate::wait) and [`Selector`](crate::Selector) wait for.
+///
+/// | what | when it is ready |
+/// | --- | --- |
+/// | [`Queue`], [`JoinableQueue`], [`SimpleQueue`], [`ByteQueue`] | a `get` would not wait: there is a message, or the queue was shut down |
+/// | [`Event`] | it is set |
+/// | [`Process`](crate::Process) | it has ended |
+/// | whatever is [`AsFd`]: sockets, pipes, [`Listener`](std::os::unix::net::UnixListener)s … | a read would not wait: there is something, the stream ended or is broken |
+///
+/// Somebody else may be faster at what several processes wait for, so use the `try_` form of what you do next.
+pub trait Waitable {
+    /// For this crate's own use.
+    #[doc(hidden)]
+    fn source(&self) -> Source<'_>;
+}
+
+/// Where a [`Waitable`]'s readiness comes from.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct Source<'t>(pub(super) Kind<'t>);
+
+#[derive(Clone, Copy)]
+pub(super) enum Kind<'t> {
+    /// An object of the heap.
+    Object(&'t dyn Watchable),
+    /// A descriptor, which its owner keeps open.
+    Descriptor(BorrowedFd<'t>),
+    /// One that must be kept open.
+    Sentinel(BorrowedFd<'t>),
+    /// It is ready for good.
+    Always,
+}
+
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Object(_) => "object",
+            Kind::Descriptor(_) => "descriptor",
+            Kind::Sentinel(_) => "sentinel",
+            Kind::Always => "always ready",
+        })
+    }
+}
+
+impl<'t> Source<'t> {
+    pub(crate) fn sentinel(fd: BorrowedFd<'t>) -> Self {
+        Self(Kind::Sentinel(fd))
+    }
+
+    pub(crate) fn object(thing: &'t dyn Watchable) -> Self {
+        Self(Kind::Object(thing))
+    }
+}
+
+impl<T: AsFd> Waitable for T {
+    fn source(&self) -> Source<'_> {
+        Source(Kind::Descriptor(self.as_fd()))
+    }
+}
+
+impl<T> Waitable for Queue<T> {
+    fn source(&self) -> Source<'_> {
+        Source::object(self.ring())
+    }
+}
+
+impl<T> Waitable for JoinableQueue<T> {
+    fn source(&self) -> Source<'_> {
+        Source::object(self.ring())
+    }
+}
+
+impl<T> Waitable for SimpleQueue<T> {
+    fn source(&self) -> Source<'_> {
+        Source::object(self.ring())
+    }
+}
+
+impl Waitable for ByteQueue {
+    fn source(&self) -> Source<'_> {
+        Source::object(self.ring())
+    }
+}
+
+impl Waitable for Event {
+    fn source(&self) -> Source<'_> {
+        Source::object(self)
+    }
+}
