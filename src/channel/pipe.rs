@@ -9,6 +9,7 @@ use crate::heap::object::Object;
 use crate::os::clock::Deadline;
 use crate::queue::ring::{Refused, Ring};
 use crate::queue::{Message, bounded_ring, get_bytes, get_value, put_bytes, put_value};
+use crate::select::{Source, Waitable};
 use core::fmt;
 use core::marker::PhantomData;
 use serde::de::{DeserializeOwned, Error as _};
@@ -349,6 +350,15 @@ impl<S, R> Clone for Connection<S, R> {
             heap: self.heap,
             types: PhantomData,
         }
+    }
+}
+
+impl<S, R> Waitable for Connection<S, R> {
+    fn source(&self) -> Source<'_> {
+        // To receive from an end that only sends fails at once.
+        self.inbox
+            .as_ref()
+            .map_or(Source::ALWAYS, |ring| Source::object(ring))
     }
 }
 

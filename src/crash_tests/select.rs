@@ -92,7 +92,7 @@ fn watching() {
             it.queue.put(1).expect("room");
             assert_eq!(selector.try_wait().expect("memory").len(), 1);
         },
-        |it, through| it.check_next(through),
+        Watched::check_next,
     );
 }
 
@@ -106,6 +106,6 @@ fn a_copy_in_a_forked_child() {
             it.queue.put(1).expect("room");
             assert_eq!(selector.try_wait().expect("memory").len(), 3);
         },
-        |it, through| it.check_next(through),
+        Watched::check_next,
     );
 }

@@ -179,6 +179,11 @@ impl Bell {
         Ok(Self { heap, object })
     }
 
+    /// Where it is, for those who ask what a thread waits for.
+    pub(crate) fn off(&self) -> Off {
+        self.object.off()
+    }
+
     fn shared(&self) -> &SharedBell {
         self.heap.shared(self.object.off())
     }

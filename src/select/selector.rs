@@ -4,6 +4,7 @@ use super::bridge::Bridge;
 use super::source::{Kind, Waitable};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
+use crate::heap::waiter::Purpose;
 use crate::heap::watch::{Bell, NUMBERS, Watch, Watchable};
 use crate::os::clock::{self, Deadline};
 use crate::os::ready::{Added, Set};
@@ -311,6 +312,7 @@ impl Selector {
 
     pub(super) fn wait_until(&mut self, deadline: Deadline) -> Result<Vec<Key>> {
         let mut slept = false;
+        let mut said = None;
         loop {
             // Each time: a hook may have forked.
             self.settle_in()?;
@@ -320,6 +322,9 @@ impl Selector {
             }
             if slept && interrupted() {
                 return Err(Error::Interrupted);
+            }
+            if let (Some(bell), None) = (&self.bell, &said) {
+                said = Some(self.heap.waiting_for(bell.off(), Purpose::Wait));
             }
             slept = self.sleep(deadline)?;
         }
@@ -425,15 +430,12 @@ impl Selector {
             }
             (bell, Some(set)) => {
                 if let Some(bell) = bell {
-                    let bridge = match &self.bridge {
-                        Some(bridge) => bridge,
-                        None => {
-                            let bridge = Bridge::start(bell)?;
-                            set.add(bridge.flag().as_raw_fd())?;
-                            self.bridge.insert(bridge)
-                        }
-                    };
-                    bridge.listen();
+                    if self.bridge.is_none() {
+                        let bridge = Bridge::start(bell)?;
+                        set.add(bridge.flag().as_raw_fd())?;
+                        self.bridge = Some(bridge);
+                    }
+                    self.bridge.iter().for_each(Bridge::listen);
                 }
                 set.wait(deadline.within(BACKSTOP))?;
             }

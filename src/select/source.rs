@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// | --- | --- |
 /// | [`Queue`], [`JoinableQueue`], [`SimpleQueue`], [`ByteQueue`] | a `get` would not wait: there is a message, or the queue was shut down |
 /// | [`Event`] | it is set |
+/// | [`Connection`](crate::Connection), [`Receiver`](crate::Receiver) | a `recv` would not wait: there is a message, or the peer is gone |
 /// | [`Process`](crate::Process) | it has ended |
 /// | whatever is [`AsFd`]: sockets, pipes, [`Listener`](std::os::unix::net::UnixListener)s … | a read would not wait: there is something, the stream ended or is broken |
 ///
@@ -51,6 +52,8 @@ impl fmt::Debug for Source<'_> {
 }
 
 impl<'t> Source<'t> {
+    pub(crate) const ALWAYS: Self = Self(Kind::Always);
+
     pub(crate) fn sentinel(fd: BorrowedFd<'t>) -> Self {
         Self(Kind::Sentinel(fd))
     }
