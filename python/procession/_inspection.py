@@ -89,7 +89,7 @@ def _object(number, kind, references, holder, figures, users) -> Object:
 
 
 def _wait(who, *rest) -> Wait:
-    return Wait(_party(who), *rest)
+    return Wait(Party(*who), *rest)
 
 
 def look() -> Inspection:
