@@ -203,6 +203,34 @@ with Listener(eval(sys.argv[1])) as listener:
     }
 }
 
+/// Lengths that do not fit into a short header.
+#[test]
+#[ignore = "it takes ten gigabytes of memory"]
+fn messages_of_more_than_two_gigabytes() {
+    const SCRIPT: &str = "
+import sys
+from multiprocessing.connection import Client
+with Client(eval(sys.argv[1]), authkey=b'the key') as peer:
+    message = peer.recv_bytes()
+    assert len(message) == 2 ** 31 + 5 and message[-3:] == b'end'
+    peer.send_bytes(message)
+";
+    let _watchdog = watchdog();
+    let mut large = vec![7; (1 << 31) + 2];
+    large.extend(b"end");
+    for program in pythons() {
+        let mut listener = listener();
+        let child = run(&program, SCRIPT, &[&python(listener.address())]);
+        let mut peer = listener.accept().unwrap();
+        peer.send_bytes(&large).unwrap();
+        assert!(peer.recv_bytes().unwrap() == large);
+        content(child);
+    }
+    let (receiver, sender) = procession::pipe_one_way::<()>().unwrap();
+    sender.send_bytes(&large).unwrap();
+    assert!(*receiver.recv_bytes().unwrap() == large);
+}
+
 // ---- with our own ----
 
 #[test]

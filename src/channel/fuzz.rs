@@ -127,7 +127,7 @@ pub fn message(data: &[u8]) {
     assert!(error.is_err(), "a handle out of nothing");
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

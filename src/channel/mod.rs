@@ -6,7 +6,7 @@ mod digest;
 mod end;
 mod error;
 mod frame;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(all(test, not(loom)), fuzzing))]
 pub mod fuzz;
 mod handshake;
 mod listener;
