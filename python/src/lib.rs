@@ -10,7 +10,9 @@ mod connection;
 mod errors;
 mod inspect;
 mod locks;
+mod memory;
 mod message;
+mod numbers;
 mod pickling;
 mod shared;
 mod stream;
@@ -54,7 +56,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<locks::RLock>()?;
     module.add_class::<locks::Semaphore>()?;
     module.add_class::<buffer::SharedBuffer>()?;
-    module.add_class::<shared::Memory>()?;
+    module.add_class::<memory::Memory>()?;
     module.add_class::<shared::Synchronized>()?;
     module.add_class::<shared::SynchronizedArray>()?;
     module.add_function(wrap_pyfunction!(birth::invite, module)?)?;

@@ -1,237 +1,15 @@
-//! Shared memory, and the classes over it that need no ctypes object: values and arrays of numbers under a lock.
+//! Values and arrays under a lock, whose numbers need no ctypes object.
 
-use crate::carry::{self, Ticket};
-use crate::errors::OrRaise;
 use crate::locks::{Lock, RLock};
-use procession::door::{Deadline, Handle, Memory as EngineMemory, Sort};
-use pyo3::exceptions::{PyBufferError, PyRuntimeError};
-use pyo3::ffi;
+use crate::memory::Memory;
+use crate::numbers::{Code, Place};
+use procession::door::Deadline;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
-use std::sync::atomic::{self, Ordering::Relaxed};
-
-/// Zeroed memory of the program's heap, there as long as anybody in the program has it.
-#[pyclass(frozen, subclass, module = "procession._engine")]
-pub struct Memory {
-    inner: OnceLock<EngineMemory>,
-}
-
-impl Memory {
-    fn inner(&self) -> PyResult<&EngineMemory> {
-        self.inner
-            .get()
-            .ok_or_else(|| PyRuntimeError::new_err("there is no memory yet"))
-    }
-
-    fn set(&self, made: EngineMemory) -> PyResult<()> {
-        self.inner
-            .set(made)
-            .map_err(|_| PyRuntimeError::new_err("there is memory already"))
-    }
-}
-
-#[pymethods]
-impl Memory {
-    #[new]
-    fn new() -> Self {
-        Self {
-            inner: OnceLock::new(),
-        }
-    }
-
-    fn _make(&self, py: Python<'_>, len: usize) -> PyResult<()> {
-        self.set(EngineMemory::new(len).or_raise(py)?)
-    }
-
-    fn _ticket(&self) -> PyResult<Ticket> {
-        Ok(carry::ticket(Handle::from(self.inner()?)))
-    }
-
-    fn _redeem(&self, ticket: Ticket) -> PyResult<()> {
-        let found = carry::redeem(&ticket, Sort::Memory)?;
-        let memory = EngineMemory::try_from(found);
-        self.set(memory.map_err(|error| PyRuntimeError::new_err(error.to_string()))?)
-    }
-
-    /// Where it is in this process.
-    fn _address(&self) -> PyResult<usize> {
-        Ok(self.inner()?.address().addr())
-    }
-
-    /// Sets its beginning to a number of ctypes' sort `code`, if `value` is such a number; whether it was.
-    fn _store(&self, code: char, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let Some(code) =
-            Code::of(code).filter(|code| code.size() <= self.inner.get().map_or(0, EngineMemory::len))
-        else {
-            return Ok(false);
-        };
-        let bits = code.bits_of(value)?;
-        if let Some(bits) = bits {
-            code.set_bits(self.inner()?.address(), bits);
-        }
-        Ok(bits.is_some())
-    }
-
-    fn __len__(&self) -> PyResult<usize> {
-        Ok(self.inner()?.len())
-    }
-
-    #[allow(unsafe_code)]
-    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        if view.is_null() {
-            return Err(PyBufferError::new_err("no view to fill"));
-        }
-        let inner = slf.get().inner()?;
-        // SAFETY: `view` is the caller's to fill. The memory is in the heap's mapping and valid as long as the handle, which
-        // this object keeps for good, and which the view keeps by its reference to this object; Rust never makes a
-        // reference to it.
-        let answer = unsafe {
-            ffi::PyBuffer_FillInfo(
-                view,
-                slf.as_ptr(),
-                inner.address().cast::<c_void>(),
-                inner.len() as isize,
-                0,
-                flags,
-            )
-        };
-        if answer == 0 {
-            Ok(())
-        } else {
-            Err(PyErr::fetch(slf.py()))
-        }
-    }
-}
-
-/// The sorts of number that ctypes has, by its letters; `l` is 64 bits wherever this runs.
-#[derive(Clone, Copy)]
-enum Code {
-    I8,
-    U8,
-    I16,
-    U16,
-    I32,
-    U32,
-    I64,
-    U64,
-    F32,
-    F64,
-    Bool,
-}
-
-impl Code {
-    fn of(letter: char) -> Option<Self> {
-        Some(match letter {
-            'b' => Self::I8,
-            'B' => Self::U8,
-            'h' => Self::I16,
-            'H' => Self::U16,
-            'i' => Self::I32,
-            'I' => Self::U32,
-            'l' | 'q' => Self::I64,
-            'L' | 'Q' => Self::U64,
-            'f' => Self::F32,
-            'd' => Self::F64,
-            '?' => Self::Bool,
-            _ => return None,
-        })
-    }
-
-    fn size(self) -> usize {
-        match self {
-            Self::I8 | Self::U8 | Self::Bool => 1,
-            Self::I16 | Self::U16 => 2,
-            Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::I64 | Self::U64 | Self::F64 => 8,
-        }
-    }
-
-    /// The bits at `at`, which is a multiple of their size in memory that lives on. Whoever has the ctypes object may write
-    /// at any time, so they are read and written as atomics.
-    #[inline]
-    #[allow(unsafe_code)]
-    fn bits(self, at: *mut u8) -> u64 {
-        // SAFETY: aligned, and there, as the caller says.
-        unsafe {
-            match self.size() {
-                1 => u64::from(atomic::AtomicU8::from_ptr(at).load(Relaxed)),
-                2 => u64::from(atomic::AtomicU16::from_ptr(at.cast()).load(Relaxed)),
-                4 => u64::from(atomic::AtomicU32::from_ptr(at.cast()).load(Relaxed)),
-                _ => atomic::AtomicU64::from_ptr(at.cast()).load(Relaxed),
-            }
-        }
-    }
-
-    /// See [`bits`](Self::bits).
-    #[inline]
-    #[allow(unsafe_code)]
-    fn set_bits(self, at: *mut u8, bits: u64) {
-        // SAFETY: aligned, and there, as the caller says.
-        unsafe {
-            match self.size() {
-                1 => atomic::AtomicU8::from_ptr(at).store(bits as u8, Relaxed),
-                2 => atomic::AtomicU16::from_ptr(at.cast()).store(bits as u16, Relaxed),
-                4 => atomic::AtomicU32::from_ptr(at.cast()).store(bits as u32, Relaxed),
-                _ => atomic::AtomicU64::from_ptr(at.cast()).store(bits, Relaxed),
-            }
-        }
-    }
-
-    /// The number with these bits.
-    #[inline]
-    fn number(self, py: Python<'_>, bits: u64) -> PyResult<Bound<'_, PyAny>> {
-        let signed = |bits: i64| Ok(bits.into_pyobject(py)?.into_any());
-        match self {
-            Self::I8 => signed(i64::from(bits as i8)),
-            Self::I16 => signed(i64::from(bits as i16)),
-            Self::I32 => signed(i64::from(bits as i32)),
-            Self::I64 => signed(bits.cast_signed()),
-            Self::U8 | Self::U16 | Self::U32 | Self::U64 => Ok(bits.into_pyobject(py)?.into_any()),
-            Self::F32 => Ok(PyFloat::new(py, f64::from(f32::from_bits(bits as u32))).into_any()),
-            Self::F64 => Ok(PyFloat::new(py, f64::from_bits(bits)).into_any()),
-            Self::Bool => Ok(PyBool::new(py, bits != 0).to_owned().into_any()),
-        }
-    }
-
-    /// The bits of `value`, if it is of just the type for it. What else ctypes takes, and what it says to the rest, it knows
-    /// best itself.
-    #[inline]
-    fn bits_of(self, value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
-        Ok(match self {
-            Self::F32 => float(value)?.map(|number| u64::from((number as f32).to_bits())),
-            Self::F64 => float(value)?.map(f64::to_bits),
-            Self::Bool => value
-                .cast_exact::<PyBool>()
-                .ok()
-                .map(|truth| u64::from(truth.is_true())),
-            _ => value.cast_exact::<PyInt>().ok().map(wrapped),
-        })
-    }
-}
-
-/// A `float`, or an `int` as one.
-#[inline]
-fn float(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
-    if let Ok(number) = value.cast_exact::<PyFloat>() {
-        return Ok(Some(number.value()));
-    }
-    match value.cast_exact::<PyInt>() {
-        Ok(number) => number.extract().map(Some),
-        Err(_) => Ok(None),
-    }
-}
-
-/// The low bits of an `int` of any size.
-#[inline]
-#[allow(unsafe_code)]
-fn wrapped(number: &Bound<'_, PyInt>) -> u64 {
-    // SAFETY: it is an int, for which this cannot fail.
-    unsafe { ffi::PyLong_AsUnsignedLongLongMask(number.as_ptr()) }
-}
 
 /// What guards a value: a lock of ours, or anything that acquires and releases.
 enum Guard {
@@ -278,16 +56,19 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// Where number `index` is, if there is one.
+    /// Where number `index` is, if there is one; from the end where that is negative.
     #[inline]
-    fn at(&self, index: isize) -> Option<*mut u8> {
+    fn at(&self, index: isize) -> Option<Place<'_>> {
         let index = if index < 0 {
             self.count.checked_sub(index.unsigned_abs())?
         } else {
             index.unsigned_abs()
         };
-        let start = self.memory.get().inner.get()?.address();
-        (index < self.count).then(|| start.wrapping_add(index * self.code.size()))
+        if index < self.count {
+            Place::of(self.memory.get().get()?, self.code, index)
+        } else {
+            None
+        }
     }
 }
 
@@ -318,15 +99,15 @@ impl Guarded {
         index: Option<isize>,
         otherwise: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let Some((code, at)) = index.and_then(|index| self.number(index)) else {
+        let Some(place) = index.and_then(|index| self.number(index)) else {
             let object = self.object(py)?;
             return self.held(py, || otherwise(object));
         };
-        let bits = match self.guard.for_an_instant(|| code.bits(at)) {
+        let bits = match self.guard.for_an_instant(|| place.bits()) {
             Some(bits) => bits,
-            None => self.held(py, || Ok(code.bits(at)))?,
+            None => self.held(py, || Ok(place.bits()))?,
         };
-        code.number(py, bits)
+        place.code.number(py, bits)
     }
 
     /// Sets number `index`; `otherwise` tells the ctypes object of what is none.
@@ -338,13 +119,13 @@ impl Guarded {
         otherwise: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<()>,
     ) -> PyResult<()> {
         let py = value.py();
-        if let Some((code, at)) = index.and_then(|index| self.number(index))
-            && let Some(bits) = code.bits_of(value)?
+        if let Some(place) = index.and_then(|index| self.number(index))
+            && let Some(bits) = place.code.bits_of(value)?
         {
-            return match self.guard.for_an_instant(|| code.set_bits(at, bits)) {
+            return match self.guard.for_an_instant(|| place.set_bits(bits)) {
                 Some(()) => Ok(()),
                 None => self.held(py, || {
-                    code.set_bits(at, bits);
+                    place.set_bits(bits);
                     Ok(())
                 }),
             };
@@ -370,9 +151,8 @@ impl Guarded {
 
     /// Number `index`, if it is one.
     #[inline]
-    fn number(&self, index: isize) -> Option<(Code, *mut u8)> {
-        let numbers = self.numbers.as_ref()?;
-        Some((numbers.code, numbers.at(index)?))
+    fn number(&self, index: isize) -> Option<Place<'_>> {
+        self.numbers.as_ref()?.at(index)
     }
 
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -412,8 +192,9 @@ fn begin(
     };
     let numbers = numbers.and_then(|(memory, letter, count)| {
         let code = Code::of(letter)?;
-        let there = memory.get().inner.get()?.len();
-        (code.size().checked_mul(count)? <= there).then_some(Numbers { memory, code, count })
+        // The last one's place is theirs, too.
+        Place::of(memory.get().get()?, code, count.checked_sub(1)?)?;
+        Some(Numbers { memory, code, count })
     });
     let guarded = Guarded {
         guard,
@@ -467,7 +248,6 @@ macro_rules! synchronized {
                 self.inner()?.object(py).cloned()
             }
 
-            #[allow(clippy::missing_errors_doc)]
             fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
                 self.inner.get().map_or(Ok(()), |inner| inner.visit(&visit))
             }
