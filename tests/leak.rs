@@ -228,13 +228,14 @@ fn descriptors_do_not_grow() {
     let _watchdog = watchdog_of(300);
     common::alone("descriptors_do_not_grow", || {
         let locks: Vec<_> = (0..10_000).map(|_| Lock::new().unwrap()).collect();
+        let pipes: Vec<_> = (0..1000).map(|_| procession::pipe::<u8, u8>().unwrap()).collect();
         let queue = Queue::unbounded().unwrap();
         queue.put_many(0..1_000_000u64).unwrap();
         assert!(descriptors() <= 16, "{} descriptors", descriptors());
         let resident = procession::resident_bytes().unwrap();
         assert!(resident < 64 << 20, "{resident} bytes");
         assert_eq!((0..1_000_000u64).find(|&n| queue.get().unwrap() != n), None);
-        drop((locks, queue));
+        drop((locks, pipes, queue));
         let resident = procession::resident_bytes().unwrap();
         assert!(resident < 16 << 20, "{resident} bytes are left");
     });

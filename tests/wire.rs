@@ -3,13 +3,14 @@
 mod common;
 
 use common::python::{content, pythons, run};
-use common::{A_WHILE, not_before, pattern, until, watchdog};
+use common::{A_WHILE, again, is_again, not_before, pattern, until, watchdog};
 use procession::{Address, AuthenticationError, Error, Listener, Process, RecvIntoError, SocketConnection};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -343,7 +344,60 @@ fn a_socket_file_is_its_owners_alone_and_goes_with_the_listener() {
     ));
 }
 
+/// Handshakes go on while whoever serves waits for other things as well.
+#[test]
+fn a_listener_among_others() {
+    let _watchdog = watchdog();
+    let mut listener = listener();
+    let address = listener.address().clone();
+    let client = thread::spawn(move || connect(&address));
+    let never = procession::Queue::<u8>::unbounded().unwrap();
+    let mut connection = loop {
+        assert_eq!(procession::wait(&[&listener, &never], None).unwrap(), [0]);
+        match listener.try_accept() {
+            Ok(connection) => break connection,
+            Err(error) => assert_eq!(error, Error::Empty),
+        }
+    };
+    let mut client = client.join().unwrap().unwrap();
+    assert_eq!(connection.try_recv_bytes(), Err(Error::Empty));
+    client.send_bytes(b"here").unwrap();
+    assert_eq!(procession::wait(&[&never, &connection], None).unwrap(), [1]);
+    assert_eq!(connection.try_recv_bytes().unwrap(), b"here");
+}
+
 // ---- who means ill, or dies ----
+
+const ADDRESS: &str = "PROCESSION_TEST_ADDRESS";
+
+#[test]
+fn another_user_is_turned_away_from_an_abstract_address() {
+    let _watchdog = watchdog();
+    if is_again() {
+        let name = std::env::var(ADDRESS).unwrap().into_bytes();
+        let error = connect(&Address::Abstract(name)).unwrap_err();
+        assert_eq!(error, Error::Authentication(AuthenticationError::Left));
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only the superuser can be somebody else");
+        return;
+    }
+    let mut listener = listener();
+    let name = listener.address().to_string();
+    let stranger = again("another_user_is_turned_away_from_an_abstract_address")
+        .env(ADDRESS, name.trim_start_matches('@'))
+        .uid(65534)
+        .spawn();
+    let Ok(mut stranger) = stranger else {
+        eprintln!("skipped: this program is not everybody's to run");
+        return;
+    };
+    let error = listener.accept().unwrap_err();
+    let expected = AuthenticationError::Stranger { uid: 65534 };
+    assert_eq!(error, Error::Authentication(expected));
+    assert!(stranger.wait().unwrap().success());
+}
 
 #[test]
 fn who_says_nothing_holds_nobody_up() {

@@ -30,6 +30,8 @@ const NEWCOMERS: usize = 64;
 /// See [`SocketConnection`] for an example.
 pub struct Listener {
     socket: OwnedFd,
+    /// For those who wait elsewhere: readable while there is something to do.
+    watch: net::Watch,
     address: Address,
     key: Option<Vec<u8>>,
     patience: Duration,
@@ -48,6 +50,8 @@ impl Listener {
     pub fn bind(address: impl Into<Address>, authkey: Option<&[u8]>) -> Result<Self> {
         let mut address = address.into();
         let socket = net::listen_at(address.place())?;
+        let watch = net::Watch::new()?;
+        watch.add(socket.as_fd())?;
         let mut file = None;
         match &mut address {
             Address::Path(path) => file = SocketFile::at(path),
@@ -56,6 +60,7 @@ impl Listener {
         }
         Ok(Self {
             socket,
+            watch,
             address,
             key: authkey.map(<[u8]>::to_vec),
             patience: PATIENCE,
@@ -133,21 +138,27 @@ impl Listener {
         while let Some(newcomer) = self.newcomers.get_mut(number) {
             match newcomer.advance() {
                 Ok(true) => {
-                    let socket = self.newcomers.remove(number).into_socket();
+                    let socket = self.dismiss(number).into_socket();
                     return Some(Ok(SocketConnection::over(socket)));
                 }
                 Ok(false) if !self.is_late(number) => number += 1,
                 Ok(false) => {
-                    self.newcomers.remove(number);
+                    self.dismiss(number);
                     return Some(Err(AuthenticationError::Silent.into()));
                 }
                 Err(error) => {
-                    self.newcomers.remove(number);
+                    self.dismiss(number);
                     return Some(Err(error));
                 }
             }
         }
         None
+    }
+
+    fn dismiss(&mut self, number: usize) -> Newcomer {
+        let newcomer = self.newcomers.remove(number);
+        self.watch.remove(newcomer.socket());
+        newcomer
     }
 
     /// Whether a newcomer has had its time.
@@ -186,6 +197,7 @@ impl Listener {
             if newcomer.advance()? {
                 return Ok(Some(SocketConnection::over(newcomer.into_socket())));
             }
+            self.watch.add(newcomer.socket())?;
             self.newcomers.push(newcomer);
         }
         Ok(None)
@@ -241,9 +253,10 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 impl AsFd for Listener {
-    /// Readable when somebody has connected. Handshakes under way have descriptors of their own.
+    /// Readable when [`try_accept`](Self::try_accept) has something to do: somebody has connected, or goes on with a
+    /// handshake. For waiting for several things at once.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.watch.as_fd()
     }
 }
 
