@@ -7,7 +7,7 @@
 use crate::buffer;
 use crate::carry::Collection;
 use crate::errors;
-use crate::pickling::{self, Form};
+use crate::pickling::{self, Form, Pickled};
 use crate::stream::{Stream, Transfer};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyBufferError, PyEOFError, PyOSError, PyTypeError, PyValueError};
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 /// The handle of a connection that is closed.
 const CLOSED: RawFd = RawFd::MIN;
+const NOTHING: *const [u8] = &[];
 
 /// What moves a connection's messages; `connection.Connection` has the rest.
 #[pyclass(frozen, subclass, module = "procession._engine")]
@@ -65,24 +66,31 @@ impl Connection {
         Ok(stream)
     }
 
-    /// Writes one message.
+    /// Writes one message, which consists of `parts`.
     #[allow(unsafe_code)]
-    fn write(&self, py: Python<'_>, stream: &Stream<'_>, body: *const [u8]) -> PyResult<()> {
+    fn write(&self, py: Python<'_>, stream: &Stream<'_>, parts: &[*const [u8]]) -> PyResult<()> {
+        let len = parts.iter().map(|part| part.len()).sum::<usize>();
         let mut head = [0xFF; 12];
-        let head = if let Ok(len) = i32::try_from(body.len()) {
+        let mut head: *const [u8] = if let Ok(len) = i32::try_from(len) {
             head[..4].copy_from_slice(&len.to_be_bytes());
-            &head[..4]
+            &raw const head[..4]
         } else {
-            head[4..].copy_from_slice(&(body.len() as u64).to_be_bytes());
-            &head[..]
+            head[4..].copy_from_slice(&(len as u64).to_be_bytes());
+            &raw const head[..]
         };
-        // SAFETY: the caller holds on to `body` (a pickle, or a view of an object) until this returns.
-        let mut transfer = unsafe { Transfer::of(head, body) };
-        let answer = stream.carry(py, &mut transfer);
-        if answer.is_err() && transfer.has_begun() {
-            self.wrote_part.store(true, Ordering::Relaxed);
+        // With every large part goes the small one before it.
+        for (i, pair) in parts.chunks(2).enumerate() {
+            let (first, second) = (pair[0], pair.get(1).copied());
+            // SAFETY: the caller holds on to the parts (a pickle, or a view of an object) until this returns.
+            let mut transfer = unsafe { Transfer::of([head, first, second.unwrap_or(NOTHING)]) };
+            if let Err(error) = stream.carry(py, &mut transfer) {
+                let begun = i > 0 || transfer.has_begun();
+                self.wrote_part.fetch_or(begun, Ordering::Relaxed);
+                return Err(error);
+            }
+            head = NOTHING;
         }
-        answer
+        Ok(())
     }
 
     /// Begins to read a message: its length.
@@ -143,6 +151,21 @@ impl Connection {
     }
 }
 
+/// The pickle in order: small parts and large ones by turns.
+fn parts_of(pickled: &Pickled) -> Vec<*const [u8]> {
+    let (mut parts, mut at) = (Vec::with_capacity(2 * pickled.lent.len() + 1), 0);
+    for (place, view) in &pickled.lent {
+        parts.push(&raw const pickled.stream[at..*place]);
+        parts.push(std::ptr::slice_from_raw_parts(
+            view.buf_ptr().cast::<u8>().cast_const(),
+            view.len_bytes(),
+        ));
+        at = *place;
+    }
+    parts.push(&raw const pickled.stream[at..]);
+    parts
+}
+
 /// Complains about a connection whose messages cannot be told apart any more.
 fn refuse_part(part: &AtomicBool) -> PyResult<()> {
     if part.load(Ordering::Relaxed) {
@@ -196,7 +219,11 @@ impl Connection {
         pickling::dumps(obj, Form::Whole, |pickled| {
             drop(collection);
             // Pickling may have closed it.
-            self.write(py, &self.stream()?, pickled.stream.as_slice())
+            let stream = self.stream()?;
+            if pickled.lent.is_empty() {
+                return self.write(py, &stream, &[pickled.stream.as_slice()]);
+            }
+            self.write(py, &stream, &parts_of(pickled))
         })
     }
 
@@ -235,7 +262,7 @@ impl Connection {
             Some(Ok(size)) => size,
         };
         let start = view.buf_ptr().cast::<u8>().wrapping_add(offset);
-        self.write(py, &stream, std::ptr::slice_from_raw_parts(start, size))
+        self.write(py, &stream, &[std::ptr::slice_from_raw_parts(start, size)])
     }
 
     /// Receive a message as bytes, waiting for one.

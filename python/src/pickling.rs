@@ -3,8 +3,8 @@
 //! A pickler is dear to make, so each thread keeps one, which writes to a sink of ours and looks reducers up in a mapping of
 //! ours. An object whose pickling pickles something else finds the keeping place empty, and gets a new one.
 
-use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyKeyError;
+use pyo3::buffer::{PyBuffer, PyUntypedBuffer};
+use pyo3::exceptions::{PyBufferError, PyKeyError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyType};
@@ -13,6 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Buffers smaller than this stay in the pickle: a descriptor of one costs more.
 const LEAST_BUFFER: usize = 4 << 10;
+/// Parts of a pickle smaller than this are copied: one more system call costs more.
+const LEAST_LENT: usize = 64 << 10;
 /// A stream larger than this is not kept from one object to the next.
 const KEEP: usize = 1 << 20;
 
@@ -20,29 +22,56 @@ const KEEP: usize = 1 << 20;
 #[derive(Default)]
 pub struct Pickled {
     pub stream: Vec<u8>,
+    /// Buffers beside the pickle ([`Form::Parted`]).
     pub buffers: Vec<PyBuffer<u8>>,
+    /// Large parts of the pickle that were not copied, and at which place of the stream each belongs ([`Form::Whole`]).
+    pub lent: Vec<(usize, PyUntypedBuffer)>,
 }
 
 /// What a pickler writes to.
 #[pyclass(frozen)]
-struct Sink(Mutex<Pickled>);
+struct Sink {
+    pickled: Mutex<Pickled>,
+    form: Form,
+}
 
 impl Sink {
     fn lock(&self) -> MutexGuard<'_, Pickled> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pickled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[pymethods]
 impl Sink {
-    fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
-        if let Ok(bytes) = data.cast::<PyBytes>() {
+    #[allow(unsafe_code)]
+    fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
+        if let Ok(bytes) = data.cast::<PyBytes>()
+            && (self.form == Form::Parted || bytes.as_bytes().len() < LEAST_LENT)
+        {
             self.lock().stream.extend_from_slice(bytes.as_bytes());
             return Ok(bytes.as_bytes().len());
         }
-        let data = PyBuffer::<u8>::get(data)?.to_vec(py)?;
-        self.lock().stream.extend_from_slice(&data);
-        Ok(data.len())
+        let view = PyUntypedBuffer::get(data)?;
+        if !view.is_c_contiguous() && !view.is_fortran_contiguous() {
+            return Err(PyBufferError::new_err("a pickle's buffer must be contiguous"));
+        }
+        let len = view.len_bytes();
+        let mut pickled = self.lock();
+        if self.form == Form::Whole && len >= LEAST_LENT {
+            let place = pickled.stream.len();
+            pickled.lent.push((place, view));
+        } else {
+            let old = pickled.stream.len();
+            pickled.stream.reserve(len);
+            // SAFETY: so many bytes are there, in one piece, and there was made room for them. They are copied without a
+            // reference to them, for other threads may write to them.
+            unsafe {
+                let to = pickled.stream.as_mut_ptr().add(old);
+                std::ptr::copy_nonoverlapping(view.buf_ptr().cast::<u8>().cast_const(), to, len);
+                pickled.stream.set_len(old + len);
+            }
+        }
+        Ok(len)
     }
 
     /// The pickler's question whether a buffer is to stay in the stream.
@@ -88,7 +117,13 @@ struct Pickler {
 impl Pickler {
     fn new(py: Python<'_>, form: Form) -> PyResult<Self> {
         static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        let sink = Bound::new(py, Sink(Mutex::new(Pickled::default())))?;
+        let sink = Bound::new(
+            py,
+            Sink {
+                pickled: Mutex::default(),
+                form,
+            },
+        )?;
         let options = PyDict::new(py);
         if form == Form::Parted {
             options.set_item("buffer_callback", sink.getattr("keeps")?)?;
@@ -148,6 +183,7 @@ pub fn dumps<T>(
     let answer = use_it(&mut pickled);
     pickled.stream.clear();
     pickled.buffers.clear();
+    pickled.lent.clear();
     if pickled.stream.capacity() <= KEEP {
         *pickler.sink.get().lock() = pickled;
     }

@@ -32,7 +32,7 @@ pub struct Transfer {
 #[derive(Clone, Copy)]
 enum Way {
     In(*mut u8),
-    Out([iovec; 2]),
+    Out([iovec; 3]),
 }
 
 // SAFETY: the memory behind the addresses stays where it is, whichever thread uses it (see `Transfer::into`, `Transfer::of`).
@@ -54,21 +54,20 @@ impl Transfer {
         }
     }
 
-    /// Bytes to be written: `head`, then `body`.
+    /// Bytes to be written, one part behind the other.
     ///
     /// # Safety
     ///
-    /// Both may be read, and stay where they are, while the transfer exists.
+    /// All may be read, and stay where they are, while the transfer exists.
     #[allow(unsafe_code)]
-    pub unsafe fn of(head: *const [u8], body: *const [u8]) -> Self {
-        let part = |part: *const [u8]| iovec {
-            iov_base: part.cast_mut().cast(),
-            iov_len: part.len(),
-        };
+    pub unsafe fn of(parts: [*const [u8]; 3]) -> Self {
         Self {
-            way: Way::Out([part(head), part(body)]),
+            way: Way::Out(parts.map(|part| iovec {
+                iov_base: part.cast_mut().cast(),
+                iov_len: part.len(),
+            })),
             done: 0,
-            len: head.len() + body.len(),
+            len: parts.iter().map(|part| part.len()).sum(),
         }
     }
 
@@ -82,30 +81,25 @@ impl Transfer {
         self.done > 0
     }
 
-    /// Where the next bytes are read to or written from.
-    fn rest(&self) -> [iovec; 2] {
-        match self.way {
-            Way::In(start) => [
-                iovec {
-                    iov_base: start.wrapping_add(self.done).cast(),
-                    iov_len: self.len - self.done,
-                },
-                NOTHING,
-            ],
-            Way::Out([mut head, mut body]) => {
-                let of_head = self.done.min(head.iov_len);
-                let of_body = self.done - of_head;
-                head.iov_base = head.iov_base.wrapping_byte_add(of_head);
-                head.iov_len -= of_head;
-                body.iov_base = body.iov_base.wrapping_byte_add(of_body);
-                body.iov_len -= of_body;
-                if head.iov_len == 0 {
-                    [body, NOTHING]
-                } else {
-                    [head, body]
-                }
+    /// Where the next bytes are read to (the first only) or written from.
+    fn rest(&self) -> [iovec; 3] {
+        let (mut parts, mut skip) = match self.way {
+            Way::In(start) => {
+                let all = iovec {
+                    iov_base: start.cast(),
+                    iov_len: self.len,
+                };
+                ([all, NOTHING, NOTHING], self.done)
             }
+            Way::Out(parts) => (parts, self.done),
+        };
+        for part in &mut parts {
+            let done = skip.min(part.iov_len);
+            part.iov_base = part.iov_base.wrapping_byte_add(done);
+            part.iov_len -= done;
+            skip -= done;
         }
+        parts
     }
 }
 
@@ -154,12 +148,19 @@ impl Stream<'_> {
 
     /// Moves bytes as long as they come within microseconds: all of them, where it answers `Moved`.
     fn carry_quickly(&self, transfer: &mut Transfer) -> io::Result<Step> {
+        let is_long = transfer.len > MUCH;
         while !transfer.is_whole() {
             let mut answer = Ok(Step::Dry);
-            door::look_briefly(|| {
+            let mut try_it = || {
                 answer = self.attempt(transfer);
                 !matches!(answer, Ok(Step::Dry))
-            });
+            };
+            // Beside the copying of much, sleeping is cheap.
+            if is_long {
+                try_it();
+            } else {
+                door::look_briefly(try_it);
+            }
             match answer? {
                 Step::Moved => {}
                 other => return Ok(other),
@@ -176,7 +177,7 @@ impl Stream<'_> {
             // SAFETY: all zero bytes are a valid header of a message without contents.
             let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
             message.msg_iov = parts.as_mut_ptr();
-            message.msg_iovlen = 2;
+            message.msg_iovlen = 3;
             // SAFETY: `parts` describes memory that may be used in this way, by the contract of `Transfer`.
             let moved = unsafe {
                 match transfer.way {
@@ -197,7 +198,7 @@ impl Stream<'_> {
         let moved = unsafe {
             match transfer.way {
                 Way::In(_) => libc::preadv2(self.fd, parts.as_ptr(), 1, -1, libc::RWF_NOWAIT),
-                Way::Out(_) => libc::pwritev2(self.fd, parts.as_ptr(), 2, -1, libc::RWF_NOWAIT),
+                Way::Out(_) => libc::pwritev2(self.fd, parts.as_ptr(), 3, -1, libc::RWF_NOWAIT),
             }
         };
         settle(transfer, moved).or_else(dry)
@@ -222,7 +223,7 @@ impl Stream<'_> {
         let moved = unsafe {
             match transfer.way {
                 Way::In(_) => libc::read(self.fd, parts[0].iov_base, parts[0].iov_len),
-                Way::Out(_) => libc::writev(self.fd, parts.as_ptr(), 2),
+                Way::Out(_) => libc::writev(self.fd, parts.as_ptr(), 3),
             }
         };
         settle(transfer, moved)

@@ -43,7 +43,15 @@ def wire():
 def in_thread(function, *args):
     """Starts a function in another thread; what is returned waits for its answer."""
     answer = []
-    thread = threading.Thread(target=lambda: answer.append(function(*args)), daemon=True)
+
+    def run():
+        try:
+            answer.append(function(*args))
+        except Exception as error:
+            answer.append(error)
+            raise
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
 
     def result():
@@ -87,6 +95,22 @@ def test_the_wire_is_the_standard_librarys(wire):
     assert other.recv(100) == b"\0\0\0\0"
     other.sendall(b"\xff\xff\xff\xff" + struct.pack("!Q", 3) + b"bun")
     assert conn.recv_bytes() == b"bun"
+
+
+def test_large_parts_of_objects(pipe):
+    reader, writer = pipe
+    block = os.urandom(100_000)
+    table = {"first": block, "second": [bytearray(block), "x" * 70_000, block[1:]], "third": (block, b"small", block)}
+    sent = in_thread(writer.send, table)
+    assert reader.recv() == table
+    assert sent() is None
+    numpy = pytest.importorskip("numpy")
+    for array in (numpy.arange(20_000.0), numpy.ones((300, 200), order="F"), numpy.ones((300, 200))[::2], numpy.arange(3)):
+        array.flags.writeable = len(array) != 20_000
+        sent = in_thread(writer.send, [array, "behind"])
+        got, behind = reader.recv()
+        assert (got == array).all() and got.dtype == array.dtype and behind == "behind"
+        assert sent() is None
 
 
 def test_nothing_of_the_next_message_is_taken(wire):

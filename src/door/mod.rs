@@ -51,10 +51,10 @@ pub fn own_thread() -> u32 {
     crate::os::pid::own_thread()
 }
 
-/// Looks `done` over and over for a few microseconds; whether it came true. To be called before sleeping; not at all where
-/// there is one processor, and less where it has not helped.
+/// Looks `done` over and over for a few microseconds; whether it came true. To be called before sleeping in the kernel; once
+/// only where there is one processor, and less where it has not helped.
 pub fn look_briefly(done: impl FnMut() -> bool) -> bool {
-    crate::wait::spin::until(done)
+    crate::wait::spin::before_sleep(done)
 }
 
 /// [`wait`](crate::wait) until a deadline.

@@ -20,7 +20,17 @@ thread_local! {
 ///
 /// The budget follows success: it grows where waits end while spinning and shrinks where they do not. With one processor
 /// nobody else can make progress meanwhile, so there is no spinning.
-pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn until(done: impl FnMut() -> bool) -> bool {
+    look(done, YIELDS)
+}
+
+/// The same before a sleep that whoever ends the wait ends at once, as the kernel's own are: the turn is not given away
+/// first, which costs much among busy processes.
+pub(crate) fn before_sleep(done: impl FnMut() -> bool) -> bool {
+    look(done, 0)
+}
+
+fn look(mut done: impl FnMut() -> bool, yields: u32) -> bool {
     // To a model checker a spin is only more of the same.
     if cfg!(loom) {
         return done();
@@ -38,7 +48,7 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
             core::hint::spin_loop();
         }
     }
-    for _ in 0..YIELDS {
+    for _ in 0..yields {
         std::thread::yield_now();
         if done() {
             // It took another process's turn on this processor: spinning would not have brought it about.
