@@ -7,4 +7,6 @@ from multiprocessing.resource_tracker import (
     unregister as unregister,
 )
 
+def watch(name: str) -> None: ...
+
 __all__ = ["ensure_running", "register", "unregister"]

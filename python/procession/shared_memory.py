@@ -1,13 +1,15 @@
-"""Shared memory: the standard library's, which only its maker's resource tracker keeps watch over.
+"""Shared memory by name: the standard library's, whose names are never taken from who uses them, and go with the last user.
 
-In the standard library a process that merely attaches has its own tracker watch too, which takes the memory away from all
-the others when that process ends. Ask for `track=True` (Python 3.13) where that is wanted.
+Every use holds a lock that the kernel lets go with the process. When a program ends, its resource tracker takes away the
+names that nobody holds any more: of memory that the program made, and of memory that it attached to, if it was made with
+this package. A program on the standard library holds no such lock: it keeps the memory that it has, but not the name.
+`track=False` (Python 3.13) has the usual meaning: memory made so stays until somebody unlinks it.
 """
 
 import inspect
-import threading
-import types
+import os
 
+from . import _engine
 from ._standard import adopt
 
 adopt(__name__, globals())
@@ -15,19 +17,7 @@ adopt(__name__, globals())
 _SharedMemory = SharedMemory  # noqa: F821
 _CAN_TRACK = "track" in inspect.signature(_SharedMemory.__init__).parameters
 
-
-if not _CAN_TRACK:
-    _attaching = threading.local()
-    _register = resource_tracker.register  # noqa: F821
-
-    def _register_made(name, kind):
-        if not getattr(_attaching, "now", False):
-            _register(name, kind)
-
-    resource_tracker = types.SimpleNamespace(
-        register=_register_made,
-        unregister=resource_tracker.unregister,  # noqa: F821
-    )
+_USUAL = _SharedMemory._flags, _SharedMemory._mode
 
 
 class SharedMemory(_SharedMemory):
@@ -36,23 +26,59 @@ class SharedMemory(_SharedMemory):
     if _CAN_TRACK:
 
         def __init__(self, name=None, create=False, size=0, *, track=None):
-            super().__init__(name, create, size, track=create if track is None else track)
-            self._forget_at_unlink = track is None and not create
+            self._start(name, create, size, track)
 
     else:
 
         def __init__(self, name=None, create=False, size=0):
-            self._forget_at_unlink = not create
-            _attaching.now = not create
+            self._start(name, create, size, None)
+
+    def _start(self, name, create, size, track):
+        tracked = create if track is None else track
+        self._forget_at_unlink = not tracked and track is None
+        wrong = not size >= 0 or (create and not size) or (name is None and not create)
+        if wrong or (self._flags, self._mode) != _USUAL:
+            # It complains; or a class of the program's own wants something else, and gets it as it always did.
+            super().__init__(name, create, size, **({"track": tracked} if _CAN_TRACK else {}))
+            return
+        self._track = tracked
+        watched = tracked or track is None
+        if not create:
+            self._name = "/" + name
+            if watched:
+                resource_tracker.watch(self._name)  # noqa: F821
+            self._fd = _engine.memory_open(self._name)
+        else:
+            self._flags |= os.O_CREAT | os.O_EXCL
+            self._fd = self._create(name, size, watched)
+        try:
+            self._size = os.fstat(self._fd).st_size
+            self._mmap = mmap.mmap(self._fd, self._size)  # noqa: F821
+        except (OSError, ValueError):
+            if create:
+                _engine.memory_unlink(self._name)
+            raise
+        self._buf = memoryview(self._mmap)
+        if tracked:
+            resource_tracker.register(self._name, "shared_memory")  # noqa: F821
+
+    def _create(self, name, size, watched):
+        while True:
+            self._name = _make_filename() if name is None else "/" + name  # noqa: F821
             try:
-                super().__init__(name, create, size)
-            finally:
-                _attaching.now = False
+                if watched:
+                    resource_tracker.watch(self._name)  # noqa: F821
+                return _engine.memory_create(self._name, size, watched)
+            except FileExistsError:
+                if name is not None:
+                    raise
 
     def unlink(self):
-        """Unlinks (deletes) the shared memory block; whoever keeps watch over it stops."""
-        if self._forget_at_unlink:
-            # The maker's tracker may be ours: it must forget the name, which it does not mind being told twice.
-            resource_tracker.register(self._name, "shared_memory")  # noqa: F821
-            self._track = True
-        super().unlink()
+        """Unlinks (deletes) the shared memory block: its name goes at once, and who uses it keeps it."""
+        if self._name:
+            _engine.memory_unlink(self._name)
+            if self._forget_at_unlink:
+                # The maker's tracker may be ours: it must forget the name, which it does not mind being told twice.
+                resource_tracker.register(self._name, "shared_memory")  # noqa: F821
+            if self._track or self._forget_at_unlink:
+                resource_tracker.unregister(self._name, "shared_memory")  # noqa: F821

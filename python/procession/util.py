@@ -22,7 +22,7 @@ def spawnv_passfds(path, args, passfds):
     args, passfds = list(args), list(passfds)
     if "-c" in args[:-1]:
         at = args.index("-c") + 1
-        for module in ("spawn", "forkserver"):
+        for module in ("spawn", "forkserver", "resource_tracker"):
             if args[at].startswith(f"{_PLAIN}{module} "):
                 args[at] = _prologue(module, passfds) + args[at].replace(_PLAIN, "from procession.", 1)
     return _spawnv_passfds(path, args, passfds)
@@ -33,7 +33,7 @@ def _prologue(module, passfds):
     from ._alias import is_installed
 
     lines = [f"import sys; p = {_FOLDER!r}; p in sys.path or sys.path.append(p)"]
-    if is_installed():
+    if is_installed() and module != "resource_tracker":
         lines.append("import procession; procession.install()")
     if module == "forkserver":
         from . import _birth

@@ -12,6 +12,7 @@ mod inspect;
 mod locks;
 mod memory;
 mod message;
+mod named;
 mod numbers;
 mod pickling;
 mod shared;
@@ -66,6 +67,10 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(birth::ended, module)?)?;
     module.add_function(wrap_pyfunction!(birth::ensure_heap, module)?)?;
     module.add_function(wrap_pyfunction!(birth::resident_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(named::memory_create, module)?)?;
+    module.add_function(wrap_pyfunction!(named::memory_open, module)?)?;
+    module.add_function(wrap_pyfunction!(named::memory_unlink, module)?)?;
+    module.add_function(wrap_pyfunction!(named::memory_tidy, module)?)?;
     module.add_function(wrap_pyfunction!(inspect::inspect, module)?)?;
     module.add_function(wrap_pyfunction!(inspect::rename, module)?)?;
     module.add("SEM_VALUE_MAX", i32::MAX)?;

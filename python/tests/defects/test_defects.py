@@ -43,6 +43,8 @@ METHODS = {
     "gh_91776_flush_at_exit": FORK,
     # start and resources
     "gh_82300_shared_memory_in_use": ALL,
+    "gh_82300_program_attaches_and_ends": FORK,
+    "gh_82300_maker_killed_while_in_use": FORK,
     "gh_84559_fork_while_threads_make_objects": FORK,
     "gh_105464_queue_after_fork": FORK,
     "gh_96953_spawn_with_large_data": ("spawn",),
