@@ -86,15 +86,23 @@ class _Orders:
 
     def _tidy(self):
         self._forget_unlinked()
-        made = list(self._held)
-        for name in made:
+        _looked_after.update(self._held)
+        for name in _looked_after:
             self._let_go(name)
-        _engine.memory_tidy(made, False)
-        _engine.memory_tidy(list(self._watched), True)
+        _engine.memory_tidy(list(_looked_after), False)
+        _engine.memory_tidy(list(self._watched - _looked_after), True)
 
 
-# What is left for `main` is to say what was not unlinked.
-_CLEANUP_FUNCS[_KIND] = lambda name: None  # noqa: F821
+_looked_after = set()  # the names that the end of the program left to us
+
+
+def _unlink(name):
+    """`main` calls it for all that is left: what is in use stays so, and what is gone is reported."""
+    if name not in _looked_after:
+        _engine.memory_unlink(name)
+
+
+_CLEANUP_FUNCS[_KIND] = _unlink  # noqa: F821
 
 _main = main  # noqa: F821
 
