@@ -228,7 +228,7 @@ fn descriptors_do_not_grow() {
     let _watchdog = watchdog_of(300);
     common::alone("descriptors_do_not_grow", || {
         let locks: Vec<_> = (0..10_000).map(|_| Lock::new().unwrap()).collect();
-        let pipes: Vec<_> = (0..1000).map(|_| procession::pipe::<u8, u8>().unwrap()).collect();
+        let pipes: Vec<_> = (0..100).map(|_| procession::pipe::<u8, u8>().unwrap()).collect();
         let queue = Queue::unbounded().unwrap();
         queue.put_many(0..1_000_000u64).unwrap();
         assert!(descriptors() <= 16, "{} descriptors", descriptors());
