@@ -4,7 +4,7 @@
 //! the stable compiler: libFuzzer needs the coverage that its flags ask for, and no sanitizer.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -112,17 +112,29 @@ fn work(targets: &[Target], seconds: u64) -> Result<Outcome, Failure> {
             .current_dir(root())
             .arg(format!("-max_total_time={each}"))
             .arg(format!("-artifact_prefix={}", found.display()))
-            .args(["-timeout=20", "-rss_limit_mb=1024", "-print_final_stats=1"])
+            .args(["-timeout=20", "-rss_limit_mb=1024"])
             .arg("-dict=fuzz/words.dict")
             .arg(corpus)
             .arg(format!("fuzz/seeds/{name}"));
-        run(&mut command, Duration::from_secs(each) + GRACE).map_err(|failure| match failure {
-            Failure::Status(status) => Failure::Other(format!(
-                "the fuzzer has found something in '{name}' ({status}): see above, and {}*",
-                found.display()
-            )),
-            other => other,
-        })?;
+        // It says a lot, which is of interest only when it has found something.
+        let log = folder().join(format!("{name}.log"));
+        command.stderr(File::create(&log)?);
+        let outcome = run(&mut command, Duration::from_secs(each) + GRACE);
+        let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+        match outcome {
+            Ok(()) => {
+                let runs = said.lines().filter(|line| line.starts_with("Done "));
+                runs.for_each(|line| println!("{line}"));
+            }
+            Err(Failure::Status(status)) => {
+                eprint!("{said}");
+                return Err(Failure::Other(format!(
+                    "the fuzzer has found something in '{name}' ({status}): see above, and {}*",
+                    found.display()
+                )));
+            }
+            Err(other) => return Err(other),
+        }
     }
     Ok(Outcome::Passed)
 }
