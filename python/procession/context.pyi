@@ -1,4 +1,5 @@
 import multiprocessing.context as _standard
+from collections.abc import Callable
 from multiprocessing.context import (
     AuthenticationError as AuthenticationError,
     BufferTooShort as BufferTooShort,
@@ -12,6 +13,7 @@ from multiprocessing.context import (
     get_spawning_popen as get_spawning_popen,
     set_spawning_popen as set_spawning_popen,
 )
+from multiprocessing import synchronize as _locks
 from typing import Any, Literal, overload
 
 from . import queues, synchronize
@@ -19,6 +21,11 @@ from . import queues, synchronize
 __all__ = ()
 
 class BaseContext(_standard.BaseContext):
+    def Condition(self, lock: _locks.Lock | _locks.RLock | None = None) -> synchronize.Condition: ...
+    def Event(self) -> synchronize.Event: ...
+    def Barrier(
+        self, parties: int, action: Callable[..., object] | None = None, timeout: float | None = None
+    ) -> synchronize.Barrier: ...
     def BoundedSemaphore(self, value: int = 1) -> synchronize.BoundedSemaphore: ...
     def Lock(self) -> synchronize.Lock: ...
     def RLock(self) -> synchronize.RLock: ...

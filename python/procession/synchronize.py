@@ -1,4 +1,4 @@
-"""Locks and semaphores on the engine; Condition, Event and Barrier as the standard library builds them on these."""
+"""Locks, semaphores, conditions, events and barriers on the engine."""
 
 from ._standard import adopt
 
@@ -8,6 +8,7 @@ from . import _engine, context  # noqa: E402
 from ._travel import ticket_of  # noqa: E402
 
 _Lock, _RLock, _Semaphore, _BoundedSemaphore = Lock, RLock, Semaphore, BoundedSemaphore  # noqa: F821
+_Condition, _Event, _Barrier = Condition, Event, Barrier  # noqa: F821
 
 
 class OwnerDiedWarning(RuntimeWarning):
@@ -80,3 +81,73 @@ class BoundedSemaphore(_OnEngine, _engine.Semaphore, _BoundedSemaphore):
     def __setstate__(self, state):
         super().__setstate__(state[0])
         self.maxvalue = state[1]
+
+
+class _Count:
+    """What the standard library's conditions have semaphores for: a number that can be read."""
+
+    def __init__(self, value=lambda: 0):
+        self._get_value = self.get_value = value
+
+    @property
+    def _semlock(self):
+        return self
+
+
+class Condition(_OnEngine, _engine.Line, _Condition):
+    """A lock, and a line to wait in until what it protects has changed. Who was killed there is notified of nothing."""
+
+    def __init__(self, lock=None, *, ctx=None):
+        self._make()
+        self._begin(ctx)
+        self._lock = lock or (ctx or context._default_context).RLock()
+        self._make_methods()
+
+    def __getstate__(self):
+        return self._lock, ticket_of(self)
+
+    def __setstate__(self, state):
+        self._lock, ticket = state
+        super().__setstate__(ticket)
+        self._make_methods()
+
+    def wait(self, timeout=None):
+        assert self._lock._semlock._is_mine(), "must acquire() condition before using wait()"
+        return self._wait(self._lock, timeout)
+
+    def notify(self, n=1):
+        assert self._lock._semlock._is_mine(), "lock is not owned"
+        self._notify(n)
+
+    @property
+    def _sleeping_count(self):
+        return _Count(self._waiting)
+
+    _woken_count = _wait_semaphore = _Count()
+
+
+class Event(_OnEngine, _engine.Event, _Event):
+    """A flag to wait for. It has no lock, so nobody can die holding it, and a signal handler may set it at any time."""
+
+    def __init__(self, *, ctx=None):
+        self._make()
+        self._begin(ctx)
+
+
+class Barrier(_OnEngine, _engine.Barrier, _Barrier):
+    """A place where `parties` wait for each other. It is broken when one of them is killed there."""
+
+    def __init__(self, parties, action=None, timeout=None, *, ctx=None):
+        self._make(parties)
+        self._begin(ctx)
+        self._action, self._timeout = action, timeout
+
+    def __getstate__(self):
+        return ticket_of(self), self._action, self._timeout
+
+    def __setstate__(self, state):
+        ticket, self._action, self._timeout = state
+        super().__setstate__(ticket)
+
+    def wait(self, timeout=None):
+        return self._wait(self._action, self._timeout if timeout is None else timeout)

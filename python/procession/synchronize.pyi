@@ -1,5 +1,6 @@
 import multiprocessing.synchronize as _standard
-from multiprocessing.synchronize import Barrier as Barrier, Condition as Condition, Event as Event, SemLock as SemLock
+from collections.abc import Callable
+from multiprocessing.synchronize import SemLock as SemLock
 from typing import Any, Final
 
 from . import _engine
@@ -35,4 +36,22 @@ class Semaphore(_OnEngine, _engine.Semaphore, _standard.Semaphore):
 class BoundedSemaphore(_OnEngine, _engine.Semaphore, _standard.BoundedSemaphore):
     maxvalue: int
     def __init__(self, value: int = 1, *, ctx: BaseContext | None = None) -> None: ...
+    def __setstate__(self, state: Any) -> None: ...
+
+class Condition(_OnEngine, _engine.Line, _standard.Condition):
+    def __init__(self, lock: _standard.Lock | _standard.RLock | None = None, *, ctx: BaseContext | None = None) -> None: ...
+    def __setstate__(self, state: Any) -> None: ...
+
+class Event(_OnEngine, _engine.Event, _standard.Event):
+    def __init__(self, *, ctx: BaseContext | None = None) -> None: ...
+
+class Barrier(_OnEngine, _engine.Barrier, _standard.Barrier):
+    def __init__(
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: BaseContext | None = None,
+    ) -> None: ...
     def __setstate__(self, state: Any) -> None: ...

@@ -17,6 +17,7 @@ mod numbers;
 mod pickling;
 mod shared;
 mod stream;
+mod together;
 mod wait;
 mod watch;
 
@@ -56,6 +57,9 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<locks::Lock>()?;
     module.add_class::<locks::RLock>()?;
     module.add_class::<locks::Semaphore>()?;
+    module.add_class::<together::Line>()?;
+    module.add_class::<together::Event>()?;
+    module.add_class::<together::Barrier>()?;
     module.add_class::<buffer::SharedBuffer>()?;
     module.add_class::<memory::Memory>()?;
     module.add_class::<shared::Synchronized>()?;

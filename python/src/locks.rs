@@ -4,7 +4,7 @@ use crate::carry::{self, Ticket};
 use crate::errors;
 use crate::errors::OrRaise;
 use crate::wait;
-use procession::door::{self, Acquire, Handle, Sort, Taken};
+use procession::door::{self, Acquire, Call, Handle, Line, Sort, Taken};
 use procession::{Error, Lock as EngineLock, RLock as EngineRLock, Semaphore as EngineSemaphore};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -48,7 +48,7 @@ impl Record {
 }
 
 /// Tells that what was acquired comes from a process that died with it.
-fn warn(py: Python<'_>, what: &str) -> PyResult<()> {
+pub fn warn(py: Python<'_>, what: &str) -> PyResult<()> {
     static CATEGORY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let category = errors::imported(py, &CATEGORY, "procession.synchronize", "OwnerDiedWarning")?;
     let text = format!("a process died holding this {what}; what it protects may be half changed");
@@ -181,6 +181,29 @@ macro_rules! sync_class {
         }
     };
 }
+
+macro_rules! given_up_to_wait {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Waits in `line`, having given this up meanwhile: how that ended, and who died with it.
+            pub fn wait_in(
+                &self,
+                py: Python<'_>,
+                line: &Line,
+                deadline: door::Deadline,
+            ) -> PyResult<(Call, Option<u32>)> {
+                let inner = self.inner()?;
+                let count = self.record.count();
+                self.record.add(-count);
+                let answer = py.detach(|| door::wait_in_line(line, inner, deadline));
+                self.record.add(count);
+                answer.or_raise(py)
+            }
+        }
+    )*};
+}
+
+given_up_to_wait!(Lock, RLock);
 
 fn refused(error: Error) -> PyErr {
     PyRuntimeError::new_err(error.to_string())
