@@ -85,5 +85,5 @@ fn misuse_does_not_compile() {
             );
         }
     }
-    assert_eq!(wrong, 8);
+    assert_eq!(wrong, 9);
 }
