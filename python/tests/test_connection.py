@@ -345,6 +345,7 @@ def test_broken_off_in_the_middle(wire, alarm):
     alarm(0.05, ring)
     with pytest.raises(Rang):
         conn.send_bytes(bytes(4 * MIB))
+    os.set_blocking(conn.fileno(), False)
     with pytest.raises(OSError, match="broken off"):
         conn.send_bytes(b"")
 
