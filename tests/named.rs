@@ -188,6 +188,7 @@ fn holder(method: StartMethod, name: &str, make: bool) -> Process<procession::Re
     let says = Queue::unbounded().unwrap();
     let holder = Process::builder()
         .method(method)
+        .daemon(true)
         .spawn(hold, (name.to_owned(), make, says.clone()))
         .unwrap();
     says.get().unwrap();
@@ -304,36 +305,42 @@ fn a_program_that_is_not_prepared_is_told() {
     });
 }
 
-/// Makes, opens, uses and drops memory of one name, over and over. Whoever has it, has it whole.
-fn busy(name: String, seed: u64) {
-    const WHOLE: u64 = 0x5eed;
+/// Makes, opens, uses and drops memory of one name, over and over, until something is wrong. Whoever has it, has it whole.
+fn busy(name: String, seed: u64, wrong: Queue<String>) {
     let mut random = Random::new(seed);
-    loop {
-        let memory = if random.below(2) == 0 {
-            match SharedMemory::create(Some(&name), 4096) {
-                Ok(memory) => {
-                    memory.atomic_u64(8).unwrap().store(WHOLE, Ordering::Relaxed);
-                    memory
-                }
-                Err(Error::MemoryExists { .. }) => continue,
-                Err(error) => panic!("{error}"),
-            }
-        } else {
-            match SharedMemory::open(&name) {
-                Ok(memory) => memory,
-                Err(Error::NoSuchMemory { .. }) => continue,
-                Err(error) => panic!("{error}"),
-            }
-        };
-        assert_eq!(memory.len(), 4096);
-        // In use: the name leads to it, or somebody took the name away on purpose, which nobody does here.
-        let again = SharedMemory::open(&name).expect("nobody takes it away from one who uses it");
-        again.atomic_u64(0).unwrap().fetch_add(1, Ordering::Relaxed);
-        assert_ne!(memory.atomic_u64(0).unwrap().load(Ordering::Relaxed), 0);
-        for _ in 0..random.below(50) {
-            std::hint::spin_loop();
+    let text = loop {
+        if let Err(text) = use_once(&name, &mut random) {
+            break text;
         }
+    };
+    // A panic takes its time, in which one could be killed before anybody knows.
+    wrong.put(text).unwrap();
+}
+
+fn use_once(name: &str, random: &mut Random) -> Result<(), String> {
+    let memory = if random.below(2) == 0 {
+        SharedMemory::create(Some(name), 4096)
+    } else {
+        SharedMemory::open(name)
+    };
+    let memory = match memory {
+        Err(Error::MemoryExists { .. } | Error::NoSuchMemory { .. }) => return Ok(()),
+        answer => answer.map_err(|error| error.to_string())?,
+    };
+    if memory.len() != 4096 {
+        return Err(format!("it has {} bytes", memory.len()));
     }
+    memory.atomic_u64(0).unwrap().fetch_add(1, Ordering::Relaxed);
+    // In use: the name leads to it, since nobody takes it away on purpose here.
+    let again =
+        SharedMemory::open(name).map_err(|error| format!("taken away from one who uses it: {error}"))?;
+    if again.atomic_u64(0).unwrap().load(Ordering::Relaxed) == 0 {
+        return Err("the name leads to something else".to_owned());
+    }
+    for _ in 0..random.below(50) {
+        std::hint::spin_loop();
+    }
+    Ok(())
 }
 
 #[procession::test]
@@ -341,20 +348,23 @@ fn killed_at_any_moment_nothing_is_taken_away_and_nothing_stays() {
     let _watchdog = watchdog_of(60);
     let name = name("busy");
     let mut random = Random::new(4);
-    let start = |seed| Process::spawn(busy, (name.clone(), seed)).unwrap();
+    let wrong = Queue::unbounded().unwrap();
+    let start = |seed| {
+        let worker = Process::builder().daemon(true);
+        worker.spawn(busy, (name.clone(), seed, wrong.clone())).unwrap()
+    };
     let mut workers: Vec<_> = (0..3).map(start).collect();
     for round in 0..long(100) {
         std::thread::sleep(Duration::from_micros(random.below(20_000)));
         let victim = workers.swap_remove(random.below(3) as usize);
-        assert!(victim.is_alive(), "{:?}", victim.join());
         victim.kill().unwrap();
         victim.wait().unwrap();
         workers.push(start(round + 10));
     }
     for worker in workers {
-        assert!(worker.is_alive(), "{:?}", worker.join());
         worker.kill().unwrap();
         worker.wait().unwrap();
     }
+    assert_eq!(wrong.try_get(), Err(Error::Empty));
     until(|| !there(&name));
 }

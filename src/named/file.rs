@@ -15,9 +15,9 @@ const LONGEST: usize = 255;
 /// Seconds that a file is left alone which nobody seems to use: whoever made it may be about to say that he does.
 const YOUNG: i64 = 10;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
 /// Pauses double up to here: two seconds in all.
-const LAST_PAUSE: Duration = Duration::from_millis(1024);
+const LAST_PAUSE: Duration = Duration::from_millis(1000);
 
 /// The name without the `/` that it may have in front, as `shm_open(3)` allows it.
 pub(super) fn checked(name: &str) -> Result<&str> {
