@@ -8,12 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const MOST: u32 = 64;
 /// Rounds of the shortest: one in this many waits is worth a look even where spinning never helps.
 const LEAST: u32 = 10;
+/// One in this many waits is spent looking where that has not helped and sleeping is quick.
+const SELDOM: u32 = 8;
 /// Looks between giving the processor to somebody else, after spinning proper.
 const YIELDS: u32 = 4;
 
 thread_local! {
     /// How many rounds the last waits of this thread deserved.
     static BUDGET: Cell<u32> = const { Cell::new(MOST) };
+    /// The waits of this thread since it last looked before a sleep.
+    static PASSED: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Looks `done` over and over for a few microseconds; whether it came true.
@@ -26,7 +30,14 @@ pub(crate) fn until(done: impl FnMut() -> bool) -> bool {
 
 /// The same before a sleep that whoever ends the wait ends at once, as the kernel's own are: the turn is not given away
 /// first, which costs much among busy processes.
-pub(crate) fn before_sleep(done: impl FnMut() -> bool) -> bool {
+///
+/// Where looking has not helped, most waits do without: whoever is to end them may need this very processor.
+pub(crate) fn before_sleep(mut done: impl FnMut() -> bool) -> bool {
+    if BUDGET.get() == LEAST && !PASSED.get().is_multiple_of(SELDOM) {
+        PASSED.set(PASSED.get().wrapping_add(1));
+        return done();
+    }
+    PASSED.set(1);
     look(done, 0)
 }
 
