@@ -203,18 +203,22 @@ fn end(holder: Process<procession::Result<()>>) {
 #[procession::test]
 fn it_stays_while_somebody_uses_it_and_goes_when_the_last_is_killed() {
     let _watchdog = watchdog_of(60);
-    for method in METHODS {
-        let name = name("kill");
-        let maker = holder(method, &name, true);
-        let user = holder(method, &name, false);
-        end(maker);
-        std::thread::sleep(Duration::from_millis(200));
-        assert!(there(&name), "{method:?}: taken away from somebody who uses it");
-        let third = holder(method, &name, false);
-        end(user);
-        end(third);
-        until(|| !there(&name));
-    }
+    let test = "it_stays_while_somebody_uses_it_and_goes_when_the_last_is_killed";
+    // In a program that uses none itself: a forked child would share its keeper.
+    alone(test, || {
+        for method in METHODS {
+            let name = name("kill");
+            let maker = holder(method, &name, true);
+            let user = holder(method, &name, false);
+            end(maker);
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(there(&name), "{method:?}: taken away from somebody who uses it");
+            let third = holder(method, &name, false);
+            end(user);
+            end(third);
+            until(|| !there(&name));
+        }
+    });
 }
 
 #[procession::test]

@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 ///
 /// * The name goes when the last user does, in whichever program it is: with its last handle, or with its process, also by
 ///   SIGKILL. It is never taken away from somebody who uses it. (A small *keeper* process waits for the end of each
-///   process that uses named memory, so `procession::init()` must have run.)
+///   process that uses named memory, so `procession::init()` must have run. A forked child shares its parent's, if there is
+///   one: then it waits for both.)
 /// * [`unlink`](Self::unlink) takes the name away at once, as POSIX has it; who has a handle keeps the memory.
 /// * A program on the standard library of Python does not say that it uses it: it keeps the memory that it has, but not the
 ///   name, and may unlink the name when it ends.
