@@ -74,6 +74,7 @@ impl Thing {
             || self.has_some(),
             || self.has_some(),
             || {},
+            || (),
             || self.add(-1).then_some(()),
         );
         assert!(got.is_ok());

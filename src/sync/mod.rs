@@ -5,6 +5,8 @@ mod condition;
 mod event;
 mod line;
 mod lock;
+#[cfg(all(test, loom))]
+mod models;
 mod rlock;
 mod semaphore;
 mod waiter;

@@ -1,0 +1,295 @@
+//! A line and a barrier for loom. The heap's transaction is a mutex here, and what it guards are atomics, because they are
+//! looked at without it; the latch and journal behind it have models of their own (`wait/models.rs`). Sleeping and waking
+//! are as in `line.rs` and, for the barrier, the real gate.
+
+use crate::os::clock::Deadline;
+use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
+use crate::wait::gate::Gate;
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+use std::collections::VecDeque;
+
+const NOWHERE: u32 = 0;
+const IN_LINE: u32 = 1;
+const CALLED: u32 = 2;
+
+fn check(bound: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(bound);
+    builder.check(model);
+}
+
+// ---- the line ----
+
+struct Record {
+    standing: AtomicU32,
+    asleep: AtomicU32,
+}
+
+/// A line for so many threads.
+struct Line<const N: usize> {
+    transaction: Mutex<VecDeque<usize>>,
+    records: [Record; N],
+}
+
+impl<const N: usize> Line<N> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            transaction: Mutex::new(VecDeque::new()),
+            records: core::array::from_fn(|_| Record {
+                standing: AtomicU32::new(NOWHERE),
+                asleep: AtomicU32::new(0),
+            }),
+        })
+    }
+
+    fn join(&self, who: usize) {
+        let mut line = self.transaction.lock().unwrap();
+        line.push_back(who);
+        self.records[who].standing.store(IN_LINE, Ordering::Release);
+    }
+
+    fn is_called(&self, who: usize) -> bool {
+        self.records[who].standing.load(Ordering::Acquire) == CALLED
+    }
+
+    /// As `Place::sleep` without a deadline.
+    fn sleep(&self, who: usize) {
+        let record = &self.records[who];
+        while !self.is_called(who) {
+            record.asleep.swap(1, Ordering::SeqCst);
+            fence_after_rmw();
+            record.standing.futex_wait(IN_LINE, 0);
+        }
+    }
+
+    fn call(&self, line: &mut VecDeque<usize>) -> Option<usize> {
+        let first = line.pop_front()?;
+        self.records[first].standing.store(CALLED, Ordering::Release);
+        Some(first)
+    }
+
+    fn wake(&self, who: Option<usize>) {
+        fence_after_rmw();
+        if let Some(who) = who
+            && self.records[who].asleep.load(Ordering::Relaxed) != 0
+        {
+            self.records[who].standing.futex_wake(u32::MAX);
+        }
+    }
+
+    fn notify_one(&self) -> bool {
+        let called = self.call(&mut self.transaction.lock().unwrap());
+        self.wake(called);
+        called.is_some()
+    }
+
+    /// As `Place::give_up`: out of patience (then a call at the last moment counts), or interrupted or dead (then it is
+    /// passed on). Whether the call counts.
+    fn give_up(&self, who: usize, uses_it: bool) -> bool {
+        let mut line = self.transaction.lock().unwrap();
+        let (answer, next) = match (self.is_called(who), uses_it) {
+            (true, true) => (true, None),
+            (true, false) => (false, self.call(&mut line)),
+            (false, _) => {
+                line.retain(|&other| other != who);
+                (false, None)
+            }
+        };
+        self.records[who].standing.store(NOWHERE, Ordering::Release);
+        drop(line);
+        self.wake(next);
+        answer
+    }
+}
+
+#[test]
+fn loom_line_loses_no_call() {
+    check(3, || {
+        let line = Line::<1>::new();
+        line.join(0);
+        let notifier = {
+            let line = line.clone();
+            thread::spawn(move || assert!(line.notify_one()))
+        };
+        line.sleep(0);
+        notifier.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_line_calls_each_once() {
+    check(2, || {
+        let line = Line::<2>::new();
+        line.join(0);
+        line.join(1);
+        let [waiter, notifier] = [
+            {
+                let line = line.clone();
+                thread::spawn(move || line.sleep(0))
+            },
+            {
+                let line = line.clone();
+                thread::spawn(move || assert!(line.notify_one()))
+            },
+        ];
+        assert!(line.notify_one());
+        line.sleep(1);
+        waiter.join().unwrap();
+        notifier.join().unwrap();
+        assert!(!line.notify_one(), "nobody is left");
+    });
+}
+
+/// One call, and the first in the line runs out of patience meanwhile: one of the two makes use of it.
+#[test]
+fn loom_line_a_call_at_the_last_moment_counts_or_is_another_s() {
+    check(3, || {
+        let line = Line::<2>::new();
+        line.join(0);
+        line.join(1);
+        let leaver = {
+            let line = line.clone();
+            thread::spawn(move || line.give_up(0, true))
+        };
+        assert!(line.notify_one());
+        let used = leaver.join().unwrap();
+        assert!(used != line.is_called(1), "exactly one");
+    });
+}
+
+/// One call, and the first in the line is interrupted, or dies: the second makes use of it, whatever the order.
+#[test]
+fn loom_line_a_call_is_passed_on() {
+    check(3, || {
+        let line = Line::<2>::new();
+        line.join(0);
+        line.join(1);
+        let leaver = {
+            let line = line.clone();
+            thread::spawn(move || assert!(!line.give_up(0, false)))
+        };
+        let notifier = {
+            let line = line.clone();
+            thread::spawn(move || assert!(line.notify_one()))
+        };
+        line.sleep(1);
+        leaver.join().unwrap();
+        notifier.join().unwrap();
+    });
+}
+
+// ---- the barrier ----
+
+/// A barrier; the mutex guards the count and whether it is broken.
+struct Barrier {
+    parties: u64,
+    transaction: Mutex<(u64, bool)>,
+    generation: AtomicU64,
+    last_broken: AtomicU64,
+    gate: Gate,
+}
+
+impl Barrier {
+    fn of(parties: u64) -> Arc<Self> {
+        Arc::new(Self {
+            parties,
+            transaction: Mutex::new((0, false)),
+            generation: AtomicU64::new(0),
+            last_broken: AtomicU64::new(0),
+            gate: Gate::new(),
+        })
+    }
+
+    fn end(&self, state: &mut (u64, bool), broken: bool) {
+        let generation = self.generation.load(Ordering::Relaxed);
+        if broken {
+            self.last_broken.store(generation + 1, Ordering::Release);
+        }
+        *state = (0, broken);
+        self.generation.store(generation + 1, Ordering::Release);
+    }
+
+    /// Arrives; its generation, or how it went at once.
+    fn arrive(&self) -> Result<u64, bool> {
+        let mut state = self.transaction.lock().unwrap();
+        if state.1 {
+            return Err(false);
+        }
+        if state.0 + 1 == self.parties {
+            self.end(&mut state, false);
+            drop(state);
+            self.gate.wake_all();
+            return Err(true);
+        }
+        state.0 += 1;
+        Ok(self.generation.load(Ordering::Relaxed))
+    }
+
+    /// Whether it passed.
+    fn wait(&self) -> bool {
+        let mine = match self.arrive() {
+            Ok(generation) => generation,
+            Err(passed) => return passed,
+        };
+        let over = || self.generation.load(Ordering::Acquire) != mine;
+        let waited = self.gate.outlast(Deadline::Never, over, || {}, || ());
+        assert!(waited.is_ok());
+        self.last_broken.load(Ordering::Relaxed) <= mine
+    }
+
+    /// As a party that arrived in `generation` and lost patience, or died.
+    fn forsake(&self, generation: u64) -> bool {
+        let mut state = self.transaction.lock().unwrap();
+        let in_time = self.generation.load(Ordering::Relaxed) == generation;
+        if in_time {
+            self.end(&mut state, true);
+        }
+        drop(state);
+        self.gate.wake_all();
+        in_time
+    }
+}
+
+#[test]
+fn loom_barrier_lets_everybody_through_again_and_again() {
+    check(2, || {
+        let barrier = Barrier::of(2);
+        let other = {
+            let barrier = barrier.clone();
+            thread::spawn(move || barrier.wait() && barrier.wait())
+        };
+        assert!(barrier.wait() && barrier.wait());
+        assert!(other.join().unwrap());
+    });
+}
+
+/// A party that has arrived dies while the other one comes: both passed, or the other one finds it broken.
+#[test]
+fn loom_barrier_is_broken_by_the_dead_or_was_passed() {
+    check(3, || {
+        let barrier = Barrier::of(2);
+        let arrived = barrier.arrive().unwrap();
+        let survivor = {
+            let barrier = barrier.clone();
+            thread::spawn(move || barrier.forsake(arrived))
+        };
+        let passed = barrier.wait();
+        assert!(passed != survivor.join().unwrap(), "one or the other");
+    });
+}
+
+/// A party that has arrived dies while another one waits and the last never comes: who waits is told.
+#[test]
+fn loom_barrier_wakes_who_waits_with_the_dead() {
+    check(3, || {
+        let barrier = Barrier::of(3);
+        let arrived = barrier.arrive().unwrap();
+        let survivor = {
+            let barrier = barrier.clone();
+            thread::spawn(move || assert!(barrier.forsake(arrived)))
+        };
+        assert!(!barrier.wait());
+        survivor.join().unwrap();
+    });
+}
