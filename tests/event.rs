@@ -4,7 +4,7 @@ mod common;
 #[path = "common/random.rs"]
 mod random;
 
-use common::{A_WHILE, METHODS, not_before, until, watchdog};
+use common::{A_WHILE, METHODS, alone, not_before, until, watchdog};
 use procession::{Error, Event, Process, Queue, StartMethod};
 use random::{Random, long};
 use std::thread;
@@ -36,32 +36,25 @@ fn a_deadline_does_not_come_early() {
     event.wait_timeout(Duration::MAX).unwrap();
 }
 
-/// Whoever waits when it is set goes on, however short the moment.
+/// Whoever waits when it is set goes on, however short the moment. In a program of its own, where nobody else waits.
 #[test]
 fn set_and_cleared_at_once_lets_everybody_go_who_waited() {
-    let _watchdog = watchdog();
-    let event = Event::new().unwrap();
-    let waits = |count| {
-        let waiting = |wait: &&procession::WaitReport| wait.what == "event";
-        procession::inspect()
-            .unwrap()
-            .waits
-            .iter()
-            .filter(waiting)
-            .count()
-            == count
-    };
-    for _ in 0..20 {
-        thread::scope(|scope| {
-            let waiters = [(); 3].map(|()| scope.spawn(|| event.wait()));
-            until(|| waits(3));
-            event.set();
-            event.clear();
-            for waiter in waiters {
-                waiter.join().unwrap().unwrap();
-            }
-        });
-    }
+    alone("set_and_cleared_at_once_lets_everybody_go_who_waited", || {
+        let _watchdog = watchdog();
+        let event = Event::new().unwrap();
+        let waits = |count| procession::inspect().unwrap().waits.len() == count;
+        for _ in 0..20 {
+            thread::scope(|scope| {
+                let waiters = [(); 3].map(|()| scope.spawn(|| event.wait()));
+                until(|| waits(3));
+                event.set();
+                event.clear();
+                for waiter in waiters {
+                    waiter.join().unwrap().unwrap();
+                }
+            });
+        }
+    });
 }
 
 fn answer(ask: Event, answer: Event, times: u32) {

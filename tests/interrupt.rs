@@ -6,7 +6,8 @@ mod common;
 
 use common::{A_WHILE, watchdog_of};
 use procession::{
-    Error, JoinableQueue, Lock, LockError, Permit, PutError, Queue, RLock, Semaphore, on_interrupt,
+    Barrier, Condition, Error, Event, JoinableQueue, Lock, LockError, Permit, PutError, Queue, RLock,
+    Semaphore, on_interrupt,
 };
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Once};
@@ -205,4 +206,31 @@ fn who_leaves_takes_nothing_along() {
             assert_eq!(semaphore.value(), 0);
         });
     });
+}
+
+#[test]
+fn waits_for_conditions_events_and_barriers_end_as_if_they_had_not_been() {
+    let _watchdog = watchdog_of(60);
+    let condition = Condition::new().unwrap();
+    let waits = condition.clone();
+    let ended = stopped(move || {
+        let mut guard = waits.lock().unwrap();
+        let ended = guard.wait();
+        (ended, waits.try_lock().is_err())
+    });
+    assert_eq!(
+        ended,
+        (Err(Error::Interrupted), true),
+        "and the lock is held again"
+    );
+    assert_eq!(condition.waiting(), 0);
+    drop(condition.try_lock().unwrap());
+
+    let event = Event::new().unwrap();
+    assert_eq!(stopped(move || event.wait()), Err(Error::Interrupted));
+
+    let barrier = Barrier::new(2).unwrap();
+    let waits = barrier.clone();
+    assert_eq!(stopped(move || waits.wait()), Err(Error::Interrupted));
+    assert_eq!((barrier.waiting(), barrier.is_broken()), (0, false));
 }

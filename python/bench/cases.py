@@ -9,14 +9,15 @@ import multiprocessing
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from statistics import median
-from time import perf_counter, perf_counter_ns
+from time import perf_counter
 
 from contenders import FASTER_FIFO, MIB, PROCESSION, STANDARD
+from meeting import barrier_round, condition_round_trip, event_round_trip
+from team import children, timed_trips
 
 KIB = 1 << 10
 
@@ -25,8 +26,6 @@ DROP_IN = (STANDARD, PROCESSION)
 
 # A queue of arrays holds this many, as one between a loader and its consumer would.
 ARRAYS_IN_QUEUE = 8
-# Trips before the ones that count.
-WARM_UP = 200
 
 
 @dataclass(frozen=True)
@@ -126,19 +125,6 @@ def round_trip(contender, method, count):
         answer = timed_trips(trip, count)
         put(None)
     return answer
-
-
-def timed_trips(trip, count):
-    """The seconds of `count` trips together, and the figures: the median and the 99th percentile."""
-    for i in range(WARM_UP):
-        trip(i)
-    times = [0] * count
-    for i in range(count):
-        begin = perf_counter_ns()
-        trip(i)
-        times[i] = perf_counter_ns() - begin
-    times.sort()
-    return sum(times) / 1e9, [times[count // 2] / 1e3, times[min(count - 1, count * 99 // 100)] / 1e3]
 
 
 def echo_pipe(conn, start):
@@ -331,19 +317,6 @@ def importing(contender, method, runs):
     return sum(times), [median(times) * 1e3]
 
 
-@contextmanager
-def children(context, function, arguments):
-    """A child for each tuple of arguments. They are joined, and all must end well."""
-    team = [context.Process(target=function, args=each) for each in arguments]
-    for child in team:
-        child.start()
-    yield
-    for child in team:
-        child.join()
-    if bad := [child.exitcode for child in team if child.exitcode != 0]:
-        raise AssertionError(f"exit codes of the children: {bad}")
-
-
 def messages(name, times, **how):
     return Case(name, (Figure("k/s", times=times),), partial(one_way, **how), work=2000)
 
@@ -404,6 +377,9 @@ CASES = {
             contenders=DROP_IN,
             fixed=True,
         ),
+        trips("event, set and wait, there and back", 5, event_round_trip, DROP_IN),
+        trips("condition, notify and wait, there and back", 5, condition_round_trip, DROP_IN),
+        trips("barrier of 4", 5, barrier_round, DROP_IN),
         nanoseconds("value, set", 2, setting),
         nanoseconds("value, get", None, getting),
         nanoseconds("array, element set", 2, setting_elements),
