@@ -182,7 +182,9 @@ fn nothing_is_missed() {
     let _watchdog = watchdog();
     let queues: Vec<Queue<u64>> = (0..40).map(|_| Queue::unbounded().unwrap()).collect();
     let mut selector = Selector::new().unwrap();
-    queues.iter().for_each(|queue| drop(selector.add(queue).unwrap()));
+    for queue in &queues {
+        selector.add(queue).unwrap();
+    }
     let count = long(20_000);
     let scatterers: Vec<_> = (1..=3)
         .map(|seed| Process::spawn(scatter, (queues.clone(), seed, count)).unwrap())
@@ -263,7 +265,9 @@ fn a_forked_child_has_its_own() {
 
 fn watch_for_ever(queues: Vec<Queue<u64>>) {
     let mut selector = Selector::new().unwrap();
-    queues.iter().for_each(|queue| drop(selector.add(queue).unwrap()));
+    for queue in &queues {
+        selector.add(queue).unwrap();
+    }
     loop {
         selector.wait_timeout(Duration::from_micros(200)).unwrap();
         let key = selector.add(&queues[0]).unwrap();
@@ -277,7 +281,9 @@ fn killed_watchers_and_notifiers() {
     let _watchdog = watchdog();
     let queues: Vec<Queue<u64>> = (0..10).map(|_| Queue::unbounded().unwrap()).collect();
     let mut selector = Selector::new().unwrap();
-    queues.iter().for_each(|queue| drop(selector.add(queue).unwrap()));
+    for queue in &queues {
+        selector.add(queue).unwrap();
+    }
     let mut random = Random::new(3);
     let fork = || Process::builder().method(StartMethod::Fork);
     for _ in 0..long(200) {
