@@ -13,11 +13,14 @@ use crate::os::fork::{Forked, exit_now, fork};
 use crate::wait::atomic::crash;
 use crate::{ByteQueue, Error, JoinableQueue, Lock, LockError, Permit, Queue, RLock, Semaphore};
 use std::cell::Cell;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The heap is the program's: one test at a time.
-static ONE: Mutex<()> = Mutex::new(());
+/// The heap is the program's, and whatever forks has an entry in it: one test at a time.
+pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Steps after which something must be wrong.
 const MOST: u64 = 5000;
@@ -60,7 +63,7 @@ fn bury(heap: &'static Heap, id: u32) {
 
 /// Kills `work` at every step, twice: with the survivor clearing up before it goes on, and after.
 fn dies_at_every_step<S>(setup: impl Fn() -> S, work: impl Fn(&S), check: impl Fn(&S, bool)) {
-    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
     // What is made once and kept (this process's hold table, this thread's record) does not count as a difference: one
     // round before.

@@ -212,6 +212,7 @@ fn sweep_older_than(seconds: i64) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::crash_tests::one_at_a_time;
     use crate::os::fork::{Forked, exit_now, fork};
     use crate::wait::atomic::crash;
     use std::path::PathBuf;
@@ -253,6 +254,7 @@ mod tests {
 
     #[test]
     fn who_dies_making_it_leaves_nothing_or_what_can_be_taken_away() {
+        let _one = one_at_a_time();
         let name = name("create");
         dies_at_every_step(
             || drop(create(&name, 10_000, true)),
@@ -271,6 +273,7 @@ mod tests {
 
     #[test]
     fn who_dies_opening_it_holds_it_no_longer() {
+        let _one = one_at_a_time();
         let name = name("open");
         dies_at_every_step(
             || drop((create(&name, 1, true), open(&name))),
@@ -283,6 +286,7 @@ mod tests {
 
     #[test]
     fn who_dies_taking_it_away_leaves_it_to_the_next() {
+        let _one = one_at_a_time();
         let name = name("tidy");
         dies_at_every_step(
             || {
@@ -299,6 +303,7 @@ mod tests {
 
     #[test]
     fn what_is_not_marked_stays() {
+        let _one = one_at_a_time();
         let name = name("plain");
         drop(create(&name, 1, false).expect("room"));
         assert_eq!(tidy(&name, true), Tidied::Gone);
@@ -315,6 +320,7 @@ mod tests {
 
     #[test]
     fn a_sweep_takes_what_nobody_uses() {
+        let _one = one_at_a_time();
         let (left, used) = (name("left"), name("used"));
         drop(create(&left, 1, true).expect("room"));
         let mine = create(&used, 1, true).expect("room");
@@ -329,6 +335,7 @@ mod tests {
 
     #[test]
     fn a_name_that_leads_to_something_else_is_left_alone() {
+        let _one = one_at_a_time();
         let name = name("other");
         let first = create(&name, 1, true).expect("room");
         unlink(&name).expect("it is there");
