@@ -13,6 +13,7 @@ mod queue;
 mod roundtrip;
 mod shared;
 mod start;
+mod sync;
 mod table;
 mod team;
 
@@ -121,6 +122,7 @@ fn all() -> Vec<Group> {
         bytes::groups(),
         start::groups(),
         lock::groups(),
+        sync::groups(),
         memory::groups(),
     ]
     .into_iter()

@@ -189,7 +189,7 @@ impl Heap {
     /// Where this process's note on an object is.
     #[inline]
     pub(crate) fn note_of(&self, object: &Object) -> Off {
-        self.note_at(object.slot())
+        object.note(self.me(), || self.note_at(object.slot()))
     }
 
     /// Where the note in slot `number` of this process is.

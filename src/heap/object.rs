@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 use crate::wait::atomic::Ordering;
 use core::cell::Cell;
 use std::sync::Arc;
+// This process's own memory: no crash points, no model.
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// What an object's kind must be able to do.
 #[derive(Debug)]
@@ -109,6 +111,9 @@ pub(crate) struct Object(Arc<Held>);
 struct Held {
     off: Off,
     slot: u64,
+    /// Where the note is, for the process of this owner id: a forked child has its own elsewhere.
+    note: AtomicU64,
+    noted_for: AtomicU32,
 }
 
 impl Drop for Held {
@@ -131,7 +136,25 @@ impl Object {
 
     /// A handle that [`Heap::share`] has counted.
     pub(super) fn of(off: Off, slot: u64) -> Self {
-        Self(Arc::new(Held { off, slot }))
+        Self(Arc::new(Held {
+            off,
+            slot,
+            note: AtomicU64::new(0),
+            noted_for: AtomicU32::new(0),
+        }))
+    }
+
+    /// Where the note of the process `me` is, which `find` finds out the first time.
+    #[inline]
+    pub(super) fn note(&self, me: u32, find: impl FnOnce() -> Off) -> Off {
+        let held = &self.0;
+        if held.noted_for.load(Ordering::Acquire) == me {
+            return held.note.load(Ordering::Relaxed);
+        }
+        let note = find();
+        held.note.store(note, Ordering::Relaxed);
+        held.noted_for.store(me, Ordering::Release);
+        note
     }
 
     /// The object's number, unlike that of any other object of the program, ever.

@@ -86,6 +86,7 @@ impl Condition {
     /// # Errors
     ///
     /// [`LockError::OwnerDied`], with the guard, if the last holder died holding it.
+    #[inline]
     pub fn lock(&self) -> Result<ConditionGuard<'_>, LockError<ConditionGuard<'_>>> {
         self.lock_until(Deadline::Never)
     }
@@ -111,20 +112,49 @@ impl Condition {
         self.lock_until(Deadline::after(patience))
     }
 
+    #[inline]
     fn lock_until(&self, deadline: Deadline) -> Result<ConditionGuard<'_>, LockError<ConditionGuard<'_>>> {
-        let with = |guard| ConditionGuard {
-            line: &self.line,
-            guard,
+        let taken = match &self.lock {
+            Mutex::Lock(lock) => lock.try_quick(),
+            Mutex::RLock(lock) => lock.try_quick(),
         };
+        if taken {
+            Ok(self.guard())
+        } else {
+            self.lock_slow(deadline)
+        }
+    }
+
+    #[cold]
+    fn lock_slow(&self, deadline: Deadline) -> Result<ConditionGuard<'_>, LockError<ConditionGuard<'_>>> {
         match &self.lock {
-            Mutex::Lock(lock) => match lock.lock_until(deadline) {
-                Ok(guard) => Ok(with(Guard::Lock(guard))),
-                Err(error) => Err(error.map(|guard| with(Guard::Lock(guard)))),
-            },
-            Mutex::RLock(lock) => match lock.lock_until(deadline) {
-                Ok(guard) => Ok(with(Guard::RLock(guard))),
-                Err(error) => Err(error.map(|guard| with(Guard::RLock(guard)))),
-            },
+            Mutex::Lock(lock) => {
+                let instead = |guard: LockGuard<'_>| {
+                    guard.forget();
+                    self.guard()
+                };
+                lock.lock_until(deadline)
+                    .map(instead)
+                    .map_err(|error| error.map(instead))
+            }
+            Mutex::RLock(lock) => {
+                let instead = |guard: RLockGuard<'_>| {
+                    guard.forget();
+                    self.guard()
+                };
+                lock.lock_until(deadline)
+                    .map(instead)
+                    .map_err(|error| error.map(instead))
+            }
+        }
+    }
+
+    /// A guard for having it locked.
+    #[inline]
+    fn guard(&self) -> ConditionGuard<'_> {
+        ConditionGuard {
+            condition: self,
+            owner: self.line.me(),
         }
     }
 
@@ -143,18 +173,22 @@ impl fmt::Debug for Condition {
     }
 }
 
-#[derive(Debug)]
-enum Guard<'c> {
-    Lock(LockGuard<'c>),
-    RLock(RLockGuard<'c>),
-}
-
 /// The lock of a [`Condition`] is held while this lives, but while it waits.
 #[must_use = "the lock is released when the guard is dropped"]
 #[derive(Debug)]
 pub struct ConditionGuard<'c> {
-    line: &'c Line,
-    guard: Guard<'c>,
+    condition: &'c Condition,
+    owner: u32,
+}
+
+impl Drop for ConditionGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        match &self.condition.lock {
+            Mutex::Lock(lock) => drop(lock.guard_of(self.owner)),
+            Mutex::RLock(lock) => drop(lock.guard_of(self.owner)),
+        }
+    }
 }
 
 impl ConditionGuard<'_> {
@@ -208,9 +242,11 @@ impl ConditionGuard<'_> {
     }
 
     fn wait_until(&mut self, deadline: Deadline) -> Result<()> {
-        let (call, died) = match &self.guard {
-            Guard::Lock(guard) if guard.counts() => self.line.wait(guard.lock(), deadline)?,
-            Guard::RLock(guard) if guard.counts() => self.line.wait(guard.lock(), deadline)?,
+        let Condition { lock, line } = self.condition;
+        let is_own = self.owner == line.me();
+        let (call, died) = match lock {
+            Mutex::Lock(lock) if is_own => line.wait(lock, deadline)?,
+            Mutex::RLock(lock) if is_own && lock.is_mine() => line.wait(lock, deadline)?,
             _ => return Err(Error::NotLocked),
         };
         match (died, call) {
@@ -222,16 +258,19 @@ impl ConditionGuard<'_> {
     }
 
     /// Wakes the first who waits.
+    #[inline]
     pub fn notify_one(&self) {
         self.notify(1);
     }
 
     /// Wakes the first `n` who wait; how many there were.
+    #[inline]
     pub fn notify(&self, n: usize) -> usize {
-        self.line.notify(n as u64) as usize
+        self.condition.line.notify(n as u64) as usize
     }
 
     /// Wakes everybody who waits.
+    #[inline]
     pub fn notify_all(&self) {
         self.notify(usize::MAX);
     }

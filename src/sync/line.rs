@@ -264,6 +264,7 @@ impl Line {
     }
 
     /// How many wait; old news at once unless their lock is held.
+    #[inline]
     pub fn waiting(&self) -> u64 {
         let shared: &Shared = self.heap.shared(self.object.off());
         shared.count.load(Ordering::Acquire)
@@ -286,10 +287,16 @@ impl Line {
     }
 
     /// Calls the first `n` of those who wait now; how many there were.
+    #[inline]
     pub fn notify(&self, n: u64) -> u64 {
         if self.waiting() == 0 {
             return 0;
         }
+        self.notify_some(n)
+    }
+
+    #[cold]
+    fn notify_some(&self, n: u64) -> u64 {
         let line = self.object.off();
         let (mut bound, mut called) = (None, 0);
         while called < n {
@@ -310,6 +317,12 @@ impl Line {
             }
         }
         called
+    }
+
+    /// Owner id of this process.
+    #[inline]
+    pub(super) fn me(&self) -> u32 {
+        self.heap.me()
     }
 
     pub(crate) fn object(&self) -> &Object {

@@ -138,11 +138,10 @@ impl Lock {
 
     #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        let owner = self.heap.me();
         let off = self.object.off();
         take(self.heap, self.latch(), off, deadline, || {
             self.begin();
-            LockGuard { lock: self, owner }
+            self.guard()
         })
     }
 
@@ -154,6 +153,18 @@ impl Lock {
             self.begin();
         }
         taken
+    }
+
+    /// A guard for having it locked.
+    #[inline]
+    fn guard(&self) -> LockGuard<'_> {
+        self.guard_of(self.heap.me())
+    }
+
+    /// A guard for the process of this owner id's having it locked.
+    #[inline]
+    pub(super) fn guard_of(&self, owner: u32) -> LockGuard<'_> {
+        LockGuard { lock: self, owner }
     }
 
     pub(crate) fn object(&self) -> &Object {
@@ -281,16 +292,7 @@ pub struct LockGuard<'l> {
     owner: u32,
 }
 
-impl<'l> LockGuard<'l> {
-    pub(super) fn lock(&self) -> &'l Lock {
-        self.lock
-    }
-
-    /// Whether it is this process that holds the lock by it.
-    pub(super) fn counts(&self) -> bool {
-        self.owner == self.lock.heap.me()
-    }
-
+impl LockGuard<'_> {
     /// Keeps the lock held beyond this guard, for [`Lock::release`] to end.
     pub fn forget(self) {
         core::mem::forget(self);
@@ -300,7 +302,7 @@ impl<'l> LockGuard<'l> {
 impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.counts() {
+        if self.owner == self.lock.heap.me() {
             self.lock.latch().unlock();
         }
     }

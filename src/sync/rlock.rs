@@ -143,10 +143,13 @@ impl RLock {
     /// A guard for having it locked once.
     #[inline]
     pub(crate) fn guard(&self) -> RLockGuard<'_> {
-        RLockGuard {
-            lock: self,
-            owner: self.heap.me(),
-        }
+        self.guard_of(self.heap.me())
+    }
+
+    /// A guard for the process of this owner id's having it locked once.
+    #[inline]
+    pub(super) fn guard_of(&self, owner: u32) -> RLockGuard<'_> {
+        RLockGuard { lock: self, owner }
     }
 
     /// This thread, which holds it, takes it once more.
@@ -274,20 +277,11 @@ pub struct RLockGuard<'l> {
     owner: u32,
 }
 
-impl<'l> RLockGuard<'l> {
+impl RLockGuard<'_> {
     /// Whether it is this process's: in a forked child the copy of its parent's is not.
     #[inline]
     pub(crate) fn is_own(&self) -> bool {
         self.owner == self.lock.heap.me()
-    }
-
-    pub(super) fn lock(&self) -> &'l RLock {
-        self.lock
-    }
-
-    /// Whether it is this thread that holds the lock by it.
-    pub(super) fn counts(&self) -> bool {
-        self.is_own() && self.lock.is_mine()
     }
 
     /// Keeps the lock held beyond this guard, for [`RLock::release`] to end.

@@ -92,23 +92,28 @@ impl View<'_> {
         shared.new_returned.store(returned, Ordering::Relaxed);
         shared.new_note.store(note, Ordering::Relaxed);
         shared.note_at.store(note_at, Ordering::Release);
-        self.replay();
+        self.carry_out(value, returned, note_at, note);
     }
 
-    /// Carries out what is decided.
+    /// Writes what is decided.
     #[inline]
+    fn carry_out(self, value: u64, returned: u64, note_at: Off, note: u64) {
+        let shared = self.shared;
+        shared.returned.store(returned, Ordering::Release);
+        shared.value.store(value, Ordering::Release);
+        self.heap.word(note_at).store(note, Ordering::Release);
+        shared.note_at.store(0, Ordering::Release);
+    }
+
+    /// Carries out what somebody who died had decided.
+    #[cold]
     fn replay(self) {
         let shared = self.shared;
         let note_at = shared.note_at.load(Ordering::Acquire);
         if note_at != 0 {
-            for (word, new) in [
-                (&shared.returned, &shared.new_returned),
-                (&shared.value, &shared.new_value),
-                (self.heap.word(note_at), &shared.new_note),
-            ] {
-                word.store(new.load(Ordering::Relaxed), Ordering::Release);
-            }
-            shared.note_at.store(0, Ordering::Release);
+            let [value, returned, note] = [&shared.new_value, &shared.new_returned, &shared.new_note]
+                .map(|word| word.load(Ordering::Relaxed));
+            self.carry_out(value, returned, note_at, note);
         }
     }
 
