@@ -55,16 +55,56 @@ _wait = wait  # noqa: F821
 
 
 def wait(object_list, timeout=None):
-    """Wait till an object in object_list is ready/readable.
+    """
+    Wait till an object in object_list is ready/readable.
 
-    Returns list of those objects in object_list which are ready/readable.
+    Returns list of those objects in object_list which are ready/readable. Besides what has a descriptor (connections, sockets,
+    `Process.sentinel`), that may be queues, their ends, and events.
     """
     objects = list(object_list)
+    things = [_shared(thing) for thing in objects]
+    kinds = {_kind(thing) for thing in things}
+    if kinds <= {None}:
+        return _wait(objects, timeout)
+    if kinds == {None, _engine.Channel}:
+        return _wait_at_descriptors(objects, things, timeout)
+    things = [_fileno(objects[i]) if thing is None else thing for i, thing in enumerate(things)]
+    return [objects[i] for i in _engine.wait_for_any(things, timeout)]
+
+
+def _shared(thing):
+    """What in shared memory `thing` is ready with; None if it has a descriptor."""
+    if isinstance(thing, (_engine.Channel, _engine.Event)):
+        return thing
+    queue = getattr(thing, "_queue", None)
+    if isinstance(queue, _engine.Channel):
+        thing._check()
+        return queue
+    return None
+
+
+def _kind(thing):
+    return next((kind for kind in (_engine.Channel, _engine.Event) if isinstance(thing, kind)), None)
+
+
+def _fileno(thing):
+    return thing if isinstance(thing, int) else thing.fileno()
+
+
+def _wait_at_descriptors(objects, things, timeout):
+    """Wait for queues and what has descriptors. Each queue's descriptor lasts, and so does the thread behind it: that is less
+    for programs that come back again and again, as executors do, than a thread for each wait."""
     deadline = None if timeout is None else _time.monotonic() + timeout
+    watched = [thing if thing is None else thing._fileno() for thing in things]
+    numbers = [objects[i] if fd is None else fd for i, fd in enumerate(watched)]
     while True:
-        ready = _wait(objects, timeout)
+        ready = _wait(numbers, timeout)
         # A queue's descriptor may be behind: another process may have taken what there was.
-        found = [thing for thing in ready if not hasattr(thing, "_queue") or thing.closed or thing.poll()]
+        found = [
+            objects[i]
+            for i, number in enumerate(numbers)
+            if number in ready and (things[i] is None or things[i]._poll(0.0))
+        ]
         if found or not ready:
             return found
         if deadline is not None:

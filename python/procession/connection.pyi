@@ -8,19 +8,23 @@ from multiprocessing.connection import (
     answer_challenge as answer_challenge,
     deliver_challenge as deliver_challenge,
 )
-from typing import TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
+
+from . import _engine
 
 __all__ = ["Client", "Listener", "Pipe", "wait"]
 
 class Listener(_StandardListener):
     handshake_timeout: float | None
 
-_Waitable = TypeVar("_Waitable", bound=HasFileno | int)
+# What has a descriptor, a queue or one of its ends, or an event.
+_Thing: TypeAlias = HasFileno | int | _engine.Channel[Any] | _engine.Event
+_Waitable = TypeVar("_Waitable", bound=_Thing)
 
 @overload
 def wait(object_list: Iterable[_Waitable], timeout: float | None = None) -> list[_Waitable]: ...
 # For lists of different things, whose join is `object`.
 @overload
 def wait(  # type: ignore[overload-cannot-match]
-    object_list: Iterable[HasFileno | int], timeout: float | None = None
-) -> list[HasFileno | int]: ...
+    object_list: Iterable[_Thing], timeout: float | None = None
+) -> list[_Thing]: ...

@@ -32,7 +32,7 @@ pub struct Channel {
 
 impl Channel {
     #[inline]
-    fn channel(&self) -> PyResult<&door::Channel> {
+    pub(crate) fn channel(&self) -> PyResult<&door::Channel> {
         self.channel
             .get()
             .ok_or_else(|| PyRuntimeError::new_err("Queue.__init__() was not called"))

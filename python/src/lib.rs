@@ -15,6 +15,7 @@ mod message;
 mod named;
 mod numbers;
 mod pickling;
+mod select;
 mod shared;
 mod stream;
 mod together;
@@ -75,6 +76,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(named::memory_open, module)?)?;
     module.add_function(wrap_pyfunction!(named::memory_unlink, module)?)?;
     module.add_function(wrap_pyfunction!(named::memory_tidy, module)?)?;
+    module.add_function(wrap_pyfunction!(select::wait_for_any, module)?)?;
     module.add_function(wrap_pyfunction!(inspect::inspect, module)?)?;
     module.add_function(wrap_pyfunction!(inspect::rename, module)?)?;
     module.add("SEM_VALUE_MAX", i32::MAX)?;

@@ -23,7 +23,7 @@ macro_rules! shared_class {
 
         impl $name {
             #[inline]
-            fn inner(&self) -> PyResult<&$engine> {
+            pub(crate) fn inner(&self) -> PyResult<&$engine> {
                 self.inner
                     .get()
                     .ok_or_else(|| PyRuntimeError::new_err(concat!($what, ".__init__() was not called")))

@@ -19,7 +19,7 @@ pub use together::{arrive, await_event, wait_in_line};
 
 use crate::error::Result;
 use crate::heap::Heap;
-use crate::select::Waitable;
+pub use crate::select::Waitable;
 pub use crate::sync::{Acting, Arrival, Call, Line, Mutual};
 use crate::sync::{Lock, LockError, RLock, Semaphore};
 

@@ -1,0 +1,65 @@
+//! Waiting for several things at once.
+
+use crate::channel::Channel;
+use crate::errors::OrRaise;
+use crate::together::Event;
+use crate::wait;
+use procession::Event as EngineEvent;
+use procession::door::{self, Channel as EngineChannel, Waitable};
+use pyo3::prelude::*;
+use std::os::fd::{BorrowedFd, RawFd};
+
+/// One of the things.
+enum Thing {
+    Channel(EngineChannel),
+    Event(EngineEvent),
+    Descriptor(BorrowedFd<'static>),
+}
+
+impl Thing {
+    #[allow(unsafe_code)]
+    fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(channel) = object.cast::<Channel>() {
+            return Ok(Self::Channel(channel.get().channel()?.clone()));
+        }
+        if let Ok(event) = object.cast::<Event>() {
+            return Ok(Self::Event(event.get().inner()?.clone()));
+        }
+        let fd: RawFd = object.extract()?;
+        if fd < 0 {
+            return Err(pyo3::exceptions::PyValueError::new_err(format!(
+                "Invalid file descriptor: {fd}"
+            )));
+        }
+        // SAFETY: not -1. The caller holds on to whoever owns the descriptor; if another thread closes it meanwhile, the
+        // wait is for whatever has its number then, or an error, as with the system's own calls.
+        Ok(Self::Descriptor(unsafe { BorrowedFd::borrow_raw(fd) }))
+    }
+
+    fn waitable(&self) -> &dyn Waitable {
+        match self {
+            Self::Channel(channel) => channel,
+            Self::Event(event) => event,
+            Self::Descriptor(fd) => fd,
+        }
+    }
+}
+
+/// Wait until one of `things` (queues, events, descriptors) is ready, for at most `timeout` seconds; the positions of those
+/// that are.
+#[pyfunction]
+#[pyo3(signature = (things, timeout))]
+pub fn wait_for_any(
+    py: Python<'_>,
+    things: Vec<Bound<'_, PyAny>>,
+    timeout: Option<f64>,
+) -> PyResult<Vec<usize>> {
+    let taken: Vec<Thing> = things.iter().map(Thing::of).collect::<PyResult<_>>()?;
+    let deadline = wait::deadline(true, timeout);
+    let nothing = |ready: &procession::Result<Vec<usize>>| ready.as_ref().is_ok_and(Vec::is_empty);
+    wait::patiently(py, deadline, nothing, |until| {
+        let list: Vec<&dyn Waitable> = taken.iter().map(Thing::waitable).collect();
+        door::wait_until(&list, until)
+    })
+    .or_raise(py)
+}
