@@ -11,6 +11,7 @@ mod machine;
 mod memory;
 mod queue;
 mod roundtrip;
+mod select;
 mod shared;
 mod start;
 mod sync;
@@ -123,6 +124,7 @@ fn all() -> Vec<Group> {
         start::groups(),
         lock::groups(),
         sync::groups(),
+        select::groups(),
         memory::groups(),
     ]
     .into_iter()

@@ -5,7 +5,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel as crossbeam;
 use ipc_channel::ipc;
@@ -25,21 +26,24 @@ const LOOKS: u32 = 2000;
 /// Trips that are not measured.
 const WARM_UP: u64 = 1000;
 
+/// What [`converse`] measures.
+pub const PERCENTILES: &[Figure] = &[
+    Figure {
+        name: "p50",
+        unit: "µs",
+    },
+    Figure {
+        name: "p99",
+        unit: "µs",
+    },
+];
+
 /// The group of this file.
 pub fn groups() -> Vec<Group> {
     let trips = |effort: Effort| effort.of(40_000);
     vec![Group {
         name: "round trip over two queues, or a pipe",
-        figures: &[
-            Figure {
-                name: "p50",
-                unit: "µs",
-            },
-            Figure {
-                name: "p99",
-                unit: "µs",
-            },
-        ],
+        figures: PERCENTILES,
         references: &[SPINNING, PURE],
         contenders: vec![
             Contender::new("procession Queue<u64>", move |effort| procession(trips(effort)))
@@ -65,11 +69,25 @@ fn converse(
     ask: impl Fn(u64) -> Result<u64> + Send + 'static,
     answer: impl Fn() -> Result<()> + Send + 'static,
 ) -> Result<Vec<f64>> {
+    converse_after(Duration::ZERO, kind, trips, ask, answer)
+}
+
+/// The same with a pause before each question, in which whoever is to answer falls asleep.
+pub fn converse_after(
+    pause: Duration,
+    kind: Kind,
+    trips: u64,
+    ask: impl Fn(u64) -> Result<u64> + Send + 'static,
+    answer: impl Fn() -> Result<()> + Send + 'static,
+) -> Result<Vec<f64>> {
     let trips = trips + WARM_UP;
     let asker = member(move |start| {
         let mut times = Vec::with_capacity(trips as usize);
         start.wait();
         for question in 0..trips {
+            if !pause.is_zero() {
+                thread::sleep(pause);
+            }
             let asked = Instant::now();
             let answer = ask(question)?;
             times.push(asked.elapsed().as_nanos() as f64 / 1e3);
