@@ -1,0 +1,184 @@
+//! A dispatcher that serves everybody at once: one `Selector` over queues, a pipe and the end of a process.
+//!
+//! Clients put orders into queues of their own. The dispatcher hands them on to a worker, collects what it has done, and
+//! answers whoever asks over a pipe how far it is. Some orders kill the worker; the dispatcher sees that it has ended,
+//! like everything else, and starts another, which goes on with the next order. Nobody polls, and there are no threads to
+//! wait in.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use procession::{Connection, Error, Key, Process, Queue, Result, Selector, pipe};
+
+/// An order whose number this divides is the worker's last.
+const UNLUCKY: u32 = 13;
+/// How long an order takes.
+const WORK: Duration = Duration::from_millis(20);
+
+/// A dispatcher between clients, a worker that dies now and then, and somebody who asks how far it is.
+#[derive(Parser)]
+struct Cli {
+    /// How many clients there are
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    clients: u16,
+
+    /// How many orders each client has
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    orders: u16,
+}
+
+#[procession::main]
+fn main() -> ExitCode {
+    match open(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn open(cli: &Cli) -> Result<()> {
+    let queues = (0..cli.clients)
+        .map(|_| Queue::unbounded())
+        .collect::<Result<Vec<Queue<u32>>>>()?;
+    let (questions, answers) = pipe()?;
+    let dispatcher = Process::builder()
+        .name("dispatcher")
+        .spawn(dispatch, (queues.clone(), answers))?;
+    let clients = queues
+        .into_iter()
+        .zip(0..)
+        .map(|(queue, n)| {
+            let process = Process::builder().name(format!("client {n}")).daemon(true);
+            process.spawn(order, (queue, n * u32::from(cli.orders), u32::from(cli.orders)))
+        })
+        .collect::<Result<Vec<_>>>()?;
+
+    while let Some((done, lost, pending)) = ask(&questions)? {
+        println!("{done} done, {lost} lost, {pending} to do");
+        thread::sleep(Duration::from_millis(100));
+    }
+    for client in clients {
+        client.join()??;
+    }
+    let (done, lost, _) = dispatcher.join()??;
+    println!("in the end: {done} done, and {lost} lost with the workers that died of them");
+    Ok(())
+}
+
+/// Orders done, lost, and handed to the worker but not done yet.
+type Tally = (u32, u32, u32);
+
+/// How far the dispatcher is, while there is one.
+fn ask(questions: &Connection<(), Tally>) -> Result<Option<Tally>> {
+    let answer = match questions.send(()) {
+        Ok(()) => questions.recv(),
+        Err(error) => Err(error.into()),
+    };
+    match answer {
+        Ok(tally) => Ok(Some(tally)),
+        Err(Error::BrokenPipe | Error::Closed) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A client: a process that puts its orders into its queue, one after the other, and then has no more.
+fn order(queue: Queue<u32>, before: u32, count: u32) -> Result<()> {
+    for number in before + 1..=before + count {
+        queue.put(number)?;
+        thread::sleep(WORK / 2);
+    }
+    queue.shutdown();
+    Ok(())
+}
+
+/// What the dispatcher waits for.
+#[derive(Clone, Copy)]
+enum Source {
+    Client(usize),
+    Questions,
+    Results,
+    Worker,
+}
+
+/// The dispatcher, a process too: how it came out.
+fn dispatch(clients: Vec<Queue<u32>>, answers: Connection<Tally, ()>) -> Result<Tally> {
+    let (jobs, results) = (Queue::unbounded()?, Queue::unbounded()?);
+    let mut worker = start_worker(&jobs, &results)?;
+
+    let mut selector = Selector::new()?;
+    let mut sources: HashMap<Key, Source> = HashMap::new();
+    for (n, queue) in clients.iter().enumerate() {
+        sources.insert(selector.add(queue)?, Source::Client(n));
+    }
+    sources.insert(selector.add(&answers)?, Source::Questions);
+    sources.insert(selector.add(&results)?, Source::Results);
+    sources.insert(selector.add(&worker)?, Source::Worker);
+
+    let (mut done, mut lost, mut pending) = (0, 0, 0);
+    let mut open = clients.len();
+    while open > 0 || pending > 0 {
+        for key in selector.wait()? {
+            match sources[&key] {
+                Source::Client(n) => match clients[n].try_get() {
+                    Ok(number) => {
+                        jobs.put(number)?;
+                        pending += 1;
+                    }
+                    Err(Error::Closed) => {
+                        selector.remove(key);
+                        open -= 1;
+                    }
+                    Err(error) => return Err(error),
+                },
+                Source::Questions => {
+                    // An error if whoever asks is gone: then there is nobody to do this for.
+                    answers.try_recv()?;
+                    answers.send((done, lost, pending))?;
+                }
+                Source::Results => {
+                    results.try_get()?;
+                    (done, pending) = (done + 1, pending - 1);
+                }
+                Source::Worker => {
+                    if let Err(reason) = worker.join() {
+                        println!("{reason}");
+                    }
+                    // What is in the queues is not lost; what it had in hand is.
+                    let left = (jobs.len() + results.len()) as u32;
+                    (lost, pending) = (lost + pending - left, left);
+                    selector.remove(key);
+                    worker = start_worker(&jobs, &results)?;
+                    sources.insert(selector.add(&worker)?, Source::Worker);
+                }
+            }
+        }
+    }
+    jobs.shutdown();
+    worker.join()?;
+    Ok((done, lost, pending))
+}
+
+fn start_worker(jobs: &Queue<u32>, results: &Queue<u32>) -> Result<Process<()>> {
+    Process::builder()
+        .name("worker")
+        .daemon(true)
+        .spawn(work, (jobs.clone(), results.clone()))
+}
+
+/// The worker's process.
+fn work(jobs: Queue<u32>, results: Queue<u32>) {
+    for number in jobs.iter() {
+        thread::sleep(WORK);
+        if number % UNLUCKY == 0 {
+            std::process::abort();
+        }
+        if results.put(number).is_err() {
+            break;
+        }
+    }
+}
