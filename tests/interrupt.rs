@@ -7,8 +7,9 @@ mod common;
 use common::{A_WHILE, watchdog_of};
 use procession::{
     Barrier, Condition, Error, Event, JoinableQueue, Lock, LockError, Permit, PutError, Queue, RLock,
-    Semaphore, on_interrupt,
+    Selector, Semaphore, on_interrupt, wait,
 };
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Once};
 use std::thread::{self, JoinHandle};
@@ -233,4 +234,42 @@ fn waits_for_conditions_events_and_barriers_end_as_if_they_had_not_been() {
     let waits = barrier.clone();
     assert_eq!(stopped(move || waits.wait()), Err(Error::Interrupted));
     assert_eq!((barrier.waiting(), barrier.is_broken()), (0, false));
+}
+
+#[test]
+fn waits_for_several_things_end_and_the_selector_goes_on() {
+    let _watchdog = watchdog_of(60);
+    let queue = Queue::unbounded().unwrap();
+    let (_peer, socket) = UnixStream::pair().unwrap();
+    let late = Duration::from_secs(3_600);
+
+    // One sleeps at its bell, the other, with a descriptor among its members, in the system.
+    for with_socket in [false, true] {
+        let mut selector = Selector::new().unwrap();
+        let message = selector.add(&queue).unwrap();
+        if with_socket {
+            selector.add(&socket).unwrap();
+        }
+        let (mut selector, ended) = stopped(move || {
+            let ended = selector.wait();
+            (selector, ended)
+        });
+        assert_eq!(ended, Err(Error::Interrupted));
+        queue.put(1).unwrap();
+        assert_eq!(selector.wait(), Ok(vec![message]));
+        queue.get().unwrap();
+    }
+
+    let waits = queue.clone();
+    assert_eq!(stopped(move || wait(&[&waits], None)), Err(Error::Interrupted));
+    let waits = socket.try_clone().unwrap();
+    assert_eq!(
+        stopped(move || wait(&[&waits], Some(late))),
+        Err(Error::Interrupted)
+    );
+    let (waits, other) = (queue.clone(), socket);
+    assert_eq!(
+        stopped(move || wait(&[&waits, &other], None)),
+        Err(Error::Interrupted)
+    );
 }
