@@ -58,6 +58,8 @@ fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) {
 ///
 /// A handle can be cloned, passed to processes and sent through queues. It has no lock: whoever dies in the middle of
 /// anything leaves it set or not set, and it may be set by a signal handler's code while the same thread waits for it.
+/// (If it is also watched by a [`Selector`](crate::Selector), setting it takes the heap's latch for a moment: then leave that to
+/// code that [`on_interrupt`](crate::on_interrupt) runs, not to a handler that may come at any instruction.)
 /// Whoever waits when it is set returns, also if it is cleared at once.
 ///
 /// ```
