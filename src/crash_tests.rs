@@ -19,7 +19,10 @@ use std::time::Duration;
 /// The heap is the program's, and whatever forks has an entry in it: one test at a time.
 pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+    let guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // What others left is not to be found in the middle of the counting.
+    Heap::existing().map(Heap::clear_up_all_dead);
+    guard
 }
 
 /// Steps after which something must be wrong.
