@@ -13,28 +13,7 @@ def fill(names, method):
     from test import _test_multiprocessing as tests
 
     note({"what": "suite", "module": tests.multiprocessing.__name__})
-    hurry(tests)
     tests.install_tests_in_module_dict(names, method)
-
-
-def hurry(tests):
-    """Have a test that is known to wait in vain here do so for five seconds and not for minutes: see known_failures.toml."""
-    import functools
-
-    kind, name = tests._TestSharedMemory, "test_shared_memory_cleaned_after_process_termination"
-    usual = getattr(kind, name, None)
-    if usual is None:
-        return
-
-    @functools.wraps(usual)
-    def hurried(self):
-        patience, tests.support.LONG_TIMEOUT = tests.support.LONG_TIMEOUT, 5
-        try:
-            usual(self)
-        finally:
-            tests.support.LONG_TIMEOUT = patience
-
-    setattr(kind, name, hurried)
 
 
 def note(fact):

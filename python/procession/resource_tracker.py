@@ -9,6 +9,7 @@ of what they attached to, if that was made with this package.
 import builtins
 import os
 import resource
+import stat
 
 from . import _engine
 from ._standard import adopt
@@ -73,6 +74,13 @@ class _Orders:
             self._watched.discard(name)
             self._let_go(name)
 
+    @staticmethod
+    def _say_left(fd):
+        """Mark what is to go with its last user: the program that made it has ended."""
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        if mode & stat.S_ISVTX:
+            os.fchmod(fd, mode | stat.S_ISUID)
+
     def _let_go(self, name):
         fd = self._held.pop(name, None)
         if fd is not None:
@@ -86,6 +94,8 @@ class _Orders:
 
     def _tidy(self):
         self._forget_unlinked()
+        for fd in self._held.values():
+            self._say_left(fd)
         _looked_after.update(self._held)
         for name in _looked_after:
             self._let_go(name)

@@ -71,7 +71,22 @@ fn is_left(path: &CString) -> bool {
 }
 
 /// Takes part in the shared memory that has this name.
+///
+/// Where the program that made it has ended, and no process but this one has it, its time is over: the name goes now.
 pub(crate) fn open(name: &str) -> Result<OwnedFd> {
+    let path = path(name)?;
+    let file = find(name, &path)?;
+    if named::facts(file.as_fd())?.left && named::is_only_ours(file.as_fd()) {
+        unlink_from(name, &file)?;
+        return Err(Error::NoSuchMemory {
+            name: name.to_owned(),
+        });
+    }
+    drop(file);
+    take_part(name)
+}
+
+fn take_part(name: &str) -> Result<OwnedFd> {
     let path = path(name)?;
     loop {
         let file = find(name, &path)?;
@@ -99,11 +114,11 @@ fn find(name: &str, path: &CString) -> Result<OwnedFd> {
 /// Takes the name away from whatever has it; who uses that goes on.
 pub(crate) fn unlink(name: &str) -> Result<()> {
     // Having part in it, so that nobody who thinks it unused takes the name from something else.
-    let file = open(name)?;
+    let file = take_part(name)?;
     unlink_from(name, &file)
 }
 
-/// Takes the name away from `file`, in which the caller takes part.
+/// Takes the name away from `file`, in which this process takes part.
 pub(super) fn unlink_from(name: &str, file: &OwnedFd) -> Result<()> {
     let path = path(name)?;
     let gone = || Error::NoSuchMemory {
@@ -347,5 +362,32 @@ mod tests {
         drop(first);
         assert_eq!(tidy(&name, true), Tidied::InUse);
         unlink_from(&name, &second).expect("it is there");
+    }
+
+    #[test]
+    fn what_is_left_goes_from_its_only_user_when_that_asks_again() {
+        let _one = one_at_a_time();
+        let name = name("orphan");
+        let made = create(&name, 1, true).expect("room");
+        let mine = open(&name).expect("it is there");
+        rustix::fs::fchmod(&made, rustix::fs::Mode::from_raw_mode(0o5600)).expect("it is ours");
+        // Another process has it, too.
+        let other = match fork().expect("a fork") {
+            Forked::Child => {
+                let also = open(&name);
+                std::thread::sleep(Duration::from_secs(if also.is_ok() { 60 } else { 0 }));
+                exit_now(0)
+            }
+            Forked::Parent(pid) => pid,
+        };
+        while named::is_only_ours(made.as_fd()) {
+            std::thread::yield_now();
+        }
+        drop(open(&name).expect("somebody else has it"));
+        crate::os::pid::abort_child(other);
+        drop(made);
+        assert!(matches!(open(&name), Err(Error::NoSuchMemory { .. })));
+        assert!(!file(&name).exists());
+        drop(mine);
     }
 }

@@ -15,6 +15,8 @@ const FOLDER: &str = "/dev/shm";
 
 /// Mode of a file that is to go with its last user. The sticky bit means nothing to the system on a file; here it is the mark.
 const MARKED: RawMode = 0o1600;
+/// Further mark of such a file, which has no use for set-user-ID either: the program that made it has ended.
+const LEFT: RawMode = 0o4000;
 /// Mode of a file that stays until somebody unlinks it.
 const PLAIN: RawMode = 0o600;
 
@@ -87,10 +89,29 @@ pub(crate) fn try_own(file: BorrowedFd<'_>) -> bool {
     again(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)).is_ok()
 }
 
+/// Whether this process takes part in the file and no other does, as `/proc/locks` has it; no where that cannot be read.
+pub(crate) fn is_only_ours(file: BorrowedFd<'_>) -> bool {
+    let (Ok(stat), Ok(locks)) = (rustix::fs::fstat(file), std::fs::read_to_string("/proc/locks")) else {
+        return false;
+    };
+    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+    let place = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
+    // 7: FLOCK  ADVISORY  READ 1234 00:19:56 0 EOF
+    let mut holders = locks
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&place.as_str()))
+        .peekable();
+    let me = std::process::id().to_string();
+    holders.peek().is_some() && holders.all(|words| words[4] == me)
+}
+
 /// What is asked about a file.
 pub(crate) struct Facts {
     pub size: u64,
     pub marked: bool,
+    /// Whether the program that made it has ended.
+    pub left: bool,
     identity: (u64, u64),
     /// Seconds since it was made or given its name.
     pub age: i64,
@@ -104,7 +125,8 @@ impl Facts {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;
         (ordinary && ours).then(|| Self {
             size: stat.st_size as u64,
-            marked: stat.st_mode & 0o7777 == MARKED,
+            marked: stat.st_mode & 0o7777 & !LEFT == MARKED,
+            left: stat.st_mode & LEFT != 0,
             identity: (stat.st_dev, stat.st_ino),
             age: now - stat.st_ctime,
         })

@@ -18,6 +18,18 @@ print(memory.name, flush=True)
 sys.stdin.read()
 """
 
+OTHER = f"""
+import sys
+from {PACKAGE}.shared_memory import SharedMemory
+try:
+    memory = SharedMemory(sys.argv[1])
+except FileNotFoundError:
+    print("gone")
+else:
+    print(memory.buf[0])
+    memory.close()
+"""
+
 
 def main():
     command = [sys.executable, "-c", MAKER]
@@ -26,16 +38,14 @@ def main():
     mine = SharedMemory(name)
     maker.kill()
     maker.wait(PATIENCE)
-    for _ in range(10):
-        time.sleep(0.1)
-        try:
-            again = SharedMemory(name)
-        except FileNotFoundError:
+    time.sleep(0.5)
+    for _ in range(2):
+        other = subprocess.run([sys.executable, "-c", OTHER, name], capture_output=True, text=True, timeout=PATIENCE)
+        if other.stdout.strip() == "gone":
             wrong("the shared memory is gone, though it is used")
-        check(again.buf[0] == mine.buf[0] == 42, f"there is {again.buf[0]} in it")
-        again.close()
+        check(other.stdout.strip() == str(mine.buf[0]) == "42", f"there is {other.stdout} in it {other.stderr}")
+    mine.unlink()
     mine.close()
-    SharedMemory(name).unlink()
     check(not os.path.exists(f"/dev/shm/{name}"), "it is still there")
     right()
 
