@@ -13,7 +13,12 @@ const SELDOM: u32 = 8;
 /// Looks between giving the processor to somebody else, after spinning proper.
 const YIELDS: u32 = 4;
 
+/// Rounds that outlast waking from a sleep in the kernel, where each is a system call: some 60 µs.
+const LONG: u32 = 96;
+
 thread_local! {
+    /// Rounds that the last sleeps in the kernel deserved.
+    static KERNEL: Cell<u32> = const { Cell::new(LONG) };
     /// How many rounds the last waits of this thread deserved.
     static BUDGET: Cell<u32> = const { Cell::new(MOST) };
     /// The waits of this thread since it last looked before a sleep.
@@ -28,17 +33,29 @@ pub(crate) fn until(done: impl FnMut() -> bool) -> bool {
     look(done, YIELDS)
 }
 
-/// The same before a sleep that whoever ends the wait ends at once, as the kernel's own are: the turn is not given away
+/// The same before a sleep in the kernel, from which it takes longer to wake than [`until`] ever looks: whoever looks for less
+/// never meets somebody who slept, and two who wait for each other would both sleep for ever after. So it looks for longer
+/// than that takes, as long as it helps, and where it has not helped, in one of some waits. The turn is not given away
 /// first, which costs much among busy processes.
-///
-/// Where looking has not helped, most waits do without: whoever is to end them may need this very processor.
 pub(crate) fn before_sleep(mut done: impl FnMut() -> bool) -> bool {
-    if BUDGET.get() == LEAST && !PASSED.get().is_multiple_of(SELDOM) {
+    let budget = KERNEL.get();
+    let seldom = budget <= LEAST && !PASSED.get().is_multiple_of(SELDOM);
+    if cfg!(loom) || processors() == 1 || seldom {
         PASSED.set(PASSED.get().wrapping_add(1));
         return done();
     }
     PASSED.set(1);
-    look(done, 0)
+    for round in 0..if budget <= LEAST { LONG } else { budget } {
+        if done() {
+            KERNEL.set(LONG);
+            return true;
+        }
+        for _ in 0..(round + 1).min(16) {
+            core::hint::spin_loop();
+        }
+    }
+    KERNEL.set((budget / 2).max(LEAST));
+    false
 }
 
 fn look(mut done: impl FnMut() -> bool, yields: u32) -> bool {
