@@ -172,7 +172,7 @@ impl Heap {
         } else {
             self.make_large(kind, bytes, extra, true)?
         };
-        let made = Self::share(off, || Ok(Some(slot)))?;
+        let made = Self::share(off, || Ok(true), || Ok(Some(slot)))?;
         Ok(made.expect("it has a slot"))
     }
 
@@ -204,14 +204,7 @@ impl Heap {
 
     /// One more reference of this process to an object that somebody it trusts refers to meanwhile.
     pub(crate) fn acquire(&self, off: Off) -> Result<Object> {
-        let held = Self::share(off, || {
-            let held = self.with_slot(|tx, slot| {
-                refer(tx, off);
-                slot.hold(tx, off);
-                Ok(Some(()))
-            })?;
-            Ok(held.map(|((), slot)| slot))
-        })?;
+        let held = Self::share(off, || Ok(true), || self.hold_if(off, |_| true))?;
         held.ok_or(Error::OutOfMemory { requested: 8 })
     }
 
@@ -227,25 +220,29 @@ impl Heap {
         if !off.is_multiple_of(LEAST_CELL) {
             return Ok(None);
         }
-        let is_it = |tx: &Tx<'_>| {
+        let is_there = |tx: &Tx<'_>| {
+            if !self.is_in_use(tx, off) {
+                return false;
+            }
             let (is_kind, refs) = uncount(tx.get(off + REFS));
             let same = is_kind == kind && tx.get(off + EXTRA) == extra && tx.get(off + SERIAL) == serial;
             same && refs > 0
         };
-        if !self.transact(|tx| Ok(self.is_in_use(tx, off) && is_it(tx)))? {
-            return Ok(None);
-        }
-        Self::share(off, || {
-            let held = self.with_slot(|tx, slot| {
-                if !self.is_in_use(tx, off) || !is_it(tx) {
-                    return Ok(None);
-                }
-                refer(tx, off);
-                slot.hold(tx, off);
-                Ok(Some(()))
-            })?;
-            Ok(held.map(|((), slot)| slot))
-        })
+        let look = || self.transact(|tx| Ok(is_there(tx)));
+        Self::share(off, look, || self.hold_if(off, is_there))
+    }
+
+    /// Takes a reference into a slot of this process, if `is_there` says so in the same transaction; gives the slot.
+    fn hold_if(&self, off: Off, is_there: impl Fn(&Tx<'_>) -> bool) -> Result<Option<u64>> {
+        let held = self.with_slot(|tx, slot| {
+            if !is_there(tx) {
+                return Ok(None);
+            }
+            refer(tx, off);
+            slot.hold(tx, off);
+            Ok(Some(()))
+        })?;
+        Ok(held.map(|((), slot)| slot))
     }
 
     /// Kind number and type of the object at `off`.

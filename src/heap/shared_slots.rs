@@ -28,10 +28,20 @@ fn slots() -> MutexGuard<'static, BTreeMap<Off, Use>> {
 
 impl Heap {
     /// A handle for the object at `off`, through the slot that this process has for it, or else one that `fill` fills.
-    pub(super) fn share(off: Off, fill: impl FnOnce() -> Result<Option<u64>>) -> Result<Option<Object>> {
+    ///
+    /// `is_it` says whether what this process has there is what was meant: since the caller looked, another thread may
+    /// have given that up and made something else in its place. It is asked where nobody here can give it up.
+    pub(super) fn share(
+        off: Off,
+        is_it: impl FnOnce() -> Result<bool>,
+        fill: impl FnOnce() -> Result<Option<u64>>,
+    ) -> Result<Option<Object>> {
         let _steady = fork::steady();
         let mut slots = slots();
         if let Some(known) = slots.get_mut(&off) {
+            if !is_it()? {
+                return Ok(None);
+            }
             known.handles += 1;
             return Ok(Some(Object::of(off, known.slot)));
         }
