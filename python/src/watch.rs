@@ -51,7 +51,8 @@ impl Watch {
             changed: Condvar::new(),
         });
         let (theirs, channel) = (shared.clone(), channel.clone());
-        without_signals(|| {
+        // Signals are for Python's main thread.
+        door::without_signals(|| {
             std::thread::Builder::new()
                 .name("procession-watch".into())
                 .spawn(move || watch(&theirs, &channel))
@@ -112,20 +113,4 @@ fn watch(shared: &Shared, channel: &Channel) {
             }
         }
     }
-}
-
-/// Starts a thread that leaves signals to Python's main thread.
-#[allow(unsafe_code)]
-fn without_signals<T>(start: impl FnOnce() -> T) -> T {
-    let mut all = std::mem::MaybeUninit::uninit();
-    let mut before = std::mem::MaybeUninit::uninit();
-    // SAFETY: both sets are valid memory that the calls fill; a new thread inherits the mask of the one that starts it.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-    }
-    let answer = start();
-    // SAFETY: `before` was filled above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    answer
 }

@@ -8,10 +8,11 @@ use crate::error::{AuthenticationError, Error, Result};
 use crate::os;
 use crate::os::clock::Deadline;
 use crate::os::net::{self, PollFlags};
+use crate::os::ready;
 use crate::wait::BACKSTOP;
 use crate::wait::interrupt::interrupted;
 use core::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,7 +32,7 @@ const NEWCOMERS: usize = 64;
 pub struct Listener {
     socket: OwnedFd,
     /// For those who wait elsewhere: readable while there is something to do.
-    watch: net::Watch,
+    watch: ready::Set,
     address: Address,
     key: Option<Vec<u8>>,
     patience: Duration,
@@ -50,8 +51,8 @@ impl Listener {
     pub fn bind(address: impl Into<Address>, authkey: Option<&[u8]>) -> Result<Self> {
         let mut address = address.into();
         let socket = net::listen_at(address.place())?;
-        let watch = net::Watch::new()?;
-        watch.add(socket.as_fd())?;
+        let watch = ready::Set::new()?;
+        watch.add(socket.as_raw_fd())?;
         let mut file = None;
         match &mut address {
             Address::Path(path) => file = SocketFile::at(path),
@@ -157,7 +158,7 @@ impl Listener {
 
     fn dismiss(&mut self, number: usize) -> Newcomer {
         let newcomer = self.newcomers.remove(number);
-        self.watch.remove(newcomer.socket());
+        self.watch.remove(newcomer.socket().as_raw_fd());
         newcomer
     }
 
@@ -197,7 +198,7 @@ impl Listener {
             if newcomer.advance()? {
                 return Ok(Some(SocketConnection::over(newcomer.into_socket())));
             }
-            self.watch.add(newcomer.socket())?;
+            self.watch.add(newcomer.socket().as_raw_fd())?;
             self.newcomers.push(newcomer);
         }
         Ok(None)

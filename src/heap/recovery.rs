@@ -8,10 +8,8 @@ use super::Heap;
 use super::layout::{Off, entry, header, state};
 use super::object::uncount;
 use super::table::{WANTED, index_of};
-use super::tx::SHORT;
 use crate::error::Result;
 use crate::os;
-use crate::os::clock::Deadline;
 use crate::wait::BACKSTOP;
 use crate::wait::atomic::Ordering;
 
@@ -25,14 +23,8 @@ impl Heap {
         // Known to be dead: nobody need wait to ask.
         self.header().latch.orphan(id);
         sweep.orphan(id);
-        let _ = sweep.lock(
-            self.me(),
-            Deadline::Never,
-            SHORT,
-            |id| self.alive(id),
-            || false,
-            || (),
-        );
+        // Sweeping begins at the beginning, whoever died sweeping.
+        self.inherits(sweep);
         let answer = self.sweep(id);
         sweep.unlock();
         answer

@@ -5,11 +5,9 @@
 
 use super::Heap;
 use super::layout::{CHUNK, CLASSES, LEAST_CELL, MOST_CELL, Off, SERIAL, chunk, header, kind};
-use super::tx::{SHORT, Tx};
+use super::tx::Tx;
 use crate::error::{Error, Result};
-use crate::os::clock::Deadline;
 use crate::wait::atomic::Ordering;
-use crate::wait::latch::Locked;
 
 fn class_of(bytes: u64) -> usize {
     (bytes.max(LEAST_CELL).next_power_of_two() / LEAST_CELL).trailing_zeros() as usize
@@ -125,15 +123,8 @@ impl Heap {
     /// Makes another chunk a slab of `class`.
     fn grow(&self, class: usize) -> Result<()> {
         let header = self.header();
-        let locked = header.grow.lock(
-            self.me(),
-            Deadline::Never,
-            SHORT,
-            |id| self.alive(id),
-            || false,
-            || (),
-        );
-        let answer = self.grow_latched(class, matches!(locked, Some(Locked::Inherited(_))));
+        let inherited = self.inherits(&header.grow);
+        let answer = self.grow_latched(class, inherited);
         header.grow.unlock();
         answer
     }
@@ -144,17 +135,10 @@ impl Heap {
         if !grow.orphan(dead) {
             return Ok(());
         }
-        let locked = grow.lock(
-            self.me(),
-            Deadline::Never,
-            SHORT,
-            |id| self.alive(id),
-            || false,
-            || (),
-        );
-        let answer = match locked {
-            Some(Locked::Inherited(_)) => self.drop_growing(),
-            _ => Ok(()),
+        let answer = if self.inherits(grow) {
+            self.drop_growing()
+        } else {
+            Ok(())
         };
         grow.unlock();
         answer

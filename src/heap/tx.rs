@@ -13,11 +13,11 @@ use super::layout::{JOURNAL, Off};
 use crate::error::Result;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::Ordering;
-use crate::wait::latch::Locked;
+use crate::wait::latch::{Latch, Locked};
 
-/// How long to wait for the heap's latch before asking whether its owner lives; it is held for less than a microsecond.
+/// How long to wait for one of the engine's own latches before asking whether its owner lives; it is held for less than a microsecond.
 /// (As with [`BACKSTOP`](crate::wait::BACKSTOP), unit tests do not wait so long.)
-pub(crate) const SHORT: u64 = if cfg!(test) { 1_000_000 } else { 20_000_000 };
+const SHORT: u64 = if cfg!(test) { 1_000_000 } else { 20_000_000 };
 
 /// A transaction being put together.
 pub(crate) struct Tx<'h> {
@@ -92,16 +92,16 @@ impl Heap {
         Ok(answer)
     }
 
+    /// Takes one of the engine's own latches, which are held for less than a microsecond; whether its holder has died.
+    #[inline]
+    pub(crate) fn inherits(&self, latch: &Latch) -> bool {
+        let alive = |id| self.alive(id);
+        let locked = latch.lock(self.me(), Deadline::Never, SHORT, alive, || false, || ());
+        matches!(locked, Some(Locked::Inherited(_)))
+    }
+
     fn latched(&self) -> Latched<'_> {
-        let locked = self.header().latch.lock(
-            self.me(),
-            Deadline::Never,
-            SHORT,
-            |id| self.alive(id),
-            || false,
-            || (),
-        );
-        if let Some(Locked::Inherited(_)) = locked {
+        if self.inherits(&self.header().latch) {
             let decided = self.header().journal_len.load(Ordering::Acquire);
             self.carry_out(decided);
         }

@@ -66,7 +66,8 @@ unsafe impl SharedLayout for SharedWatch {}
 /// The kind of every bell.
 pub(crate) const BELL: Kind = Kind {
     number: 12,
-    name: "bell",
+    // What a user knows it as.
+    name: "selector",
     bury: |_, _, _, _| {},
     empty: |_, _| Ok(()),
     describe: |_, _| Facts::default(),

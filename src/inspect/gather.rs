@@ -6,9 +6,14 @@ use crate::heap::Heap;
 use crate::heap::layout::Off;
 use crate::heap::object::{Facts, Waits};
 use crate::heap::survey::Resident;
+use crate::heap::watch::WATCH;
 use crate::os::clock;
+use crate::sync::WAITER;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// Kinds of objects that no user has made: records of waits, and of what selectors are to be told.
+const OUR_OWN: [&str; 2] = [WAITER.name, WATCH.name];
 
 /// A thread of the program: owner id of the process, and gettid(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,7 +118,7 @@ impl Gathered {
             objects: self
                 .things
                 .values()
-                .filter(|thing| thing.kind != "waiter")
+                .filter(|thing| !OUR_OWN.contains(&thing.kind))
                 .map(|thing| self.object(thing))
                 .collect(),
             waits: waits(&self.waits),

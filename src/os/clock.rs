@@ -1,5 +1,6 @@
 //! The monotonic clock, in nanoseconds, and deadlines on it.
 
+use rustix::event::Timespec;
 use std::time::Duration;
 
 /// Nanoseconds on the monotonic clock, which every process of the machine reads alike.
@@ -12,6 +13,15 @@ pub(crate) fn now() -> u64 {
     // SAFETY: `ts` is a valid, writable timespec; CLOCK_MONOTONIC always exists, so the call cannot fail.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut ts) };
     ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
+}
+
+/// From now to a moment of the clock, for calls that take a span.
+pub(crate) fn span_until(moment: u64) -> Timespec {
+    let left = moment.saturating_sub(now());
+    Timespec {
+        tv_sec: (left / 1_000_000_000).cast_signed(),
+        tv_nsec: (left % 1_000_000_000).cast_signed(),
+    }
 }
 
 /// Until when somebody is willing to wait.

@@ -1,8 +1,8 @@
 //! Sockets that listen and connect. All of them are non-blocking; waiting is [`poll`].
 
 use crate::error::{Error, Result};
-use crate::os::clock::Deadline;
-use rustix::event::{PollFd, Timespec, epoll};
+use crate::os::clock::{Deadline, span_until};
+use rustix::event::PollFd;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_reuseaddr, set_tcp_nodelay, socket_error, socket_peercred};
@@ -12,7 +12,7 @@ use rustix::net::{
 };
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 pub(crate) use rustix::event::PollFlags;
@@ -173,47 +173,11 @@ pub(crate) fn send(socket: BorrowedFd<'_>, parts: [&[u8]; 2]) -> Result<Option<u
 
 /// Waits until one of `polled` is ready, for `slice` nanoseconds at most, or a signal handler has run; whether one is.
 pub(crate) fn poll(polled: &mut [PollFd<'_>], deadline: Deadline, slice: u64) -> Result<bool> {
-    let until = deadline.within(slice);
-    let left = until.saturating_sub(crate::os::clock::now());
-    let span = Timespec {
-        tv_sec: (left / 1_000_000_000).cast_signed(),
-        tv_nsec: (left % 1_000_000_000).cast_signed(),
-    };
+    let span = span_until(deadline.within(slice));
     match rustix::event::poll(polled, Some(&span)) {
         Ok(ready) => Ok(ready > 0),
         Err(Errno::INTR) => Ok(false),
         Err(errno) => Err(Error::errno("poll", errno)),
-    }
-}
-
-/// A descriptor that polls readable while one of the sockets it watches is.
-pub(crate) struct Watch(OwnedFd);
-
-impl Watch {
-    pub(crate) fn new() -> Result<Self> {
-        let created = epoll::create(epoll::CreateFlags::CLOEXEC);
-        created.map(Self).map_err(|e| Error::errno("epoll_create", e))
-    }
-
-    pub(crate) fn add(&self, socket: BorrowedFd<'_>) -> Result<()> {
-        epoll::add(
-            &self.0,
-            socket,
-            epoll::EventData::new_u64(0),
-            epoll::EventFlags::IN,
-        )
-        .map_err(|e| Error::errno("epoll_ctl", e))
-    }
-
-    /// Not left to the closing of the socket: a forked process may have a copy of it.
-    pub(crate) fn remove(&self, socket: BorrowedFd<'_>) {
-        let _ = epoll::delete(&self.0, socket);
-    }
-}
-
-impl AsFd for Watch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 

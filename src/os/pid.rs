@@ -5,7 +5,7 @@
 //! which /proc does not tell (a zombie leader may have living threads).
 
 use crate::error::{Error, Result};
-use crate::os::clock::Deadline;
+use crate::os::clock::{Deadline, span_until};
 use crate::os::fd;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -49,14 +49,9 @@ pub(crate) fn open(pid: u32) -> Result<OwnedFd, Errno> {
 /// Waits until the process behind `pidfd` is dead; false when the deadline came first.
 pub(crate) fn wait_dead(pidfd: BorrowedFd<'_>, deadline: Deadline) -> bool {
     loop {
-        let left = deadline.left().map(|d| rustix::event::Timespec {
-            tv_sec: d.as_secs().min(i64::MAX as u64) as i64,
-            tv_nsec: i64::from(d.subsec_nanos()),
-        });
-        match rustix::event::poll(
-            &mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)],
-            left.as_ref(),
-        ) {
+        let span = span_until(deadline.within(u64::MAX));
+        let mut asked = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+        match rustix::event::poll(&mut asked, Some(&span)) {
             Ok(0) => return false,
             Err(Errno::INTR) => {}
             _ => return true,

@@ -3,28 +3,19 @@
 //! *Readable* means that reading would not wait: also at the end of a stream, or where it would fail.
 
 use crate::error::{Error, Result};
-use crate::os::clock;
+use crate::os::clock::span_until;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Events that one call fetches. The system begins behind those of the call before, so that all have their turn.
 const AT_ONCE: usize = 256;
 
-/// From now to a moment of the monotonic clock.
-fn until(moment: u64) -> Timespec {
-    let left = moment.saturating_sub(clock::now());
-    Timespec {
-        tv_sec: (left / 1_000_000_000) as i64,
-        tv_nsec: (left % 1_000_000_000) as i64,
-    }
-}
-
 /// Which descriptors are readable, waiting until one is, the monotonic clock shows `moment`, or a signal handler ran.
 pub(crate) fn readable(fds: &[BorrowedFd<'_>], moment: u64) -> Result<Vec<usize>> {
     let mut asked: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-    match rustix::event::poll(&mut asked, Some(&until(moment))) {
+    match rustix::event::poll(&mut asked, Some(&span_until(moment))) {
         Ok(0) | Err(Errno::INTR) => Ok(Vec::new()),
         Ok(_) => Ok((0..fds.len())
             .filter(|&n| !asked[n].revents().is_empty())
@@ -94,7 +85,7 @@ impl Set {
             data: EventData::new_u64(0),
         };
         let mut events = [none; AT_ONCE];
-        match epoll::wait(&self.0, &mut events[..], Some(&until(moment))) {
+        match epoll::wait(&self.0, &mut events[..], Some(&span_until(moment))) {
             Ok(count) => Ok(events[..count]
                 .iter()
                 .map(|event| event.data.u64() as RawFd)
@@ -102,6 +93,13 @@ impl Set {
             Err(Errno::INTR) => Ok(Vec::new()),
             Err(errno) => Err(Error::errno("epoll_wait", errno)),
         }
+    }
+}
+
+/// Readable while one that it watches is.
+impl AsFd for Set {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

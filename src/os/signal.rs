@@ -188,7 +188,7 @@ pub(crate) fn unblock_all() {
 
 /// Runs `start` with every signal blocked, so that a thread it starts leaves them to the others.
 #[allow(unsafe_code)]
-pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     let (mut all, mut before) = (core::mem::MaybeUninit::uninit(), core::mem::MaybeUninit::uninit());
     // SAFETY: both sets are valid memory for the calls to fill; a new thread inherits the mask of the one that starts it.
     unsafe {

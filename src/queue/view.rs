@@ -8,12 +8,11 @@ use crate::heap::Heap;
 use crate::heap::block::Block;
 use crate::heap::layout::{CHUNK, HEAD, Head, Off};
 use crate::heap::object::{Facts, Kind, SharedLayout};
-use crate::heap::tx::{SHORT, Tx};
+use crate::heap::tx::Tx;
 use crate::heap::watch::tell;
-use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::Gate;
-use crate::wait::latch::{Latch, Locked};
+use crate::wait::latch::Latch;
 use core::mem::offset_of;
 
 /// Bits of a cursor that are the word in the segment; the rest counts messages (and wraps after 10^15).
@@ -215,10 +214,9 @@ impl<'h> View<'h> {
     /// Runs `change` under `latch`; behind a dead holder, `repair` first.
     #[inline]
     fn with<T>(self, latch: &Latch, repair: impl FnOnce(), change: impl FnOnce() -> T) -> T {
-        let alive = |id| self.heap.alive(id);
-        let locked = latch.lock(self.heap.me(), Deadline::Never, SHORT, alive, || false, || ());
+        let inherited = self.heap.inherits(latch);
         let held = Held(latch);
-        if let Some(Locked::Inherited(_)) = locked {
+        if inherited {
             self.heap.settle();
             repair();
         }

@@ -5,12 +5,11 @@ use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
-use crate::heap::tx::SHORT;
 use crate::heap::waiter::Purpose;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::{Ended, Gate};
-use crate::wait::latch::{Latch, Locked};
+use crate::wait::latch::Latch;
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
@@ -71,12 +70,7 @@ impl View<'_> {
     /// Runs `change` under the latch.
     #[inline]
     fn latched<T>(self, change: impl FnOnce() -> T) -> T {
-        let alive = |id| self.heap.alive(id);
-        let locked = self
-            .shared
-            .latch
-            .lock(self.heap.me(), Deadline::Never, SHORT, alive, || false, || ());
-        if let Some(Locked::Inherited(_)) = locked {
+        if self.heap.inherits(&self.shared.latch) {
             self.replay();
         }
         let answer = change();

@@ -29,8 +29,28 @@ thread_local! {
 ///
 /// The budget follows success: it grows where waits end while spinning and shrinks where they do not. With one processor
 /// nobody else can make progress meanwhile, so there is no spinning.
-pub(crate) fn until(done: impl FnMut() -> bool) -> bool {
-    look(done, YIELDS)
+pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
+    // To a model checker a spin is only more of the same.
+    if cfg!(loom) || processors() == 1 {
+        return done();
+    }
+    let budget = BUDGET.get();
+    for round in 0..budget {
+        if done() {
+            BUDGET.set((budget + budget / 4 + 4).min(MOST));
+            return true;
+        }
+        pause(round);
+    }
+    BUDGET.set((budget - budget / 4).max(LEAST));
+    for _ in 0..YIELDS {
+        std::thread::yield_now();
+        if done() {
+            // It took another process's turn on this processor: spinning would not have brought it about.
+            return true;
+        }
+    }
+    false
 }
 
 /// The same before a sleep in the kernel, from which it takes longer to wake than [`until`] ever looks: whoever looks for less
@@ -50,42 +70,17 @@ pub(crate) fn before_sleep(mut done: impl FnMut() -> bool) -> bool {
             KERNEL.set(LONG);
             return true;
         }
-        for _ in 0..(round + 1).min(16) {
-            core::hint::spin_loop();
-        }
+        pause(round);
     }
     KERNEL.set((budget / 2).max(LEAST));
     false
 }
 
-fn look(mut done: impl FnMut() -> bool, yields: u32) -> bool {
-    // To a model checker a spin is only more of the same.
-    if cfg!(loom) {
-        return done();
+/// Leaves the memory alone for a moment, after this many looks for longer.
+fn pause(round: u32) {
+    for _ in 0..(round + 1).min(16) {
+        core::hint::spin_loop();
     }
-    if processors() == 1 {
-        return done();
-    }
-    let budget = BUDGET.get();
-    for round in 0..budget {
-        if done() {
-            BUDGET.set((budget + budget / 4 + 4).min(MOST));
-            return true;
-        }
-        for _ in 0..(round + 1).min(16) {
-            core::hint::spin_loop();
-        }
-    }
-    for _ in 0..yields {
-        std::thread::yield_now();
-        if done() {
-            // It took another process's turn on this processor: spinning would not have brought it about.
-            BUDGET.set((budget - budget / 4).max(LEAST));
-            return true;
-        }
-    }
-    BUDGET.set((budget - budget / 4).max(LEAST));
-    false
 }
 
 /// How many processors there are. Asked more than once rather than waited for: a thread that was about to know does not
