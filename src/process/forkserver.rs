@@ -105,6 +105,8 @@ pub(super) fn request(
     let entry = heap.entry(index_of(id));
     loop {
         let phase = entry.phase.load(Ordering::Acquire);
+        // Before the pid: what has ended had one. It may have come, done its work and gone since we asked.
+        let status = entry.status.load(Ordering::Acquire);
         let pid = entry.pid.load(Ordering::Acquire);
         if pid != 0 {
             return Ok(pid as u32);
@@ -118,7 +120,7 @@ pub(super) fn request(
                 pid => return Ok(pid as u32),
             }
         }
-        if entry.status.load(Ordering::Acquire) != 0 || gone {
+        if status != 0 || gone {
             return Err(Error::Os {
                 call: "the fork server could not fork".to_owned(),
                 errno: libc::EAGAIN,
