@@ -434,6 +434,39 @@ fn permits_taken_and_given_back_in_part() {
     });
 }
 
+/// As many as it takes to bias a semaphore and use it so.
+fn take_and_give_back(semaphore: &Semaphore) {
+    for _ in 0..4 {
+        drop(semaphore.acquire().expect("a permit"));
+    }
+}
+
+#[test]
+fn permits_of_one_process_alone() {
+    semaphores_and(three, |semaphore| {
+        take_and_give_back(semaphore);
+        semaphore.acquire().expect("a permit").forget();
+        semaphore.acquire().expect("a permit").forget();
+        semaphore.release().expect("it has two");
+        semaphore.release().expect("it has one");
+        // A handle that goes takes the bias along.
+        drop(semaphore.clone());
+    });
+}
+
+#[test]
+fn permits_that_another_process_had_alone() {
+    let biased = || {
+        let semaphore = three();
+        take_and_give_back(&semaphore);
+        semaphore
+    };
+    semaphores_and(biased, |semaphore| {
+        drop(semaphore.acquire().expect("a permit"));
+        take_and_give_back(semaphore);
+    });
+}
+
 #[test]
 fn a_permit_of_the_dead() {
     let with_a_dead_one = || {

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{A_WHILE, METHODS, not_before, runs, watchdog};
-use procession::{Error, Permit, Process, Queue, Semaphore, StartMethod};
+use procession::{Error, ObjectReport, Permit, Process, Queue, Semaphore, StartMethod};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -306,6 +307,135 @@ fn it_does_not_matter_through_which_handle() {
         drop(mine);
         assert_eq!((semaphore.value(), told(&semaphore, 2)), (2, 0));
     }
+}
+
+// ---- one process alone with it ----
+
+/// As often as it takes to be favoured, and often enough to be so.
+const ALONE: u32 = 100;
+
+fn take_and_give_back(semaphore: &Semaphore, times: u32) {
+    (0..times).for_each(|_| drop(semaphore.acquire().unwrap()));
+}
+
+/// Is alone with it, then takes so many permits and stays.
+fn alone(semaphore: Semaphore, count: u32, ready: Queue<()>, never: Queue<()>) {
+    take_and_give_back(&semaphore, ALONE);
+    take(semaphore, count, ready, never);
+}
+
+#[procession::test]
+fn what_one_has_that_was_alone_is_known_and_comes_back() {
+    // No other test has a semaphore of so many.
+    const ALL: usize = 11;
+    let _watchdog = watchdog();
+    for method in METHODS {
+        for count in [0, 1, ALL] {
+            let semaphore = Semaphore::bounded(ALL).unwrap();
+            let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
+            let args = (semaphore.clone(), count as u32, ready.clone(), never);
+            let process = Process::builder().method(method).spawn(alone, args).unwrap();
+            ready.get().unwrap();
+            assert_eq!(semaphore.value(), ALL - count);
+
+            let seen = procession::inspect().unwrap();
+            let user = |object: &ObjectReport, pid| object.users.iter().find(|user| user.pid == pid).cloned();
+            // One of before may have been inherited by a child of another test.
+            let ours = seen.objects.iter().find(|object| {
+                object.figures.contains(&("most", ALL as u64)) && user(object, process.pid()).is_some()
+            });
+            let has = |pid| user(ours.unwrap(), pid).unwrap().has;
+            let (theirs, own) = (has(process.pid()), has(std::process::id()));
+            assert_eq!((theirs, own), (count as i64, 0), "{seen}");
+
+            if count < ALL {
+                // Somebody else comes along.
+                take_and_give_back(&semaphore, 1);
+            }
+            process.kill().unwrap();
+            process.wait().unwrap();
+            assert_eq!((semaphore.value(), told(&semaphore, ALL)), (ALL, count));
+            assert_eq!(
+                semaphore.release(),
+                Err(Error::TooManyReleases { max: ALL as u64 })
+            );
+        }
+    }
+}
+
+#[procession::test]
+fn who_was_alone_keeps_what_it_has_beyond_its_handles() {
+    let _watchdog = watchdog();
+    let semaphore = Semaphore::bounded(3).unwrap();
+    let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
+    let process = Process::fork({
+        let (semaphore, ready, never): (_, Queue<()>, Queue<()>) =
+            (semaphore.clone(), ready.clone(), never.clone());
+        move || {
+            take_and_give_back(&semaphore, ALONE);
+            semaphore.acquire().unwrap().forget();
+            drop(semaphore);
+            // Others take the place of what that handle held.
+            let _others = [(); 100].map(|()| Semaphore::bounded(7).unwrap());
+            ready.put(()).unwrap();
+            let _ = never.get();
+        }
+    })
+    .unwrap();
+    ready.get().unwrap();
+    assert_eq!(semaphore.value(), 2);
+    take_and_give_back(&semaphore, 2 * ALONE);
+    assert_eq!(semaphore.value(), 2);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!((semaphore.value(), told(&semaphore, 3)), (3, 1));
+}
+
+#[procession::test]
+fn who_is_alone_is_killed_at_any_moment() {
+    let _watchdog = watchdog();
+    let semaphore = Semaphore::bounded(3).unwrap();
+    for round in 0..200 {
+        let process = Process::fork({
+            let semaphore = semaphore.clone();
+            move || {
+                for times in 0.. {
+                    let _outer = semaphore.acquire().unwrap();
+                    take_and_give_back(&semaphore, times % 7);
+                }
+            }
+        })
+        .unwrap();
+        thread::sleep(Duration::from_micros(37 * (round % 50)));
+        if round % 2 == 0 {
+            take_and_give_back(&semaphore, 1);
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert!(told(&semaphore, 3) <= 2);
+        assert_eq!((semaphore.value(), told(&semaphore, 3)), (3, 0));
+        assert_eq!(semaphore.release(), Err(Error::TooManyReleases { max: 3 }));
+    }
+}
+
+#[test]
+fn threads_alone_with_it_are_as_many_as_there_are_permits() {
+    let _watchdog = watchdog();
+    let (semaphore, inside) = (Semaphore::bounded(2).unwrap(), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    let permit = semaphore.acquire().unwrap();
+                    assert!(inside.fetch_add(1, Ordering::Relaxed) < 2);
+                    inside.fetch_sub(1, Ordering::Relaxed);
+                    drop(permit);
+                }
+            });
+        }
+    });
+    assert_eq!(semaphore.value(), 2);
+    assert_eq!(semaphore.release(), Err(Error::TooManyReleases { max: 2 }));
 }
 
 // ---- forks ----

@@ -40,6 +40,8 @@ pub(crate) struct Facts {
     pub thread: u32,
     /// What can be said in numbers.
     pub figures: Vec<(&'static str, u64)>,
+    /// What a process has of it (owner id, and how much) that is not in that process's note.
+    pub instead: Option<(u32, i64)>,
     /// Of the record of a waiting thread: what that waits for.
     pub waits: Option<Waits>,
 }

@@ -98,13 +98,18 @@ impl Heap {
         }
         let (kind, references) = uncount(tx.get(off));
         let kind = self.kind(kind)?;
+        let facts = (kind.describe)(self, off);
+        let note = match facts.instead {
+            Some((owner, has)) if super::table::index_of(owner) == index => has,
+            _ => tx.get(slot.note()).cast_signed(),
+        };
         Some(Hold {
             off,
             serial: tx.get(off + SERIAL),
             references,
-            note: tx.get(slot.note()).cast_signed(),
+            note,
             kind: kind.name,
-            facts: (kind.describe)(self, off),
+            facts,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What processes and threads exclude each other with. The protocols are in README.md beside this file.
 
 mod barrier;
+mod bias;
 mod condition;
 mod event;
 mod line;

@@ -1,7 +1,9 @@
 //! A line and a barrier for loom. The heap's transaction is a mutex here, and what it guards are atomics, because they are
 //! looked at without it; the latch and journal behind it have models of their own (`wait/models.rs`). Sleeping and waking
-//! are as in `line.rs` and, for the barrier, the real gate.
+//! are as in `line.rs` and, for the barrier, the real gate. And a semaphore with the real bias and gate, whose latch is a
+//! mutex.
 
+use super::bias::{Bias, Share};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
 use crate::wait::gate::Gate;
@@ -291,5 +293,145 @@ fn loom_barrier_wakes_who_waits_with_the_dead() {
         };
         assert!(!barrier.wait());
         survivor.join().unwrap();
+    });
+}
+
+// ---- the semaphore ----
+
+/// A semaphore that is biased at every change; the mutex is the latch, and guards the processes' notes. A process's owner
+/// id is its place among them, from 1 on.
+struct Permits {
+    bias: Bias,
+    free: Gate,
+    value: AtomicU64,
+    latch: Mutex<[u64; 4]>,
+    /// How many are inside.
+    inside: AtomicU32,
+}
+
+impl Permits {
+    /// With a bias towards process 1, which came about when there was nothing to be had.
+    fn of(free: u64) -> Arc<Self> {
+        let bias = Bias::new();
+        bias.begin(Share {
+            owner: 1,
+            free,
+            taken: 0,
+        });
+        Arc::new(Self {
+            bias,
+            free: Gate::new(),
+            value: AtomicU64::new(0),
+            latch: Mutex::new([0; 4]),
+            inside: AtomicU32::new(0),
+        })
+    }
+
+    fn to_be_had(&self) -> u64 {
+        match self.bias.share() {
+            Some(share) => share.free,
+            None => self.value.load(Ordering::Relaxed),
+        }
+    }
+
+    /// As `View::latched`, `View::change` and `View::lean`: takes a permit out (-1) or puts one in, if that can be done.
+    fn change(&self, me: u32, more: i64) -> bool {
+        let mut notes = self.latch.lock().unwrap();
+        if let Some(share) = self.bias.freeze() {
+            self.value.store(share.free, Ordering::Release);
+            notes[share.owner as usize] = share.taken;
+            self.bias.end();
+        }
+        let value = self.value.load(Ordering::Relaxed);
+        let Some(value) = value.checked_add_signed(more) else {
+            return false;
+        };
+        let note = &mut notes[me as usize];
+        *note = note.checked_add_signed(-more).expect("it has one");
+        self.value.store(value, Ordering::Release);
+        self.bias.begin(Share {
+            owner: me,
+            free: value,
+            taken: *note,
+        });
+        true
+    }
+
+    fn acquire(&self, me: u32) {
+        let has_some = || self.to_be_had() > 0;
+        let attempt = || {
+            let taken = self.bias.take(me) || (has_some() && self.change(me, -1));
+            taken.then_some(())
+        };
+        let taken = self
+            .free
+            .persist(Deadline::Never, has_some, has_some, || {}, || (), attempt);
+        assert!(taken.is_ok());
+    }
+
+    fn release(&self, me: u32) {
+        assert!(self.bias.give_back(me) || self.change(me, 1));
+        self.free.notify_one();
+    }
+
+    /// Is inside, alone, so many times.
+    fn come_and_go(&self, me: u32, times: u32) {
+        for _ in 0..times {
+            self.acquire(me);
+            assert_eq!(self.inside.swap(1, Ordering::Relaxed), 0, "one at a time");
+            self.inside.store(0, Ordering::Relaxed);
+            self.release(me);
+        }
+    }
+
+    /// At the end: the permit is there, and nobody has it.
+    fn is_whole(&self) -> bool {
+        let share = self.bias.share().expect("there was a change");
+        (share.free, share.taken) == (1, 0)
+    }
+}
+
+/// One process is favoured, the other comes along, and both of them again.
+#[test]
+fn loom_biased_semaphore_between_processes() {
+    check(3, || {
+        let permits = Permits::of(1);
+        let other = {
+            let permits = permits.clone();
+            thread::spawn(move || permits.come_and_go(2, 1))
+        };
+        permits.come_and_go(1, 2);
+        other.join().unwrap();
+        assert!(permits.is_whole());
+    });
+}
+
+/// Two threads of the process that is favoured, and another process.
+#[test]
+fn loom_biased_semaphore_between_threads_and_processes() {
+    check(2, || {
+        let permits = Permits::of(1);
+        let [thread, process] = [1, 2].map(|me| {
+            let permits = permits.clone();
+            thread::spawn(move || permits.come_and_go(me, 1))
+        });
+        permits.come_and_go(1, 1);
+        thread.join().unwrap();
+        process.join().unwrap();
+        assert!(permits.is_whole());
+    });
+}
+
+/// There are enough for everybody: nobody sleeps, while the bias is taken apart, over a permit that is there.
+#[test]
+fn loom_biased_semaphore_hides_no_permit() {
+    check(3, || {
+        let permits = Permits::of(2);
+        let other = {
+            let permits = permits.clone();
+            thread::spawn(move || permits.acquire(3))
+        };
+        permits.acquire(2);
+        other.join().unwrap();
     });
 }

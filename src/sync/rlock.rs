@@ -48,7 +48,7 @@ fn describe(heap: &Heap, off: Off) -> Facts {
         holder: shared.latch.living_owner(),
         thread: shared.thread.load(Ordering::Relaxed) as u32,
         figures: vec![("depth", shared.depth.load(Ordering::Relaxed))],
-        waits: None,
+        ..Facts::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Counting permits, which come back when their holder dies. The protocol is in README.md beside this file.
 
+use super::bias::{self, Bias, Share};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
@@ -7,7 +8,7 @@ use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::waiter::Purpose;
 use crate::os::clock::Deadline;
-use crate::wait::atomic::{AtomicU64, Ordering};
+use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::wait::gate::{Ended, Gate};
 use crate::wait::latch::Latch;
 use core::fmt;
@@ -17,24 +18,36 @@ use std::time::Duration;
 /// The largest value, as `sem_post(3)` and Python have it.
 pub(crate) const MOST: u64 = i32::MAX as u64;
 
+/// Changes in a row by one process that bias a semaphore towards it, at first: each time that another process comes along
+/// then, it takes twice as many the next time, until it takes [`PATIENT`].
+const EAGER: u32 = if cfg!(test) { 2 } else { 16 };
+const PATIENT: u32 = 4096;
+
 #[repr(C, align(64))]
 struct Shared {
     head: Head,
     latch: Latch,
     free: Gate,
-    /// Permits to be had.
+    bias: Bias,
+    /// Permits to be had. While there is a bias, that says how many, and not this.
     value: AtomicU64,
+    /// Permits of the dead that were given back, and whose next holders are to be told. None while there is a bias.
+    returned: AtomicU64,
     /// The value it began with.
     initial: AtomicU64,
     /// The largest value.
     most: AtomicU64,
-    /// Permits of the dead that were given back, and whose next holders are to be told.
-    returned: AtomicU64,
     /// The journal: where the note is (0: nothing is going on), and what the three words become.
     note_at: AtomicU64,
     new_note: AtomicU64,
     new_value: AtomicU64,
     new_returned: AtomicU64,
+    /// Where the note of the process is that the bias is towards.
+    bias_note: AtomicU64,
+    /// Who made the last changes, how many in a row, and how many it takes to bias it. Only guesses depend on them.
+    last: AtomicU32,
+    run: AtomicU32,
+    patience: AtomicU32,
 }
 
 // SAFETY: repr(C) and atomics only.
@@ -52,11 +65,49 @@ pub(crate) const SEMAPHORE: Kind = Kind {
 
 fn describe(heap: &Heap, off: Off) -> Facts {
     let shared = heap.shared::<Shared>(off);
-    Facts::of([
-        ("value", shared.value.load(Ordering::Relaxed)),
+    let has = |share: Share| (share.owner, share.taken.cast_signed());
+    let facts = Facts::of([
+        ("value", shared.to_be_had()),
         ("initial", shared.initial.load(Ordering::Relaxed)),
         ("most", shared.most.load(Ordering::Relaxed)),
-    ])
+    ]);
+    Facts {
+        instead: shared.bias.share().map(has),
+        ..facts
+    }
+}
+
+impl Shared {
+    /// Permits to be had; with others at work, old news at once.
+    #[inline]
+    fn to_be_had(&self) -> u64 {
+        match self.bias.share() {
+            Some(share) => share.free,
+            None => self.value.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether it counts events, of which nothing ever comes back, so that nobody's share of it matters.
+    #[inline]
+    fn counts_events(&self) -> bool {
+        self.initial.load(Ordering::Relaxed) == 0
+    }
+
+    /// Sets the value to what `next` makes of it, without the latch, which nobody needs who counts events.
+    #[inline]
+    fn count(&self, next: impl Fn(u64) -> Option<u64>) -> bool {
+        let mut value = self.value.load(Ordering::Relaxed);
+        while let Some(new) = next(value) {
+            match self
+                .value
+                .compare_exchange(value, new, Ordering::SeqCst, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => value = now,
+            }
+        }
+        false
+    }
 }
 
 /// A semaphore without a reference of its own.
@@ -67,11 +118,14 @@ struct View<'h> {
 }
 
 impl View<'_> {
-    /// Runs `change` under the latch.
+    /// Runs `change` under the latch, with nobody favoured.
     #[inline]
     fn latched<T>(self, change: impl FnOnce() -> T) -> T {
         if self.heap.inherits(&self.shared.latch) {
             self.replay();
+        }
+        if self.shared.bias.share().is_some() {
+            self.unbias();
         }
         let answer = change();
         self.shared.latch.unlock();
@@ -89,6 +143,43 @@ impl View<'_> {
         self.carry_out(value, returned, note_at, note);
     }
 
+    /// Takes the bias apart, under the latch.
+    #[cold]
+    fn unbias(self) {
+        let shared = self.shared;
+        let Some(share) = shared.bias.freeze() else { return };
+        if share.owner != self.heap.me() {
+            let patience = shared.patience.load(Ordering::Relaxed);
+            shared
+                .patience
+                .store(patience.saturating_mul(2).min(PATIENT), Ordering::Relaxed);
+        }
+        let note_at = shared.bias_note.load(Ordering::Relaxed);
+        let returned = shared.returned.load(Ordering::Relaxed);
+        self.commit(share.free, returned, note_at, share.taken);
+    }
+
+    /// Biases it, if this process has been alone with it for long enough; at the end of a change, under the latch.
+    #[inline]
+    fn lean(self, free: u64, returned: u64, note_at: Off, taken: u64) {
+        let (shared, owner) = (self.shared, self.heap.me());
+        let again = shared.last.load(Ordering::Relaxed) == owner;
+        let run = if again {
+            shared.run.load(Ordering::Relaxed) + 1
+        } else {
+            0
+        };
+        let begins = run >= shared.patience.load(Ordering::Relaxed);
+        shared.last.store(owner, Ordering::Relaxed);
+        shared.run.store(if begins { 0 } else { run }, Ordering::Relaxed);
+        // As long as others' permits are not among those that it has, it cannot release too many of them.
+        let most = bias::MOST.min(shared.most.load(Ordering::Relaxed));
+        if begins && returned == 0 && free.saturating_add(taken) <= most {
+            shared.bias_note.store(note_at, Ordering::Relaxed);
+            shared.bias.begin(Share { owner, free, taken });
+        }
+    }
+
     /// Writes what is decided.
     #[inline]
     fn carry_out(self, value: u64, returned: u64, note_at: Off, note: u64) {
@@ -96,6 +187,7 @@ impl View<'_> {
         shared.returned.store(returned, Ordering::Release);
         shared.value.store(value, Ordering::Release);
         self.heap.word(note_at).store(note, Ordering::Release);
+        shared.bias.end();
         shared.note_at.store(0, Ordering::Release);
     }
 
@@ -114,19 +206,24 @@ impl View<'_> {
     /// Sets value and how many are to be told, and adds to the note.
     #[inline]
     fn change(self, value: u64, returned: u64, note_at: Off, more: i64) {
-        if self.shared.initial.load(Ordering::Relaxed) == 0 {
-            // Nothing ever comes back to one that counts events, so nobody's share of it matters.
-            self.shared.value.store(value, Ordering::Release);
-            return;
-        }
         let note = self.heap.word(note_at).load(Ordering::Relaxed);
-        self.commit(value, returned, note_at, note.wrapping_add_signed(more));
+        let note = note.wrapping_add_signed(more);
+        self.commit(value, returned, note_at, note);
+        // A negative note is a large number here, and prevents it.
+        self.lean(value, returned, note_at, note);
     }
 
     /// Takes a permit if there is one; whether it comes from the dead.
-    fn try_acquire(self, note_at: Off) -> Option<bool> {
+    #[inline]
+    fn try_acquire(self, note_at: impl FnOnce() -> Off) -> Option<bool> {
         let shared = self.shared;
-        if shared.value.load(Ordering::Relaxed) == 0 {
+        if shared.bias.take(self.heap.me()) {
+            return Some(false);
+        }
+        if shared.counts_events() {
+            return shared.count(|value| value.checked_sub(1)).then_some(false);
+        }
+        if shared.to_be_had() == 0 {
             return None;
         }
         self.latched(|| {
@@ -135,27 +232,38 @@ impl View<'_> {
                 return None;
             }
             let returned = shared.returned.load(Ordering::Relaxed);
-            self.change(value - 1, returned.saturating_sub(1), note_at, 1);
+            self.change(value - 1, returned.saturating_sub(1), note_at(), 1);
             Some(returned > 0)
         })
     }
 
-    fn release(self, note_at: Off) -> Result<()> {
+    #[inline]
+    fn release(self, note_at: impl FnOnce() -> Off) -> Result<()> {
         let shared = self.shared;
-        self.latched(|| {
-            let (value, max) = (
-                shared.value.load(Ordering::Relaxed),
-                shared.most.load(Ordering::Relaxed),
-            );
-            if value >= max {
-                return Err(Error::TooManyReleases { max });
-            }
-            let returned = shared.returned.load(Ordering::Relaxed);
-            self.change(value + 1, returned, note_at, -1);
-            Ok(())
-        })?;
+        if !shared.bias.give_back(self.heap.me()) {
+            self.add_one(note_at)?;
+        }
         shared.free.notify_one();
         Ok(())
+    }
+
+    fn add_one(self, note_at: impl FnOnce() -> Off) -> Result<()> {
+        let shared = self.shared;
+        let max = shared.most.load(Ordering::Relaxed);
+        let full = || Err(Error::TooManyReleases { max });
+        if shared.counts_events() {
+            let added = shared.count(|value| (value < max).then_some(value + 1));
+            return if added { Ok(()) } else { full() };
+        }
+        self.latched(|| {
+            let value = shared.value.load(Ordering::Relaxed);
+            if value >= max {
+                return full();
+            }
+            let returned = shared.returned.load(Ordering::Relaxed);
+            self.change(value + 1, returned, note_at(), -1);
+            Ok(())
+        })
     }
 }
 
@@ -234,6 +342,7 @@ impl Semaphore {
         let shared = semaphore.view().shared;
         shared.initial.store(value, Ordering::Relaxed);
         shared.most.store(most, Ordering::Relaxed);
+        shared.patience.store(EAGER, Ordering::Relaxed);
         shared.value.store(value, Ordering::Release);
         Ok(semaphore)
     }
@@ -251,6 +360,7 @@ impl Semaphore {
     /// # Errors
     ///
     /// [`Error::Interrupted`] where a hook asks for it.
+    #[inline]
     pub fn acquire(&self) -> Result<Permit<'_>> {
         self.acquire_until(Deadline::Never)
     }
@@ -260,6 +370,7 @@ impl Semaphore {
     /// # Errors
     ///
     /// [`Error::Timeout`] if there is none.
+    #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>> {
         self.acquire_until(Deadline::Now)
     }
@@ -275,13 +386,25 @@ impl Semaphore {
 
     #[inline]
     pub(crate) fn acquire_until(&self, deadline: Deadline) -> Result<Permit<'_>> {
+        let owner = self.heap.me();
+        if self.view().shared.bias.take(owner) {
+            return Ok(Permit {
+                semaphore: self,
+                owner,
+                returned: false,
+            });
+        }
+        self.acquire_latched(deadline)
+    }
+
+    fn acquire_latched(&self, deadline: Deadline) -> Result<Permit<'_>> {
         let view = self.view();
         let has_some = || self.value() > 0;
         // The permits may be with somebody dead.
         let idle = || self.heap.look_around();
         let announce = || self.heap.waiting_for(self.object.off(), Purpose::Permit);
         // Where the note is, is asked each time: a hook may have forked.
-        let attempt = || view.try_acquire(self.heap.note_of(&self.object));
+        let attempt = || view.try_acquire(|| self.heap.note_of(&self.object));
         let taken = (view.shared.free).persist(deadline, has_some, has_some, idle, announce, attempt);
         match taken {
             Ok(returned) => Ok(Permit {
@@ -299,13 +422,14 @@ impl Semaphore {
     /// # Errors
     ///
     /// [`Error::TooManyReleases`] for a bounded semaphore that has all its permits, or at 2³¹ − 1.
+    #[inline]
     pub fn release(&self) -> Result<()> {
-        self.view().release(self.heap.note_of(&self.object))
+        self.view().release(|| self.heap.note_of(&self.object))
     }
 
     /// Permits to be had; with others at work, old news at once.
     pub fn value(&self) -> usize {
-        self.view().shared.value.load(Ordering::Relaxed) as usize
+        self.view().shared.to_be_had() as usize
     }
 
     pub(crate) fn object(&self) -> &Object {
@@ -314,6 +438,16 @@ impl Semaphore {
 
     pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
         Self { heap, object }
+    }
+}
+
+impl Drop for Semaphore {
+    /// The note that a bias speaks of goes with the process's last handle, so no bias outlasts a handle.
+    fn drop(&mut self) {
+        let view = self.view();
+        if view.shared.bias.is_towards(self.heap.me()) {
+            view.latched(|| ());
+        }
     }
 }
 
@@ -360,6 +494,7 @@ impl Permit<'_> {
 }
 
 impl Drop for Permit<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.owner == self.semaphore.heap.me() {
             // It can only fail where somebody released a permit that was not theirs.
