@@ -6,10 +6,13 @@ and its process object is left in shared memory, with the queues and locks in it
 carries little, and `start` does not wait for the child to read it, however large the arguments are.
 """
 
+import os
+from threading import RLock
+
 from . import _engine, context, process, util
 from .reduction import DupFd
 
-__all__ = ["Invitation", "Left", "ended", "invite", "prepare_fork"]
+__all__ = ["Invitation", "Left", "RLock", "ended", "invite", "launch", "prepare_fork", "reap"]
 
 
 def invite(name):
@@ -48,6 +51,29 @@ class Left:
 def prepare_fork():
     """Before a fork, so that parent and child share memory."""
     _engine.ensure_heap()
+
+
+def launch(popen, start, process_obj):
+    """Start an invited child."""
+    try:
+        start(Left(process_obj))
+    except BaseException:
+        ended(popen)
+        raise
+
+
+def reap(popen, poll, flag):
+    """The exit code of a child, None while it runs, or where that is not known and `flag` says not to wait.
+
+    Only one thread at a time asks the system, which tells it once: another that asked meanwhile (each that starts a child
+    asks for all) would find none. Nobody waits in there.
+    """
+    if popen.returncode is None and flag != os.WNOHANG:
+        popen._await()
+    with popen._reaping:
+        if popen.returncode is None and poll(os.WNOHANG) is not None:
+            ended(popen)
+    return popen.returncode
 
 
 def ended(popen):

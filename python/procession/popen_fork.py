@@ -12,15 +12,20 @@ _Popen = Popen  # noqa: F821
 class Popen(_Popen):
     """Start child process using fork"""
 
+    def __init__(self, process_obj):
+        self._reaping = _birth.RLock()
+        super().__init__(process_obj)
+
     def _launch(self, process_obj):
         _birth.prepare_fork()
         super()._launch(process_obj)
 
+    def _await(self):
+        try:
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)  # noqa: F821
+        except ChildProcessError:
+            pass  # somebody else has reaped it
+
     def poll(self, flag=os.WNOHANG):  # noqa: F821
         """The exit code, None while it runs."""
-        if self.returncode is not None:
-            return self.returncode
-        code = super().poll(flag)
-        if code is not None:
-            _birth.ended(self)
-        return code
+        return _birth.reap(self, super().poll, flag)

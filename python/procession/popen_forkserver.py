@@ -4,7 +4,7 @@ from ._standard import adopt
 
 adopt(__name__, globals())
 
-from . import _birth  # noqa: E402
+from . import _birth, connection  # noqa: E402
 
 _Popen = Popen  # noqa: F821
 
@@ -13,17 +13,11 @@ class Popen(_Popen):
     """Start child process using a server process"""
 
     def _launch(self, process_obj):
-        try:
-            super()._launch(_birth.Left(process_obj))
-        except BaseException:
-            _birth.ended(self)
-            raise
+        _birth.launch(self, super()._launch, process_obj)
+
+    def _await(self):
+        connection.wait([self.sentinel])
 
     def poll(self, flag=os.WNOHANG):  # noqa: F821
         """The exit code, None while it runs."""
-        if self.returncode is not None:
-            return self.returncode
-        code = super().poll(flag)
-        if code is not None:
-            _birth.ended(self)
-        return code
+        return _birth.reap(self, super().poll, flag)

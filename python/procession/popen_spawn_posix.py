@@ -13,9 +13,5 @@ class Popen(_Popen):
     """Start child process using a fresh interpreter"""
 
     def _launch(self, process_obj):
-        try:
-            super()._launch(_birth.Left(process_obj))
-        except BaseException:
-            _birth.ended(self)
-            raise
+        _birth.launch(self, super()._launch, process_obj)
 

@@ -58,6 +58,9 @@ macro_rules! shared_class {
     };
 }
 
+/// How often another class's lock may raise something instead of being acquired.
+const ATTEMPTS: u32 = 100;
+
 /// A lock of another class than ours, which keeps to what the standard library's have.
 struct Foreign<'l> {
     lock: &'l Py<PyAny>,
@@ -90,9 +93,13 @@ impl Mutual for Foreign<'_> {
     fn take_back(&self, depth: u64) -> Option<u32> {
         Python::attach(|py| {
             for _ in 0..depth {
-                // Whatever is raised meanwhile is raised when it is held again.
-                while let Err(error) = self.lock.bind(py).call_method0("acquire") {
-                    self.note(error);
+                // What a signal handler raises meanwhile is raised when it is held again. A lock that goes on raising something
+                // cannot be acquired.
+                for _ in 0..ATTEMPTS {
+                    match self.lock.bind(py).call_method0("acquire") {
+                        Ok(_) => break,
+                        Err(error) => self.note(error),
+                    }
                 }
             }
         });

@@ -447,6 +447,34 @@ def test_fork_while_threads_work(run):
     )
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_threads_that_start_and_join(run, method):
+    """Each thread gets its own children's exit codes, though every start looks how all children are."""
+    run(
+        method,
+        """
+        warnings.simplefilter("ignore", DeprecationWarning)
+        sys.setswitchinterval(1e-6)
+        def child(n):
+            sys.exit(n % 5)
+        if __name__ == "__main__":
+            wrong = []
+            def work():
+                for n in range(kills):
+                    p = start(child, n)
+                    p.join()
+                    if p.exitcode != n % 5:
+                        wrong.append((n, p.exitcode))
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            assert wrong == []
+        """,
+    )
+
+
 def test_fork_by_hand(run):
     run(
         "fork",

@@ -487,9 +487,11 @@ def test_functions_of_the_main_module_are_found_in_children(run_python, tmp_path
             q = multiprocessing.Queue()
             p = multiprocessing.Process(target=child, args=(q, Point()))
             p.start()
+            p.join()
+            if p.exitcode:
+                sys.exit(1)
             point = q.get(timeout=50)
             print(type(point) is Point, point.seen)
-            p.join()
         """
     )
     if way == "module":
