@@ -10,12 +10,61 @@ use procession::{
     active_children, cpu_count, current, parent,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 fn by(method: StartMethod) -> Builder {
     Process::builder().method(method)
+}
+
+// ---- the fork server ----
+
+fn kill_the_fork_server() {
+    let seen = procession::inspect().unwrap();
+    for server in seen.processes.iter().filter(|seen| seen.name == "forkserver") {
+        let pid = Pid::from_raw(server.pid as i32).unwrap();
+        // It may have been killed before.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Whoever asks while it is killed gets a process or an error, and whoever asks afterwards gets a process.
+#[procession::test]
+fn the_fork_server_is_killed() {
+    let _watchdog = watchdog();
+    alone("the_fork_server_is_killed", || {
+        let start = |n: u32| by(StartMethod::ForkServer).spawn(|n: u32| n + 1, n);
+        let (over, good) = (AtomicBool::new(false), AtomicU32::new(0));
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for n in 0.. {
+                        if over.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        if let Ok(result) = start(n).map(Process::join) {
+                            good.fetch_add(1, Ordering::Relaxed);
+                            assert!(result.is_err() || result == Ok(n + 1), "{result:?}");
+                        }
+                    }
+                });
+            }
+            for _ in 0..100 {
+                thread::sleep(Duration::from_millis(5));
+                kill_the_fork_server();
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert!(good.load(Ordering::Relaxed) > 0);
+        for n in 0..3 {
+            assert_eq!(start(n).unwrap().join(), Ok(n + 1));
+            kill_the_fork_server();
+            until(|| procession::inspect().unwrap().processes.len() == 1);
+        }
+    });
 }
 
 // ---- arguments and results ----

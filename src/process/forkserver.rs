@@ -10,43 +10,52 @@ use super::child::{self, Order};
 use super::family;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
+use crate::heap::fork::steady;
 use crate::heap::table::index_of;
 use crate::os::fork::Forked;
 use crate::os::{self, socket};
 use crate::wait::BACKSTOP;
 use crate::wait::atomic::Ordering;
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicI32, AtomicU32};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Our end of the socket, -1 before there is one. Never closed before this process ends.
-static SERVER: AtomicI32 = AtomicI32::new(-1);
-/// Pid of the server if this process started it.
-static STARTED: AtomicU32 = AtomicU32::new(0);
+/// Our end of the socket, if there is a server, shared with those who are asking it. Locked only by who keeps this process
+/// from forking, so that no child finds it locked.
+static SERVER: Mutex<Option<Arc<OwnedFd>>> = Mutex::new(None);
+
+fn server() -> MutexGuard<'static, Option<Arc<OwnedFd>>> {
+    SERVER.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Uses the fork server that our parent uses.
 pub(super) fn inherit(socket: OwnedFd) {
-    SERVER.store(socket.into_raw_fd(), Ordering::Release);
+    let _steady = steady();
+    *server() = Some(Arc::new(socket));
 }
 
-/// The socket to pass on to a child, -1 for none.
-pub(super) fn inherited() -> RawFd {
-    SERVER.load(Ordering::Acquire)
+/// The socket to pass on to a child, if there is one.
+pub(super) fn inherited() -> Option<Arc<OwnedFd>> {
+    let _steady = steady();
+    server().clone()
 }
 
 /// Our end of the fork server's socket; starts it if there is none.
-#[allow(unsafe_code)]
-fn ours(heap: &'static Heap) -> Result<BorrowedFd<'static>> {
-    static STARTING: Mutex<()> = Mutex::new(());
-    let _one = STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if SERVER.load(Ordering::Acquire) < 0 {
-        let (ours, theirs) = socket::pair()?;
-        start_server(heap, &theirs)?;
-        SERVER.store(ours.into_raw_fd(), Ordering::Release);
+fn ours(heap: &'static Heap) -> Result<Arc<OwnedFd>> {
+    let _steady = steady();
+    let mut server = server();
+    if let Some(socket) = &*server {
+        return Ok(socket.clone());
     }
-    // SAFETY: open, and closed by nobody before this process ends.
-    Ok(unsafe { BorrowedFd::borrow_raw(SERVER.load(Ordering::Acquire)) })
+    let (ours, theirs) = socket::pair()?;
+    start_server(heap, &theirs)?;
+    Ok(server.insert(Arc::new(ours)).clone())
+}
+
+/// The server behind this socket is dead: the next request starts another, unless somebody has done so.
+fn forget(socket: &Arc<OwnedFd>) {
+    let _steady = steady();
+    server().take_if(|known| Arc::ptr_eq(known, socket));
 }
 
 fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
@@ -65,7 +74,6 @@ fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
             heap.entry(index_of(id))
                 .pid
                 .store(u64::from(pid), Ordering::Release);
-            STARTED.store(pid, Ordering::Release);
             os::signal::reap_when_dead(pid);
             Ok(())
         }
@@ -76,9 +84,10 @@ fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
     }
 }
 
-/// This process ends: the server it started will, as soon as nobody else uses it.
+/// This process ends: the server will, as soon as nobody else uses it.
 pub(super) fn leave() {
-    drop(os::fd::inherited(SERVER.swap(-1, Ordering::AcqRel)));
+    let _steady = steady();
+    *server() = None;
 }
 
 /// Has the fork server make the process `id`; its pid.
@@ -88,19 +97,14 @@ pub(super) fn request(
     stdio: [Option<BorrowedFd<'_>>; 3],
     lifeline: Option<BorrowedFd<'_>>,
 ) -> Result<u32> {
-    let socket = ours(heap)?;
-    let mut fds = vec![socket];
-    fds.extend(
-        stdio
-            .iter()
-            .enumerate()
-            .map(|(n, fd)| fd.unwrap_or_else(|| os::spawn::own_stdio(n))),
-    );
-    fds.extend(lifeline);
-    if let Err(error) = socket::send(socket, &id.to_ne_bytes(), &fds) {
-        // The server is gone; the next request starts another.
-        leave();
-        return Err(error);
+    let mut socket = ours(heap)?;
+    if let Err(error) = ask(&socket, id, stdio, lifeline) {
+        if !is_gone(&socket) {
+            return Err(error);
+        }
+        forget(&socket);
+        socket = ours(heap)?;
+        ask(&socket, id, stdio, lifeline)?;
     }
     let entry = heap.entry(index_of(id));
     loop {
@@ -111,8 +115,9 @@ pub(super) fn request(
         if pid != 0 {
             return Ok(pid as u32);
         }
-        let gone = server_is_gone(socket);
+        let gone = is_gone(&socket);
         if gone {
+            forget(&socket);
             // It may have died just behind the fork; then the child says itself who it is.
             std::thread::sleep(std::time::Duration::from_millis(20));
             match entry.pid.load(Ordering::Acquire) {
@@ -131,9 +136,23 @@ pub(super) fn request(
     }
 }
 
-fn server_is_gone(socket: BorrowedFd<'_>) -> bool {
+/// Sends a request.
+fn ask(
+    socket: &OwnedFd,
+    id: u32,
+    stdio: [Option<BorrowedFd<'_>>; 3],
+    lifeline: Option<BorrowedFd<'_>>,
+) -> Result<()> {
+    let own = |(number, fd): (usize, Option<_>)| fd.unwrap_or_else(|| os::spawn::own_stdio(number));
+    let mut fds = vec![socket.as_fd()];
+    fds.extend(stdio.into_iter().enumerate().map(own));
+    fds.extend(lifeline);
+    socket::send(socket.as_fd(), &id.to_ne_bytes(), &fds)
+}
+
+fn is_gone(socket: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec};
-    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+    let mut fds = [PollFd::new(socket, PollFlags::empty())];
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,

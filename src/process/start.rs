@@ -76,13 +76,14 @@ fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -
     let stdio = plan.stdio.each_ref().map(|s| s.as_ref().map(AsFd::as_fd));
     match plan.method {
         StartMethod::Spawn => {
+            let server = forkserver::inherited();
             let order = Order {
                 heap: heap.raw_fd(),
                 heap_id: heap.id(),
                 id,
                 fork_server: false,
                 lifeline: lifeline.map_or(-1, |l| l.as_raw_fd()),
-                server: forkserver::inherited(),
+                server: server.as_ref().map_or(-1, AsRawFd::as_raw_fd),
                 stdout: -1,
             };
             let program = plan.program.as_deref();
