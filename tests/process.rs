@@ -3,18 +3,19 @@
 mod common;
 
 use common::{
-    A_WHILE, METHODS, alone, family, not_before, own_children, pattern, processes, runs, until, watchdog,
+    A_WHILE, METHODS, again, alone, family, is_again, not_before, own_children, pattern, processes, runs,
+    told, until, watchdog,
 };
 use procession::{
     Builder, Error, ExitStatus, JoinableQueue, Lock, Process, ProcessError, Queue, StartMethod, Stdio,
     active_children, cpu_count, current, parent,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn by(method: StartMethod) -> Builder {
     Process::builder().method(method)
@@ -1021,6 +1022,48 @@ fn a_fork_that_is_not_ours_has_its_own_handles() {
         assert!(matches!(lock.try_lock(), Err(procession::LockError::WouldBlock)));
         drop(guard);
     });
+}
+
+/// How long the one that forks waits first, in microseconds.
+const DELAY: &str = "PROCESSION_TEST_DELAY";
+
+/// One thread makes what the program has first, and with it the program's memory; another forks meanwhile.
+#[test]
+fn a_fork_while_the_memory_of_the_program_is_made() {
+    let _watchdog = watchdog();
+    if is_again() {
+        let delay = std::env::var(DELAY).unwrap().parse().unwrap();
+        return fork_after(Duration::from_micros(delay));
+    }
+    for delay in 0..200 {
+        let test = "a_fork_while_the_memory_of_the_program_is_made";
+        let output = again(test).env(DELAY, (5 * delay).to_string()).output().unwrap();
+        assert!(output.status.success(), "{delay}: {}", told(&output));
+    }
+}
+
+fn fork_after(delay: Duration) {
+    let maker = thread::spawn(|| Queue::<u8>::unbounded().unwrap());
+    let begin = Instant::now();
+    while begin.elapsed() < delay {}
+    #[allow(unsafe_code)]
+    // SAFETY: the child uses this crate and ends without returning.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let queue = Queue::unbounded().unwrap();
+        queue.put(1).unwrap();
+        let well = queue.get() == Ok(1) && current().unwrap().pid() == std::process::id();
+        #[allow(unsafe_code)]
+        // SAFETY: it always works.
+        unsafe {
+            libc::_exit(i32::from(!well))
+        };
+    }
+    let (_, status) = waitpid(Pid::from_raw(pid), WaitOptions::empty())
+        .unwrap()
+        .unwrap();
+    assert_eq!(status.exit_status(), Some(0));
+    maker.join().unwrap();
 }
 
 // ---- signal handlers ----

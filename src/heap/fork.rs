@@ -1,9 +1,9 @@
 //! Forking: a child of fork(2) is a process of its own from its first instruction on, whoever called fork.
 //!
-//! `pthread_atfork(3)` tells us. Before the fork, an unborn entry is made that holds everything this process holds, slot
-//! for slot; no thread can change what is held until the fork is over, so the handles the child inherits and its hold
-//! table agree. In the child, the entry becomes its own. A fork that was followed by exec leaves an entry that is cleared
-//! up when that program ends, like any other.
+//! `pthread_atfork(3)` tells us, from before there is a heap, and no process forks while it makes one. Before the fork, an
+//! unborn entry is made that holds everything this process holds, slot for slot; no thread can change what is held until the
+//! fork is over, so the handles the child inherits and its hold table agree. In the child, the entry becomes its own. A fork
+//! that was followed by exec leaves an entry that is cleared up when that program ends, like any other.
 
 use super::Heap;
 use super::layout::{entry, state};
@@ -15,6 +15,7 @@ use crate::os;
 use crate::wait::atomic::Ordering;
 use core::mem::ManuallyDrop;
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::AtomicBool;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Readers change what this process holds; the writer forks.
@@ -25,6 +26,8 @@ thread_local! {
     /// Without a destructor, because it is looked at when the program ends and thread-local values are gone.
     static FORKING: RefCell<ManuallyDrop<Option<RwLockWriteGuard<'static, ()>>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
+    /// Whether the first of the three functions below was called, and neither of the others yet.
+    static BEGUN: Cell<bool> = const { Cell::new(false) };
     /// The entry of the child that is being forked, 0 for none.
     static UNBORN: Cell<u32> = const { Cell::new(0) };
     /// Asks for the child to be somebody's in particular: see [`adopt_as`].
@@ -70,34 +73,46 @@ pub(crate) fn adopt_as(id: u32) {
 /// Has the C library call us around every fork of this process.
 #[allow(unsafe_code)]
 pub(super) fn watch() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
+    // Nothing to wait for, which a child forked in the middle would do for ever: it asks again, and so may two threads.
+    // Being called more than once is as good as once.
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if !WATCHED.load(Ordering::Acquire) {
         // SAFETY: the three functions are `extern "C"`, live as long as the program and never unwind.
         unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
-    });
+        WATCHED.store(true, Ordering::Release);
+    }
 }
 
 extern "C" fn before() {
-    let Some(heap) = Heap::existing() else { return };
+    if BEGUN.replace(true) {
+        return;
+    }
     if DEPTH.get() == 0 {
         let guard = STEADY.write().unwrap_or_else(PoisonError::into_inner);
         FORKING.with_borrow_mut(|f| **f = Some(guard));
     }
+    let Some(heap) = Heap::existing() else { return };
     let planned = PLANNED.replace(0);
     UNBORN.set(heap.conceive(planned).unwrap_or(0));
 }
 
 extern "C" fn after_in_parent() {
+    if !BEGUN.replace(false) {
+        return;
+    }
     FORKING.with_borrow_mut(|f| drop(f.take()));
     UNBORN.set(0);
 }
 
 extern "C" fn after_in_child() {
+    if !BEGUN.replace(false) {
+        return;
+    }
     os::pid::forget_thread();
     if let Some(heap) = Heap::existing() {
         heap.be_born(UNBORN.replace(0));
-        FORKING.with_borrow_mut(|f| drop(f.take()));
     }
+    FORKING.with_borrow_mut(|f| drop(f.take()));
     if let Some(function) = ON_CHILD.get() {
         function();
     }

@@ -63,6 +63,9 @@ impl Heap {
         if let Some(heap) = HEAP.get() {
             return Ok(heap);
         }
+        // A child that was forked in the middle would find the lock taken by a thread that it does not have.
+        fork::watch();
+        let _steady = fork::steady();
         let _making = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(heap) = HEAP.get() {
             return Ok(heap);
@@ -108,9 +111,9 @@ impl Heap {
 
     fn install(heap: Self) -> &'static Self {
         os::fd::keep_spare(heap.fd.as_fd());
-        let heap = HEAP.get_or_init(|| heap);
+        // First, so that no child takes itself for its parent.
         fork::watch();
-        heap
+        HEAP.get_or_init(|| heap)
     }
 
     fn create(want: u64, kinds: &'static [&'static Kind]) -> Result<Self> {
