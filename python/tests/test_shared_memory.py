@@ -212,7 +212,14 @@ def test_what_another_program_unlinked_is_not_kept(run):
             os.unlink(f"/dev/shm/{mine.name}")
         last = SharedMemory(create=True, size=4096)
         fds = f"/proc/{resource_tracker._resource_tracker._pid}/fd"
-        held = lambda: [os.readlink(f"{fds}/{fd}") for fd in os.listdir(fds)]
+        def held():
+            files = []
+            for fd in os.listdir(fds):
+                try:
+                    files.append(os.readlink(f"{fds}/{fd}"))
+                except FileNotFoundError:
+                    pass  # closed meanwhile
+            return files
         while f"/dev/shm/{last.name}" not in held():
             time.sleep(0.01)
         assert sum("/dev/shm/" in file for file in held()) < 40
