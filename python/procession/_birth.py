@@ -12,7 +12,12 @@ from threading import RLock
 from . import _engine, context, process, util
 from .reduction import DupFd
 
-__all__ = ["Invitation", "Left", "RLock", "ended", "invite", "launch", "prepare_fork", "reap"]
+__all__ = ["Invitation", "Left", "ended", "invite", "launch", "prepare_fork", "reap"]
+
+# One for all children: it is held for as long as a system call takes that does not wait. (By a thread that is interrupted by
+# a signal, whose handler may ask, too.) A forked child would find it locked by a thread that it does not have.
+_reaping = RLock()
+os.register_at_fork(after_in_child=_reaping._at_fork_reinit)
 
 
 def invite(name):
@@ -70,7 +75,7 @@ def reap(popen, poll, flag):
     """
     if popen.returncode is None and flag != os.WNOHANG:
         popen._await()
-    with popen._reaping:
+    with _reaping:
         if popen.returncode is None and poll(os.WNOHANG) is not None:
             ended(popen)
     return popen.returncode

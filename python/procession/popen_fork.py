@@ -12,10 +12,6 @@ _Popen = Popen  # noqa: F821
 class Popen(_Popen):
     """Start child process using fork"""
 
-    def __init__(self, process_obj):
-        self._reaping = _birth.RLock()
-        super().__init__(process_obj)
-
     def _launch(self, process_obj):
         _birth.prepare_fork()
         super()._launch(process_obj)

@@ -501,6 +501,33 @@ def test_fork_by_hand(run):
     )
 
 
+def test_fork_by_hand_while_a_thread_looks_how_children_are(run):
+    run(
+        "fork",
+        """
+        warnings.simplefilter("ignore", DeprecationWarning)
+        children = [start(signal.pause, daemon=True) for _ in range(4)]
+        over = threading.Event()
+        def look():
+            while not over.is_set():
+                procession.active_children()
+        looker = threading.Thread(target=look)
+        looker.start()
+        for _ in range(100):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(30)
+                procession.active_children()
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+        over.set()
+        looker.join()
+        for p in children:
+            p.kill()
+        """,
+    )
+
+
 def test_fork_by_hand_and_kill(run):
     """Who was forked by hand is waited for by nobody of ours; still its locks come back."""
     run(

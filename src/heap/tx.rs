@@ -15,7 +15,8 @@ use crate::os::clock::Deadline;
 use crate::wait::atomic::Ordering;
 use crate::wait::latch::{Latch, Locked};
 
-/// How long to wait for one of the engine's own latches before asking whether its owner lives; it is held for less than a microsecond.
+/// How long to wait for one of the engine's own latches, which are held for less than a microsecond, before asking whether
+/// the owner lives.
 /// (As with [`BACKSTOP`](crate::wait::BACKSTOP), unit tests do not wait so long.)
 const SHORT: u64 = if cfg!(test) { 1_000_000 } else { 20_000_000 };
 

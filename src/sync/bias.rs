@@ -98,7 +98,7 @@ impl Bias {
     /// Keeps its process from changing it; what it is made of then. For who has the latch.
     #[inline]
     pub(super) fn freeze(&self) -> Option<Share> {
-        let mut word = self.0.load(Ordering::Relaxed);
+        let mut word = self.0.load(Ordering::Acquire);
         while word != 0 && word & FROZEN == 0 {
             match self
                 .0
