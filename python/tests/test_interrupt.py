@@ -276,3 +276,30 @@ for call in (q.get, lock.acquire, lambda: q._reader.poll(None)):
     )
     result.check()
     assert result.stdout == "Alarm\n" * 3
+
+
+def test_in_a_child_forked_by_hand_before_anything_was_shared(run_script):
+    """Its main thread is its parent's no longer: that was asked for before, by the wait for the pipe."""
+    run_script(
+        """
+        import os, signal
+        import procession
+        class Stop(Exception):
+            pass
+        def stop(*_):
+            raise Stop
+        r, w = procession.Pipe(False)
+        assert not r.poll(0.01)
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGALRM, stop)
+            queue = procession.SimpleQueue()
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            try:
+                queue.get()
+            except Stop:
+                os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        """,
+        timeout=30,
+    ).check()

@@ -71,16 +71,14 @@ pub(crate) fn adopt_as(id: u32) {
 }
 
 /// Has the C library call us around every fork of this process.
-#[allow(unsafe_code)]
 pub(super) fn watch() {
-    // Nothing to wait for, which a child forked in the middle would do for ever: it asks again, and so may two threads.
-    // Being called more than once is as good as once.
     static WATCHED: AtomicBool = AtomicBool::new(false);
-    if !WATCHED.load(Ordering::Acquire) {
-        // SAFETY: the three functions are `extern "C"`, live as long as the program and never unwind.
-        unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
-        WATCHED.store(true, Ordering::Release);
-    }
+    os::fork::call_around(
+        &WATCHED,
+        Some(before),
+        Some(after_in_parent),
+        Some(after_in_child),
+    );
 }
 
 extern "C" fn before() {

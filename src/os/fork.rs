@@ -1,6 +1,7 @@
 //! fork(2).
 
 use crate::error::Result;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Who one is behind a fork.
 pub(crate) enum Forked {
@@ -21,6 +22,24 @@ pub(crate) fn fork() -> Result<Forked> {
         -1 => Err(super::last_error("fork")),
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid as u32)),
+    }
+}
+
+/// A function that is called around a fork.
+pub(crate) type Handler = Option<extern "C" fn()>;
+
+/// Has the C library call these around every fork of this process, from now on: before it, behind it in the parent, behind it
+/// in the child. `done` says whether it was asked already.
+///
+/// Nobody waits for anybody here, which a child forked in the middle would do for ever: it asks again, and so may two
+/// threads. So what is called must bear being called more than once.
+#[allow(unsafe_code)]
+pub(crate) fn call_around(done: &AtomicBool, before: Handler, in_parent: Handler, in_child: Handler) {
+    let plain = |handler: Handler| handler.map(|handler| handler as unsafe extern "C" fn());
+    if !done.load(Ordering::Acquire) {
+        // SAFETY: the functions live as long as the program, take and answer nothing, and never unwind.
+        unsafe { libc::pthread_atfork(plain(before), plain(in_parent), plain(in_child)) };
+        done.store(true, Ordering::Release);
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
 
 /// This process.
 pub(crate) fn own() -> u32 {
@@ -27,6 +28,9 @@ thread_local! {
 pub(crate) fn own_thread() -> u32 {
     match THREAD.get() {
         0 => {
+            // There need not be a heap, whose own handlers would see to it.
+            static WATCHED: AtomicBool = AtomicBool::new(false);
+            super::fork::call_around(&WATCHED, None, None, Some(forget_thread));
             let number = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
             THREAD.set(number);
             number
@@ -35,8 +39,8 @@ pub(crate) fn own_thread() -> u32 {
     }
 }
 
-/// To be called in a forked child, whose thread has another number than the one it is a copy of.
-pub(crate) fn forget_thread() {
+/// Called in a forked child, whose thread has another number than the one it is a copy of.
+pub(crate) extern "C" fn forget_thread() {
     THREAD.set(0);
 }
 
