@@ -17,7 +17,7 @@ __all__ = ["Invitation", "Left", "ended", "invite", "launch", "prepare_fork", "r
 # One for all children: it is held for as long as a system call takes that does not wait. (By a thread that is interrupted by
 # a signal, whose handler may ask, too.) A forked child would find it locked by a thread that it does not have.
 _reaping = RLock()
-os.register_at_fork(after_in_child=_reaping._at_fork_reinit)
+os.register_at_fork(after_in_child=_reaping._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def invite(name):
