@@ -112,26 +112,34 @@ pub fn copy(py: Python<'_>, from: &[u8], to: &mut [u8]) {
 }
 
 /// Copies what a contiguous view shows (`PickleBuffer.raw()` makes no others) to memory that it does not lie in.
-///
-/// Other threads may write to it meanwhile, and then what arrives is some of the old and some of the new, as with pickle's
-/// own copying. So there is no reference to it here, which would promise that nobody does.
 #[allow(unsafe_code)]
 pub fn copy_view(py: Python<'_>, from: &PyBuffer<u8>, to: &mut [u8]) {
-    assert_eq!(from.len_bytes(), to.len(), "room for all of it");
     let start = from.buf_ptr().cast::<u8>().cast_const();
-    let address = start.expose_provenance();
+    let bytes = std::ptr::slice_from_raw_parts(start, from.len_bytes());
     // SAFETY: the exporter keeps so many bytes where they are as long as the view exists, which the caller does not drop
-    // meanwhile; `to` is new memory of ours.
-    let copy = move |to: &mut [u8]| unsafe {
+    // meanwhile.
+    unsafe { copy_lent(py, bytes, to.as_mut_ptr(), to.len()) };
+}
+
+/// Copies `from` to `len` bytes at `to`, with the interpreter let go where that takes a while.
+///
+/// Other threads may write to either meanwhile, and then what arrives is some of the old and some of the new, as with
+/// pickle's own copying. So there is no reference to it here, which would promise that nobody does.
+///
+/// # Safety
+///
+/// `from` may be read and `to` be written, both stay where they are until this returns, and they do not overlap.
+#[allow(unsafe_code)]
+pub unsafe fn copy_lent(py: Python<'_>, from: *const [u8], to: *mut u8, len: usize) {
+    assert_eq!(from.len(), len, "room for all of it");
+    let (from, to) = (from.cast::<u8>().expose_provenance(), to.expose_provenance());
+    // SAFETY: by the contract of this function.
+    let copy = move || unsafe {
         std::ptr::copy_nonoverlapping(
-            std::ptr::with_exposed_provenance::<u8>(address),
-            to.as_mut_ptr(),
-            to.len(),
+            std::ptr::with_exposed_provenance::<u8>(from),
+            std::ptr::with_exposed_provenance_mut::<u8>(to),
+            len,
         );
     };
-    if to.len() < MUCH {
-        copy(to);
-    } else {
-        py.detach(|| copy(to));
-    }
+    if len < MUCH { copy() } else { py.detach(copy) }
 }

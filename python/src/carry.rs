@@ -66,6 +66,12 @@ pub fn is_carrying() -> bool {
     OUTGOING.with_borrow(|lists| !lists.is_empty())
 }
 
+/// Whether a ticket written now is carried along: then it goes to a process of the program, and nobody need keep what it
+/// stands for.
+pub fn can_carry() -> bool {
+    OUTGOING.with_borrow(|lists| lists.last().is_some_and(Option::is_some))
+}
+
 /// The ticket for a handle: carried along where that can be done.
 pub fn ticket(handle: Handle) -> Ticket {
     let address = handle.address();

@@ -3,12 +3,17 @@
 //! A message is its length and its bytes. The length is a signed number of four bytes, the most significant first, or -1
 //! and an unsigned number of eight bytes where it does not fit. What belongs to one message is written with one call where
 //! the system lets it, and read with two: nothing of the next message is taken out of the descriptor.
+//!
+//! Large messages between the two ends of a pipe go through shared memory instead; see [`crate::lane`].
 
 use crate::buffer;
 use crate::carry::Collection;
 use crate::errors;
+use crate::lane::{self, Lane};
+use crate::message;
 use crate::pickling::{self, Form, Pickled};
 use crate::stream::{Stream, Transfer};
+use procession::door::Parcel;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyBufferError, PyEOFError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -34,9 +39,36 @@ pub struct Connection {
     read_part: AtomicBool,
     wrote_part: AtomicBool,
     until: Mutex<Option<Instant>>,
+    lane: Mutex<Option<Py<Lane>>>,
+}
+
+/// A message whose length was read.
+enum Incoming {
+    /// So many bytes follow.
+    Stream(usize),
+    /// It came through the lane.
+    Parcel(Parcel),
+}
+
+impl Incoming {
+    fn len(&self) -> usize {
+        match self {
+            Self::Stream(len) => *len,
+            Self::Parcel(parcel) => parcel.len(),
+        }
+    }
 }
 
 impl Connection {
+    fn lane(&self, py: Python<'_>) -> Option<Py<Lane>> {
+        let lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        lane.as_ref().map(|lane| lane.clone_ref(py))
+    }
+
+    fn set_lane(&self, lane: Option<Py<Lane>>) {
+        *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = lane;
+    }
+
     fn stream(&self) -> PyResult<Stream<'_>> {
         match self.handle.load(Ordering::Relaxed) {
             CLOSED => Err(PyOSError::new_err("handle is closed")),
@@ -70,6 +102,9 @@ impl Connection {
     #[allow(unsafe_code)]
     fn write(&self, py: Python<'_>, stream: &Stream<'_>, parts: &[*const [u8]]) -> PyResult<()> {
         let len = parts.iter().map(|part| part.len()).sum::<usize>();
+        if len >= lane::LEAST && self.write_to_lane(py, stream, parts, len)? {
+            return Ok(());
+        }
         let mut head = [0xFF; 12];
         let mut head: *const [u8] = if let Ok(len) = i32::try_from(len) {
             head[..4].copy_from_slice(&len.to_be_bytes());
@@ -93,26 +128,63 @@ impl Connection {
         Ok(())
     }
 
-    /// Begins to read a message: its length.
+    /// Writes a message through the lane, and the note of it; whether there was a lane, with room.
     #[allow(unsafe_code)]
-    fn read_length(slf: &Bound<'_, Self>, stream: &Stream<'_>) -> PyResult<usize> {
-        let (py, this) = (slf.py(), slf.get());
-        let mut head = [0u8; 4];
-        // SAFETY: borrowed until `read` returns.
-        this.read(py, stream, unsafe { Transfer::into(head.as_mut_ptr(), 4) }, true)?;
-        let len = match i32::from_be_bytes(head) {
-            -1 => {
-                let mut long = [0u8; 8];
-                // SAFETY: as above.
-                this.read(py, stream, unsafe { Transfer::into(long.as_mut_ptr(), 8) }, false)?;
-                u64::from_be_bytes(long).cast_signed()
-            }
-            len => i64::from(len),
+    fn write_to_lane(
+        &self,
+        py: Python<'_>,
+        stream: &Stream<'_>,
+        parts: &[*const [u8]],
+        len: usize,
+    ) -> PyResult<bool> {
+        let Some(lane) = self.lane(py) else {
+            return Ok(false);
         };
-        match usize::try_from(len) {
-            Ok(len) => Ok(len),
-            Err(_) => bad_length(slf),
+        // SAFETY: as in `write`, whose parts these are.
+        let Some(note) = (unsafe { lane.get().send(py, parts, len) }) else {
+            return Ok(false);
+        };
+        // SAFETY: the note is borrowed until this returns.
+        let mut transfer = unsafe { Transfer::of([&raw const note[..], NOTHING, NOTHING]) };
+        if let Err(error) = stream.carry(py, &mut transfer) {
+            self.wrote_part.fetch_or(transfer.has_begun(), Ordering::Relaxed);
+            return Err(error);
         }
+        Ok(true)
+    }
+
+    /// Begins to read a message: its length, or all of it if it came through the lane.
+    fn begin(slf: &Bound<'_, Self>, stream: &Stream<'_>) -> PyResult<Incoming> {
+        let (py, this) = (slf.py(), slf.get());
+        let len = match i32::from_be_bytes(this.read_array(py, stream, true)?) {
+            -1 => u64::from_be_bytes(this.read_array(py, stream, false)?),
+            len => match u64::try_from(len) {
+                Ok(len) => len,
+                Err(_) => return bad_length(slf),
+            },
+        };
+        if len & lane::MARK == 0 {
+            return Ok(Incoming::Stream(len as usize));
+        }
+        match this.lane(py) {
+            Some(lane) => lane.get().receive(len & !lane::MARK).map(Incoming::Parcel),
+            None => bad_length(slf),
+        }
+    }
+
+    /// Reads so many bytes, which are the first of their message or not.
+    #[allow(unsafe_code)]
+    fn read_array<const N: usize>(
+        &self,
+        py: Python<'_>,
+        stream: &Stream<'_>,
+        first: bool,
+    ) -> PyResult<[u8; N]> {
+        let mut bytes = [0u8; N];
+        // SAFETY: borrowed until `read` returns.
+        let transfer = unsafe { Transfer::into(bytes.as_mut_ptr(), N) };
+        self.read(py, stream, transfer, first)?;
+        Ok(bytes)
     }
 
     /// Reads what `transfer` asks for, which is the `first` of its message or not.
@@ -131,7 +203,20 @@ impl Connection {
         }
     }
 
-    /// Reads the rest of a message of `len` bytes.
+    /// Reads the rest of a message.
+    fn finish<'py>(
+        &self,
+        py: Python<'py>,
+        stream: &Stream<'_>,
+        incoming: &Incoming,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match incoming {
+            Incoming::Stream(len) => self.read_body(py, stream, *len),
+            Incoming::Parcel(parcel) => buffer::copied(py, parcel, false),
+        }
+    }
+
+    /// Reads the rest of a message of `len` bytes that comes through the descriptor.
     #[allow(unsafe_code)]
     fn read_body<'py>(
         &self,
@@ -207,6 +292,7 @@ impl Connection {
             read_part: AtomicBool::new(false),
             wrote_part: AtomicBool::new(false),
             until: Mutex::new(None),
+            lane: Mutex::new(None),
         }
     }
 
@@ -232,8 +318,10 @@ impl Connection {
     /// Raises `EOFError` when all has been received and the other side was closed.
     fn recv<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let stream = slf.get().to_read()?;
-        let len = Self::read_length(slf, &stream)?;
-        pickling::loads(&slf.get().read_body(slf.py(), &stream, len)?)
+        match Self::begin(slf, &stream)? {
+            Incoming::Stream(len) => pickling::loads(&slf.get().read_body(slf.py(), &stream, len)?),
+            Incoming::Parcel(parcel) => pickling::loads(&message::view(slf.py(), &parcel)?),
+        }
     }
 
     /// Send the bytes of `buf`, or `size` of them from `offset` on.
@@ -274,11 +362,11 @@ impl Connection {
         let Ok(most) = maxlength.map(usize::try_from).transpose() else {
             return Err(PyValueError::new_err("negative maxlength"));
         };
-        let len = Self::read_length(slf, &stream)?;
-        if most.is_some_and(|most| len > most) {
+        let incoming = Self::begin(slf, &stream)?;
+        if most.is_some_and(|most| incoming.len() > most) {
             return bad_length(slf);
         }
-        slf.get().read_body(slf.py(), &stream, len)
+        slf.get().finish(slf.py(), &stream, &incoming)
     }
 
     /// Receive a message into `buf`, from the byte `offset` on; how many bytes it had.
@@ -301,17 +389,24 @@ impl Connection {
         let Some(room) = view.len_bytes().checked_sub(offset) else {
             return Err(PyValueError::new_err("offset too large"));
         };
-        let len = Self::read_length(slf, &stream)?;
+        let incoming = Self::begin(slf, &stream)?;
+        let len = incoming.len();
         if len > room {
-            let bytes = slf.get().read_body(py, &stream, len)?;
+            let bytes = slf.get().finish(py, &stream, &incoming)?;
             let class = errors::imported(py, &TOO_SHORT, "procession.context", "BufferTooShort")?;
             return Err(PyErr::from_type(class.clone(), (bytes.unbind(),)));
         }
         let start = view.buf_ptr().cast::<u8>().wrapping_add(offset);
-        // SAFETY: within the view, which its exporter keeps in place and lets be written to. A thread that uses the memory
-        // meanwhile races with the system's writes, as it would in `socket.recv_into`.
-        let transfer = unsafe { Transfer::into(start, len) };
-        slf.get().read(py, &stream, transfer, false)?;
+        match incoming {
+            Incoming::Stream(len) => {
+                // SAFETY: within the view, which its exporter keeps in place and lets be written to. A thread that uses the
+                // memory meanwhile races with the system's writes, as it would in `socket.recv_into`.
+                let transfer = unsafe { Transfer::into(start, len) };
+                slf.get().read(py, &stream, transfer, false)?;
+            }
+            // SAFETY: as above; the parcel is ours, and lies elsewhere.
+            Incoming::Parcel(parcel) => unsafe { buffer::copy_lent(py, &raw const parcel[..], start, len) },
+        }
         Ok(len)
     }
 
@@ -323,6 +418,36 @@ impl Connection {
             return Err(PyOSError::new_err("connection is write-only"));
         }
         stream.wait_readable(py, end_of(timeout))
+    }
+
+    /// The descriptor, for whoever wants to use it himself. From now on all that is sent goes through it.
+    fn fileno(&self, py: Python<'_>) -> PyResult<RawFd> {
+        let fd = self.stream()?.fd;
+        if let Some(lane) = self.lane(py) {
+            lane.get().shut();
+        }
+        Ok(fd)
+    }
+
+    /// Lay a lane between the two ends of a pipe, unless there is no memory for it; one for what `two` sends only, where it
+    /// is not `duplex`.
+    #[staticmethod]
+    fn _join(py: Python<'_>, one: &Bound<'_, Self>, two: &Bound<'_, Self>, duplex: bool) -> PyResult<()> {
+        if let Some((to, from)) = Lane::pair(duplex) {
+            one.get().set_lane(Some(Py::new(py, to)?));
+            two.get().set_lane(Some(Py::new(py, from)?));
+        }
+        Ok(())
+    }
+
+    #[getter]
+    fn _lane(&self, py: Python<'_>) -> Option<Py<Lane>> {
+        self.lane(py)
+    }
+
+    #[setter(_lane)]
+    fn replace_lane(&self, lane: Option<Py<Lane>>) {
+        self.set_lane(lane);
     }
 
     /// Have sending and receiving end with `TimeoutError` when so many seconds have passed (`None`: never). For sockets.
@@ -338,6 +463,8 @@ impl Connection {
     #[setter(_handle)]
     fn set_handle(&self, handle: Option<RawFd>) {
         self.handle.store(handle.unwrap_or(CLOSED), Ordering::Relaxed);
+        // It led to the other end of another descriptor.
+        self.set_lane(None);
     }
 
     #[getter]

@@ -9,6 +9,7 @@ mod compact;
 mod connection;
 mod errors;
 mod inspect;
+mod lane;
 mod locks;
 mod memory;
 mod message;
@@ -55,6 +56,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     wait::install();
     module.add_class::<channel::Channel>()?;
     module.add_class::<connection::Connection>()?;
+    module.add_class::<lane::Lane>()?;
     module.add_class::<locks::Lock>()?;
     module.add_class::<locks::RLock>()?;
     module.add_class::<locks::Semaphore>()?;

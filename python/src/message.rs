@@ -203,7 +203,7 @@ fn decode_buffers<'py>(
 
 /// A view of bytes that live longer than it: what it is given to must not keep it.
 #[allow(unsafe_code)]
-fn view<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+pub fn view<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let (start, len) = (bytes.as_ptr().cast_mut().cast(), bytes.len() as isize);
     // SAFETY: read-only memory of this length; `pickle.loads`, which gets the view, lets go of it before it returns.
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyMemoryView_FromMemory(start, len, ffi::PyBUF_READ)) }

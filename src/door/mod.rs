@@ -5,6 +5,7 @@
 mod birth;
 mod channel;
 mod handle;
+mod lane;
 pub mod named;
 mod parcel;
 mod together;
@@ -15,6 +16,7 @@ pub use crate::shared::Memory;
 pub use birth::{Invitation, attach, ended, take_start};
 pub use channel::{Channel, Received};
 pub use handle::{Address, Handle, Sort};
+pub use lane::{LaneEnd, lane};
 pub use parcel::{ALIGN, Parcel};
 pub use together::{arrive, await_event, wait_in_line};
 
