@@ -7,7 +7,7 @@ use crate::wait::{self, patiently};
 use crate::watch::Watch;
 use procession::door::{self, Deadline, Handle, Parcel, Received, Sort};
 use procession::{Error, Result};
-use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,8 +56,8 @@ impl Channel {
     ) -> PyResult<Option<Encoded>> {
         match message::encode(object, out) {
             Ok(encoded) => Ok(Some(encoded)),
-            // The standard library's feeder thread survives these.
-            Err(error) if error.is_instance_of::<PyException>(object.py()) => {
+            // The standard library's feeder thread survives these. That there is no memory is for the caller to know.
+            Err(error) if is_about_the_object(object.py(), &error) => {
                 slf.call_method1("_encoding_failed", (error, object))?;
                 Ok(None)
             }
@@ -100,6 +100,10 @@ impl Channel {
             watch.look_again(channel);
         }
     }
+}
+
+fn is_about_the_object(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py) && !error.is_instance_of::<PyMemoryError>(py)
 }
 
 /// Small messages on their way into the queue together.

@@ -393,6 +393,50 @@ def test_memory_goes_back():
     assert _engine.resident_bytes() < before + 8 * MIB
 
 
+NO_MEMORY = """
+import threading
+import procession
+
+queue = procession.Queue()
+before = procession.Pipe()
+count = 0
+for size in (1 << 20, 100_000, 10_000, 1_000, 10):
+    try:
+        while True:
+            queue.put(bytes(size))
+            count += 1
+    except MemoryError:
+        pass
+kept = []
+try:
+    while True:
+        kept.append(procession.SimpleQueue())
+except MemoryError:
+    pass
+after = procession.Pipe()
+assert after[0]._lane is None
+for reader, writer in (before, after):
+    sent = [bytes([i]) * size for i, size in enumerate([10, 1 << 20, 100_000, 10])]
+    thread = threading.Thread(target=lambda: [writer.send_bytes(message) for message in sent])
+    thread.start()
+    assert [reader.recv_bytes() for _ in sent] == sent
+    thread.join()
+kept.clear()
+for _ in range(count):
+    queue.get()
+reader, writer = procession.Pipe()
+writer.send_bytes(bytes(1 << 20))
+assert reader._lane and len(reader.recv_bytes()) == 1 << 20
+print("well")
+"""
+
+
+def test_without_memory_the_descriptor_carries_all(run_script):
+    result = run_script(NO_MEMORY, env={"PROCESSION_HEAP_BYTES": str(64 * MIB)})
+    result.check()
+    assert result.stdout == "well\n"
+
+
 KILLS = """
 import os, random, signal, sys, time
 import procession

@@ -484,6 +484,31 @@ def test_unpickling_of_large_objects_fails():
     assert _engine.resident_bytes() - before < 30 * BIG
 
 
+NO_MEMORY = """
+import procession
+
+q = procession.Queue()
+for size in (1 << 20, 1_000):
+    for put in (lambda: q.put(bytes(size)), lambda: q.put_many([bytes(size)] * 10), lambda: q.put([bytes(size)])):
+        try:
+            while True:
+                put()
+        except MemoryError as error:
+            assert "shared memory" in str(error), error
+count = q.qsize()
+for _ in range(count):
+    q.get()
+q.put("next")
+print(q.get())
+"""
+
+
+def test_without_memory_put_says_so(run_script):
+    result = run_script(NO_MEMORY, env={"PROCESSION_HEAP_BYTES": str(64 * BIG)})
+    result.check()
+    assert (result.stdout, result.stderr) == ("next\n", "")
+
+
 # Large objects
 
 
