@@ -1,0 +1,125 @@
+//! Semaphores: in the end there are as many permits as in the beginning, and those of the dead are told once.
+
+use super::{bury, dies_at_every_step, entry, run_to};
+use crate::{Error, Permit, Semaphore};
+
+/// Takes every permit there is; how many, and how many of them from the dead.
+pub(super) fn count_permits(semaphore: &Semaphore) -> (usize, usize) {
+    let permits: Vec<_> = std::iter::from_fn(|| semaphore.try_acquire().ok()).collect();
+    let told = permits.iter().filter(|permit| permit.is_returned()).count();
+    (permits.len(), told)
+}
+
+/// After a death, before and after it is cleared up.
+fn check_permits(semaphore: &Semaphore, through: bool) {
+    let value = semaphore.value();
+    assert!((1..=3).contains(&value), "{value}");
+    let (permits, told) = count_permits(semaphore);
+    // Whoever takes the latch carries out what was decided, so there may be one more or less than it looked like.
+    assert!(permits.abs_diff(value) <= 1, "{permits} of {value}");
+    assert!(
+        told <= 2 && told <= permits && (!through || told == 0),
+        "{told} told"
+    );
+    assert_eq!(count_permits(semaphore), (permits, 0), "told once");
+}
+
+/// The crash test of a semaphore: in the end, and after whatever death, it has the permits it began with.
+fn semaphores_and(setup: fn() -> Semaphore, work: fn(&Semaphore)) {
+    dies_at_every_step(
+        || Whole(setup()),
+        |whole| work(&whole.0),
+        |whole, through| check_permits(&whole.0, through),
+    );
+}
+
+/// A semaphore of three permits; they must all be there when it is dropped, and everybody is cleared up.
+struct Whole(Semaphore);
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.0.value(), 3, "in the end");
+            assert_eq!(count_permits(&self.0).0, 3, "in the end");
+            assert_eq!(self.0.release(), Err(Error::TooManyReleases { max: 3 }));
+        }
+    }
+}
+
+pub(super) fn three() -> Semaphore {
+    Semaphore::bounded(3).expect("a semaphore")
+}
+
+#[test]
+fn a_permit() {
+    semaphores_and(three, |semaphore| drop(semaphore.acquire().expect("a permit")));
+}
+
+#[test]
+fn permits_taken_and_given_back_in_part() {
+    semaphores_and(three, |semaphore| {
+        semaphore.acquire().expect("a permit").forget();
+        semaphore.acquire().expect("a permit").forget();
+        semaphore.release().expect("it has two");
+        semaphore.release().expect("it has one");
+    });
+}
+
+/// As many as it takes to bias a semaphore and use it so.
+fn take_and_give_back(semaphore: &Semaphore) {
+    for _ in 0..4 {
+        drop(semaphore.acquire().expect("a permit"));
+    }
+}
+
+#[test]
+fn permits_of_one_process_alone() {
+    semaphores_and(three, |semaphore| {
+        take_and_give_back(semaphore);
+        semaphore.acquire().expect("a permit").forget();
+        semaphore.acquire().expect("a permit").forget();
+        semaphore.release().expect("it has two");
+        semaphore.release().expect("it has one");
+        // A handle that goes takes the bias along.
+        drop(semaphore.clone());
+    });
+}
+
+#[test]
+fn permits_that_another_process_had_alone() {
+    let biased = || {
+        let semaphore = three();
+        take_and_give_back(&semaphore);
+        semaphore
+    };
+    semaphores_and(biased, |semaphore| {
+        drop(semaphore.acquire().expect("a permit"));
+        take_and_give_back(semaphore);
+    });
+}
+
+#[test]
+fn a_permit_of_the_dead() {
+    let with_a_dead_one = || {
+        let heap = crate::program::heap().expect("a heap");
+        let semaphore = three();
+        let dead = entry(heap);
+        run_to(dead, 0, || {
+            semaphore.acquire().map(Permit::forget).expect("a permit");
+        });
+        bury(heap, dead);
+        semaphore
+    };
+    dies_at_every_step(
+        || Whole(with_a_dead_one()),
+        |whole| drop(whole.0.acquire().expect("a permit")),
+        |whole, through| {
+            let (permits, told) = count_permits(&whole.0);
+            // One permit came back from the first, and perhaps one from this one.
+            assert!(
+                permits >= 2 && told <= 2 && (!through || told == 0),
+                "{permits} {told}"
+            );
+        },
+    );
+}
