@@ -4,8 +4,8 @@ mod common;
 
 use common::{again, alone, watchdog, watchdog_of};
 use procession::door::{
-    Acquire, Address, Channel, Deadline, Handle, Invitation, LaneEnd, Memory, Parcel, Received, Sort, Taken,
-    attach, ended, ensure_heap, lane, own_number, take_start,
+    Acquire, Address, Channel, Deadline, Handle, Invitation, Memory, Parcel, Received, Sort, Taken, attach,
+    ended, ensure_heap, own_number, take_start,
 };
 use procession::{Error, Lock, Process, RLock, Semaphore};
 use rustix::io::FdFlags;
@@ -19,14 +19,13 @@ use std::time::Duration;
 
 // ---- handles ----
 
-fn every_sort() -> [(Sort, Handle); 6] {
+fn every_sort() -> [(Sort, Handle); 5] {
     [
         (Sort::Channel, Handle::from(&Channel::new(0).unwrap())),
         (Sort::Lock, Handle::from(&Lock::new().unwrap())),
         (Sort::RLock, Handle::from(&RLock::new().unwrap())),
         (Sort::Semaphore, Handle::from(&Semaphore::new(1).unwrap())),
         (Sort::Memory, Handle::from(&Memory::new(100_000).unwrap())),
-        (Sort::LaneEnd, Handle::from(&lane(1, true).unwrap().0)),
     ]
 }
 
@@ -163,71 +162,6 @@ fn a_parcel_that_is_refused_is_given_back() {
         channel.put_parcel(parcel, Deadline::Never).unwrap_err().0,
         Error::Closed
     );
-}
-
-// ---- lanes ----
-
-fn filled(byte: u8) -> Parcel {
-    let mut parcel = Parcel::new(10_000, &[]).unwrap();
-    parcel.fill(byte);
-    parcel
-}
-
-fn received(end: &LaneEnd) -> Result<u8, Error> {
-    end.receive().map(|parcel| parcel[9_999])
-}
-
-#[test]
-fn parcels_go_both_ways_while_there_is_room() {
-    let (here, there) = lane(2, true).unwrap();
-    for byte in 0..2 {
-        assert!(here.has_room() && there.has_room());
-        here.send(filled(byte)).unwrap();
-        there.send(filled(10 + byte)).unwrap();
-    }
-    assert!(!here.has_room() && !here.is_empty());
-    assert_eq!(here.send(filled(2)).unwrap_err()[0], 2);
-    assert_eq!([received(&there), received(&there)], [Ok(0), Ok(1)]);
-    assert_eq!([received(&here), received(&here)], [Ok(10), Ok(11)]);
-    assert_eq!(received(&here), Err(Error::Empty));
-    assert!(here.has_room() && here.is_empty());
-}
-
-#[test]
-fn a_lane_for_one_direction_has_no_other() {
-    let (reader, writer) = lane(2, false).unwrap();
-    assert!(writer.has_room() && !reader.has_room());
-    reader.send(filled(1)).unwrap_err();
-    writer.send(filled(2)).unwrap();
-    assert_eq!(received(&reader), Ok(2));
-    assert_eq!(received(&writer), Err(Error::Closed));
-}
-
-#[test]
-fn what_is_on_a_lane_that_is_shut_arrives() {
-    let (here, there) = lane(2, true).unwrap();
-    here.send(filled(1)).unwrap();
-    there.shut();
-    assert!(!here.has_room() && !there.has_room());
-    here.send(filled(2)).unwrap_err();
-    there.send(filled(3)).unwrap_err();
-    assert_eq!([received(&there), received(&there)], [Ok(1), Err(Error::Closed)]);
-}
-
-#[test]
-fn the_end_of_a_lane_is_found_and_seen() {
-    let (here, there) = lane(2, true).unwrap();
-    let address = Handle::from(&there).address();
-    let again: LaneEnd = Handle::find(address, Sort::LaneEnd).unwrap().try_into().unwrap();
-    drop(there);
-    here.send(filled(1)).unwrap();
-    assert_eq!(received(&again), Ok(1));
-    here.send(filled(2)).unwrap();
-    drop(again);
-    assert!(!here.has_room());
-    here.send(filled(3)).unwrap_err();
-    assert_eq!(received(&here), Err(Error::Closed));
-    assert!(is_refused(Handle::find(address, Sort::LaneEnd)));
 }
 
 // ---- children that something else starts ----

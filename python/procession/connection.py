@@ -7,7 +7,7 @@ adopt(__name__, globals())
 
 import time as _time  # noqa: E402
 
-from . import _engine, resource_sharer  # noqa: E402
+from . import _engine  # noqa: E402
 
 _StandardConnection = Connection  # noqa: F821
 
@@ -15,43 +15,23 @@ _StandardConnection = Connection  # noqa: F821
 class Connection(_engine.Connection, _StandardConnection):
     """One end of a pipe, or of a connection to another program: a descriptor that carries messages.
 
-    What it sends and receives is what the standard library's sends and receives; but large messages between the two ends of a
-    `Pipe` go through shared memory, until somebody asks for `fileno()`.
+    What it sends and receives is what the standard library's sends and receives. The contents of a large message between the
+    two ends of a `Pipe` are handed over in shared memory, if it is a `Connection` like this one that receives them.
     """
 
 
-class _DupEnd(resource_sharer.DupFd):
-    """A descriptor for a process that will ask for it. Until then, what waits in the lane beside it stays, too."""
-
-    def __init__(self, conn):
-        fd, lane = os.dup(conn._handle), conn._lane  # noqa: F821
-
-        def send(conn, pid):
-            reduction.send_handle(conn, fd, pid)  # noqa: F821
-
-        def close(lane=lane):
-            os.close(fd)  # noqa: F821
-
-        self._id = resource_sharer._resource_sharer.register(send, close)
-
-
 def reduce_connection(conn):
-    conn._check_closed()
-    lane, make_dup = conn._lane, lambda: reduction.DupFd(conn._handle)  # noqa: F821
-    if lane is not None and not lane._can_travel():
-        # It may go to another program.
-        lane.shut()
-        lane, make_dup = (None, make_dup) if lane.is_empty() else (lane, lambda: _DupEnd(conn))
-    if lane is None:
-        return rebuild_connection, (make_dup(), conn.readable, conn.writable)
-    return rebuild_connection, (make_dup(), conn.readable, conn.writable, lane._ticket())
+    df = reduction.DupFd(conn.fileno())  # noqa: F821
+    if conn._lane is None:
+        return rebuild_connection, (df, conn.readable, conn.writable)
+    tickets = conn._lane._tickets(not reduction.is_forwarding())  # noqa: F821
+    return rebuild_connection, (df, conn.readable, conn.writable, tickets)
 
 
-def rebuild_connection(df, readable, writable, ticket=None):
-    # Before the descriptor: whoever gives it away lets go of the lane.
-    lane = None if ticket is None else _engine.Lane._redeem(ticket)
+def rebuild_connection(df, readable, writable, tickets=None):
     conn = Connection(df.detach(), readable, writable)
-    conn._lane = lane
+    if tickets is not None:
+        conn._lane = _engine.Lane._redeem(tickets)
     return conn
 
 
@@ -112,7 +92,7 @@ def wait(object_list, timeout=None):
     things = [_shared(thing) for thing in objects]
     kinds = {_kind(thing) for thing in things}
     if kinds <= {None}:
-        return _wait_at_connections(objects, timeout)
+        return _wait(objects, timeout)
     if kinds == {None, _engine.Channel}:
         return _wait_at_descriptors(objects, things, timeout)
     things = [_fileno(objects[i]) if thing is None else thing for i, thing in enumerate(things)]
@@ -135,24 +115,7 @@ def _kind(thing):
 
 
 def _fileno(thing):
-    thing = _pollable(thing)
     return thing if isinstance(thing, int) else thing.fileno()
-
-
-def _pollable(thing):
-    """A connection's descriptor, which is only looked at; anything else as it is."""
-    if not isinstance(thing, Connection):
-        return thing
-    thing._check_closed()
-    return thing._handle
-
-
-def _wait_at_connections(objects, timeout):
-    numbers = [_pollable(thing) for thing in objects]
-    connections = {
-        number: thing for number, thing in zip(numbers, objects, strict=True) if number is not thing
-    }
-    return [connections.get(thing, thing) for thing in _wait(numbers, timeout)]
 
 
 def _wait_at_descriptors(objects, things, timeout):
@@ -160,7 +123,7 @@ def _wait_at_descriptors(objects, things, timeout):
     for programs that come back again and again, as executors do, than a thread for each wait."""
     deadline = None if timeout is None else _time.monotonic() + timeout
     watched = [thing if thing is None else thing._fileno() for thing in things]
-    numbers = [_pollable(objects[i]) if fd is None else fd for i, fd in enumerate(watched)]
+    numbers = [objects[i] if fd is None else fd for i, fd in enumerate(watched)]
     while True:
         ready = _wait(numbers, timeout)
         # A queue's descriptor may be behind: another process may have taken what there was.

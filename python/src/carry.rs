@@ -66,15 +66,9 @@ pub fn is_carrying() -> bool {
     OUTGOING.with_borrow(|lists| !lists.is_empty())
 }
 
-/// Whether a ticket written now is carried along: then it goes to a process of the program, and nobody need keep what it
-/// stands for.
-pub fn can_carry() -> bool {
-    OUTGOING.with_borrow(|lists| lists.last().is_some_and(Option::is_some))
-}
-
 /// The ticket for a handle: carried along where that can be done.
 pub fn ticket(handle: Handle) -> Ticket {
-    let address = handle.address();
+    let address = address(&handle);
     let carried = OUTGOING.with_borrow_mut(|lists| {
         let list = lists.last_mut()?.as_mut()?;
         list.push(handle);
@@ -82,8 +76,14 @@ pub fn ticket(handle: Handle) -> Ticket {
     });
     match carried {
         Some(index) => Ticket::Carried(index),
-        None => Ticket::Address((address.heap, address.off, address.serial)),
+        None => address,
     }
+}
+
+/// The ticket for a handle that is not carried along, wherever it goes.
+pub fn address(handle: &Handle) -> Ticket {
+    let address = handle.address();
+    Ticket::Address((address.heap, address.off, address.serial))
 }
 
 /// The handle a ticket stands for.

@@ -4,12 +4,12 @@
 //! and an unsigned number of eight bytes where it does not fit. What belongs to one message is written with one call where
 //! the system lets it, and read with two: nothing of the next message is taken out of the descriptor.
 //!
-//! Large messages between the two ends of a pipe go through shared memory instead; see [`crate::lane`].
+//! The contents of large messages between the two ends of a pipe may go through shared memory; see [`crate::lane`].
 
 use crate::buffer;
 use crate::carry::Collection;
 use crate::errors;
-use crate::lane::{self, Lane};
+use crate::lane::{self, Fate, Lane};
 use crate::message;
 use crate::pickling::{self, Form, Pickled};
 use crate::stream::{Stream, Transfer};
@@ -48,6 +48,14 @@ enum Incoming {
     Stream(usize),
     /// It came through the lane.
     Parcel(Parcel),
+}
+
+/// What is to be written to the descriptor of a message that may go through the lane.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    Contents,
+    Everything,
 }
 
 impl Incoming {
@@ -102,11 +110,14 @@ impl Connection {
     #[allow(unsafe_code)]
     fn write(&self, py: Python<'_>, stream: &Stream<'_>, parts: &[*const [u8]]) -> PyResult<()> {
         let len = parts.iter().map(|part| part.len()).sum::<usize>();
-        if len >= lane::LEAST && self.write_to_lane(py, stream, parts, len)? {
+        let left = self.write_to_lane(py, stream, parts, len)?;
+        if left == Left::Nothing {
             return Ok(());
         }
         let mut head = [0xFF; 12];
-        let mut head: *const [u8] = if let Ok(len) = i32::try_from(len) {
+        let mut head: *const [u8] = if left == Left::Contents {
+            NOTHING
+        } else if let Ok(len) = i32::try_from(len) {
             head[..4].copy_from_slice(&len.to_be_bytes());
             &raw const head[..4]
         } else {
@@ -119,7 +130,7 @@ impl Connection {
             // SAFETY: the caller holds on to the parts (a pickle, or a view of an object) until this returns.
             let mut transfer = unsafe { Transfer::of([head, first, second.unwrap_or(NOTHING)]) };
             if let Err(error) = stream.carry(py, &mut transfer) {
-                let begun = i > 0 || transfer.has_begun();
+                let begun = left == Left::Contents || i > 0 || transfer.has_begun();
                 self.wrote_part.fetch_or(begun, Ordering::Relaxed);
                 return Err(error);
             }
@@ -128,7 +139,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Writes a message through the lane, and the note of it; whether there was a lane, with room.
+    /// Writes what can be written through the lane.
     #[allow(unsafe_code)]
     fn write_to_lane(
         &self,
@@ -136,40 +147,68 @@ impl Connection {
         stream: &Stream<'_>,
         parts: &[*const [u8]],
         len: usize,
-    ) -> PyResult<bool> {
-        let Some(lane) = self.lane(py) else {
-            return Ok(false);
+    ) -> PyResult<Left> {
+        if !(lane::LEAST..=lane::MOST).contains(&len) {
+            return Ok(Left::Everything);
+        }
+        let lane = self.lane(py);
+        let lane = lane.as_ref().map(Py::get);
+        let Some(lane) = lane.filter(|lane| lane.is_free() && stream.would_wait(len)) else {
+            return Ok(Left::Everything);
         };
         // SAFETY: as in `write`, whose parts these are.
-        let Some(note) = (unsafe { lane.get().send(py, parts, len) }) else {
-            return Ok(false);
+        let Some(contents) = (unsafe { lane::contents(py, parts, len) }) else {
+            return Ok(Left::Everything);
         };
-        // SAFETY: the note is borrowed until this returns.
-        let mut transfer = unsafe { Transfer::of([&raw const note[..], NOTHING, NOTHING]) };
-        if let Err(error) = stream.carry(py, &mut transfer) {
-            self.wrote_part.fetch_or(transfer.has_begun(), Ordering::Relaxed);
-            return Err(error);
+        self.refuse_another(stream)?;
+        if !lane.put(contents) {
+            return Ok(Left::Everything);
         }
-        Ok(true)
+        let mut head = [0xFF; 12];
+        head[4..].copy_from_slice(&(len as u64).to_be_bytes());
+        // SAFETY: the head is borrowed until this returns.
+        let mut transfer = unsafe { Transfer::of([&raw const head[..], NOTHING, NOTHING]) };
+        let fate = match stream.carry(py, &mut transfer) {
+            Ok(()) => lane.wait_taken(py, stream),
+            Err(error) => Err(error),
+        };
+        match fate {
+            Ok(Fate::Taken) => Ok(Left::Nothing),
+            Ok(Fate::TakenBack) => {
+                self.refuse_another(stream)?;
+                Ok(Left::Contents)
+            }
+            Err(error) => {
+                let broken_off = lane.take_back() && transfer.has_begun();
+                self.wrote_part.fetch_or(broken_off, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    /// Complains where the connection was closed since `stream` was asked for: its number may be another file's by now.
+    fn refuse_another(&self, stream: &Stream<'_>) -> PyResult<()> {
+        if self.stream()?.fd == stream.fd {
+            return Ok(());
+        }
+        Err(PyOSError::new_err("handle is closed"))
     }
 
     /// Begins to read a message: its length, or all of it if it came through the lane.
     fn begin(slf: &Bound<'_, Self>, stream: &Stream<'_>) -> PyResult<Incoming> {
         let (py, this) = (slf.py(), slf.get());
-        let len = match i32::from_be_bytes(this.read_array(py, stream, true)?) {
-            -1 => u64::from_be_bytes(this.read_array(py, stream, false)?),
-            len => match u64::try_from(len) {
-                Ok(len) => len,
-                Err(_) => return bad_length(slf),
-            },
+        let len = i32::from_be_bytes(this.read_array(py, stream, true)?);
+        if let Ok(len) = usize::try_from(len) {
+            return Ok(Incoming::Stream(len));
+        } else if len != -1 {
+            return bad_length(slf);
+        }
+        let len = u64::from_be_bytes(this.read_array(py, stream, false)?);
+        let Ok(len) = usize::try_from(len.cast_signed()) else {
+            return bad_length(slf);
         };
-        if len & lane::MARK == 0 {
-            return Ok(Incoming::Stream(len as usize));
-        }
-        match this.lane(py) {
-            Some(lane) => lane.get().receive(len & !lane::MARK).map(Incoming::Parcel),
-            None => bad_length(slf),
-        }
+        let contents = this.lane(py).and_then(|lane| lane.get().take(len));
+        Ok(contents.map_or(Incoming::Stream(len), Incoming::Parcel))
     }
 
     /// Reads so many bytes, which are the first of their message or not.
@@ -418,15 +457,6 @@ impl Connection {
             return Err(PyOSError::new_err("connection is write-only"));
         }
         stream.wait_readable(py, end_of(timeout))
-    }
-
-    /// The descriptor, for whoever wants to use it himself. From now on all that is sent goes through it.
-    fn fileno(&self, py: Python<'_>) -> PyResult<RawFd> {
-        let fd = self.stream()?.fd;
-        if let Some(lane) = self.lane(py) {
-            lane.get().shut();
-        }
-        Ok(fd)
     }
 
     /// Lay a lane between the two ends of a pipe, unless there is no memory for it; one for what `two` sends only, where it

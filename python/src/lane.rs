@@ -1,138 +1,198 @@
-//! The shared memory beside a pipe: large messages go through it, and the descriptor carries but a note of them.
+//! The shared memory beside a pipe, through which a large message may take a short cut.
 //!
-//! The descriptor stays the truth about order, readiness and the end. A note is a frame whose length no message can have:
+//! What is in the descriptor is the standard library's stream whatever happens, so whoever gets hold of the descriptor can
+//! read it. A message that the descriptor has no room for is sent like this:
 //!
-//! | bytes | what |
+//! | step of who sends | if it dies behind it |
 //! | --- | --- |
-//! | 0 to 3 | -1, as before every length of eight bytes |
-//! | 4 to 11 | [`MARK`] and the place of the message's parcel |
+//! | the contents are put into the lane, which has room for one | they stay there, and this lane is not used any more |
+//! | the length is written to the descriptor, in eight bytes | the message is there, for those who know the lane |
+//! | it waits until the contents are taken: done | |
+//! | or else it takes them back, and writes them to the descriptor | the message is broken off, as in any pipe |
 //!
-//! | step of who sends | if it dies behind it, or is broken off |
-//! | --- | --- |
-//! | the parcel is made and filled | it goes with the process |
-//! | it is sent through the lane, if there is room without waiting | whoever receives the next one sets it aside |
-//! | the note is written to the descriptor | the message is there |
+//! Who reads a length in eight bytes looks into the lane. Either the contents are there, or they follow in the descriptor:
+//! the latch of the lane's ring decides who of the two takes them. So a handler that raises while the sender waits finds the
+//! message received, or has it taken back: then it is broken off.
 //!
-//! Who finds a note takes parcels out of the lane until it has the one the note speaks of. It is there, because it was there
-//! before the note. Those before it belong to notes that come later (of threads whose writing crossed) or never.
+//! The sender takes the contents back where the other end is closed, and where somebody has read the length and does not come
+//! for the contents: he does not know the lane, or died. While nobody has read the length it goes on waiting, as it would in
+//! `write`. That is why a lane is only for messages that the descriptor has no room for, and for descriptors that wait.
 //!
-//! Where there is no room, no memory, or nobody at the other end of the lane, the message goes through the descriptor as ever.
-//! So it does once somebody has asked for the descriptor, or has sent it to where the lane may not lead: the lane is shut
-//! then, for both ends, and what is written from then on is what anybody understands who has the descriptor.
+//! A length in eight bytes belongs to the contents in the lane, because a message of that size has such a length only if its
+//! contents were put before, and nobody puts any while there are some.
 
 use crate::buffer;
 use crate::carry::{self, Ticket};
-use procession::door::{Handle, LaneEnd, Parcel, Sort, lane};
-use pyo3::exceptions::PyOSError;
+use crate::stream::Stream;
+use crate::wait::{self, patiently};
+use procession::Error;
+use procession::door::{self, Channel, Deadline, Handle, Parcel, Received, Sort};
 use pyo3::prelude::*;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-/// Marks a place where otherwise a length is.
-pub const MARK: u64 = 1 << 63;
-/// Bytes of a note.
-pub const NOTE: usize = 12;
-/// Messages smaller than this are as quick through the descriptor.
-pub const LEAST: usize = 32 << 10;
+/// No descriptor has no room for less.
+pub const LEAST: usize = 64 << 10;
 /// Larger ones go through the descriptor bit by bit, and take no memory meanwhile.
-const MOST: usize = 16 << 20;
-/// Messages that wait in each direction.
-const ROOM: usize = 4;
-/// Parcels kept for notes that may still come; more threads than this do not cross.
-const ASIDE: usize = 16;
+pub const MOST: usize = 16 << 20;
+/// How long somebody who has read the length has time to take the contents.
+const SOON: Duration = Duration::from_millis(10);
+/// How often at least it is looked whether somebody will.
+const SELDOM: Duration = Duration::from_secs(1);
+/// A lane that was in vain so many times, one after the other, is not used any more by this process.
+const IN_VAIN: u32 = 3;
+
+/// What became of contents in the lane.
+pub enum Fate {
+    Taken,
+    TakenBack,
+}
 
 /// One end of a lane.
 #[pyclass(frozen, module = "procession._engine")]
 pub struct Lane {
-    end: LaneEnd,
-    /// What was received before its note was.
-    aside: Mutex<Vec<Parcel>>,
+    inbox: Option<Channel>,
+    outbox: Option<Channel>,
+    /// How many times nobody has come, since somebody has.
+    in_vain: AtomicU32,
 }
 
 impl Lane {
-    fn at(end: LaneEnd) -> Self {
-        let aside = Mutex::default();
-        Self { end, aside }
+    fn of(inbox: Option<Channel>, outbox: Option<Channel>) -> Self {
+        Self {
+            inbox,
+            outbox,
+            in_vain: AtomicU32::new(0),
+        }
     }
 
-    /// The ends of a new one, if it can be had; see [`lane`].
+    /// The ends of a new one, if there is memory; for what the second sends only, where it is not `duplex`.
     pub fn pair(duplex: bool) -> Option<(Self, Self)> {
-        let (one, other) = lane(ROOM, duplex).ok()?;
-        Some((Self::at(one), Self::at(other)))
-    }
-
-    /// Sends a message, which consists of `parts` of `len` bytes together, if that can be done at once; the note to write.
-    ///
-    /// # Safety
-    ///
-    /// The parts may be read, and stay where they are, until this returns.
-    #[allow(unsafe_code)]
-    pub unsafe fn send(&self, py: Python<'_>, parts: &[*const [u8]], len: usize) -> Option<[u8; NOTE]> {
-        if !(LEAST..=MOST).contains(&len) || !self.end.has_room() {
-            return None;
-        }
-        let mut parcel = Parcel::new(len, &[]).ok()?;
-        let mut at = 0;
-        for &part in parts {
-            let to = &mut parcel[at..at + part.len()];
-            // SAFETY: the caller's promise; the parcel is new, and ours.
-            unsafe { buffer::copy_lent(py, part, to.as_mut_ptr(), to.len()) };
-            at += part.len();
-        }
-        let place = parcel.place();
-        self.end.send(parcel).ok()?;
-        let mut note = [0xFF; NOTE];
-        note[4..].copy_from_slice(&(MARK | place).to_be_bytes());
-        Some(note)
-    }
-
-    /// The parcel at `place`, of which a note was read.
-    pub fn receive(&self, place: u64) -> PyResult<Parcel> {
-        let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(i) = aside.iter().position(|parcel| parcel.place() == place) {
-            return Ok(aside.remove(i));
-        }
-        while let Ok(parcel) = self.end.receive() {
-            if parcel.place() == place {
-                return Ok(parcel);
-            }
-            if aside.len() == ASIDE {
-                aside.remove(0);
-            }
-            aside.push(parcel);
-        }
-        Err(PyOSError::new_err(
-            "another process received the message's contents: who shares an end of a pipe must take turns",
+        let make = || {
+            let channel = Channel::new(1).ok()?;
+            channel.look_after_the_dead();
+            Some(channel)
+        };
+        let there = make()?;
+        let back = if duplex { Some(make()?) } else { None };
+        // Programs that only have pipes wait at none of the engine's things, where the dead would be noticed.
+        door::look_around();
+        Some((
+            Self::of(Some(there.clone()), back.clone()),
+            Self::of(back, Some(there)),
         ))
     }
+
+    /// Whether a message may be sent this way.
+    pub fn is_free(&self) -> bool {
+        self.in_vain.load(Ordering::Relaxed) < IN_VAIN && self.outbox.as_ref().is_some_and(Channel::is_empty)
+    }
+
+    /// Puts the contents of a message, if there are none.
+    pub fn put(&self, contents: Parcel) -> bool {
+        let outbox = self.outbox.as_ref();
+        outbox.is_some_and(|outbox| outbox.put_parcel(contents, Deadline::Now).is_ok())
+    }
+
+    /// Takes the contents of a message that was not taken; whether they were still there.
+    pub fn take_back(&self) -> bool {
+        let outbox = self.outbox.as_ref();
+        outbox.and_then(take).is_some()
+    }
+
+    /// Waits until the contents are taken by somebody, or it is clear that nobody will.
+    ///
+    /// Raises what a signal handler raised; the contents are still there then, unless they were taken.
+    pub fn wait_taken(&self, py: Python<'_>, stream: &Stream<'_>) -> PyResult<Fate> {
+        let Some(outbox) = &self.outbox else {
+            return Ok(Fate::Taken);
+        };
+        let (mut span, mut was_read) = (SOON, false);
+        loop {
+            let more = |answer: &procession::Result<bool>| *answer == Ok(false);
+            let until = Deadline::after(span);
+            match patiently(py, until, more, |until| outbox.wait_writable(until)) {
+                Ok(true) => {
+                    self.in_vain.store(0, Ordering::Relaxed);
+                    return Ok(Fate::Taken);
+                }
+                Ok(false) => {}
+                Err(Error::Interrupted) => return Err(wait::pending()),
+                Err(error) => return Err(crate::errors::from_engine(py, error)),
+            }
+            let is_read = stream.is_read();
+            if stream.is_broken() || (was_read && is_read) {
+                if !self.take_back() {
+                    return Ok(Fate::Taken);
+                }
+                self.in_vain.fetch_add(1, Ordering::Relaxed);
+                return Ok(Fate::TakenBack);
+            }
+            was_read = is_read;
+            span = if is_read { SOON } else { (2 * span).min(SELDOM) };
+        }
+    }
+
+    /// The contents of the message of `len` bytes whose length was read, if they are in the lane.
+    pub fn take(&self, len: usize) -> Option<Parcel> {
+        take(self.inbox.as_ref()?).filter(|contents| contents.len() == len)
+    }
 }
+
+fn take(channel: &Channel) -> Option<Parcel> {
+    match channel.get(&mut Vec::new(), Deadline::Now) {
+        Ok(Received::Parcel(parcel)) => Some(parcel),
+        _ => None,
+    }
+}
+
+/// What consists of `parts`, `len` bytes together, as contents for a lane; `None` where there is no memory.
+///
+/// # Safety
+///
+/// The parts may be read, and stay where they are, until this returns.
+#[allow(unsafe_code)]
+pub unsafe fn contents(py: Python<'_>, parts: &[*const [u8]], len: usize) -> Option<Parcel> {
+    let mut parcel = Parcel::new(len, &[]).ok()?;
+    let mut at = 0;
+    for &part in parts {
+        let to = &mut parcel[at..at + part.len()];
+        // SAFETY: the caller's promise; the parcel is new, and ours.
+        unsafe { buffer::copy_lent(py, part, to.as_mut_ptr(), to.len()) };
+        at += part.len();
+    }
+    Some(parcel)
+}
+
+type Tickets = (Option<Ticket>, Option<Ticket>);
 
 #[pymethods]
 impl Lane {
-    /// Let nothing more in, in either direction.
-    pub fn shut(&self) {
-        self.end.shut();
+    /// Whether a message may be sent this way.
+    fn _is_free(&self) -> bool {
+        self.is_free()
     }
 
-    /// Whether nothing is on its way to this end.
-    fn is_empty(&self) -> bool {
-        let aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
-        aside.is_empty() && self.end.is_empty()
+    /// What stands for this end in a pickle; `directly`, if that is the message itself, and not bytes in it.
+    fn _tickets(&self, directly: bool) -> Tickets {
+        let ticket = |channel: &Option<Channel>| {
+            let handle = Handle::from(channel.as_ref()?);
+            Some(if directly {
+                carry::ticket(handle)
+            } else {
+                carry::address(&handle)
+            })
+        };
+        (ticket(&self.inbox), ticket(&self.outbox))
     }
 
-    fn _ticket(&self) -> Ticket {
-        carry::ticket(Handle::from(&self.end))
-    }
-
-    /// The end that a ticket stands for, if it is of this program and somebody has kept it.
+    /// The end that tickets stand for, if it is of this program and somebody has kept it.
     #[staticmethod]
-    fn _redeem(ticket: Ticket) -> Option<Self> {
-        let handle = carry::redeem(&ticket, Sort::LaneEnd).ok()?;
-        Some(Self::at(handle.try_into().ok()?))
-    }
-
-    /// Whether a ticket written now is sure to arrive, and within the program.
-    #[staticmethod]
-    fn _can_travel() -> bool {
-        carry::can_carry()
+    fn _redeem(tickets: Tickets) -> Option<Self> {
+        let redeem = |ticket: Option<Ticket>| match ticket {
+            None => Some(None),
+            Some(ticket) => Some(Some(carry::redeem(&ticket, Sort::Channel).ok()?.try_into().ok()?)),
+        };
+        Some(Self::of(redeem(tickets.0)?, redeem(tickets.1)?))
     }
 }

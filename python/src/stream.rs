@@ -235,6 +235,61 @@ impl Stream<'_> {
         poll(self.fd, events, left)
     }
 
+    /// Whether the descriptor waits where it has no room, and has none for `len` bytes even if there is nothing in it.
+    #[allow(unsafe_code)]
+    pub fn would_wait(&self, len: usize) -> bool {
+        // SAFETY: a question without arguments.
+        let flags = unsafe { libc::fcntl(self.fd, libc::F_GETFL) };
+        let waits = flags != -1 && flags & libc::O_NONBLOCK == 0 && self.until.is_none();
+        waits && self.room().is_some_and(|room| len > room)
+    }
+
+    /// Bytes that there is room for in an empty descriptor; `None` where it is another kind of file.
+    #[allow(unsafe_code)]
+    fn room(&self) -> Option<usize> {
+        let mut room: c_int = 0;
+        let mut size = size_of::<c_int>() as libc::socklen_t;
+        // SAFETY: room for a number, and the number of its bytes.
+        let answer = unsafe {
+            libc::getsockopt(
+                self.fd,
+                libc::SOL_SOCKET,
+                libc::SO_SNDBUF,
+                (&raw mut room).cast(),
+                &raw mut size,
+            )
+        };
+        if answer == -1 {
+            // SAFETY: a question without arguments.
+            room = unsafe { libc::fcntl(self.fd, libc::F_GETPIPE_SZ) };
+        }
+        usize::try_from(room).ok()
+    }
+
+    /// Whether all that was written has been read.
+    #[allow(unsafe_code)]
+    pub fn is_read(&self) -> bool {
+        let mut left: c_int = -1;
+        // A socket tells what it has sent and a pipe what is in it.
+        // SAFETY: room for a number.
+        let asked = unsafe { libc::ioctl(self.fd, libc::TIOCOUTQ, &raw mut left) };
+        if asked == -1 {
+            // SAFETY: as above.
+            unsafe { libc::ioctl(self.fd, libc::FIONREAD, &raw mut left) };
+        }
+        left == 0
+    }
+
+    /// Whether nobody can read any more what is written.
+    pub fn is_broken(&self) -> bool {
+        let mut asked = pollfd {
+            fd: self.fd,
+            events: 0,
+            revents: 0,
+        };
+        look(&mut asked, 0).is_ok() && asked.revents != 0
+    }
+
     /// Whether there is something to read, or the end, waiting for it until then (`None`: for ever).
     pub fn wait_readable(&self, py: Python<'_>, until: Option<Instant>) -> PyResult<bool> {
         // An error is for the call that waits to tell.
@@ -284,7 +339,6 @@ fn dry(error: io::Error) -> io::Result<Step> {
     }
 }
 
-#[allow(unsafe_code)]
 fn poll(fd: RawFd, events: i16, span: Option<Duration>) -> io::Result<bool> {
     let mut asked = pollfd {
         fd,
@@ -295,8 +349,13 @@ fn poll(fd: RawFd, events: i16, span: Option<Duration>) -> io::Result<bool> {
     let milliseconds = span.map_or(-1, |span| {
         c_int::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)
     });
+    look(&mut asked, milliseconds)
+}
+
+#[allow(unsafe_code)]
+fn look(asked: &mut pollfd, milliseconds: c_int) -> io::Result<bool> {
     // SAFETY: one structure, which is ours.
-    match unsafe { libc::poll(&raw mut asked, 1, milliseconds) } {
+    match unsafe { libc::poll(asked, 1, milliseconds) } {
         -1 => Err(io::Error::last_os_error()),
         count => Ok(count > 0),
     }

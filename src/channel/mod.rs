@@ -18,7 +18,6 @@ pub use address::Address;
 pub(crate) use end::END;
 pub use error::{RecvIntoError, SendError};
 pub use listener::Listener;
-pub(crate) use pipe::ring;
 pub use pipe::{
     Connection, OneWay, Receiver, Sender, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded,
 };

@@ -99,8 +99,8 @@ pub fn pipe<A, B>() -> Result<(Connection<A, B>, Connection<B, A>)> {
 pub fn pipe_bounded<A, B>(capacity: usize) -> Result<(Connection<A, B>, Connection<B, A>)> {
     let (there, back) = (ring(capacity)?, ring(capacity)?);
     Ok((
-        Connection::between(Some(back.clone()), Some(there.clone()))?,
-        Connection::between(Some(there), Some(back))?,
+        Connection::new(Some(back.clone()), Some(there.clone()))?,
+        Connection::new(Some(there), Some(back))?,
     ))
 }
 
@@ -130,12 +130,12 @@ pub fn pipe_one_way<T>() -> Result<(Receiver<T>, Sender<T>)> {
 pub fn pipe_one_way_bounded<T>(capacity: usize) -> Result<(Receiver<T>, Sender<T>)> {
     let ring = ring(capacity)?;
     Ok((
-        Connection::between(Some(ring.clone()), None)?,
-        Connection::between(None, Some(ring))?,
+        Connection::new(Some(ring.clone()), None)?,
+        Connection::new(None, Some(ring))?,
     ))
 }
 
-pub(crate) fn ring(capacity: usize) -> Result<Ring> {
+fn ring(capacity: usize) -> Result<Ring> {
     // What its messages are is known by the ends' types.
     let ring = bounded_ring(capacity, 0)?;
     ring.look_after_the_dead();
@@ -143,8 +143,7 @@ pub(crate) fn ring(capacity: usize) -> Result<Ring> {
 }
 
 impl<S, R> Connection<S, R> {
-    /// A new end that reads and writes these.
-    pub(crate) fn between(inbox: Option<Ring>, outbox: Option<Ring>) -> Result<Self> {
+    fn new(inbox: Option<Ring>, outbox: Option<Ring>) -> Result<Self> {
         let heap = crate::program::heap()?;
         Ok(Self {
             end: end::make(heap, inbox.as_ref(), outbox.as_ref(), Self::number())?,
@@ -155,28 +154,7 @@ impl<S, R> Connection<S, R> {
         })
     }
 
-    /// The end of this object, which this process has a reference to.
-    pub(crate) fn from_object(heap: &'static Heap, end: Object) -> Result<Self> {
-        let [inbox, outbox] = end::rings(heap, &end)?;
-        Ok(Self {
-            end,
-            inbox,
-            outbox,
-            heap,
-            types: PhantomData,
-        })
-    }
-
-    pub(crate) fn object(&self) -> &Object {
-        &self.end
-    }
-
-    /// The ring it reads, and the one it writes.
-    pub(crate) fn rings(&self) -> [Option<&Ring>; 2] {
-        [self.inbox.as_ref(), self.outbox.as_ref()]
-    }
-
-    pub(crate) fn number() -> u64 {
+    fn number() -> u64 {
         codec::type_number::<Self>()
     }
 
@@ -403,6 +381,13 @@ impl<S, R> Serialize for Connection<S, R> {
 impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (end, heap) = codec::deserialize_handle(&end::END, Self::number(), deserializer)?;
-        Self::from_object(heap, end).map_err(D::Error::custom)
+        let [inbox, outbox] = end::rings(heap, &end).map_err(D::Error::custom)?;
+        Ok(Self {
+            end,
+            inbox,
+            outbox,
+            heap,
+            types: PhantomData,
+        })
     }
 }

@@ -120,6 +120,20 @@ impl Channel {
         self.ring.wait_readable(deadline)
     }
 
+    /// Waits until a `put` would not wait; false where the deadline came first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`].
+    pub fn wait_writable(&self, deadline: Deadline) -> Result<bool> {
+        self.ring.wait_writable(deadline)
+    }
+
+    /// From now on, whoever waits here sees to it that deaths are noticed within about a second.
+    pub fn look_after_the_dead(&self) {
+        self.ring.look_after_the_dead();
+    }
+
     /// Messages in the queue.
     pub fn len(&self) -> u64 {
         self.ring.len()

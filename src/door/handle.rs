@@ -1,8 +1,6 @@
 //! Handles whose type is known at run time only.
 
 use super::channel::Channel;
-use super::lane::LaneEnd;
-use crate::channel::END;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::Off;
@@ -18,8 +16,6 @@ use crate::sync::{
 pub enum Sort {
     /// A [`Channel`].
     Channel,
-    /// A [`LaneEnd`].
-    LaneEnd,
     /// A [`Lock`].
     Lock,
     /// An [`RLock`].
@@ -40,7 +36,6 @@ impl Sort {
     fn kind(self) -> &'static Kind {
         match self {
             Self::Channel => &QUEUE,
-            Self::LaneEnd => &END,
             Self::Lock => &LOCK,
             Self::RLock => &RLOCK,
             Self::Semaphore => &SEMAPHORE,
@@ -55,7 +50,6 @@ impl Sort {
     fn extra(self) -> u64 {
         match self {
             Self::Channel => super::channel::number(),
-            Self::LaneEnd => super::lane::number(),
             _ => 0,
         }
     }
@@ -152,21 +146,3 @@ macro_rules! sorts {
 }
 
 sorts!(Channel, Lock, RLock, Semaphore, Memory, Line, Event, Barrier);
-
-impl From<&LaneEnd> for Handle {
-    fn from(end: &LaneEnd) -> Self {
-        let heap = Heap::existing().expect("there is an object, so there is a heap");
-        Self {
-            heap,
-            object: end.object().clone(),
-        }
-    }
-}
-
-impl TryFrom<Handle> for LaneEnd {
-    type Error = Error;
-    fn try_from(handle: Handle) -> Result<Self> {
-        let (heap, object) = handle.check(Sort::LaneEnd)?;
-        Self::from_object(heap, object)
-    }
-}

@@ -5,7 +5,6 @@
 mod birth;
 mod channel;
 mod handle;
-mod lane;
 pub mod named;
 mod parcel;
 mod together;
@@ -16,7 +15,6 @@ pub use crate::shared::Memory;
 pub use birth::{Invitation, attach, ended, take_start};
 pub use channel::{Channel, Received};
 pub use handle::{Address, Handle, Sort};
-pub use lane::{LaneEnd, lane};
 pub use parcel::{ALIGN, Parcel};
 pub use together::{arrive, await_event, wait_in_line};
 
@@ -33,6 +31,14 @@ use crate::sync::{Lock, LockError, RLock, Semaphore};
 /// What the system said.
 pub fn ensure_heap() -> Result<()> {
     crate::program::heap().map(drop)
+}
+
+/// Clears up after processes that died, unless one of the program has done so within the last second. For whoever makes what
+/// nobody waits at.
+pub fn look_around() {
+    if let Some(heap) = Heap::existing() {
+        heap.look_around();
+    }
 }
 
 /// Gives this process the name that others see when they inspect the program.

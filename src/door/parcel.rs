@@ -32,11 +32,6 @@ impl Parcel {
         self.0.address()
     }
 
-    /// Where it lies in the program's memory: there is no other parcel there as long as it exists, in whatever process.
-    pub fn place(&self) -> u64 {
-        self.0.off()
-    }
-
     /// The handle that was number `index` when the parcel was made.
     ///
     /// # Errors

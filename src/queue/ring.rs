@@ -198,6 +198,24 @@ impl Ring {
         }
     }
 
+    /// Waits until a put would not wait, putting nothing; false where the deadline came first.
+    pub(crate) fn wait_writable(&self, deadline: Deadline) -> Result<bool> {
+        let ready = || !self.is_full() || self.is_closed();
+        let found = self.view().shared.not_full.persist(
+            deadline,
+            ready,
+            ready,
+            || self.look_around(),
+            || self.announce(Purpose::Put),
+            || ready().then_some(()),
+        );
+        match found {
+            Ok(()) => Ok(true),
+            Err(Ended::Late) => Ok(false),
+            Err(Ended::Interrupted) => Err(Error::Interrupted),
+        }
+    }
+
     /// Somebody has waited for a whole slice.
     fn look_around(&self) {
         if self.view().is_watchful() {
