@@ -19,7 +19,7 @@
 //! `write`. That is why a lane is only for messages that the descriptor has no room for, and for descriptors that wait.
 //!
 //! A length in eight bytes belongs to the contents in the lane, because a message of that size has such a length only if its
-//! contents were put before, and nobody puts any while there are some.
+//! contents were put before, and nobody puts any while there are some. Who shares an end takes turns, as at any pipe.
 
 use crate::buffer;
 use crate::carry::{self, Ticket};
@@ -31,7 +31,7 @@ use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// No descriptor has no room for less.
+/// Less goes through any descriptor as quickly.
 pub const LEAST: usize = 64 << 10;
 /// Larger ones go through the descriptor bit by bit, and take no memory meanwhile.
 pub const MOST: usize = 16 << 20;
