@@ -54,6 +54,30 @@ fn a_fork_has_what_it_captured() {
     );
 }
 
+/// Others hold the lock of the environment when the child is forked, where nobody will release it.
+#[procession::test]
+fn a_fork_with_an_environment_while_others_read_theirs() {
+    let _watchdog = watchdog();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    assert!(std::env::vars_os().count() > 0);
+                }
+            });
+        }
+        for turn in 0..200 {
+            let child = Process::builder()
+                .env("PROCESSION_TEST_FORK", turn.to_string())
+                .fork(|| std::env::var("PROCESSION_TEST_FORK").ok())
+                .unwrap();
+            assert_eq!(child.join().unwrap(), Some(turn.to_string()));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
 #[procession::test]
 fn a_closure_with_captures_needs_a_fork() {
     let refused = by(StartMethod::ForkServer).fork(|| 1).unwrap_err();

@@ -213,6 +213,18 @@ fn its_environment() {
 }
 
 #[procession::test]
+fn an_environment_that_cannot_be_is_an_error() {
+    for (name, value) in [("", "x"), ("A=B", "x"), ("A\0B", "x"), ("A", "x\0")] {
+        for method in METHODS {
+            let refused = by(method).env(name, value).spawn(|| 1, ()).unwrap_err();
+            assert!(refused.to_string().contains("environment variable"), "{refused}");
+        }
+        let refused = Process::builder().env(name, value).fork(|| 1).unwrap_err();
+        assert!(refused.to_string().contains(&format!("{name:?}")), "{refused}");
+    }
+}
+
+#[procession::test]
 fn its_working_directory() {
     fn here() -> std::path::PathBuf {
         std::env::current_dir().unwrap()

@@ -172,9 +172,15 @@ pub(crate) fn forget_variable(name: &str) {
     unsafe { std::env::remove_var(name) };
 }
 
-/// Sets an environment variable of this process.
+/// Sets an environment variable of a forked child, which has one thread.
+///
+/// Not the standard library's way: another thread of the parent may have held its lock at the moment of the fork.
 #[allow(unsafe_code)]
-pub(crate) fn set_variable(name: &OsStr, value: &OsStr) {
-    // SAFETY: called in a forked child that has one thread.
-    unsafe { std::env::set_var(name, value) };
+pub(crate) fn set_variable(name: &OsStr, value: &OsStr) -> Result<()> {
+    let (name, value) = (c_string(name)?, c_string(value)?);
+    // SAFETY: two strings, which are copied; no other thread reads the environment meanwhile, for there is none.
+    match unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error().into()),
+    }
 }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -131,7 +132,7 @@ impl Builder {
     }
 
     /// Sets an environment variable in it; the others are this process's (with [`StartMethod::ForkServer`], those of the
-    /// process that first used the fork server).
+    /// process that first used the fork server). A name without letters, or with `=` in it, is an error of what starts it.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.retain(|(other, _)| other != name.as_ref());
         self.env
@@ -223,6 +224,7 @@ impl Builder {
                 "another program file can only be started by StartMethod::Spawn".to_owned(),
             ));
         }
+        self.env.iter().try_for_each(check_variable)?;
         let [stdin, stdout, stderr] = self.stdio.map(|s| s.map_or(Ok(None), Stdio::open));
         let lifeline = match (self.daemon, self.method) {
             (true, StartMethod::Fork) => Some(family::lifeline_copy()?),
@@ -241,4 +243,15 @@ impl Builder {
             lifeline,
         })
     }
+}
+
+/// Complains about what cannot be an environment variable.
+fn check_variable((name, value): &(OsString, OsString)) -> Result<()> {
+    let cannot_be = |text: &OsStr, marks: &[u8]| text.as_bytes().iter().any(|byte| marks.contains(byte));
+    if name.is_empty() || cannot_be(name, b"=\0") || cannot_be(value, b"\0") {
+        let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+        let call = format!("the environment variable {name:?} with the value {value:?}");
+        return Err(Error::os(&call, libc::EINVAL));
+    }
+    Ok(())
 }

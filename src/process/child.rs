@@ -225,7 +225,7 @@ pub(super) fn run_closure<R: serde::Serialize>(
 /// Gives a forked child the environment and the working directory that were asked for.
 fn surround(env: &[(OsString, OsString)], cwd: Option<&OsStr>) -> Result<()> {
     for (name, value) in env {
-        os::spawn::set_variable(name, value);
+        os::spawn::set_variable(name, value)?;
     }
     match cwd {
         Some(cwd) => Ok(std::env::set_current_dir(cwd)?),
