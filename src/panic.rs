@@ -1,9 +1,10 @@
 //! What a function panicked with that runs on somebody's behalf, in a process or in a thread.
 
+use crate::heap::fork::steady;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
 
 /// A panic that was caught.
 #[derive(Debug)]
@@ -22,11 +23,17 @@ thread_local! {
 
 /// Has the places of panics noted from now on; the hook that was there goes on being called.
 pub(crate) fn note() {
-    static NOTED: AtomicBool = AtomicBool::new(false);
+    static NOTED: Once = Once::new();
     // A thread that panics may not change the hook: it leaves that to another.
-    if std::thread::panicking() || NOTED.swap(true, Ordering::AcqRel) {
+    if NOTED.is_completed() || std::thread::panicking() {
         return;
     }
+    // A child would find the hook half changed, and its lock held.
+    let _steady = steady();
+    NOTED.call_once(note_places);
+}
+
+fn note_places() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if NOTING.get() {

@@ -287,3 +287,35 @@ fn the_fork_server_is_killed() {
         }
     });
 }
+
+/// Several threads are the first to prepare the program, and fork at once: every child knows where it panics.
+#[test]
+fn forks_while_the_program_is_prepared() {
+    let _watchdog = watchdog();
+    if is_again() {
+        return fork_at_once();
+    }
+    for turn in 0..100 {
+        let mut program = again("forks_while_the_program_is_prepared");
+        let output = program.env("RUST_BACKTRACE", "0").output().unwrap();
+        assert!(output.status.success(), "{turn}: {}", told(&output));
+    }
+}
+
+fn fork_at_once() {
+    let together = std::sync::Barrier::new(16);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                together.wait();
+                procession::init();
+                let child = Process::builder().stderr(Stdio::null()).fork(|| panic!("here")).unwrap();
+                let told: procession::Result<()> = child.join();
+                assert!(
+                    matches!(&told, Err(Error::Process(ProcessError::Panicked { location, .. })) if location.contains("fork.rs")),
+                    "{told:?}"
+                );
+            });
+        }
+    });
+}

@@ -71,7 +71,7 @@ pub(crate) fn adopt_as(id: u32) {
 }
 
 /// Has the C library call us around every fork of this process.
-pub(super) fn watch() {
+pub(crate) fn watch() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     os::fork::call_around(
         &WATCHED,

@@ -14,8 +14,7 @@ use crate::panic::{self, Panic};
 use crate::wait::atomic::Ordering;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
+use std::sync::{Once, OnceLock};
 
 /// Environment variable through which a started program learns what it is.
 const VARIABLE: &str = "PROCESSION_START";
@@ -24,7 +23,7 @@ const LOST: i32 = 100;
 /// Exit code of a child whose function panicked, as a program whose main panics.
 const PANICKED: i32 = 101;
 
-static READY: AtomicBool = AtomicBool::new(false);
+static READY: Once = Once::new();
 
 /// The arguments with which a copy of this program reaches `init()`: those of a test, or our own.
 static TEST: OnceLock<String> = OnceLock::new();
@@ -57,18 +56,24 @@ pub fn init() {
 }
 
 fn prepare() {
-    if !READY.swap(true, Ordering::AcqRel) {
+    if READY.is_completed() {
+        return;
+    }
+    // Who forks does so before all this or after it.
+    crate::heap::fork::watch();
+    let _steady = crate::heap::fork::steady();
+    READY.call_once(|| {
         os::fork::at_exit(family::leave);
         crate::heap::fork::on_child(family::reset);
         // Early: the standard library's lock around the hook may be held by another thread when a process is forked, and
         // for ever in the child.
         panic::note();
-    }
+    });
 }
 
 /// Whether `init` ran, so that a copy of this program will know that it is a child.
 pub(super) fn is_ready() -> bool {
-    READY.load(Ordering::Acquire)
+    READY.is_completed()
 }
 
 /// The start of a test: like [`init`], in a program whose `main` is the test harness. `path` is the test's module path
