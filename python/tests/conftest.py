@@ -1,4 +1,4 @@
-"""What the tests share: the `run_script` fixture, the markers and the watchdog.
+"""What the tests share: the fixtures `run_script` and `pipe`, the markers and the watchdog.
 
 Whatever concerns processes is tested from outside: a test writes a program, runs it in a session of its own, and looks
 at what it printed, how it ended and what it left behind. So a test that hangs takes nobody else with it.
@@ -62,6 +62,16 @@ def watchdog(request):
     faulthandler.dump_traceback_later(seconds, exit=True, file=request.config.stash[STDERR])
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(params=[True, False], ids=["duplex", "one-way"])
+def pipe(request):
+    """The ends of a pipe, the reader first."""
+    import procession
+
+    reader, writer = procession.Pipe(request.param)
+    with reader, writer:
+        yield reader, writer
 
 
 class Finished(subprocess.CompletedProcess):

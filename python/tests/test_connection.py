@@ -24,14 +24,6 @@ KEY = b"a key"
 MIB = 1 << 20
 
 
-@pytest.fixture(params=[True, False], ids=["duplex", "one-way"])
-def pipe(request):
-    """The ends of a pipe, the reader first."""
-    reader, writer = procession.Pipe(request.param)
-    with reader, writer:
-        yield reader, writer
-
-
 @pytest.fixture
 def wire():
     """A connection, and the bare socket at its other side."""

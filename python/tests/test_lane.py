@@ -22,14 +22,6 @@ pytestmark = pytest.mark.watchdog(120)
 MIB = 1 << 20
 
 
-@pytest.fixture(params=[True, False], ids=["duplex", "one-way"])
-def pipe(request):
-    """The ends of a pipe, the reader first."""
-    reader, writer = procession.Pipe(request.param)
-    with reader, writer:
-        yield reader, writer
-
-
 class Sending:
     """Calls something that sends, in another thread; used as a context, whose end waits for it."""
 

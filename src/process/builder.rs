@@ -132,7 +132,9 @@ impl Builder {
     }
 
     /// Sets an environment variable in it; the others are this process's (with [`StartMethod::ForkServer`], those of the
-    /// process that first used the fork server). A name without letters, or with `=` in it, is an error of what starts it.
+    /// process that first used the fork server).
+    ///
+    /// An empty name, one with `=` in it, or a NUL byte anywhere makes starting it fail: [`Error::Os`] with `EINVAL`.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.retain(|(other, _)| other != name.as_ref());
         self.env
