@@ -112,8 +112,8 @@ fn what_is_found_is_the_same() {
     let semaphore = Semaphore::bounded(1).unwrap();
     let address = Handle::from(&semaphore).address();
     let found = Semaphore::try_from(Handle::find(address, Sort::Semaphore).unwrap()).unwrap();
-    assert_eq!(found.acquire_until(Deadline::Never), Taken::Clean);
-    assert_eq!(semaphore.acquire_until(Deadline::Now), Taken::Not);
+    assert_eq!(found.acquire_until(Deadline::Never), Ok(Taken::Clean));
+    assert_eq!(semaphore.acquire_until(Deadline::Now), Ok(Taken::Not));
     // A handle found keeps it, and what it has taken is still taken when a handle goes.
     drop(semaphore);
     let again = Semaphore::try_from(Handle::find(address, Sort::Semaphore).unwrap()).unwrap();
@@ -203,7 +203,7 @@ fn join_the_program(invitation: Invitation) -> ! {
     assert_eq!(&start[..], b"hello");
     let channel = Channel::try_from(start.handle(0).unwrap()).unwrap();
     let semaphore = Semaphore::try_from(start.handle(1).unwrap()).unwrap();
-    assert_eq!(semaphore.acquire_until(Deadline::Never), Taken::Clean);
+    assert_eq!(semaphore.acquire_until(Deadline::Never), Ok(Taken::Clean));
     channel
         .put(&std::process::id().to_ne_bytes(), Deadline::Never)
         .unwrap();
@@ -236,7 +236,7 @@ fn a_child_that_something_else_starts_joins_the_program() {
     child.wait().unwrap();
     // What it held is given up at the latest when we say so.
     ended(invitation.id, child.id()).unwrap();
-    assert_eq!(semaphore.acquire_until(Deadline::Now), Taken::FromDead);
+    assert_eq!(semaphore.acquire_until(Deadline::Now), Ok(Taken::FromDead));
     // Saying so again does no harm.
     ended(invitation.id, child.id()).unwrap();
     ended(0, child.id()).unwrap();

@@ -26,7 +26,10 @@ fn lock(condition: &Condition) -> ConditionGuard<'_> {
 
 /// What was decided by the dead is carried out.
 fn settle() {
-    crate::program::heap().expect("a heap").settle();
+    crate::program::heap()
+        .expect("a heap")
+        .settle()
+        .expect("nobody is stopped");
 }
 
 /// A condition where threads of this process wait; in the end they all wake.

@@ -8,6 +8,7 @@ pub(crate) mod census;
 mod chunks;
 pub(crate) mod fork;
 mod holds;
+pub(crate) mod internal;
 pub(crate) mod layout;
 pub(crate) mod object;
 mod recovery;

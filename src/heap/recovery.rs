@@ -24,14 +24,14 @@ impl Heap {
         self.header().latch.orphan(id);
         sweep.orphan(id);
         // Sweeping begins at the beginning, whoever died sweeping.
-        self.inherits(sweep);
+        self.lock_internal(sweep)?;
         let answer = self.sweep(id);
         sweep.unlock();
         answer
     }
 
     fn sweep(&self, id: u32) -> Result<()> {
-        self.settle();
+        self.settle()?;
         let index = index_of(id);
         let Some(entry) = self.entry_of(id) else {
             return Ok(());
@@ -85,7 +85,7 @@ impl Heap {
         if let Some((off, number, note)) = found
             && let Some(kind) = self.kind(number)
         {
-            (kind.bury)(self, off, dead, note);
+            (kind.bury)(self, off, dead, note)?;
         }
         Ok(())
     }

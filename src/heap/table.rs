@@ -5,6 +5,7 @@ use super::layout::{Entry, NAME, PROCESSES, TABLE, entry, entry_at, header, stat
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::os;
+use crate::os::pid::Activity;
 use crate::wait::atomic::Ordering;
 use crate::wait::latch::ORPHAN;
 
@@ -62,6 +63,14 @@ impl Heap {
                 parent == self.me() || (parent != id && self.alive(parent))
             }
             _ => false,
+        }
+    }
+
+    /// What the process with this owner id is doing.
+    pub(crate) fn activity(&self, id: u32) -> Activity {
+        match self.pid_of(id) {
+            0 => Activity::Unknown,
+            pid => os::pid::activity(pid),
         }
     }
 

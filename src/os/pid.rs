@@ -83,6 +83,47 @@ pub(crate) fn alive(pid: u32, started: u64) -> bool {
     }
 }
 
+/// What a process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// A thread of it runs, waits for a processor or for a disk.
+    Running,
+    /// It is stopped: by a signal, or by a debugger.
+    Stopped,
+    /// All its threads sleep; so they seem to where it is frozen with its container.
+    Idle,
+    /// That cannot be seen from here.
+    Unknown,
+}
+
+/// What process `pid` is doing, as /proc says it (proc(5), state in /proc/PID/stat and /proc/PID/task/TID/stat).
+pub(crate) fn activity(pid: u32) -> Activity {
+    let of = |path: &str| -> Option<u8> {
+        let stat = std::fs::read(path).ok()?;
+        let end = stat.iter().rposition(|&byte| byte == b')')?;
+        stat.get(end + 2).copied()
+    };
+    match of(&format!("/proc/{pid}/stat")) {
+        None => Activity::Unknown,
+        Some(b'T' | b't') => Activity::Stopped,
+        Some(b'R' | b'D') => Activity::Running,
+        // Its first thread sleeps, or has ended; another may be at work.
+        Some(_) => {
+            let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+                return Activity::Unknown;
+            };
+            let mut states = threads
+                .flatten()
+                .filter_map(|thread| of(thread.path().join("stat").to_str()?));
+            if states.any(|state| matches!(state, b'R' | b'D')) {
+                Activity::Running
+            } else {
+                Activity::Idle
+            }
+        }
+    }
+}
+
 /// Sends `signal` to the process behind `pidfd`; no error if it is gone already.
 pub(crate) fn kill(pidfd: BorrowedFd<'_>, signal: rustix::process::Signal) -> Result<()> {
     match rustix::process::pidfd_send_signal(pidfd, signal) {
