@@ -81,7 +81,7 @@ impl Heap {
         let live: Vec<u64> = (0..top)
             .filter(|&i| get(entry!(i, state)) != state::FREE)
             .collect();
-        let holds = live.iter().map(|&i| get(entry!(i, holds))).sum();
+        let holds = live.iter().map(|&i| self.count_references(i)).sum();
         Census {
             used_bytes: accounted,
             cells,

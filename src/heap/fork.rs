@@ -6,10 +6,9 @@
 //! that was followed by exec leaves an entry that is cleared up when that program ends, like any other.
 
 use super::Heap;
-use super::layout::{entry, state};
-use super::object::{refer, uncount};
+use super::internal::Rank;
+use super::layout::state;
 use super::table::index_of;
-use super::waiter::WAITER;
 use crate::error::Result;
 use crate::os;
 use crate::wait::atomic::Ordering;
@@ -40,6 +39,9 @@ pub(crate) struct Steady(#[allow(dead_code)] Option<RwLockReadGuard<'static, ()>
 /// Keeps this process from forking while what it holds changes.
 pub(crate) fn steady() -> Steady {
     let depth = DEPTH.get();
+    if depth == 0 {
+        Rank::Steady.enter();
+    }
     DEPTH.set(depth + 1);
     // A thread that forks (and runs handlers of others before and after) has the lock already.
     let guard = (depth == 0 && !forking()).then(|| STEADY.read().unwrap_or_else(PoisonError::into_inner));
@@ -48,7 +50,11 @@ pub(crate) fn steady() -> Steady {
 
 impl Drop for Steady {
     fn drop(&mut self) {
-        DEPTH.set(DEPTH.get() - 1);
+        let depth = DEPTH.get() - 1;
+        DEPTH.set(depth);
+        if depth == 0 {
+            Rank::Steady.leave();
+        }
     }
 }
 
@@ -124,42 +130,16 @@ impl Heap {
         } else {
             planned
         };
-        let copied = self.copy_holds(index_of(id));
+        let copied = self.copy_all(index_of(id));
         if copied.is_err() && planned == 0 {
             self.drop_entry(id)?;
         }
         copied.map(|()| id)
     }
 
-    /// Gives the (empty) entry `to` a hold on everything this process holds, under the same numbers.
-    fn copy_holds(&self, to: u64) -> Result<()> {
-        let from = self.my_entry();
-        let top = self.word(entry!(from, hold_top)).load(Ordering::Acquire);
-        for number in 0..top {
-            loop {
-                let done = self.transact(|tx| {
-                    let Some(theirs) = Self::slot(tx, to, number) else {
-                        return Ok(false);
-                    };
-                    let Some(ours) = Self::slot(tx, from, number) else {
-                        return Ok(true);
-                    };
-                    let off = ours.held(tx);
-                    // What another thread is making or giving back has no count yet, and no handle in the child; nor have
-                    // the records of this process's threads, which do not exist there.
-                    if off == 0 || self.is_raw(tx, off) || uncount(tx.get(off)).0 == WAITER {
-                        theirs.skip(tx);
-                    } else {
-                        refer(tx, off);
-                        theirs.fill(tx, off);
-                    }
-                    Ok(true)
-                })?;
-                if done {
-                    break;
-                }
-                self.add_page(to, number)?;
-            }
+    fn copy_all(&self, to: u64) -> Result<()> {
+        while !self.copy_references(to)? {
+            self.make_room_for_copy()?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ pub(crate) type Off = u64;
 /// "PROCESSN", so that another program's memory is not mistaken for a heap.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"PROCESSN");
 /// Changes with every change of anything in shared memory.
-pub(super) const VERSION: u64 = 4;
+pub(super) const VERSION: u64 = 5;
 
 /// Bytes in a chunk, the allocator's large unit.
 pub(crate) const CHUNK: u64 = 64 << 10;
@@ -154,16 +154,18 @@ pub(crate) struct Entry {
     pub start: AtomicU64,
     /// The block with the result, until the parent takes it.
     pub result: AtomicU64,
-    /// Slots of the hold table handed out at least once.
-    pub hold_top: AtomicU64,
-    /// First free slot of the hold table (slot + 1).
-    pub hold_free: AtomicU64,
-    /// Objects held.
-    pub holds: AtomicU64,
+    /// No page of the table of references has this number or a higher one.
+    pub hold_pages: AtomicU64,
+    /// First page of the table of references with a free slot (number + 1).
+    pub hold_room: AtomicU64,
+    /// No page number below this one is free.
+    pub hold_hint: AtomicU64,
     /// Changes when `status` or `state` does: a futex to wait on.
     pub phase: AtomicU32,
     _pad: u32,
-    /// Directories of hold pages.
+    /// Slots of the table of references that only freeing uses.
+    pub freeing: [AtomicU64; FREEING],
+    /// Directories of pages of the table of references.
     pub directory: [AtomicU64; DIRECTORIES],
     pub name: [AtomicU64; NAME / 8],
 }
@@ -180,6 +182,8 @@ pub(crate) mod state {
     pub const GONE: u64 = 3;
 }
 
+/// Slots in an entry itself.
+pub(super) const FREEING: usize = 16;
 /// Directories in an entry.
 pub(super) const DIRECTORIES: usize = 16;
 /// Words in a hold page (two a slot) and in a directory of them: a largest cell less its header.

@@ -6,12 +6,14 @@ pub(crate) mod block;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod census;
 mod chunks;
+mod copy;
 pub(crate) mod fork;
 mod holds;
 pub(crate) mod internal;
 pub(crate) mod layout;
 pub(crate) mod object;
 mod recovery;
+pub(crate) mod release;
 mod shared_slots;
 mod slabs;
 pub(crate) mod survey;

@@ -134,12 +134,7 @@ impl Heap {
         let generation = (tx.get(entry!(index, generation)) & 0xffff_ffff) % GENERATIONS + 1;
         let id = id_of(index, generation);
         tx.set(entry!(index, generation), generation);
-        for field in [
-            entry!(index, pid),
-            entry!(index, started),
-            entry!(index, status),
-            entry!(index, holds),
-        ] {
+        for field in [entry!(index, pid), entry!(index, started), entry!(index, status)] {
             tx.set(field, 0);
         }
         tx.set(entry!(index, parent), u64::from(parent));

@@ -42,14 +42,28 @@ pub(super) fn inherited() -> Option<Arc<OwnedFd>> {
 
 /// Our end of the fork server's socket; starts it if there is none.
 fn ours(heap: &'static Heap) -> Result<Arc<OwnedFd>> {
+    if let Some(socket) = inherited() {
+        return Ok(socket);
+    }
+    // Before the lock: making an entry, one looks after the dead.
+    let id = heap.new_entry(heap.me(), 0, "forkserver")?;
+    let (socket, used) = ours_or_new(heap, id);
+    if !used {
+        heap.drop_entry(id)?;
+    }
+    socket
+}
+
+/// The same with an entry for a server, and whether that is used.
+fn ours_or_new(heap: &'static Heap, id: u32) -> (Result<Arc<OwnedFd>>, bool) {
     let _steady = steady();
     let mut server = server();
     if let Some(socket) = &*server {
-        return Ok(socket.clone());
+        return (Ok(socket.clone()), false);
     }
-    let (ours, theirs) = socket::pair()?;
-    start_server(heap, &theirs)?;
-    Ok(server.insert(Arc::new(ours)).clone())
+    let started = socket::pair().and_then(|(ours, theirs)| start_server(heap, id, &theirs).map(|()| ours));
+    let used = started.is_ok();
+    (started.map(|ours| server.insert(Arc::new(ours)).clone()), used)
 }
 
 /// The server behind this socket is dead: the next request starts another, unless somebody has done so.
@@ -58,8 +72,7 @@ fn forget(socket: &Arc<OwnedFd>) {
     server().take_if(|known| Arc::ptr_eq(known, socket));
 }
 
-fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
-    let id = heap.new_entry(heap.me(), 0, "forkserver")?;
+fn start_server(heap: &'static Heap, id: u32, socket: &OwnedFd) -> Result<()> {
     let order = Order {
         heap: heap.raw_fd(),
         heap_id: heap.id(),
@@ -69,19 +82,12 @@ fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
         server: socket.as_raw_fd(),
         stdout: -1,
     };
-    match super::start::start_program(order, None, &[], None, [None; 3]) {
-        Ok(pid) => {
-            heap.entry(index_of(id))
-                .pid
-                .store(u64::from(pid), Ordering::Release);
-            os::signal::reap_when_dead(pid);
-            Ok(())
-        }
-        Err(error) => {
-            heap.drop_entry(id)?;
-            Err(error)
-        }
-    }
+    let pid = super::start::start_program(order, None, &[], None, [None; 3])?;
+    heap.entry(index_of(id))
+        .pid
+        .store(u64::from(pid), Ordering::Release);
+    os::signal::reap_when_dead(pid);
+    Ok(())
 }
 
 /// This process ends: the server will, as soon as nobody else uses it.
