@@ -6,7 +6,7 @@
 //! sizes up to a power of two costs nothing: memory is committed for the part that is asked for.
 
 use super::Heap;
-use super::internal::Rank;
+use super::internal::before_paging;
 use super::layout::{CHUNK, ORDERS, Off, chunk, header, kind};
 use super::release::{Postponed, postpone};
 use super::tx::Tx;
@@ -210,7 +210,7 @@ impl Heap {
             bytes.next_multiple_of(memory::page()),
         );
         if have < want {
-            Rank::Steady.is_not_reached();
+            before_paging();
             memory::commit(
                 self.fd(),
                 self.base,
@@ -262,7 +262,7 @@ impl Heap {
 
     /// Gives the memory of a raw block back but for its beginning, and frees it warm.
     fn shorten(&self, index: u64, kept: u64, committed: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
-        Rank::Steady.is_not_reached();
+        before_paging();
         memory::punch(self.fd(), self.chunk_at(index) + kept, committed - kept);
         self.transact(|tx| {
             tx.add(header!(used_bytes), -(tx.get(chunk!(index, accounted)) as i64));
@@ -276,7 +276,7 @@ impl Heap {
     /// Gives the memory of a raw block back and frees it cold.
     fn cool(&self, index: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
         let order = split(self.word(chunk!(index, state)).load(Ordering::Relaxed)).1;
-        Rank::Steady.is_not_reached();
+        before_paging();
         memory::punch(self.fd(), self.chunk_at(index), CHUNK << order);
         self.transact(|tx| {
             tx.add(header!(used_bytes), -(tx.get(chunk!(index, accounted)) as i64));

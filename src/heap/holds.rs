@@ -101,7 +101,15 @@ impl Slot {
         tx.set(self.page + USED, used - 1);
         let number = self.number / PAGE_SLOTS;
         if used == PAGE_SLOTS {
+            let other = tx.get(entry!(self.entry, hold_room));
             enlist(tx, self.entry, number, self.page);
+            // If there was one without a slot in use, which was kept because no other had room, that goes instead.
+            if other != 0 {
+                let at = page_at(tx, self.entry, other - 1);
+                if tx.get(at + USED) == 0 {
+                    remove_page(tx, self.entry, other - 1, at);
+                }
+            }
         }
         let alone = tx.get(self.page + NEXT) == 0 && tx.get(self.page + PREV) == 0;
         if used == 1 && !alone {

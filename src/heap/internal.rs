@@ -84,6 +84,36 @@ impl Rank {
     }
 }
 
+/// Something follows that takes long and is done under no lock that others wait for: pages are made or given back.
+pub(super) fn before_paging() {
+    Rank::Steady.is_not_reached();
+    #[cfg(all(test, not(loom)))]
+    paging::happens();
+}
+
+/// Lets tests do something while this thread makes pages or gives them back.
+#[cfg(all(test, not(loom)))]
+pub(crate) mod paging {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    thread_local! {
+        static HOOK: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
+    }
+
+    /// Has `hook` called whenever this thread does, until this is called again.
+    pub(crate) fn watch(hook: Option<Rc<dyn Fn()>>) {
+        HOOK.set(hook);
+    }
+
+    pub(super) fn happens() {
+        let hook = HOOK.with_borrow(Clone::clone);
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+}
+
 /// How long to sleep before asking whether the owner lives and runs.
 /// (As with [`BACKSTOP`](crate::wait::BACKSTOP), unit tests do not wait so long.)
 const SLICE: u64 = if cfg!(test) { 1_000_000 } else { 20_000_000 };
