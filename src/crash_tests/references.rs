@@ -116,7 +116,7 @@ fn a_message_with_the_last_handles() {
             queue.put(carried).expect("memory");
             queue
         },
-        |queue| queue.shutdown_now(),
+        Queue::shutdown_now,
         |queue, through| {
             if !through {
                 // What its killer began is gone through to the end.

@@ -6,6 +6,7 @@
 //! death while the list is counted up or down leaves it exact.
 
 use super::chunks::split;
+use super::holds::Slotted;
 use super::layout::{EXTRA, HEAD, LEN, MOST_CELL, Off, chunk, entry, kind};
 use super::object::{Facts, Kind, Object, refer, write_head};
 use super::release::Detached;
@@ -137,19 +138,20 @@ impl Block {
         stage: impl Fn(&mut Tx<'_>) -> Result<Option<Off>>,
     ) -> Result<Option<Self>> {
         loop {
-            if let Some(taken) = Self::take_into_spare(heap, &stage)? {
-                return Ok(taken);
+            match Self::take_into_spare(heap, &stage)? {
+                Slotted::Done(block) => return Ok(Some(block)),
+                Slotted::Nothing => return Ok(None),
+                Slotted::NoSlot => heap.make_slots()?,
             }
-            heap.make_slots()?;
         }
     }
 
-    /// The same for those who hold locks: `None` where this process has no slot for it, which
-    /// [`make_slots`](Heap::make_slots) changes when they do not any more.
+    /// The same for those who hold locks: where this process has no slot for it, they call
+    /// [`make_slots`](Heap::make_slots) when they do not any more.
     pub(crate) fn take_into_spare(
         heap: &'static Heap,
         stage: impl FnOnce(&mut Tx<'_>) -> Result<Option<Off>>,
-    ) -> Result<Option<Option<Self>>> {
+    ) -> Result<Slotted<Self>> {
         let taken = heap.with_spare_slot(|tx, slot| {
             let off = stage(tx)?;
             if let Some(off) = off {
@@ -161,7 +163,7 @@ impl Block {
             let len = heap.word(off + LEN).load(Ordering::Relaxed);
             Self { heap, off, slot, len }
         };
-        Ok(taken.map(|taken| taken.map(wrap)))
+        Ok(taken.map(wrap))
     }
 }
 

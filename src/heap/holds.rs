@@ -131,6 +131,26 @@ impl Slot {
     }
 }
 
+/// What came of a transaction that needs a free slot.
+pub(crate) enum Slotted<T> {
+    /// There is none.
+    NoSlot,
+    /// It was not needed.
+    Nothing,
+    /// It was filled.
+    Done(T),
+}
+
+impl<T> Slotted<T> {
+    pub(super) fn map<U>(self, function: impl FnOnce(T) -> U) -> Slotted<U> {
+        match self {
+            Self::NoSlot => Slotted::NoSlot,
+            Self::Nothing => Slotted::Nothing,
+            Self::Done(value) => Slotted::Done(function(value)),
+        }
+    }
+}
+
 /// Where the offset of a directory is, and which of its words is the page's.
 fn directory_of(entry: u64, page: u64) -> (Off, u64) {
     (
@@ -221,26 +241,30 @@ impl Heap {
         stage: impl Fn(&mut Tx<'_>, &Slot) -> Result<Option<T>>,
     ) -> Result<Option<(T, u64)>> {
         loop {
-            if let Some(done) = self.with_spare_slot(&stage)? {
-                return Ok(done);
+            match self.with_spare_slot(&stage)? {
+                Slotted::Done(done) => return Ok(Some(done)),
+                Slotted::Nothing => return Ok(None),
+                Slotted::NoSlot => self.make_slots()?,
             }
-            self.make_slots()?;
         }
     }
 
-    /// The same without making room for more slots: `None` where there is none free. For those who hold locks: they call
+    /// The same without making room for more slots. For those who hold locks: they call
     /// [`make_slots`](Self::make_slots) when they do not any more, and try again.
     pub(super) fn with_spare_slot<T>(
         &self,
         stage: impl FnOnce(&mut Tx<'_>, &Slot) -> Result<Option<T>>,
-    ) -> Result<Option<Option<(T, u64)>>> {
+    ) -> Result<Slotted<(T, u64)>> {
         let _steady = fork::steady();
         let entry = self.my_entry();
         self.transact(|tx| {
             let Some(slot) = Self::free_slot(tx, entry) else {
-                return Ok(None);
+                return Ok(Slotted::NoSlot);
             };
-            Ok(Some(stage(tx, &slot)?.map(|value| (value, slot.number))))
+            Ok(match stage(tx, &slot)? {
+                Some(value) => Slotted::Done((value, slot.number)),
+                None => Slotted::Nothing,
+            })
         })
     }
 

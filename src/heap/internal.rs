@@ -67,7 +67,7 @@ impl Rank {
 
     /// Notes that it is released.
     #[inline]
-    pub(super) fn leave(self) {
+    pub(crate) fn leave(self) {
         #[cfg(debug_assertions)]
         HELD.set(HELD.get() & !(1 << self as u32));
     }
@@ -179,6 +179,13 @@ pub(crate) fn insist<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
     }
 }
 
+/// Releases one of the engine's own locks, which was taken with this rank.
+#[inline]
+pub(crate) fn unlock_internal(latch: &Latch, rank: Rank) {
+    latch.unlock();
+    rank.leave();
+}
+
 impl Heap {
     /// Takes one of the engine's own locks; whether its owner died holding it, so that what it protects must be repaired.
     ///
@@ -194,18 +201,6 @@ impl Heap {
         }
         self.lock_internal_slow(latch, me, CURRENT.get())
             .inspect_err(|_| rank.leave())
-    }
-
-    /// Releases one.
-    #[inline]
-    pub(crate) fn unlock_internal(&self, latch: &Latch, rank: Rank) {
-        latch.unlock();
-        rank.leave();
-    }
-
-    /// Notes that a lock has been left to whoever takes it next.
-    pub(crate) fn lost_internal(&self, rank: Rank) {
-        rank.leave();
     }
 
     /// The same as the first lock of a user's call: a wait for it ends at the call's deadline and where the hook for interrupts

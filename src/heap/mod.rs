@@ -8,7 +8,7 @@ pub(crate) mod census;
 mod chunks;
 mod copy;
 pub(crate) mod fork;
-mod holds;
+pub(crate) mod holds;
 pub(crate) mod internal;
 pub(crate) mod layout;
 pub(crate) mod object;

@@ -5,7 +5,7 @@
 
 use super::Heap;
 use super::fork;
-use super::holds::next_serial;
+use super::holds::{Slotted, next_serial};
 use super::layout::{EXTRA, HEAD, Head, LEAST_CELL, LEN, MOST_CELL, Off, REFS, SERIAL};
 use super::tx::Tx;
 use crate::error::{Error, Result};
@@ -256,8 +256,7 @@ impl Heap {
     }
 
     /// Takes a reference into a slot of this process, if `is_there` says so in the same transaction; gives the slot.
-    /// `None` where there is no slot.
-    fn hold_if(&self, off: Off, is_there: impl Fn(&Tx<'_>) -> bool) -> Result<Option<Option<u64>>> {
+    fn hold_if(&self, off: Off, is_there: impl Fn(&Tx<'_>) -> bool) -> Result<Slotted<u64>> {
         let held = self.with_spare_slot(|tx, slot| {
             if !is_there(tx) {
                 return Ok(None);
@@ -266,7 +265,7 @@ impl Heap {
             slot.hold(tx, off);
             Ok(Some(()))
         })?;
-        Ok(held.map(|held| held.map(|((), slot)| slot)))
+        Ok(held.map(|((), slot)| slot))
     }
 
     /// Kind number and type of the object at `off`.

@@ -5,7 +5,7 @@
 //! sweep latch; each step is a transaction, so a death while clearing up leaves the rest to the next.
 
 use super::Heap;
-use super::internal::Rank;
+use super::internal::{Rank, unlock_internal};
 use super::layout::{entry, header, state};
 use super::table::{WANTED, index_of};
 use crate::error::Result;
@@ -26,7 +26,7 @@ impl Heap {
         // Sweeping begins at the beginning, whoever died sweeping.
         self.lock_internal(sweep, Rank::Sweep)?;
         let answer = self.sweep(id);
-        self.unlock_internal(sweep, Rank::Sweep);
+        unlock_internal(sweep, Rank::Sweep);
         answer
     }
 

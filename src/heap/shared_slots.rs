@@ -6,6 +6,7 @@
 
 use super::Heap;
 use super::fork;
+use super::holds::Slotted;
 use super::layout::Off;
 use super::object::Object;
 use super::release::{Postponed, postpone};
@@ -35,8 +36,7 @@ impl Heap {
         Object::of(off, slot)
     }
 
-    /// A handle for the object at `off`, through the slot that this process has for it, or else one that `fill` fills, which
-    /// answers `None` where there is none free.
+    /// A handle for the object at `off`, through the slot that this process has for it, or else one that `fill` fills.
     ///
     /// `is_it` says whether what this process has there is what was meant: since the caller looked, another thread may
     /// have given that up and made something else in its place. It is asked where nobody here can give it up.
@@ -44,7 +44,7 @@ impl Heap {
         &self,
         off: Off,
         is_it: impl Fn() -> Result<bool>,
-        fill: impl Fn() -> Result<Option<Option<u64>>>,
+        fill: impl Fn() -> Result<Slotted<u64>>,
     ) -> Result<Option<Object>> {
         loop {
             {
@@ -58,12 +58,12 @@ impl Heap {
                     return Ok(Some(Object::of(off, known.slot)));
                 }
                 match fill()? {
-                    Some(None) => return Ok(None),
-                    Some(Some(slot)) => {
+                    Slotted::Nothing => return Ok(None),
+                    Slotted::Done(slot) => {
                         slots.insert(off, Use { slot, handles: 1 });
                         return Ok(Some(Object::of(off, slot)));
                     }
-                    None => {}
+                    Slotted::NoSlot => {}
                 }
             }
             self.make_slots()?;

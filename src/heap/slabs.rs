@@ -4,7 +4,7 @@
 //! class's only one with room. Taking and freeing a cell is part of the caller's transaction.
 
 use super::Heap;
-use super::internal::Rank;
+use super::internal::{Rank, unlock_internal};
 use super::layout::{CHUNK, CLASSES, LEAST_CELL, MOST_CELL, Off, SERIAL, chunk, header, kind};
 use super::tx::Tx;
 use crate::error::{Error, Result};
@@ -148,7 +148,7 @@ impl Heap {
         let grow = &self.header().grow;
         self.lock_internal(grow, Rank::Grow)?;
         let answer = self.grow_latched(class, count);
-        self.unlock_internal(grow, Rank::Grow);
+        unlock_internal(grow, Rank::Grow);
         answer
     }
 
@@ -163,7 +163,7 @@ impl Heap {
         } else {
             Ok(())
         };
-        self.unlock_internal(grow, Rank::Grow);
+        unlock_internal(grow, Rank::Grow);
         answer
     }
 

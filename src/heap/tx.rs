@@ -9,7 +9,7 @@
 //! header in a queue, say): it sees all that came before.
 
 use super::Heap;
-use super::internal::Rank;
+use super::internal::{Rank, unlock_internal};
 use super::layout::{JOURNAL, Off};
 use crate::error::Result;
 use crate::wait::atomic::Ordering;
@@ -131,7 +131,7 @@ struct Latched<'h>(&'h Heap);
 
 impl Drop for Latched<'_> {
     fn drop(&mut self) {
-        self.0.unlock_internal(&self.0.header().latch, Rank::Transaction);
+        unlock_internal(&self.0.header().latch, Rank::Transaction);
     }
 }
 

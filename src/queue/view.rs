@@ -6,7 +6,8 @@ use super::segment::{END_WORDS, Place, Record};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
-use crate::heap::internal::{self, Rank};
+use crate::heap::holds::Slotted;
+use crate::heap::internal::{self, Rank, unlock_internal};
 use crate::heap::layout::{CHUNK, HEAD, Head, Off};
 use crate::heap::object::{Facts, Kind, SharedLayout};
 use crate::heap::release::{Detached, Doomed};
@@ -174,12 +175,12 @@ pub(super) struct View<'h> {
 }
 
 /// Releases a latch also when what runs under it panics.
-struct Held<'h>(&'h Heap, &'h Latch);
+struct Held<'l>(&'l Latch);
 
 impl Drop for Held<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.unlock_internal(self.1, Rank::Object);
+        unlock_internal(self.0, Rank::Object);
     }
 }
 
@@ -235,12 +236,7 @@ impl<'h> View<'h> {
 
     /// Runs `change` under `latch`; behind a dead holder, `repair` first.
     #[inline]
-    fn with<T>(
-        self,
-        latch: &'h Latch,
-        repair: impl FnOnce(),
-        change: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
+    fn with<T>(self, latch: &Latch, repair: impl FnOnce(), change: impl FnOnce() -> Result<T>) -> Result<T> {
         let owner_died = match self.deadline {
             Some(deadline) => self.heap.lock_internal_until(latch, Rank::Object, deadline)?,
             None => self.heap.lock_internal(latch, Rank::Object)?,
@@ -248,10 +244,10 @@ impl<'h> View<'h> {
         if owner_died && let Err(error) = self.heap.settle() {
             // Whoever takes it next repairs.
             latch.orphan(self.heap.me());
-            self.heap.lost_internal(Rank::Object);
+            Rank::Object.leave();
             return Err(error);
         }
-        let held = Held(self.heap, latch);
+        let held = Held(latch);
         if owner_died {
             repair();
         }
@@ -630,7 +626,10 @@ impl<'h> View<'h> {
             }
             Ok(Some(place.target()))
         })?;
-        block.flatten().ok_or(Stop::Memory)
+        match block {
+            Slotted::Done(block) => Ok(block),
+            Slotted::Nothing | Slotted::NoSlot => Err(Stop::Memory),
+        }
     }
 
     /// Goes on to the next segment; the old one is to be freed.

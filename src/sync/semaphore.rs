@@ -4,7 +4,7 @@ use super::bias::{self, Bias, Share};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
-use crate::heap::internal::{self, Rank};
+use crate::heap::internal::{self, Rank, unlock_internal};
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::waiter::Purpose;
@@ -129,7 +129,7 @@ impl View<'_> {
             self.unbias();
         }
         let answer = change();
-        self.heap.unlock_internal(&self.shared.latch, Rank::Object);
+        unlock_internal(&self.shared.latch, Rank::Object);
         answer
     }
 
