@@ -13,7 +13,7 @@ pub(crate) type Off = u64;
 /// "PROCESSN", so that another program's memory is not mistaken for a heap.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"PROCESSN");
 /// Changes with every change of anything in shared memory.
-pub(super) const VERSION: u64 = 4;
+pub(super) const VERSION: u64 = 5;
 
 /// Bytes in a chunk, the allocator's large unit.
 pub(crate) const CHUNK: u64 = 64 << 10;
@@ -160,6 +160,10 @@ pub(crate) struct Entry {
     pub hold_free: AtomicU64,
     /// Objects held.
     pub holds: AtomicU64,
+    /// 1 once a lock of the kernel's witnesses the process's life: see [`os::witness`](crate::os::witness).
+    pub witnessed: AtomicU64,
+    /// The pid namespace that `pid` is a number of; 0 where that is not known.
+    pub namespace: AtomicU64,
     /// Changes when `status` or `state` does: a futex to wait on.
     pub phase: AtomicU32,
     _pad: u32,
@@ -172,7 +176,7 @@ pub(crate) struct Entry {
 pub(crate) mod state {
     /// Nobody's.
     pub const FREE: u64 = 0;
-    /// Made by a parent for a child that has not taken it over yet.
+    /// Reserved by a parent for a child that has not taken it over yet.
     pub const EMBRYO: u64 = 1;
     /// A process runs.
     pub const LIVE: u64 = 2;

@@ -42,8 +42,10 @@ pub(crate) struct Heap {
     base: *mut u8,
     size: u64,
     fd: OwnedFd,
-    /// Owner id of this process; a forked child replaces it.
-    me: LocalU32,
+    /// Owner id of this process, 0 while it has none; in memory that is zero in every child until that is told who it is.
+    me: &'static LocalU32,
+    /// Device and inode of the file behind `fd`.
+    file: (u64, u64),
     kinds: &'static [&'static Kind],
 }
 
@@ -93,8 +95,9 @@ impl Heap {
         let heap = Self {
             base,
             size,
+            file: identity_of(fd.as_fd())?,
             fd,
-            me: LocalU32::new(0),
+            me: os::fork::wiped_word()?,
             kinds,
         };
         let header = heap.header();
@@ -111,7 +114,6 @@ impl Heap {
     }
 
     fn install(heap: Self) -> &'static Self {
-        os::fd::keep_spare(heap.fd.as_fd());
         // First, so that no child takes itself for its parent.
         fork::watch();
         HEAP.get_or_init(|| heap)
@@ -123,8 +125,9 @@ impl Heap {
         let heap = Self {
             base,
             size,
+            file: identity_of(fd.as_fd())?,
             fd,
-            me: LocalU32::new(0),
+            me: os::fork::wiped_word()?,
             kinds,
         };
         let most = (size - DESCRIPTORS) / (CHUNK + size_of::<Chunk>() as u64);
@@ -205,6 +208,16 @@ impl Heap {
         self.fd.as_raw_fd()
     }
 
+    /// Whether `fd` is a descriptor of the file behind the heap.
+    pub(crate) fn is_own(&self, fd: BorrowedFd<'_>) -> bool {
+        identity_of(fd).is_ok_and(|file| file == self.file)
+    }
+
+    /// The file on which processes' lives are witnessed, to ask; `None` if the program has closed it.
+    pub(super) fn witnesses(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd()).filter(|&fd| self.is_own(fd))
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -249,6 +262,12 @@ impl Heap {
     fn describe(&self, count: u64) -> Result<()> {
         self.extend_table(DESCRIPTORS, descriptor(count), header!(described))
     }
+}
+
+/// Device and inode of a descriptor's file, which tell it from every other.
+fn identity_of(fd: BorrowedFd<'_>) -> Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(fd).map_err(|e| Error::errno("fstat", e))?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 fn wanted_size() -> Result<u64> {

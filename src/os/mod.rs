@@ -16,6 +16,7 @@ pub(crate) mod ready;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod witness;
 
 use crate::error::Error;
 
