@@ -21,7 +21,7 @@ os.register_at_fork(after_in_child=_reaping._at_fork_reinit)  # type: ignore[att
 
 
 def invite(name):
-    """Make an entry for a child: descriptor, program, number."""
+    """Make an entry for a child: descriptor, program, number, the descriptor of the lock that witnesses its life."""
     return _engine.invite(name)
 
 
@@ -33,12 +33,12 @@ class Invitation:
 
     def __reduce__(self):
         popen = context.get_spawning_popen()
-        popen._invitation = fd, heap, number = invite(self.name)
-        return _join, (DupFd(fd), heap, number)
+        popen._invitation = fd, heap, number, claim = invite(self.name)
+        return _join, (DupFd(fd), heap, number, DupFd(claim) if claim >= 0 else None)
 
 
-def _join(fd, heap, number):
-    _engine.attach(fd.detach(), heap, number)
+def _join(fd, heap, number, claim):
+    _engine.attach(fd.detach(), heap, number, -1 if claim is None else claim.detach())
 
 
 class Left:
@@ -65,6 +65,9 @@ def launch(popen, start, process_obj):
     except BaseException:
         ended(popen)
         raise
+    finally:
+        if invitation := getattr(popen, "_invitation", None):
+            _engine.started(*invitation)
 
 
 def reap(popen, poll, flag):

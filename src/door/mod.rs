@@ -66,6 +66,14 @@ pub fn look_briefly(done: impl FnMut() -> bool) -> bool {
     crate::wait::spin::before_sleep(done)
 }
 
+/// Runs `work`, in which this thread does not sleep over somebody who is in the middle of a change to what is shared: it ends with
+/// [`Error::Busy`](crate::Error::Busy) instead, with nothing changed. For threads that hold what others need, such as an
+/// interpreter's lock.
+#[inline]
+pub fn awake<T>(work: impl FnOnce() -> T) -> T {
+    crate::heap::internal::awake(work)
+}
+
 /// [`wait`](crate::wait) until a deadline.
 ///
 /// # Errors

@@ -81,6 +81,16 @@ pub(crate) fn until<T>(deadline: Deadline, work: impl FnOnce() -> T) -> T {
     within(limit, work)
 }
 
+/// Runs `work` without sleeping over somebody else's locks: see [`Limit::sleeps`].
+#[inline]
+pub(crate) fn awake<T>(work: impl FnOnce() -> T) -> T {
+    let limit = Limit {
+        sleeps: false,
+        ..CURRENT.get()
+    };
+    within(limit, work)
+}
+
 /// Repeats `work` for as long as somebody is stopped in the middle of a change: for calls that have no error to answer with.
 pub(crate) fn insist<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
