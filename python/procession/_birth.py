@@ -12,7 +12,7 @@ from threading import RLock
 from . import _engine, context, process, util
 from .reduction import DupFd
 
-__all__ = ["Invitation", "Left", "ended", "invite", "launch", "prepare_fork", "reap"]
+__all__ = ["Invitation", "Left", "ended", "invite", "launch", "prepare_fork", "reap", "started"]
 
 # One for all children: it is held for as long as a system call takes that does not wait. (By a thread that is interrupted by
 # a signal, whose handler may ask, too.) A forked child would find it locked by a thread that it does not have.
@@ -23,6 +23,11 @@ os.register_at_fork(after_in_child=_reaping._at_fork_reinit)  # type: ignore[att
 def invite(name):
     """Make an entry for a child: descriptor, program, number, the descriptor of the lock that witnesses its life."""
     return _engine.invite(name)
+
+
+def started(invitation):
+    """The child was started, or will not be: the lock that witnesses its life is its own."""
+    _engine.started(*invitation)
 
 
 class Invitation:
@@ -67,7 +72,7 @@ def launch(popen, start, process_obj):
         raise
     finally:
         if invitation := getattr(popen, "_invitation", None):
-            _engine.started(*invitation)
+            started(invitation)
 
 
 def reap(popen, poll, flag):
