@@ -40,7 +40,7 @@ pub(super) struct Header {
     pub size: AtomicU64,
     /// Drawn at random when the heap is made; every handle carries it.
     pub id: AtomicU64,
-    /// Identity of the program image that made the heap.
+    /// Identity of the program's image, once a function's position in it was sent.
     pub build: AtomicU64,
     /// Chunks there can be.
     pub chunks: AtomicU64,

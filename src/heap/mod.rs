@@ -136,7 +136,6 @@ impl Heap {
         header.version.store(VERSION, Ordering::Relaxed);
         header.size.store(size, Ordering::Relaxed);
         header.id.store(os::memory::random()?, Ordering::Relaxed);
-        header.build.store(os::image::identity()?, Ordering::Relaxed);
         header.first_chunk.store(first, Ordering::Relaxed);
         header.chunks.store((size - first) / CHUNK, Ordering::Relaxed);
         header
@@ -198,9 +197,19 @@ impl Heap {
         self.header().id.load(Ordering::Relaxed)
     }
 
-    /// Identity of the image that made the heap.
+    /// Identity of the image of the program's processes that start others by a function's position; 0 where nobody has yet.
     pub(crate) fn build(&self) -> u64 {
-        self.header().build.load(Ordering::Relaxed)
+        self.header().build.load(Ordering::Acquire)
+    }
+
+    /// Notes the identity of this process's image, if nobody has noted one: before a function's position is sent.
+    pub(crate) fn note_build(&self) -> Result<()> {
+        if self.build() == 0 {
+            let own = os::image::identity()?;
+            // Another process may have been faster: then a child of another build says so.
+            let _ = (self.header().build).compare_exchange(0, own, Ordering::AcqRel, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The descriptor, to pass on to a child.

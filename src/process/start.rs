@@ -36,6 +36,9 @@ pub(super) fn start(
     if family::am_daemon(heap) {
         return Err(Error::DaemonChildren);
     }
+    if plan.method != StartMethod::Fork {
+        heap.note_build()?;
+    }
     family::tidy();
     let fostered = plan.method == StartMethod::ForkServer;
     let flags = WANTED | if plan.daemon { DAEMON } else { 0 } | if fostered { FOSTERED } else { 0 };
