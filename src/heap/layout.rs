@@ -172,6 +172,35 @@ pub(crate) struct Entry {
     pub name: [AtomicU64; NAME / 8],
 }
 
+#[cfg(all(test, loom))]
+impl Entry {
+    /// A free one.
+    pub(super) fn new() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            id: zero(),
+            state: zero(),
+            pid: zero(),
+            started: zero(),
+            parent: zero(),
+            flags: zero(),
+            generation: zero(),
+            status: zero(),
+            start: zero(),
+            result: zero(),
+            hold_top: zero(),
+            hold_free: zero(),
+            holds: zero(),
+            witnessed: zero(),
+            namespace: zero(),
+            phase: AtomicU32::new(0),
+            _pad: 0,
+            directory: core::array::from_fn(|_| zero()),
+            name: core::array::from_fn(|_| zero()),
+        }
+    }
+}
+
 /// What an entry is.
 pub(crate) mod state {
     /// Nobody's.

@@ -10,6 +10,8 @@ pub(crate) mod fork;
 mod holds;
 pub(crate) mod internal;
 pub(crate) mod layout;
+#[cfg(all(test, loom))]
+mod models;
 pub(crate) mod object;
 mod recovery;
 mod shared_slots;

@@ -52,6 +52,42 @@ fn id_of(index: u64, generation: u64) -> u32 {
     (generation << INDEX_BITS | index) as u32
 }
 
+/// What an entry says of its process's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It is dead, or the entry is another's.
+    Over,
+    /// It lives as long as somebody holds its lock.
+    Witnessed,
+    /// It has no lock, but a pid.
+    Numbered(u32),
+    /// It is not there yet, and has no lock.
+    Expected,
+}
+
+impl Entry {
+    /// What is known of the process `id`, whose entry this was a moment ago.
+    pub(super) fn life(&self, id: u32) -> Life {
+        // The state before anything else: what an adoption changes besides is read behind it.
+        let state = self.state.load(Ordering::Acquire);
+        if matches!(state, state::FREE | state::GONE) || self.id.load(Ordering::Acquire) != u64::from(id) {
+            Life::Over
+        } else if self.witnessed.load(Ordering::Acquire) != 0 {
+            Life::Witnessed
+        } else {
+            self.life_by_number()
+        }
+    }
+
+    /// The same where nobody can be asked about a lock.
+    fn life_by_number(&self) -> Life {
+        match self.pid.load(Ordering::Acquire) as u32 {
+            0 => Life::Expected,
+            pid => Life::Numbered(pid),
+        }
+    }
+}
+
 impl Heap {
     /// The entry of `id`, if it is still that process's.
     pub(crate) fn entry_of(&self, id: u32) -> Option<&Entry> {
@@ -74,23 +110,21 @@ impl Heap {
         let Some(entry) = self.entry_of(id) else {
             return false;
         };
-        // Before anything else of the entry: what an adoption changes besides is read behind it.
-        let state = entry.state.load(Ordering::Acquire);
-        if matches!(state, state::FREE | state::GONE) {
-            return false;
-        }
-        if entry.witnessed.load(Ordering::Acquire) != 0
-            && let Some(held) = self.is_witnessed(index_of(id))
-        {
-            return held;
-        }
-        match entry.pid.load(Ordering::Acquire) as u32 {
+        let life = match entry.life(id) {
+            Life::Over => return false,
+            Life::Witnessed => match self.is_witnessed(index_of(id)) {
+                Some(held) => return held,
+                None => entry.life_by_number(),
+            },
+            life => life,
+        };
+        match life {
+            Life::Numbered(pid) => self.seems_alive(entry, pid),
             // Not there, or not far enough to say so: as alive as who may start it.
-            0 => {
+            _ => {
                 let parent = entry.parent.load(Ordering::Relaxed) as u32;
                 parent != id && self.alive(parent)
             }
-            pid => self.seems_alive(entry, pid),
         }
     }
 
