@@ -15,7 +15,7 @@ def test_what_children_of_a_full_program_put_arrives(program):
         import procession as mp
         ctx = mp.get_context("fork")
         work, full = ctx.Queue(), ctx.Queue()
-        COUNT, CHILDREN = 3_000, 8
+        COUNT, CHILDREN = 10_000, 16
 
         def child(k, told):
             put = 0
