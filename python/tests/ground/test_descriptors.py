@@ -6,17 +6,16 @@ PROGRAM = """
 import tempfile
 import procession as mp
 LENGTH = 96 * MIB
-FILES = []
 
 def victim():
     '''A file with something in it, which gets every number up to 40 that is free.'''
     file = tempfile.TemporaryFile()
-    FILES.append(file)
     pattern = os.urandom(MIB)
     for _ in range(LENGTH // MIB):
         file.write(pattern)
     file.flush()
     kept = os.dup2(file.fileno(), 50)
+    file.close()
     for number in range(3, 40):
         try:
             os.fstat(number)
@@ -26,6 +25,8 @@ def victim():
 
 def unharmed(kept, pattern):
     check(os.fstat(kept).st_size == LENGTH, "it has another length")
+    for number in range(3, 40):
+        check(os.path.sameopenfile(number, kept), f"descriptor {number} is no longer the file's")
     for at in range(0, LENGTH, MIB):
         check(os.pread(kept, MIB, at) == pattern, f"what is in the file at {at // MIB} MiB is no longer there")
     # Nor has anybody taken memory for it, or given any back.
