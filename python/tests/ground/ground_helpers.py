@@ -36,6 +36,17 @@ def check(condition, *told):
         os._exit(1)
 
 
+def well():
+    """End this program at once, content, with its children and without its files: for programs that have made a mess."""
+    import shutil
+
+    print("ok", flush=True)
+    kill_children()
+    for name in os.listdir(os.environ["TMPDIR"]):
+        shutil.rmtree(os.path.join(os.environ["TMPDIR"], name), ignore_errors=True)
+    os._exit(0)
+
+
 def kill_children():
     try:
         numbers = open(f"/proc/self/task/{os.getpid()}/children").read().split()

@@ -110,10 +110,7 @@ if __name__ == "__main__":
     use(q, lock)
     if sys.argv[2] == "opened":
         unharmed(kept, pattern)
-    print("ok")
-    sys.stdout.flush()
-    kill_children()
-    os._exit(0)
+    well()
 """,
         method,
         then,

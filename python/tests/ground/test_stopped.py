@@ -5,13 +5,13 @@ import pytest
 # What the one that is stopped does all the time, what others ask meanwhile, and how often it is stopped: a stop meets a
 # critical section with a probability of 7 to 20 percent.
 KINDS = {
-    "small_messages": ("q.put(b'y' * 100); q.get()", "q.put(b'probe', timeout=0.2)", 45),
+    "small_messages": ("q.put(b'y' * 100); q.get()", "q.put(b'probe', timeout=0.2)", 30),
     "large_messages": (
         "q.put(b'y' * 70_000); q.get()",
         "other.put(b'z' * 70_000, timeout=0.2); other.get(timeout=0.2)",
-        45,
+        30,
     ),
-    "making_locks": ("ctx.Lock()", "ctx.Lock()", 30),
+    "making_locks": ("ctx.Lock()", "ctx.Lock()", 20),
 }
 
 
