@@ -2,7 +2,7 @@
 
 use procession::{ByteQueue, Error, Semaphore, resident_bytes};
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -148,6 +148,13 @@ impl Teller {
         Some(u64::from_ne_bytes(bytes))
     }
 
+    /// The next word, however long it takes.
+    pub fn hear_for_ever(&self) -> u64 {
+        let mut bytes = [0; 8];
+        (&self.reader).read_exact(&mut bytes).expect("a word");
+        u64::from_ne_bytes(bytes)
+    }
+
     /// Whether it is told within a moment.
     pub fn is_told(&self) -> bool {
         let mut asked = [rustix::event::PollFd::new(
@@ -159,10 +166,6 @@ impl Teller {
             tv_nsec: 0,
         };
         rustix::event::poll(&mut asked, Some(&moment)) == Ok(1)
-    }
-
-    pub fn number(&self) -> i32 {
-        self.reader.as_raw_fd()
     }
 }
 
