@@ -2,6 +2,7 @@
 //! of shared memory, until one gets through. After each death a survivor must be able to go on, the messages must be
 //! whole, and when everything is dropped the heap must be as it was before.
 
+mod ground;
 mod pipes;
 mod select;
 mod semaphore;
