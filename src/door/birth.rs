@@ -19,14 +19,13 @@ use crate::heap::Heap;
 use crate::heap::block::{Block, start_field};
 use crate::heap::layout::{entry, state};
 use crate::heap::table::index_of;
-use crate::os;
 use crate::wait::atomic::Ordering;
 use std::os::fd::RawFd;
 
 /// An entry for a child that is about to be started, and what the child must be told.
 #[derive(Clone, Copy, Debug)]
 pub struct Invitation {
-    /// The descriptor of the program's memory, which the child must inherit or be sent.
+    /// The descriptor of the program's memory, which the child must inherit or be sent; a negative number needs no sending.
     pub fd: RawFd,
     /// The program's number.
     pub heap: u64,
@@ -43,7 +42,7 @@ impl Invitation {
     pub fn new(name: &str) -> Result<Self> {
         let heap = crate::program::heap()?;
         Ok(Self {
-            fd: heap.raw_fd(),
+            fd: heap.descriptor()?.number(),
             heap: heap.id(),
             id: heap.new_entry(heap.me(), 0, name)?,
         })
@@ -67,9 +66,7 @@ impl Invitation {
 pub fn attach(invitation: Invitation) -> Result<()> {
     if let Some(heap) = Heap::existing() {
         // This process has the memory already; what was sent is one more descriptor of it.
-        if invitation.fd != heap.raw_fd() {
-            drop(os::fd::inherited(invitation.fd)?);
-        }
+        heap.adopt(invitation.fd)?;
         if heap.id() != invitation.heap {
             return Err(Error::BadHeap(
                 "this process made shared memory of its own before it was told of its program's".to_owned(),
@@ -77,8 +74,7 @@ pub fn attach(invitation: Invitation) -> Result<()> {
         }
         return merge(heap, invitation.id);
     }
-    let fd = os::fd::inherited(invitation.fd)?;
-    let heap = Heap::attach(fd, invitation.heap, crate::program::KINDS)?;
+    let heap = Heap::attach(invitation.fd, invitation.heap, crate::program::KINDS)?;
     expected(heap, invitation.id)?;
     heap.settle_in(invitation.id)
 }

@@ -1,7 +1,8 @@
-//! Where everything is in the heap: a header, the process table, the chunk table, the chunks.
+//! Where everything is in the heap: a header, the chunks, and far behind them the process table and the chunk table.
 //!
 //! All of it is made of 32- and 64-bit atomics and reads as "nothing here yet" when zero, which is what the system gives.
-//! Offsets count from the start of the heap; 0 (the header's own) stands for none.
+//! Offsets count from the start of the heap; 0 (the header's own) stands for none. Chunk `n` is at `n` times its size, so a
+//! block (a power of two of chunks, at a multiple of that) is inside one of the segments that double in size: see `space.rs`.
 
 use crate::wait::atomic::{AtomicU32, AtomicU64};
 use crate::wait::latch::Latch;
@@ -13,7 +14,7 @@ pub(crate) type Off = u64;
 /// "PROCESSN", so that another program's memory is not mistaken for a heap.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"PROCESSN");
 /// Changes with every change of anything in shared memory.
-pub(super) const VERSION: u64 = 4;
+pub(super) const VERSION: u64 = 5;
 
 /// Bytes in a chunk, the allocator's large unit.
 pub(crate) const CHUNK: u64 = 64 << 10;
@@ -42,14 +43,14 @@ pub(super) struct Header {
     pub id: AtomicU64,
     /// Identity of the program image that made the heap.
     pub build: AtomicU64,
-    /// Chunks there can be.
+    /// Chunks there can be, the first of which is the header's.
     pub chunks: AtomicU64,
-    /// Offset of the first chunk.
-    pub first_chunk: AtomicU64,
+    _unused: u64,
     /// Bytes of memory there may be behind blocks.
     pub limit: AtomicU64,
 
-    /// Guards every journaled word. Held for well under a microsecond and never across a system call.
+    /// Guards every journaled word. Held for well under a microsecond, and never across a system call but for opening a part of
+    /// the heap that its holder has not met before.
     pub latch: Latch,
     /// Taken by whoever clears up after the dead.
     pub sweep: Latch,
@@ -201,12 +202,29 @@ pub(crate) struct Head {
 /// Bytes before a block's payload; keeps payloads on cache lines.
 pub(crate) const HEAD: u64 = 64;
 
-/// Offset of the process table.
-pub(super) const TABLE: Off = 64 << 10;
-/// Offset of the chunk table.
-pub(super) const DESCRIPTORS: Off = TABLE + PROCESSES * size_of::<Entry>() as u64;
+/// Bytes of the first segment, a power of two. The next is as long, and each behind it as long as all before it.
+pub(super) const NEAR: u64 = 512 << 20;
+/// The most bytes a heap can have for its header and chunks.
+pub(super) const MOST_BYTES: u64 = 256 << 30;
+/// Segments of the largest heap.
+pub(super) const SEGMENTS: usize = (MOST_BYTES / NEAR).ilog2() as usize + 1;
 
-const _: () = assert!(size_of::<Header>() as u64 <= TABLE);
+/// Offset of the tables, behind all chunks: the descriptors of the first segment's chunks, and the process table.
+pub(super) const TABLES: Off = 1 << 39;
+/// Bytes of those descriptors.
+pub(super) const NEAR_DESCRIPTORS: u64 = NEAR / CHUNK * size_of::<Chunk>() as u64;
+/// Offset of the process table.
+pub(super) const TABLE: Off = TABLES + NEAR_DESCRIPTORS;
+/// Where that ends.
+pub(super) const TABLES_END: Off = TABLE + PROCESSES * size_of::<Entry>() as u64;
+/// Offset from which the descriptors of all other chunks are counted.
+pub(super) const MORE: Off = TABLES + (1 << 30);
+
+/// The first chunk that can be handed out.
+pub(super) const FIRST_CHUNK: u64 = 1;
+
+const _: () = assert!(CHUNK << (ORDERS - 1) == MOST_BYTES && MOST_BYTES < TABLES && TABLES_END < MORE);
+const _: () = assert!(size_of::<Header>() as u64 <= FIRST_CHUNK * CHUNK);
 #[cfg(not(loom))]
 const _: () =
     assert!(size_of::<Chunk>() == 64 && size_of::<Head>() == 32 && size_of::<Entry>().is_multiple_of(64));
@@ -242,8 +260,10 @@ macro_rules! entry {
 pub(crate) use entry;
 
 /// Offset of chunk `index`'s descriptor.
+#[inline]
 pub(super) fn descriptor(index: u64) -> Off {
-    DESCRIPTORS + index * size_of::<Chunk>() as u64
+    let table = if index < NEAR / CHUNK { TABLES } else { MORE };
+    table + index * size_of::<Chunk>() as u64
 }
 
 /// Offset of entry `index` of the process table.

@@ -1,7 +1,7 @@
 //! The process table: who belongs to the program, and whether they live.
 
 use super::Heap;
-use super::layout::{Entry, NAME, PROCESSES, TABLE, entry, entry_at, header, state};
+use super::layout::{Entry, NAME, PROCESSES, entry, header, state};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::os;
@@ -102,7 +102,7 @@ impl Heap {
     /// The same without looking after anybody, for a fork, which must not wait for other latches than the heap's.
     pub(super) fn new_entry_quickly(&self, parent: u32, flags: u64, name: &str) -> Result<u32> {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
-        self.extend_table(TABLE, entry_at((top + 64).min(PROCESSES)), header!(tabled))?;
+        self.enlarge_table((top + 64).min(PROCESSES))?;
         self.transact(|tx| {
             Self::take_entry(tx, parent, flags, name).ok_or(Error::TooManyProcesses { max: PROCESSES })
         })

@@ -59,9 +59,10 @@ fn forget(socket: &Arc<OwnedFd>) {
 }
 
 fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
+    let memory = heap.descriptor()?;
     let id = heap.new_entry(heap.me(), 0, "forkserver")?;
     let order = Order {
-        heap: heap.raw_fd(),
+        heap: memory.number(),
         heap_id: heap.id(),
         id,
         fork_server: true,

@@ -78,7 +78,7 @@ fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -
         StartMethod::Spawn => {
             let server = forkserver::inherited();
             let order = Order {
-                heap: heap.raw_fd(),
+                heap: heap.descriptor()?.number(),
                 heap_id: heap.id(),
                 id,
                 fork_server: false,
