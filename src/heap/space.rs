@@ -189,7 +189,12 @@ impl Space {
             off >= bounds.start && off < end && len <= end - off,
             "{len} bytes at offset {off} are outside the heap"
         );
-        Bounds { end, ..bounds }
+        // The first region is reserved before it is known how large the heap is.
+        if bounds.number == FIRST {
+            bounds
+        } else {
+            Bounds { end, ..bounds }
+        }
     }
 
     #[allow(unsafe_code)]

@@ -108,6 +108,14 @@ impl Kept {
         })
     }
 
+    /// The number as a descriptor, for somebody who asks the program's own question of it (whether it is readable, say).
+    #[allow(unsafe_code)]
+    pub(crate) fn unchecked(&self) -> BorrowedFd<'_> {
+        // SAFETY: it is open as long as the place lives, but for what the program does, which is its own business then. (A
+        // place that has none gives a number that no descriptor ever has.)
+        unsafe { BorrowedFd::borrow_raw(self.number().unwrap_or(RawFd::MAX)) }
+    }
+
     /// Takes the descriptor out of its place, if it is ours.
     #[allow(unsafe_code)]
     pub(crate) fn take(&self) -> Option<OwnedFd> {
