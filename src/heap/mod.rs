@@ -108,7 +108,7 @@ impl Heap {
     fn begin(source: Source, end: u64, file_size: u64, kinds: &'static [&'static Kind]) -> Result<Self> {
         let space = Space::new();
         space.limit(end, file_size);
-        let base = space.open(0, FIRST_CHUNK * CHUNK, &source)?;
+        let base = space.open(0, CHUNK, &source)?;
         Ok(Self {
             base,
             space,
@@ -137,7 +137,7 @@ impl Heap {
         };
         let heap = Self::begin(Source::create(file_size)?, chunks * CHUNK, file_size, kinds)?;
         heap.source.begun();
-        heap.commit_at(0, FIRST_CHUNK * CHUNK)?;
+        heap.commit_at(0, CHUNK)?;
         let header = heap.header();
         header.version.store(VERSION, Ordering::Relaxed);
         header.size.store(chunks * CHUNK, Ordering::Relaxed);
@@ -162,10 +162,24 @@ impl Heap {
     #[inline]
     #[allow(unsafe_code)]
     fn at<T>(&self, off: Off) -> &T {
+        const { assert!(size_of::<T>() as u64 <= space::MARGIN) };
         assert!(off.is_multiple_of(8), "offset {off} is not one");
-        // SAFETY: `address` gives mapped memory, aligned (checked); every `T` asked for in this crate consists of atomics
+        let at = if self.space.has(off) {
+            self.near(off)
+        } else {
+            self.meet(off, size_of::<T>() as u64)
+        };
+        // SAFETY: mapped memory for so many bytes, aligned (checked); every `T` asked for in this crate consists of atomics
         // only, for which any bytes are valid. Memory behind it was committed before its offset was handed out.
-        unsafe { &*self.address(off, size_of::<T>() as u64).cast::<T>() }
+        unsafe { &*at.cast::<T>() }
+    }
+
+    /// Where `off` is, which is open in the first region.
+    #[inline]
+    #[allow(unsafe_code)]
+    fn near(&self, off: Off) -> *mut u8 {
+        // SAFETY: the callers have seen that it is inside the first region's mapping, which is at `base` and never given up.
+        unsafe { self.base.add(off as usize) }
     }
 
     /// Where the `len` bytes from `off` on are in this process.
@@ -174,9 +188,10 @@ impl Heap {
     /// program is aborted: so [`reach`](Self::reach) goes before, where somebody can be told.
     #[inline]
     pub(crate) fn address(&self, off: Off, len: u64) -> *mut u8 {
-        match self.space.look(off, len) {
-            Some(place) => place,
-            None => self.meet(off, len),
+        if self.space.has_all(off, len) {
+            self.near(off)
+        } else {
+            self.meet(off, len)
         }
     }
 
@@ -193,10 +208,10 @@ impl Heap {
     /// Sees to it that the `len` bytes from `off` on can be touched by this process.
     #[inline]
     pub(crate) fn reach(&self, off: Off, len: u64) -> Result<()> {
-        match self.space.look(off, len) {
-            Some(_) => Ok(()),
-            None => self.space.open(off, len, &self.source).map(drop),
+        if self.space.has_all(off, len) {
+            return Ok(());
         }
+        self.space.open(off, len, &self.source).map(drop)
     }
 
     /// Makes memory exist.
@@ -271,21 +286,18 @@ impl Heap {
         (CHUNK << (chunks.ilog2() - 1)) - layout::HEAD
     }
 
-    /// Makes a table exist up to `end`, in steps; `known` is the header word that says how far it does, and `place` where a part
-    /// of it lies.
-    fn extend_table(&self, end: u64, known: Off, place: impl Fn(u64) -> Off) -> Result<()> {
+    /// Makes a table exist up to its byte `end`, in steps; `known` is the header word that says how far it does, and `part` where
+    /// a byte of it lies and how far it goes on there.
+    fn extend_table(&self, end: u64, known: Off, part: impl Fn(u64) -> (Off, u64)) -> Result<()> {
         let step = end.next_multiple_of(CHUNK);
         let have = self.word(known).load(Ordering::Acquire);
         if have < step {
-            let mut part = have;
-            while part < step {
-                // Where one region ends and another begins.
-                let end = (part + 1)
-                    .next_power_of_two()
-                    .max(layout::NEAR_DESCRIPTORS)
-                    .min(step);
-                self.commit_at(place(part), end - part)?;
-                part = end;
+            let mut done = have;
+            while done < step {
+                let (off, until) = part(done);
+                let next = until.min(step);
+                self.commit_at(off, next - done)?;
+                done = next;
             }
             self.transact(|tx| {
                 tx.set(known, tx.get(known).max(step));
@@ -297,16 +309,14 @@ impl Heap {
 
     /// Makes the descriptors of chunks below `count` exist.
     fn describe(&self, count: u64) -> Result<()> {
-        let size = size_of::<Chunk>() as u64;
-        self.extend_table(count * size, header!(described), |part| {
-            layout::descriptor(part / size)
-        })
+        let end = count * size_of::<Chunk>() as u64;
+        self.extend_table(end, header!(described), layout::descriptors_part)
     }
 
     /// Makes the entries of the process table below `count` exist.
     fn enlarge_table(&self, count: u64) -> Result<()> {
         let end = count * size_of::<Entry>() as u64;
-        self.extend_table(end, header!(tabled), |part| layout::TABLE + part)
+        self.extend_table(end, header!(tabled), layout::table_part)
     }
 }
 

@@ -189,7 +189,7 @@ impl Heap {
             .iter()
             .map(|&word| self.word(word).load(Ordering::Relaxed))
             .sum();
-        Ok(sum + super::layout::FIRST_CHUNK * super::layout::CHUNK)
+        Ok(sum + super::layout::CHUNK)
     }
 }
 

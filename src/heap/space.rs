@@ -17,13 +17,15 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// The first of the chunks' regions, and the only one of most programs.
 const FIRST: usize = 0;
-/// The process table, and the descriptors of the first region's chunks.
+/// The process table, but for its beginning.
 const TABLE: usize = SEGMENTS;
-/// All of them: for each segment one, the tables, and for each segment but the first its chunks' descriptors.
+/// All of them: for each segment one, the process table, and for each segment but the first its chunks' descriptors.
 const REGIONS: usize = 2 * SEGMENTS;
 
 /// The first step of opening, and what each is a multiple of.
 const STEP: u64 = 1 << 20;
+/// No structure is longer than this.
+pub(super) const MARGIN: u64 = 64 << 10;
 /// The longest step, but for a block that is longer.
 const STRIDE: u64 = 64 << 20;
 
@@ -76,8 +78,9 @@ impl Bounds {
 struct Region {
     /// Where it is; before anything of it is open.
     base: AtomicPtr<u8>,
-    /// Bytes from its start that can be touched.
+    /// Bytes from its start that can be touched, and the same less [`MARGIN`] (0 before that much is open).
     opened: AtomicU64,
+    within: AtomicU64,
     /// The reservation: its address, and in the bits that an address of a page leaves free, how often the region's length was
     /// halved to get it. One word, so that nobody sees one without the other.
     reserved: AtomicU64,
@@ -93,15 +96,13 @@ impl Region {
         Self {
             base: AtomicPtr::new(null_mut()),
             opened: AtomicU64::new(0),
+            within: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
             lengthened: AtomicU64::new(0),
         }
     }
 
     /// Where `len` bytes from `at` on are, if that much is open.
-    ///
-    /// That the pages are there needs no ordering: the kernel opened them for all threads before the number grew.
-    #[inline]
     #[allow(unsafe_code)]
     fn look(&self, at: u64, len: u64) -> Option<*mut u8> {
         let opened = self.opened.load(Ordering::Acquire);
@@ -139,24 +140,34 @@ impl Space {
         self.tables_end.store(tables_end, Ordering::Relaxed);
     }
 
-    /// Where the `len` bytes from `off` on are, if they are open in this process.
+    /// Whether at least [`MARGIN`] bytes from `off` on, in the first region, are open in this process: one comparison, whatever
+    /// `off` is.
+    ///
+    /// That the pages are there needs no ordering: the kernel opened them for all threads before the number grew.
     #[inline]
-    pub(super) fn look(&self, off: Off, len: u64) -> Option<*mut u8> {
-        self.regions[FIRST]
-            .look(off, len)
-            .or_else(|| self.regions[TABLE].look(off.wrapping_sub(TABLES), len))
+    pub(super) fn has(&self, off: Off) -> bool {
+        off < self.regions[FIRST].within.load(Ordering::Relaxed)
+    }
+
+    /// Whether the `len` bytes from `off` on, in the first region, are open in this process.
+    #[inline]
+    pub(super) fn has_all(&self, off: Off, len: u64) -> bool {
+        let opened = self.regions[FIRST].opened.load(Ordering::Relaxed);
+        len <= opened && off <= opened - len
     }
 
     /// Where they are, mapped and opened if need be.
     ///
     /// `OutOfMemory` where the limit on this process's address space (`RLIMIT_AS`) is in the way.
-    #[cold]
     #[inline(never)]
     pub(super) fn open(&self, off: Off, len: u64, source: &Source) -> Result<*mut u8> {
         let bounds = self.bounds(off, len);
         let region = &self.regions[bounds.number];
         let at = off - bounds.start;
         let need = at + len;
+        if let Some(place) = region.look(at, len) {
+            return Ok(place);
+        }
         let full = || Error::OutOfMemory { requested: len };
         let (base, reserved) = match region.reserved.load(Ordering::Acquire) {
             0 => self.reserve(region, bounds, need, source)?,
@@ -165,13 +176,20 @@ impl Space {
         // Everybody who comes here stores the same.
         region.base.store(base, Ordering::Relaxed);
         let opened = region.opened.load(Ordering::Acquire);
-        if opened < need {
+        if opened < (need + MARGIN).min(bounds.halved(0)) {
             let reserved = Self::at_least(need, region, base, reserved, bounds).ok_or_else(full)?;
             let step = opened.clamp(STEP, STRIDE);
-            let want = need.max(opened + step).next_multiple_of(STEP).min(reserved);
+            // With the margin, so that the next glance is enough, but at the region's end.
+            let want = (need + MARGIN)
+                .max(opened + step)
+                .next_multiple_of(STEP)
+                .min(reserved);
             // From where it is known to be open: another thread may be ahead, and opening again changes nothing.
             memory::open(Self::place(base, opened), want - opened).map_err(|_| full())?;
             region.opened.fetch_max(want, Ordering::AcqRel);
+            region
+                .within
+                .fetch_max(want.saturating_sub(MARGIN), Ordering::AcqRel);
         }
         Ok(Self::place(base, at))
     }
@@ -319,7 +337,8 @@ mod tests {
 
     #[test]
     fn tables_have_regions_of_their_own() {
-        assert_eq!(Bounds::of(descriptor(0)).number, TABLE);
+        assert_eq!(Bounds::of(descriptor(0)).number, FIRST);
+        assert_eq!(Bounds::of(entry_at(0)).number, FIRST);
         assert_eq!(Bounds::of(entry_at(32_767)).number, TABLE);
         let last = descriptor((256 << 30) / CHUNK - 1);
         assert_eq!(Bounds::of(last).number, REGIONS - 1);
@@ -330,12 +349,12 @@ mod tests {
     #[cfg_attr(miri, ignore)]
     fn a_region_is_reserved_when_it_is_first_met_and_opened_in_steps() {
         let (source, space) = heap();
-        assert!(space.look(8, 8).is_none());
+        assert!(!space.has_all(8, 8));
         space.open(0, CHUNK, &source).expect("addresses");
         assert_eq!(mapped(&source), NEAR);
-        assert!(space.look(STEP - 8, 8).is_some() && space.look(STEP - 7, 8).is_none());
+        assert!(space.has_all(STEP - 8, 8) && !space.has_all(STEP - 7, 8));
         space.open(STEP - 8, 16, &source).expect("addresses");
-        assert!(space.look(2 * STEP - 8, 8).is_some() && space.look(2 * STEP, 8).is_none());
+        assert!(space.has_all(2 * STEP - 8, 8) && !space.has_all(2 * STEP, 8));
         let far = space.open(5 << 30, 1, &source).expect("addresses");
         write(far, 7);
         assert_eq!(read(space.open(5 << 30, 1, &source).expect("addresses")), 7);

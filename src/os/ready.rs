@@ -89,7 +89,11 @@ impl Set {
             data: EventData::new_u64(0),
         };
         let mut events = [none; AT_ONCE];
-        match epoll::wait(self.0.get_or_lost("what a selector waits with")?, &mut events[..], Some(&span_until(moment))) {
+        match epoll::wait(
+            self.0.get_or_lost("what a selector waits with")?,
+            &mut events[..],
+            Some(&span_until(moment)),
+        ) {
             Ok(count) => Ok(events[..count]
                 .iter()
                 .map(|event| event.data.u64() as RawFd)

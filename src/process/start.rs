@@ -84,7 +84,10 @@ fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -
                 id,
                 fork_server: false,
                 lifeline: lifeline.map_or(-1, |l| l.as_raw_fd()),
-                server: server.as_ref().and_then(|s| s.get()).map_or(-1, |s| s.as_raw_fd()),
+                server: server
+                    .as_ref()
+                    .and_then(|s| s.get())
+                    .map_or(-1, |s| s.as_raw_fd()),
                 stdout: -1,
             };
             let program = plan.program.as_deref();
