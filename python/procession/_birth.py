@@ -34,11 +34,12 @@ class Invitation:
     def __reduce__(self):
         popen = context.get_spawning_popen()
         popen._invitation = fd, heap, number = invite(self.name)
-        return _join, (DupFd(fd), heap, number)
+        # Negative where the memory has no descriptor, but a number by which every process of this user finds it.
+        return _join, (fd if fd < 0 else DupFd(fd), heap, number)
 
 
 def _join(fd, heap, number):
-    _engine.attach(fd.detach(), heap, number)
+    _engine.attach(fd if isinstance(fd, int) else fd.detach(), heap, number)
 
 
 class Left:
