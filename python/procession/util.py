@@ -39,6 +39,7 @@ def _prologue(module, passfds):
         from . import _birth
 
         invitation = _birth.invite("forkserver")
-        passfds.append(invitation[0])
+        if invitation[0] >= 0:
+            passfds.append(invitation[0])
         lines.append(f"from procession import _engine; _engine.attach(*{invitation!r})")
     return "; ".join(lines) + "; "

@@ -113,23 +113,30 @@ impl AsFd for Set {
 
 /// A descriptor that somebody raises and lowers (an eventfd); readable while it is raised.
 #[derive(Debug)]
-pub(crate) struct Flag(Kept);
+pub struct Flag(Kept);
 
 impl Flag {
-    pub(crate) fn new() -> Result<Self> {
+    /// A new one, which is down.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn new() -> Result<Self> {
         eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map(|fd| Self(Kept::new(fd)))
             .map_err(|e| Error::errno("eventfd", e))
     }
 
-    pub(crate) fn raise(&self) {
+    /// Makes it readable; nothing happens where the program closed the descriptor.
+    pub fn raise(&self) {
         // It could only fail after 2^64 - 2 times.
         if let Some(fd) = self.0.get() {
             let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
         }
     }
 
-    pub(crate) fn lower(&self) {
+    /// Makes it not readable.
+    pub fn lower(&self) {
         // Nothing to read: it is down already.
         if let Some(fd) = self.0.get() {
             let _ = rustix::io::read(fd, &mut [0u8; 8]);
