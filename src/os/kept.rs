@@ -62,10 +62,8 @@ impl Kept {
         place
     }
 
-    /// Keeps `fd` in this place, which has none, or has lost it. Not by two threads at a time.
-    #[allow(unsafe_code)]
+    /// Keeps `fd` in this place, and closes what was there before. Not by two threads at a time.
     pub(crate) fn keep(&self, fd: OwnedFd) {
-        // What was there before is closed if it is ours.
         self.close();
         // A descriptor that is not understood is never used, as one that was lost.
         if let Ok(stat) = fstat(&fd) {
@@ -150,11 +148,9 @@ mod tests {
     /// Has the number of `kept` stand for another file, as a program does that closes it and opens one.
     #[allow(unsafe_code)]
     fn replace(kept: &Kept, by: BorrowedFd<'_>) {
+        let number = kept.number().expect("a number");
         // SAFETY: a number that this test knows to be `kept`'s.
-        assert_ne!(
-            unsafe { libc::dup2(by.as_raw_fd(), kept.number().expect("a number")) },
-            -1
-        );
+        assert_ne!(unsafe { libc::dup2(by.as_raw_fd(), number) }, -1);
     }
 
     fn file() -> OwnedFd {
