@@ -33,7 +33,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32 as LocalU32;
 
 /// The smallest heap worth having.
-const LEAST: u64 = 64 << 20;
+const LEAST: u64 = 32 << 20;
 /// Environment variable that sets a smaller size than the largest, in bytes.
 const SIZE_VARIABLE: &str = "PROCESSION_HEAP_BYTES";
 
