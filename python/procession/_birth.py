@@ -39,11 +39,21 @@ class Invitation:
     def __reduce__(self):
         popen = context.get_spawning_popen()
         popen._invitation = fd, heap, number, claim = invite(self.name)
-        return _join, (DupFd(fd), heap, number, DupFd(claim) if claim >= 0 else None)
+        # Negative where the memory has no descriptor, but a number by which every process of this user finds it; and where there
+        # is no lock.
+        return _join, (_passed(fd), heap, number, _passed(claim))
+
+
+def _passed(fd):
+    return fd if fd < 0 else DupFd(fd)
+
+
+def _received(fd):
+    return fd if isinstance(fd, int) else fd.detach()
 
 
 def _join(fd, heap, number, claim):
-    _engine.attach(fd.detach(), heap, number, -1 if claim is None else claim.detach())
+    _engine.attach(_received(fd), heap, number, _received(claim))
 
 
 class Left:

@@ -10,6 +10,7 @@ mod parcel;
 mod together;
 
 pub use crate::os::clock::Deadline;
+pub use crate::os::ready::Flag;
 pub use crate::os::signal::without_signals;
 pub use crate::shared::Memory;
 pub use birth::{Invitation, attach, ended, take_start};

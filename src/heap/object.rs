@@ -240,6 +240,7 @@ impl Heap {
             if !is_there(tx) {
                 return Ok(None);
             }
+            self.reach_whole(tx, off)?;
             refer(tx, off);
             slot.hold(tx, off);
             Ok(Some(()))

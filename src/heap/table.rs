@@ -1,7 +1,7 @@
 //! The process table: who belongs to the program, and whether they live.
 
 use super::Heap;
-use super::layout::{Entry, NAME, PROCESSES, TABLE, entry, entry_at, header, state};
+use super::layout::{Entry, NAME, PROCESSES, entry, header, state};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::os;
@@ -171,6 +171,7 @@ impl Heap {
     pub(crate) fn adopt(&self, id: u32, claim: Option<BorrowedFd<'_>>) -> Result<()> {
         self.set_me(id);
         let witnessed = claim.is_some_and(|claim| {
+            self.join_lives(claim);
             // Without a mapping, a descriptor keeps it.
             let keeps = |_| rustix::io::fcntl_dupfd_cloexec(claim, 3).map(core::mem::forget);
             os::witness::keep(claim).or_else(keeps).is_ok()
@@ -218,12 +219,12 @@ impl Heap {
     /// first `most` entries.
     pub(super) fn reserve_quickly(&self, parent: u32, flags: u64, name: &str, most: u64) -> Result<Reserved> {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
-        self.extend_table(TABLE, entry_at((top + 64).min(PROCESSES)), header!(tabled))?;
+        self.enlarge_table((top + 64).min(PROCESSES))?;
         let id = self.transact(|tx| {
             Self::take_entry(tx, parent, flags, name, most).ok_or(Error::TooManyProcesses { max: most })
         })?;
         let claim = self
-            .witnesses()
+            .witnesses_again()
             .and_then(|file| os::witness::claim(file, index_of(id)));
         if claim.is_some() {
             self.entry(index_of(id)).witnessed.store(1, Ordering::Release);

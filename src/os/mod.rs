@@ -3,11 +3,13 @@
 //! Nothing above this room makes a system call of its own. Every function retries `EINTR` unless it says otherwise and
 //! takes deadlines from the monotonic clock.
 
+pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod fd;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod image;
+pub(crate) mod kept;
 pub(crate) mod memory;
 pub(crate) mod named;
 pub(crate) mod net;

@@ -84,6 +84,7 @@ pub fn test_entry(path: &str) {
 
 /// What the parent says to a child it starts as a program.
 pub(super) struct Order {
+    /// The descriptor of the heap, or a negative number that stands for it: see `Heap::descriptor`.
     pub heap: RawFd,
     pub heap_id: u64,
     /// Owner id.
@@ -166,11 +167,7 @@ fn optional(fd: RawFd) -> Result<Option<OwnedFd>> {
 }
 
 fn become_child(order: Order) -> Result<()> {
-    let heap = Heap::attach(
-        os::fd::inherited(order.heap)?,
-        order.heap_id,
-        crate::program::KINDS,
-    )?;
+    let heap = Heap::attach(order.heap, order.heap_id, crate::program::KINDS)?;
     let claim = optional(order.claim)?;
     let (lifeline, server) = (optional(order.lifeline)?, optional(order.server)?);
     if let Some(stdout) = optional(order.stdout)? {
