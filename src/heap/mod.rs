@@ -113,6 +113,8 @@ impl Heap {
         os::fd::keep_spare(heap.fd.as_fd());
         // First, so that no child takes itself for its parent.
         fork::watch();
+        // Among the first that is asked for, so among the last that is done. Whoever ends without exit(3) says it himself.
+        os::fork::at_exit(take_leave);
         HEAP.get_or_init(|| heap)
     }
 
@@ -248,6 +250,10 @@ impl Heap {
     fn describe(&self, count: u64) -> Result<()> {
         self.extend_table(DESCRIPTORS, descriptor(count), header!(described))
     }
+}
+
+extern "C" fn take_leave() {
+    Heap::existing().map(Heap::take_leave);
 }
 
 fn wanted_size() -> Result<u64> {

@@ -130,6 +130,7 @@ impl Heap {
             entry!(index, started),
             entry!(index, status),
             entry!(index, holds),
+            entry!(index, left),
         ] {
             tx.set(field, 0);
         }
@@ -151,6 +152,20 @@ impl Heap {
         tx.set(header!(table_free), index + 1);
         tx.set(entry!(index, state), state::FREE);
         tx.set(entry!(index, id), 0);
+    }
+
+    /// This process ends in an orderly way, and says so: what it has of a semaphore is not given back on its behalf, as that of
+    /// one that was killed is. One store, so that nobody need be waited for on the way out.
+    pub(crate) fn take_leave(&self) {
+        if let Some(entry) = self.entry_of(self.me()) {
+            entry.left.store(1, Ordering::Release);
+        }
+    }
+
+    /// Whether process `id`, which is dead, had said that it ends.
+    pub(crate) fn took_leave(&self, id: u32) -> bool {
+        self.entry_of(id)
+            .is_some_and(|entry| entry.left.load(Ordering::Acquire) != 0)
     }
 
     /// Gives up an entry whose process was never born.

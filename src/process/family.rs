@@ -204,6 +204,7 @@ pub(super) extern "C" fn leave() {
         let _ = child.wait(Deadline::Never);
     }
     forkserver::leave();
+    Heap::existing().map(Heap::take_leave);
 }
 
 /// What is known of a process of the program.
