@@ -20,6 +20,8 @@ pub(crate) const DAEMON: u64 = 1;
 pub(crate) const WANTED: u64 = 2;
 /// It was born of another process than the one that asked for it, which collects its exit status.
 pub(crate) const FOSTERED: u64 = 4;
+/// Its parent answers for it: waits for it at its own end, or ends it.
+pub(crate) const CHILD: u64 = 8;
 
 /// The entry an owner id stands for.
 pub(crate) fn index_of(id: u32) -> u64 {

@@ -1,7 +1,6 @@
 //! This process's children, and who it is itself.
 
 use super::error::ExitStatus;
-use super::forkserver;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::table::{DAEMON, index_of};
@@ -194,17 +193,9 @@ pub(super) fn tidy() {
     }
 }
 
-/// This process ends: it waits for its children, but ends its daemons.
-pub(super) extern "C" fn leave() {
-    let all: Vec<_> = core::mem::take(&mut *children());
-    for daemon in all.iter().filter(|child| child.daemon) {
-        let _ = daemon.signal(rustix::process::Signal::KILL);
-    }
-    for child in &all {
-        let _ = child.wait(Deadline::Never);
-    }
-    forkserver::leave();
-    Heap::existing().map(Heap::take_leave);
+/// Takes all children off the list, at the end of this process.
+pub(super) fn take_all() -> Vec<Arc<Child>> {
+    core::mem::take(&mut *children())
 }
 
 /// What is known of a process of the program.

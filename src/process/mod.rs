@@ -10,6 +10,7 @@ mod family;
 mod forkserver;
 mod function;
 mod handle;
+mod leave;
 mod start;
 
 pub use builder::{Builder, StartMethod, Stdio};

@@ -11,7 +11,7 @@ use super::forkserver;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::{Block, start_field};
-use crate::heap::table::{DAEMON, FOSTERED, WANTED, index_of};
+use crate::heap::table::{CHILD, DAEMON, FOSTERED, WANTED, index_of};
 use crate::os;
 use crate::os::fork::Forked;
 use crate::os::spawn::{Program, c_string};
@@ -37,7 +37,7 @@ pub(super) fn start(
     }
     family::tidy();
     let fostered = plan.method == StartMethod::ForkServer;
-    let flags = WANTED | if plan.daemon { DAEMON } else { 0 } | if fostered { FOSTERED } else { 0 };
+    let flags = WANTED | CHILD | if plan.daemon { DAEMON } else { 0 } | if fostered { FOSTERED } else { 0 };
     let id = heap.new_entry(heap.me(), flags, &plan.name)?;
     let born = block
         .map_or(Ok(()), |block| {
