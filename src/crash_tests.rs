@@ -3,6 +3,7 @@
 //! whole, and when everything is dropped the heap must be as it was before.
 
 mod pipes;
+mod producers;
 mod select;
 mod semaphore;
 mod shared;
