@@ -128,7 +128,7 @@ pub fn ended(id: u32, pid: u32) -> Result<()> {
         return Ok(());
     };
     if id != 0 && heap.entry_of(id).is_some() {
-        return heap.drop_entry(id);
+        return heap.clear_up(id);
     }
     if pid != 0
         && let Some(id) = heap.id_of_dead(pid)
@@ -136,4 +136,22 @@ pub fn ended(id: u32, pid: u32) -> Result<()> {
         heap.clear_up(id)?;
     }
     Ok(())
+}
+
+/// The number of the child that this thread has forked last, by whatever means; 0 if there is none, or no memory for one.
+pub fn last_child() -> u32 {
+    crate::heap::fork::last_child()
+}
+
+/// Whether a child of this program lives, for which entry `id` was made (0: none), and which the system calls `pid`.
+///
+/// The entry tells more than the pid, which may be another process's by now, or that of one that nobody has reaped. A child
+/// that has not taken its entry over is known by its pid alone.
+pub fn is_alive(id: u32, pid: u32) -> bool {
+    let heap = Heap::existing().filter(|_| id != 0);
+    match heap.map(|heap| (heap, heap.entry_of(id))) {
+        Some((_, None)) => false,
+        Some((heap, Some(entry))) if entry.state.load(Ordering::Acquire) != state::EMBRYO => heap.alive(id),
+        _ => pid != 0 && os::pid::alive(pid, 0),
+    }
 }

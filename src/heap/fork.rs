@@ -30,6 +30,8 @@ thread_local! {
     static BEGUN: Cell<bool> = const { Cell::new(false) };
     /// The entry of the child that is being forked, 0 for none.
     static UNBORN: Cell<u32> = const { Cell::new(0) };
+    /// The entry of the child that was forked last, 0 for none.
+    static FORKED: Cell<u32> = const { Cell::new(0) };
     /// Asks for the child to be somebody's in particular: see [`adopt_as`].
     static PLANNED: Cell<u32> = const { Cell::new(0) };
 }
@@ -99,7 +101,12 @@ extern "C" fn after_in_parent() {
         return;
     }
     FORKING.with_borrow_mut(|f| drop(f.take()));
-    UNBORN.set(0);
+    FORKED.set(UNBORN.replace(0));
+}
+
+/// The owner id of the child that this thread has forked last; 0 if it has none.
+pub(crate) fn last_child() -> u32 {
+    FORKED.get()
 }
 
 extern "C" fn after_in_child() {

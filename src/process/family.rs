@@ -144,6 +144,9 @@ static LIFELINE_WRITE: AtomicI32 = AtomicI32::new(-1);
 
 /// The descriptor that a daemon of ours watches.
 pub(super) fn lifeline() -> Result<RawFd> {
+    // No child may be forked that has the end that breaks and does not know.
+    let _steady = crate::heap::fork::steady();
+    crate::heap::fork::on_child(reset);
     let _one_at_a_time = children();
     if LIFELINE_WRITE.load(Ordering::Acquire) < 0 {
         let (read, write) = os::fd::lifeline()?;
@@ -155,7 +158,7 @@ pub(super) fn lifeline() -> Result<RawFd> {
 
 /// A copy of it for a forked daemon, in which the original is closed.
 #[allow(unsafe_code)]
-pub(super) fn lifeline_copy() -> Result<OwnedFd> {
+pub(crate) fn lifeline_copy() -> Result<OwnedFd> {
     // SAFETY: our lifeline, which is not closed before this process ends.
     let fd = unsafe { BorrowedFd::borrow_raw(lifeline()?) };
     rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|e| Error::errno("fcntl", e))
