@@ -5,6 +5,7 @@
 mod birth;
 mod channel;
 mod handle;
+mod life;
 pub mod named;
 mod parcel;
 mod together;
@@ -13,9 +14,10 @@ pub use crate::os::clock::Deadline;
 pub use crate::os::ready::Flag;
 pub use crate::os::signal::without_signals;
 pub use crate::shared::Memory;
-pub use birth::{Invitation, attach, ended, take_start};
+pub use birth::{Invitation, attach, ended, is_alive, last_child, take_start};
 pub use channel::{Channel, Received};
 pub use handle::{Address, Handle, Sort};
+pub use life::{die_with, lifeline, take_leave};
 pub use parcel::{ALIGN, Parcel};
 pub use together::{arrive, await_event, wait_in_line};
 

@@ -110,7 +110,7 @@ pub(crate) fn adopt_as(id: u32, claim: RawFd) {
 }
 
 /// Owner id of the child that this thread forked last, 0 for none.
-pub(crate) fn last_forked() -> u32 {
+pub(crate) fn last_child() -> u32 {
     LAST.get()
 }
 

@@ -169,6 +169,8 @@ pub(crate) struct Entry {
     /// Changes when `status` or `state` does: a futex to wait on.
     pub phase: AtomicU32,
     _pad: u32,
+    /// 1 once the process has said that it ends in an orderly way: see [`Heap::take_leave`](super::Heap::take_leave).
+    pub left: AtomicU64,
     /// Directories of hold pages.
     pub directory: [AtomicU64; DIRECTORIES],
     pub name: [AtomicU64; NAME / 8],

@@ -128,6 +128,8 @@ impl Heap {
     fn install(heap: Self) -> &'static Self {
         // First, so that no child takes itself for its parent.
         fork::watch();
+        // Among the first that is asked for, so among the last that is done. Whoever ends without exit(3) says it himself.
+        os::fork::at_exit(take_leave);
         HEAP.get_or_init(|| heap)
     }
 
@@ -332,6 +334,10 @@ impl Heap {
         let end = count * size_of::<Entry>() as u64;
         self.extend_table(end, header!(tabled), layout::table_part)
     }
+}
+
+extern "C" fn take_leave() {
+    Heap::existing().map(Heap::take_leave);
 }
 
 /// As large as it is asked to be, or, where the address space is limited, at most a quarter of that.

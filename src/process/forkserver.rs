@@ -7,7 +7,7 @@
 //! nobody has an end of the socket any more, so when the program's last process ends.
 
 use super::child::{self, Order};
-use super::family;
+use super::leave;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::fork::steady;
@@ -281,7 +281,7 @@ fn grow_up(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events: &Ow
 /// Ends a forked child as its program would end, but for what its parent registered for its own end.
 pub(super) fn finish(code: i32) -> ! {
     use std::io::Write;
-    family::leave();
+    leave::leave(code);
     let _ = std::io::stdout().flush();
     os::fork::exit_now(code)
 }
