@@ -5,6 +5,7 @@
 
 use crate::wait::atomic::{AtomicU32, AtomicU64};
 use crate::wait::latch::Latch;
+use crate::wait::lookout::Words;
 use core::mem::{offset_of, size_of};
 
 /// A place in the heap, in bytes from its start.
@@ -13,7 +14,7 @@ pub(crate) type Off = u64;
 /// "PROCESSN", so that another program's memory is not mistaken for a heap.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"PROCESSN");
 /// Changes with every change of anything in shared memory.
-pub(super) const VERSION: u64 = 4;
+pub(super) const VERSION: u64 = 5;
 
 /// Bytes in a chunk, the allocator's large unit.
 pub(crate) const CHUNK: u64 = 64 << 10;
@@ -97,6 +98,10 @@ pub(super) struct Header {
     pub janitor: AtomicU64,
     /// When somebody last looked at everybody (monotonic clock). Not journaled.
     pub looked: AtomicU64,
+    /// The processors that any process of the program was allowed to run on, modulo 64. Not journaled.
+    pub processors: AtomicU64,
+    /// Who looks at everybody in turn, as long as others sleep. Not journaled.
+    pub lookout: Words,
 }
 
 /// What the program knows of one chunk; of a block's chunks only the first has one that counts.

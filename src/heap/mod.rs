@@ -113,7 +113,11 @@ impl Heap {
         os::fd::keep_spare(heap.fd.as_fd());
         // First, so that no child takes itself for its parent.
         fork::watch();
-        HEAP.get_or_init(|| heap)
+        let heap = HEAP.get_or_init(|| heap);
+        let header = heap.header();
+        crate::wait::spin::install(&header.processors);
+        crate::wait::lookout::install(&header.lookout, &header.looked, look_around);
+        heap
     }
 
     fn create(want: u64, kinds: &'static [&'static Kind]) -> Result<Self> {
@@ -130,6 +134,7 @@ impl Heap {
         let first = (DESCRIPTORS + most * size_of::<Chunk>() as u64).next_multiple_of(CHUNK);
         let header = heap.header();
         header.version.store(VERSION, Ordering::Relaxed);
+        header.lookout.begin();
         header.size.store(size, Ordering::Relaxed);
         header.id.store(os::memory::random()?, Ordering::Relaxed);
         header.build.store(os::image::identity()?, Ordering::Relaxed);
@@ -247,6 +252,13 @@ impl Heap {
     /// Makes the descriptors of chunks below `count` exist.
     fn describe(&self, count: u64) -> Result<()> {
         self.extend_table(DESCRIPTORS, descriptor(count), header!(described))
+    }
+}
+
+/// What the lookout does.
+fn look_around() {
+    if let Some(heap) = Heap::existing() {
+        heap.look_around();
     }
 }
 

@@ -3,7 +3,8 @@
 
 use super::atomic::{AtomicU64, Ordering, fence_after_rmw};
 use super::gate::Gate;
-use super::latch::{Latch, Locked};
+use super::latch::{Latch, Locked, Manner};
+use super::sleeper::Sleeper;
 use crate::os::clock::Deadline;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -111,7 +112,7 @@ fn loom_gate_loses_no_wake_up() {
         while shared.1.load(Ordering::Acquire) == 0 {
             let ticket = shared.0.arm();
             if shared.1.load(Ordering::Acquire) == 0 {
-                shared.0.sleep(ticket, Deadline::Never);
+                shared.0.sleep(ticket, Deadline::Never, &mut Sleeper::new());
             }
         }
         notifier.join().unwrap();
@@ -140,7 +141,7 @@ fn loom_gate_passes_on() {
                 let ticket = s.0.arm();
                 if !more(s) {
                     slept = true;
-                    s.0.sleep(ticket, Deadline::Never);
+                    s.0.sleep(ticket, Deadline::Never, &mut Sleeper::new());
                 }
             }
             if slept {

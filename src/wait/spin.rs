@@ -2,7 +2,9 @@
 
 use crate::os;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use super::atomic::{AtomicU64 as SharedU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
 /// Rounds of the longest spin, some 20 µs; a round is a look and up to 16 pause instructions.
 const MOST: u32 = 64;
@@ -31,7 +33,7 @@ thread_local! {
 /// nobody else can make progress meanwhile, so there is no spinning.
 pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     // To a model checker a spin is only more of the same.
-    if cfg!(loom) || processors() == 1 {
+    if cfg!(loom) || is_alone() {
         return done();
     }
     let budget = BUDGET.get();
@@ -60,7 +62,7 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
 pub(crate) fn before_sleep(mut done: impl FnMut() -> bool) -> bool {
     let budget = KERNEL.get();
     let seldom = budget <= LEAST && !PASSED.get().is_multiple_of(SELDOM);
-    if cfg!(loom) || processors() == 1 || seldom {
+    if cfg!(loom) || is_alone() || seldom {
         PASSED.set(PASSED.get().wrapping_add(1));
         return done();
     }
@@ -83,16 +85,42 @@ fn pause(round: u32) {
     }
 }
 
-/// How many processors there are. Asked more than once rather than waited for: a thread that was about to know does not
-/// exist in a forked child, which would wait for it for ever.
-fn processors() -> usize {
-    static KNOWN: AtomicUsize = AtomicUsize::new(0);
-    match KNOWN.load(Ordering::Relaxed) {
-        0 => {
-            let online = os::processors_online();
-            KNOWN.store(online, Ordering::Relaxed);
-            online
-        }
+/// The word of shared memory in which every process of the program says which processors it may run on.
+static PROGRAM: OnceLock<&'static SharedU64> = OnceLock::new();
+
+/// The one processor that this process may run on, as a bit; [`SEVERAL`]; or 0 while that is not known. Asked more than once
+/// rather than waited for: a thread that was about to know does not exist in a forked child, which would wait for it for
+/// ever.
+static ALLOWED: AtomicU64 = AtomicU64::new(0);
+const SEVERAL: u64 = u64::MAX;
+
+/// After so many waits that were not over after spinning, the system is asked again where this process may run.
+const ASK_AGAIN: u32 = 256;
+
+/// Has this process say in `word` which processors it may run on, and look there for those of the others.
+pub(crate) fn install(word: &'static SharedU64) {
+    PROGRAM.get_or_init(|| word);
+    learn();
+}
+
+/// Whether nobody else of the program can run while this thread does: then it is no use looking.
+fn is_alone() -> bool {
+    let own = match ALLOWED.load(Ordering::Relaxed) {
+        0 => learn(),
         known => known,
+    };
+    own != SEVERAL && PROGRAM.get().is_none_or(|all| all.load(Ordering::Relaxed) & !own == 0)
+}
+
+#[cold]
+fn learn() -> u64 {
+    let mask = os::allowed_processors();
+    if let Some(all) = PROGRAM.get()
+        && all.load(Ordering::Relaxed) & mask != mask
+    {
+        all.fetch_or(mask, Ordering::Relaxed);
     }
+    let own = if mask.is_power_of_two() { mask } else { SEVERAL };
+    ALLOWED.store(own, Ordering::Relaxed);
+    own
 }
