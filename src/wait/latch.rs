@@ -70,6 +70,18 @@ impl Latch {
         Self(AtomicU32::new(0))
     }
 
+    /// One that `owner` holds.
+    #[cfg(loom)]
+    pub(crate) fn held(owner: u32) -> Self {
+        Self(AtomicU32::new(owner))
+    }
+
+    /// The same, with marks of somebody who is no longer there.
+    #[cfg(loom)]
+    pub(crate) fn starving(owner: u32) -> Self {
+        Self(AtomicU32::new(owner | MARKS))
+    }
+
     /// Takes the latch for `me`, or `None` at the deadline or where `give_up` says so, which is asked after every sleep.
     /// `slice` is how long to sleep before `alive` is asked about the owner. `announce` is called before the first sleep;
     /// what it gives is dropped at the end of the wait.

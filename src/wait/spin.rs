@@ -15,12 +15,25 @@ const SELDOM: u32 = 8;
 /// Looks between giving the processor to somebody else, after spinning proper.
 const YIELDS: u32 = 4;
 
+/// So many waits in a row that end in a turn given away are no accident: whoever we wait for runs on the same processor.
+const NEIGHBOURS: u32 = 4;
+/// After so many, one of the two should go where there is room.
+const PART_LEAST: u32 = 8;
+/// As often, where that has not helped.
+const PART_MOST: u32 = 1 << 12;
+
 /// Rounds that outlast waking from a sleep in the kernel, where each is a system call: some 60 µs.
 const LONG: u32 = 96;
 
 thread_local! {
     /// Rounds that the last sleeps in the kernel deserved.
     static KERNEL: Cell<u32> = const { Cell::new(LONG) };
+    /// How many waits in a row were over when this thread had given its turn away.
+    static TURNS: Cell<u32> = const { Cell::new(0) };
+    /// At how many of them it parts from its neighbour.
+    static PART: Cell<u32> = const { Cell::new(PART_LEAST) };
+    /// Waits that were not over before sleeping.
+    static FAILED: Cell<u32> = const { Cell::new(0) };
     /// How many rounds the last waits of this thread deserved.
     static BUDGET: Cell<u32> = const { Cell::new(MOST) };
     /// The waits of this thread since it last looked before a sleep.
@@ -29,28 +42,51 @@ thread_local! {
 
 /// Looks `done` over and over for a few microseconds; whether it came true.
 ///
-/// The budget follows success: it grows where waits end while spinning and shrinks where they do not. With one processor
-/// nobody else can make progress meanwhile, so there is no spinning.
+/// The budget follows success: it grows where waits end while spinning and shrinks where they do not. Where nobody else can
+/// make progress meanwhile there is no spinning, but the turn is given away, as everywhere.
 pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     // To a model checker a spin is only more of the same.
-    if cfg!(loom) || is_alone() {
+    if cfg!(loom) {
         return done();
     }
-    let budget = BUDGET.get();
-    for round in 0..budget {
-        if done() {
-            BUDGET.set((budget + budget / 4 + 4).min(MOST));
-            return true;
+    // Who answered in the turns that were given away of late runs where this thread runs: spinning keeps it from that.
+    let turns = TURNS.get();
+    let neighbours = turns >= NEIGHBOURS;
+    if !neighbours && !is_alone() {
+        let budget = BUDGET.get();
+        for round in 0..budget {
+            if done() {
+                BUDGET.set((budget + budget / 4 + 4).min(MOST));
+                if turns > 0 {
+                    TURNS.set(0);
+                    PART.set((PART.get() / 2).max(PART_LEAST));
+                }
+                return true;
+            }
+            pause(round);
         }
-        pause(round);
+        BUDGET.set((budget - budget / 4).max(LEAST));
+    } else if done() {
+        return true;
     }
-    BUDGET.set((budget - budget / 4).max(LEAST));
+    if neighbours && turns.is_multiple_of(PART.get()) && !is_alone() {
+        // Whoever sleeps is woken on a processor that has nothing to do, if there is one.
+        PART.set((PART.get() * 2).min(PART_MOST));
+        TURNS.set(turns + 1);
+        return false;
+    }
     for _ in 0..YIELDS {
         std::thread::yield_now();
         if done() {
-            // It took another process's turn on this processor: spinning would not have brought it about.
+            TURNS.set(turns.saturating_add(1));
             return true;
         }
+    }
+    TURNS.set(0);
+    let failed = FAILED.get().wrapping_add(1);
+    FAILED.set(failed);
+    if failed.is_multiple_of(ASK_AGAIN) {
+        learn();
     }
     false
 }
