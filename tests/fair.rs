@@ -3,7 +3,7 @@
 mod common;
 
 use common::watchdog;
-use procession::{Event, Lock, Process, Queue};
+use procession::{Event, Lock, Process, Queue, StartMethod};
 use std::time::{Duration, Instant};
 
 /// Long enough for many turns each, and a section long enough for those who wait to have fallen asleep.
@@ -32,7 +32,11 @@ fn shares(processes: usize) -> Vec<u32> {
         Queue::unbounded().unwrap(),
     );
     let all: Vec<_> = (0..processes)
-        .map(|_| Process::spawn(take_turns, (lock.clone(), start.clone(), shares.clone())).unwrap())
+        .map(|_| {
+            let args = (lock.clone(), start.clone(), shares.clone());
+            let fork = Process::builder().method(StartMethod::Fork);
+            fork.spawn(take_turns, args).unwrap()
+        })
         .collect();
     start.set();
     let mut got: Vec<u32> = all.iter().map(|_| shares.get().unwrap()).collect();
@@ -44,7 +48,8 @@ fn shares(processes: usize) -> Vec<u32> {
 #[procession::test]
 fn everybody_gets_a_share() {
     let _watchdog = watchdog();
-    let shares = shares(20);
+    let shares = shares(50);
     let (least, median) = (shares[0], shares[shares.len() / 2]);
+    eprintln!("{shares:?}");
     assert!(least >= median / 4, "{shares:?}");
 }

@@ -19,7 +19,7 @@ use crate::os::robust::{OWNER_DIED, Robust, Taken, WAITERS};
 use std::sync::OnceLock;
 
 /// How many look out, if there are so many sleepers: the second one only whether the first does.
-const POSTS: usize = 2;
+const POSTS: usize = 1;
 
 /// The program looks so often after the dead, in nanoseconds. With what clearing up takes it is less than a second.
 const PACE: u64 = BACKSTOP / 20 * 19;
