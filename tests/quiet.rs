@@ -142,15 +142,19 @@ impl Wanted {
 fn who_looks_is_replaced_when_it_dies() {
     let _watchdog = watchdog();
     alone("who_looks_is_replaced_when_it_dies", || {
-        // Whichever of them look, in the end it is the last one who does.
-        let wanted = Wanted::by(8);
-        for process in &wanted.all[1..7] {
-            send(process.pid(), Signal::KILL);
+        for pause in [0, 20].map(Duration::from_millis) {
+            // Whichever of them look, in the end it is the last one who does; also if those who are woken to do so are killed
+            // before they know.
+            let wanted = Wanted::by(30);
+            for process in &wanted.all[1..29] {
+                send(process.pid(), Signal::KILL);
+                thread::sleep(pause);
+            }
+            thread::sleep(Duration::from_millis(200));
+            send(wanted.all[0].pid(), Signal::KILL);
+            assert_eq!(wanted.next(), wanted.all[29].pid());
+            wanted.end();
         }
-        thread::sleep(Duration::from_millis(200));
-        send(wanted.all[0].pid(), Signal::KILL);
-        assert_eq!(wanted.next(), wanted.all[7].pid());
-        wanted.end();
     });
 }
 

@@ -42,9 +42,16 @@ pub(crate) fn allowed_processors() -> u64 {
         )
     };
     let all = set.iter().fold(0, |all, word| all | word);
-    let (count, seen) = (set.iter().map(|word| word.count_ones()).sum::<u32>(), all.count_ones());
+    let (count, seen) = (
+        set.iter().map(|word| word.count_ones()).sum::<u32>(),
+        all.count_ones(),
+    );
     // Two that are the same modulo 64 must not look like one.
-    if bytes > 0 && (seen > 1 || count == 1) { all } else { u64::MAX }
+    if bytes > 0 && (seen > 1 || count == 1) {
+        all
+    } else {
+        u64::MAX
+    }
 }
 
 /// Number of processors this process may run on; at least one.

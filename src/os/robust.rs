@@ -1,5 +1,6 @@
 //! A mutex in shared memory of which the system itself takes care when the thread that has it ends, however it ends: the
 //! C library's *robust* mutex. The list of those that a thread has is the C library's; there must never be a second one.
+//! Only of the field in which the C library notes what a thread is about to take do we make use, too.
 //!
 //! The mutex's first word is a futex. In it are the thread's number, [`WAITERS`] if somebody is to be woken when the mutex
 //! comes free, and [`OWNER_DIED`]; when the thread ends, the system wakes one.
@@ -81,10 +82,58 @@ impl Robust {
         }
     }
 
+    /// Has the system wake another one of those who sleep on the mutex, if it is free then, should this thread end before the
+    /// answer is dropped: for somebody who sleeps on it, and might be woken and not live to take it.
+    #[allow(unsafe_code)]
+    pub(crate) fn expect(&self) -> Expected {
+        let mut head = core::ptr::null_mut::<Head>();
+        let mut size = 0usize;
+        // SAFETY: the system writes where this thread's head is, and its size, into two variables that are as long.
+        let failed =
+            unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut size) } != 0;
+        if !KNOWN || failed || size != size_of::<Head>() {
+            return Expected(None);
+        }
+        let head = core::ptr::NonNull::new(head);
+        if let Some(head) = head {
+            // SAFETY: the head is the C library's, a part of this thread, and lives as long as that. Nobody else reads or
+            // writes it but the system at the thread's end, and this thread's own calls of the C library, which leave the
+            // field empty.
+            unsafe {
+                let entry = self.word().as_ptr().byte_offset(-(*head.as_ptr()).offset);
+                (&raw mut (*head.as_ptr()).pending).write_volatile(entry.cast());
+            }
+        }
+        Expected(head)
+    }
+
     /// Releases the mutex, if this thread has it; in a forked child it does not.
     #[allow(unsafe_code)]
     pub(crate) fn unlock(&self) {
         // SAFETY: as for `try_lock`. The C library refuses if another thread has it.
         unsafe { libc::pthread_mutex_unlock(self.mutex()) };
+    }
+}
+
+/// As `struct robust_list_head`.
+#[repr(C)]
+struct Head {
+    list: *mut libc::c_void,
+    /// From an entry of the list to its futex.
+    offset: isize,
+    /// The entry that is about to be taken or given up.
+    pending: *mut libc::c_void,
+}
+
+/// See [`Robust::expect`].
+pub(crate) struct Expected(Option<core::ptr::NonNull<Head>>);
+
+impl Drop for Expected {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        if let Some(head) = self.0 {
+            // SAFETY: as in `expect`; a `NonNull` is not sent to other threads.
+            unsafe { (&raw mut (*head.as_ptr()).pending).write_volatile(core::ptr::null_mut()) };
+        }
     }
 }

@@ -228,7 +228,14 @@ pub(super) fn take<G>(
 pub(super) fn take_again(heap: &Heap, latch: &Latch, off: Off) -> Option<u32> {
     let announce = || heap.waiting_for(off, Purpose::Lock);
     let alive = |id| heap.alive(id);
-    match latch.lock_as(Manner::USERS, heap.me(), Deadline::Never, alive, || false, announce) {
+    match latch.lock_as(
+        Manner::USERS,
+        heap.me(),
+        Deadline::Never,
+        alive,
+        || false,
+        announce,
+    ) {
         Some(Locked::Inherited(dead)) => Some(heap.pid_of(dead)),
         _ => None,
     }

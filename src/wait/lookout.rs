@@ -15,11 +15,11 @@ use super::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::os::clock::{self, Deadline};
 use crate::os::futex::{self, Wake};
 use crate::os::pid::{own, own_thread};
-use crate::os::robust::{OWNER_DIED, Robust, Taken, WAITERS};
+use crate::os::robust::{Expected, OWNER_DIED, Robust, Taken, WAITERS};
 use std::sync::OnceLock;
 
 /// How many look out, if there are so many sleepers: the second one only whether the first does.
-const POSTS: usize = 1;
+const POSTS: usize = 2;
 
 /// The program looks so often after the dead, in nanoseconds. With what clearing up takes it is less than a second.
 const PACE: u64 = BACKSTOP / 20 * 19;
@@ -206,6 +206,12 @@ impl Lookout {
             (Wake::Woken, _) => Wake::TimedOut,
             (wake, _) => wake,
         })
+    }
+
+    /// Sees to it, until the answer is dropped, that somebody else is woken for the first post should this thread be woken for
+    /// it and die: many may be killed at once.
+    pub(super) fn expect_post(&self) -> Expected {
+        self.words.posts[0].mutex.expect()
     }
 
     /// For somebody who slept as said above and goes away: it may have been woken for a post.

@@ -84,7 +84,13 @@ impl Sleeper {
             return duty.sleep(word, expected, deadline);
         }
         self.leaves = true;
-        (lookout.sleep_on(word, expected, deadline, self.deaths)).unwrap_or_else(by_itself)
+        let expected_post = lookout.expect_post();
+        let wake = lookout.sleep_on(word, expected, deadline, self.deaths);
+        if wake == Some(Wake::TimedOut) {
+            self.duty = lookout.take_post();
+        }
+        drop(expected_post);
+        wake.unwrap_or_else(by_itself)
     }
 }
 

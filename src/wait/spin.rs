@@ -1,8 +1,8 @@
 //! Spinning: what ends within a few microseconds should never have gone to sleep.
 
+use super::atomic::{AtomicU64 as SharedU64, Ordering};
 use crate::os;
 use std::cell::Cell;
-use super::atomic::{AtomicU64 as SharedU64, Ordering};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
@@ -145,7 +145,10 @@ fn is_alone() -> bool {
         0 => learn(),
         known => known,
     };
-    own != SEVERAL && PROGRAM.get().is_none_or(|all| all.load(Ordering::Relaxed) & !own == 0)
+    own != SEVERAL
+        && PROGRAM
+            .get()
+            .is_none_or(|all| all.load(Ordering::Relaxed) & !own == 0)
 }
 
 #[cold]
