@@ -104,7 +104,7 @@ impl Wanted {
                     .spawn(keep, args)
                     .unwrap();
                 if number == 0 {
-                    until(|| got.len() > 0);
+                    until(|| !got.is_empty());
                 }
                 process
             })

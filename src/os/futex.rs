@@ -62,7 +62,7 @@ struct Waiter {
 /// `FUTEX2_SIZE_U32`; without `FUTEX2_PRIVATE`, so it is shared.
 const SHARED_32: u32 = 2;
 
-/// The number of futex_waitv(2), which is the same on every architecture.
+/// The number of `futex_waitv(2)`, which is the same on every architecture.
 const FUTEX_WAITV: libc::c_long = 449;
 
 /// Sleeps while each of up to [`WORDS`] words is as expected, at the latest until the monotonic clock shows `until`: why it
