@@ -25,8 +25,13 @@ const POSTS: usize = 2;
 const PACE: u64 = BACKSTOP / 20 * 19;
 
 /// Who has no post looks at least so often whether those who have one do what they should: none does where they are all
-/// stopped. Each thread has a time of its own between this and a hundred times a [`BACKSTOP`] more.
-pub(super) const LONG: u64 = 30 * BACKSTOP;
+/// stopped. Each thread has a time of its own between this and a hundred times a [`BACKSTOP`] more. (Nothing may need that, and
+/// in unit tests nothing gets it.)
+pub(super) const LONG: u64 = if cfg!(test) {
+    3_600_000_000_000
+} else {
+    30 * BACKSTOP
+};
 
 /// What the lookout needs in shared memory.
 #[repr(C)]
@@ -257,5 +262,116 @@ impl Drop for Duty {
         if !self.borrowed {
             self.lookout.words.posts[self.rank].mutex.unlock();
         }
+    }
+}
+
+#[cfg(all(test, not(loom), target_env = "gnu"))]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    /// What another process's number could be; this one is not to have both posts.
+    const OTHER: u32 = u32::MAX;
+
+    /// A lookout of its own for a test.
+    #[allow(unsafe_code)]
+    fn lookout() -> &'static Lookout {
+        // SAFETY: `Words` consists of atomics, for which all zeros are valid.
+        let words: &'static Words = Box::leak(unsafe { Box::<Words>::new_zeroed().assume_init() });
+        words.begin();
+        let looked = Box::leak(Box::new(AtomicU64::new(0)));
+        let look = || {};
+        Box::leak(Box::new(Lookout { words, looked, look }))
+    }
+
+    /// Runs `wake` while somebody sleeps on a word and has no post; how that one woke.
+    fn sleeper(lookout: &'static Lookout, wake: impl FnOnce(&AtomicU32)) -> Wake {
+        let word = &AtomicU32::new(0);
+        let deaths = lookout.deaths();
+        let deadline = Deadline::At(clock::now() + 60_000_000_000);
+        thread::scope(|scope| {
+            let (ready, is_ready) = channel();
+            let sleeper = scope.spawn(move || {
+                ready.send(rustix::thread::gettid()).unwrap();
+                let wake = lookout.sleep_on(word, 0, deadline, deaths).unwrap();
+                assert!(!deadline.passed(), "nobody woke it");
+                wake
+            });
+            let tid = is_ready.recv().unwrap().as_raw_nonzero();
+            let asleep = || {
+                let told = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall"));
+                told.is_ok_and(|told| told.starts_with("449 "))
+            };
+            while !asleep() && !sleeper.is_finished() {
+                thread::yield_now();
+            }
+            wake(word);
+            sleeper.join().unwrap()
+        })
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn a_post_has_one_holder_and_a_process_one_post() {
+        let lookout = lookout();
+        let first = lookout.take_post().unwrap();
+        assert_eq!((first.rank, first.borrowed), (0, false));
+        // A wait within this thread's wait.
+        let inner = lookout.take_post().unwrap();
+        assert_eq!((inner.rank, inner.borrowed), (0, true));
+        drop(inner);
+        let others = || thread::scope(|s| s.spawn(|| lookout.take_post().map(|d| d.rank)).join().unwrap());
+        assert_eq!(others(), None);
+        lookout.words.posts[0].process.store(OTHER, Ordering::Relaxed);
+        assert_eq!(others(), Some(1));
+        drop(first);
+        assert_eq!(others(), Some(0));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn sleepers_wake_for_what_they_wait_for_for_a_death_and_for_a_post() {
+        let lookout = lookout();
+        let first = lookout.take_post().unwrap();
+        let own_word = |word: &AtomicU32| {
+            word.store(1, Ordering::Relaxed);
+            word.futex_wake(1);
+        };
+        assert_eq!(sleeper(lookout, own_word), Wake::Woken);
+        let died = |_: &AtomicU32| {
+            lookout.words.count_death();
+            lookout.words.tell();
+        };
+        assert_eq!(sleeper(lookout, died), Wake::TimedOut);
+        // Somebody has died since it last looked: it does not fall asleep.
+        let deaths = lookout.deaths();
+        lookout.words.count_death();
+        let word = AtomicU32::new(0);
+        assert_eq!(
+            lookout.sleep_on(&word, 0, Deadline::Never, deaths),
+            Some(Wake::TimedOut)
+        );
+        assert_eq!(sleeper(lookout, |_| drop(first)), Wake::TimedOut);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn a_post_comes_free_with_the_end_of_its_thread() {
+        let lookout = lookout();
+        let (end, ends) = channel::<()>();
+        let (ready, is_ready) = channel();
+        let holder = thread::spawn(move || {
+            core::mem::forget(lookout.take_post());
+            ready.send(()).unwrap();
+            let _ = ends.recv();
+        });
+        is_ready.recv().unwrap();
+        let woken = sleeper(lookout, |_| {
+            drop(end);
+            holder.join().unwrap();
+        });
+        assert_eq!(woken, Wake::TimedOut);
+        assert_eq!(lookout.take_post().map(|duty| duty.rank), Some(0));
     }
 }
