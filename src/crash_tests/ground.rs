@@ -491,7 +491,9 @@ fn send_drop_and_fork(step: u64) -> bool {
         // Long enough to be where they wait for each other. Nothing goes wrong if they are not.
         thread::sleep(Duration::from_millis(12));
         drop(go);
-        others.map(|other| other.join().expect("it ends"));
+        for other in others {
+            other.join().expect("it ends");
+        }
     }
     sender.join().expect("it ends")
 }

@@ -44,6 +44,12 @@ pub fn look_around() {
     }
 }
 
+/// [`on_interrupt`](crate::on_interrupt) for a hook that has nothing to say but after a signal handler ran that interrupts
+/// system calls. Threads that wait do not wake once a second to ask it.
+pub fn on_signal(hook: fn() -> bool) -> bool {
+    crate::wait::interrupt::on_signal(hook)
+}
+
 /// Gives this process the name that others see when they inspect the program.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 
 use crate::wait::atomic::{AtomicU32, AtomicU64};
 use crate::wait::latch::Latch;
+use crate::wait::lookout::Words;
 use core::mem::{offset_of, size_of};
 
 /// A place in the heap, in bytes from its start.
@@ -99,6 +100,10 @@ pub(super) struct Header {
     pub janitor: AtomicU64,
     /// When somebody last looked at everybody (monotonic clock). Not journaled.
     pub looked: AtomicU64,
+    /// The processors that any process of the program was allowed to run on, modulo 64. Not journaled.
+    pub processors: AtomicU64,
+    /// Who looks at everybody in turn, as long as others sleep. Not journaled.
+    pub lookout: Words,
 }
 
 /// What the program knows of one chunk; of a block's chunks only the first has one that counts.

@@ -130,7 +130,11 @@ impl Heap {
         fork::watch();
         // Among the first that is asked for, so among the last that is done. Whoever ends without exit(3) says it himself.
         os::fork::at_exit(take_leave);
-        HEAP.get_or_init(|| heap)
+        let heap = HEAP.get_or_init(|| heap);
+        let header = heap.header();
+        crate::wait::spin::install(&header.processors);
+        crate::wait::lookout::install(&header.lookout, &header.looked, look_around);
+        heap
     }
 
     fn create(want: u64, kinds: &'static [&'static Kind]) -> Result<Self> {
@@ -147,6 +151,7 @@ impl Heap {
         heap.commit_at(0, CHUNK)?;
         let header = heap.header();
         header.version.store(VERSION, Ordering::Relaxed);
+        header.lookout.begin();
         header.size.store(chunks * CHUNK, Ordering::Relaxed);
         header.id.store(os::memory::random()?, Ordering::Relaxed);
         header.chunks.store(chunks, Ordering::Relaxed);
@@ -338,6 +343,13 @@ impl Heap {
 
 extern "C" fn take_leave() {
     Heap::existing().map(Heap::take_leave);
+}
+
+/// What the lookout does.
+fn look_around() {
+    if let Some(heap) = Heap::existing() {
+        heap.look_around();
+    }
 }
 
 /// As large as it is asked to be, or, where the address space is limited, at most a quarter of that.

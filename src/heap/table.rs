@@ -8,13 +8,13 @@ use crate::os;
 use crate::os::pid::Activity;
 use crate::os::witness::Claim;
 use crate::wait::atomic::Ordering;
-use crate::wait::latch::ORPHAN;
+use crate::wait::latch::{ORPHAN, OWNER_BITS};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// Bits of an owner id that are the entry's index; the rest, up to 31, count its uses.
+/// Bits of an owner id that are the entry's index; the rest, up to [`OWNER_BITS`], count its uses.
 const INDEX_BITS: u32 = 15;
 /// Generations run from 1 to this, so that no id is 0 or [`ORPHAN`].
-const GENERATIONS: u64 = (1 << (31 - INDEX_BITS)) - 2;
+const GENERATIONS: u64 = (1 << (OWNER_BITS - INDEX_BITS)) - 2;
 const _: () = assert!(PROCESSES == 1 << INDEX_BITS && (GENERATIONS << INDEX_BITS) < ORPHAN as u64);
 
 /// The process is a daemon.
