@@ -130,7 +130,11 @@ extern "C" fn before() {
         return;
     }
     let outermost = DEPTH.get() == 0;
-    if outermost && let Some(heap) = Heap::existing() {
+    // Who reserved the entry of a planned child has looked.
+    if outermost
+        && !PLANNED.get().planned
+        && let Some(heap) = Heap::existing()
+    {
         heap.look_after_the_dead();
     }
     hold_still(outermost);
