@@ -6,14 +6,16 @@ pub(crate) mod block;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod census;
 mod chunks;
+mod copy;
 pub(crate) mod fork;
-mod holds;
+pub(crate) mod holds;
 pub(crate) mod internal;
 pub(crate) mod layout;
 #[cfg(all(test, loom))]
 mod models;
 pub(crate) mod object;
 mod recovery;
+pub(crate) mod release;
 mod shared_slots;
 mod slabs;
 mod source;

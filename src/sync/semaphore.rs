@@ -4,7 +4,7 @@ use super::bias::{self, Bias, Share};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
-use crate::heap::internal;
+use crate::heap::internal::{self, Rank, unlock_internal};
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::waiter::Purpose;
@@ -122,14 +122,14 @@ impl View<'_> {
     /// Runs `change` under the latch, with nobody favoured.
     #[inline]
     fn latched<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.heap.lock_internal(&self.shared.latch)? {
+        if self.heap.lock_internal(&self.shared.latch, Rank::Object)? {
             self.replay();
         }
         if self.shared.bias.share().is_some() {
             self.unbias();
         }
         let answer = change();
-        self.shared.latch.unlock();
+        unlock_internal(&self.shared.latch, Rank::Object);
         answer
     }
 
