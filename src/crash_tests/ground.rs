@@ -3,6 +3,7 @@
 
 use super::{bury, entry, one_at_a_time, queue_with};
 use crate::heap::Heap;
+use crate::heap::table::Reserved;
 use crate::os::fork::{Forked, exit_now, fork};
 use crate::wait::atomic::crash;
 use crate::{Error, Lock, PutError, Queue, pipe_one_way_bounded};
@@ -21,10 +22,12 @@ const LATE: Duration = Duration::from_secs(10);
 /// The patience of those who wait for somebody who is stopped.
 const PATIENCE: Duration = Duration::from_millis(40);
 
-/// Forks child `id`, which runs `work` and ends; its pid.
-fn start(id: u32, work: impl FnOnce()) -> u32 {
-    crate::heap::fork::adopt_as(id);
-    match fork().expect("a fork") {
+/// Forks the child that an entry is for, which runs `work` and ends; its pid.
+fn start(reserved: Reserved, work: impl FnOnce()) -> u32 {
+    crate::heap::fork::adopt_as(reserved.id, reserved.claim_fd());
+    let forked = fork().expect("a fork");
+    drop(reserved);
+    match forked {
         Forked::Child => {
             work();
             exit_now(0)
@@ -95,8 +98,9 @@ fn stops_at_every_step<S>(
     let heap = crate::program::heap().expect("a heap");
     for step in (1..).step_by(stride) {
         assert!(step < MOST, "it never gets through");
-        let (id, state) = (entry(heap), setup());
-        let pid = start(id, || {
+        let (reserved, state) = (entry(heap), setup());
+        let id = reserved.id;
+        let pid = start(reserved, || {
             crash::stop_at(step);
             work(&state);
             crash::stop_at(0);
@@ -240,16 +244,17 @@ fn somebody_who_clears_up_is_stopped() {
         11,
         || {
             let queue = queue_with(&[vec![1; 10]]);
-            let dead = entry(heap);
-            let pid = start(dead, || core::mem::forget(queue_with(&[vec![2; 20_000]])));
+            let reserved = entry(heap);
+            let dead = reserved.id;
+            let pid = start(reserved, || core::mem::forget(queue_with(&[vec![2; 20_000]])));
             assert_eq!(stopped_or_ended(pid), Some(0));
             (queue, dead)
         },
         |(_, dead)| heap.clear_up(*dead).expect("memory"),
         |(queue, dead), pid| {
             let _ = fair(heap.clear_up(*dead), pid);
-            if let Some(new) = fair(heap.new_entry(heap.me(), 0, "new"), pid) {
-                let _ = heap.drop_entry(new);
+            if let Some(new) = fair(heap.reserve(heap.me(), 0, "new"), pid) {
+                let _ = heap.drop_entry(new.id);
             }
             use_in_time(queue, pid, &patient);
         },
@@ -273,10 +278,13 @@ fn becomes_another_program_at_every_step<S: Send>(
     let heap = crate::program::heap().expect("a heap");
     for step in 1.. {
         assert!(step < MOST, "it never gets through");
-        let (id, state) = (entry(heap), setup());
+        let (reserved, state) = (entry(heap), setup());
+        let id = reserved.id;
         // Its other end is closed by exec, and by the end of the child.
         let (here, there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
-        let pid = start(id, || thread::scope(|scope| exec_at(step, scope, &work, &state)));
+        let pid = start(reserved, || {
+            thread::scope(|scope| exec_at(step, scope, &work, &state))
+        });
         drop(there);
         let _ = rustix::io::read(&here, &mut [0u8; 1]);
         // With the program that it is now, or gone.
@@ -357,10 +365,11 @@ fn a_child_that_comes_to_life_while_it_is_asked_for_lives() {
     let heap = crate::program::heap().expect("a heap");
     for birth in 1..=8 {
         for look in 1..=12 {
-            let id = entry(heap);
+            let reserved = entry(heap);
+            let id = reserved.id;
             let (here, there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
             crash::stop_child_at(birth);
-            let pid = start(id, || {
+            let pid = start(reserved, || {
                 crash::stop_at(0);
                 let _ = rustix::io::write(&there, b"!");
                 thread::sleep(Duration::from_secs(600));
@@ -428,8 +437,9 @@ fn sending_dropping_an_end_and_forking_at_every_step() {
     let heap = crate::program::heap().expect("a heap");
     for step in 1.. {
         assert!(step < MOST, "it never gets through");
-        let id = entry(heap);
-        let pid = start(id, || {
+        let reserved = entry(heap);
+        let id = reserved.id;
+        let pid = start(reserved, || {
             let through = send_drop_and_fork(step);
             exit_now(i32::from(!through))
         });
@@ -498,9 +508,10 @@ fn fork_once() {
 
 /// Changes of shared memory in this thread while it forks a child that ends at once.
 fn changes_of_a_fork(heap: &'static Heap) -> u64 {
-    let id = entry(heap);
+    let reserved = entry(heap);
+    let id = reserved.id;
     let before = crash::changes();
-    let pid = start(id, || ());
+    let pid = start(reserved, || ());
     let changes = crash::changes() - before;
     assert_eq!(stopped_or_ended(pid), Some(0));
     bury(heap, id);
