@@ -84,8 +84,8 @@ impl Rescuer {
     }
 }
 
-/// Stops a child at its first change of shared memory in `work`, then at one `stride` later, and so on, and lets `others` do
-/// something meanwhile, which must come to an end though the child does not go on. They are told the child's pid. Then it goes
+/// Stops a child at its first change of shared memory in `work`, then at one `stride` later (each costs a second or two), and so on
+/// (at each with `PROCESSION_LONG`), and lets `others` do something meanwhile, which must come to an end though the child does not go on. They are told the child's pid. Then it goes
 /// on, and `check`s.
 fn stops_at_every_step<S>(
     stride: usize,
@@ -96,6 +96,11 @@ fn stops_at_every_step<S>(
 ) {
     let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
+    let stride = if std::env::var_os("PROCESSION_LONG").is_some() {
+        1
+    } else {
+        stride
+    };
     for step in (1..).step_by(stride) {
         assert!(step < MOST, "it never gets through");
         let (reserved, state) = (entry(heap), setup());
@@ -196,7 +201,7 @@ fn a_producer_of_small_messages_is_stopped() {
 fn a_producer_of_large_messages_is_stopped() {
     let patient = Cell::new(true);
     stops_at_every_step(
-        3,
+        14,
         || queue_with(&[vec![1; 10], vec![2; 10]]),
         |queue| queue.put(vec![3; 20_000]).expect("room"),
         |queue, pid| use_in_time(queue, pid, &patient),
@@ -208,7 +213,7 @@ fn a_producer_of_large_messages_is_stopped() {
 fn a_consumer_is_stopped() {
     let patient = Cell::new(true);
     stops_at_every_step(
-        3,
+        13,
         || queue_with(&[vec![1; 10], vec![2; 20_000], vec![3; 10]]),
         |queue| {
             queue.get().expect("a message");
@@ -223,7 +228,7 @@ fn a_consumer_is_stopped() {
 #[test]
 fn a_maker_of_things_is_stopped() {
     stops_at_every_step(
-        3,
+        9,
         || (),
         |()| drop(Lock::new().expect("a lock")),
         |(), pid| {
@@ -241,7 +246,7 @@ fn somebody_who_clears_up_is_stopped() {
     let heap = crate::program::heap().expect("a heap");
     let patient = Cell::new(true);
     stops_at_every_step(
-        11,
+        23,
         || {
             let queue = queue_with(&[vec![1; 10]]);
             let reserved = entry(heap);
