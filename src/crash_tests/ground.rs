@@ -272,13 +272,11 @@ fn somebody_who_clears_up_is_stopped() {
 }
 
 /// Becomes `sleep` while another thread is at each step of `work`: for others that thread is dead, though its pid lives.
-fn becomes_another_program_at_every_step<S: Send>(
+fn becomes_another_program_at_every_step<S: Sync>(
     setup: impl Fn() -> S,
     work: impl Fn(&S) + Sync,
     others: impl Fn(&S),
-) where
-    S: Sync,
-{
+) {
     let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
     for step in 1.. {
@@ -288,7 +286,7 @@ fn becomes_another_program_at_every_step<S: Send>(
         // Its other end is closed by exec, and by the end of the child.
         let (here, there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
         let pid = start(reserved, || {
-            thread::scope(|scope| exec_at(step, scope, &work, &state))
+            thread::scope(|scope| exec_at(step, scope, &work, &state));
         });
         drop(there);
         let _ = rustix::io::read(&here, &mut [0u8; 1]);
@@ -495,7 +493,9 @@ fn send_drop_and_fork(step: u64) -> bool {
         // Long enough to be where they wait for each other. Nothing goes wrong if they are not.
         thread::sleep(Duration::from_millis(12));
         drop(go);
-        others.map(|other| other.join().expect("it ends"));
+        for other in others {
+            other.join().expect("it ends");
+        }
     }
     sender.join().expect("it ends")
 }

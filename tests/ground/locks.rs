@@ -54,7 +54,7 @@ fn a_reader_dies_while_its_sender_has_no_memory() {
                     Some(true),
                     "round {round}: the parent of the dead reader hangs"
                 );
-                let ended = ends_in_time(|| sends.wait().is_ok(), || kill_both());
+                let ended = ends_in_time(|| sends.wait().is_ok(), kill_both);
                 assert_eq!(ended, Some(true), "round {round}: the sender hangs");
             }
         },
@@ -143,7 +143,7 @@ fn waiting_for_a_dead_child_that_is_traced_ends_at_its_deadline() {
             assert!(comes_true(|| state_of(child.pid() as i32) == 'Z'));
             let before = processor_time();
             let waited = child.wait_timeout(Duration::from_millis(300));
-            let (busy, ended) = (processor_time() - before, is_gone(tracer));
+            let (busy, ended) = (processor_time().saturating_sub(before), is_gone(tracer));
             let joined = child.join_timeout(Duration::from_millis(100));
             let ended_later = is_gone(tracer);
             over.tell(&[1]);
