@@ -73,7 +73,7 @@ fn others_get_an_answer_while_a_process_is_stopped() {
             }
         });
         let mut held = 0;
-        for turn in 0..20 {
+        for turn in 0..30 {
             std::thread::sleep(Duration::from_micros(2_000 + turn * 7_919 % 1_000));
             signal(pid, libc::SIGSTOP);
             assert!(comes_true(|| state_of(pid) == 'T'));
@@ -97,7 +97,7 @@ fn others_get_an_answer_while_a_process_is_stopped() {
         }
         signal(pid, libc::SIGKILL);
         reap(pid);
-        eprintln!("{held} of 20 stops held this process up");
+        eprintln!("{held} of 30 stops held this process up");
     });
 }
 
