@@ -4,6 +4,7 @@
 
 mod ground;
 mod pipes;
+mod producers;
 mod select;
 mod semaphore;
 mod shared;

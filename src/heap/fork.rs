@@ -110,7 +110,7 @@ pub(crate) fn adopt_as(id: u32, claim: RawFd) {
 }
 
 /// Owner id of the child that this thread forked last, 0 for none.
-pub(crate) fn last_forked() -> u32 {
+pub(crate) fn last_child() -> u32 {
     LAST.get()
 }
 
@@ -130,7 +130,11 @@ extern "C" fn before() {
         return;
     }
     let outermost = DEPTH.get() == 0;
-    if outermost && let Some(heap) = Heap::existing() {
+    // Who reserved the entry of a planned child has looked.
+    if outermost
+        && !PLANNED.get().planned
+        && let Some(heap) = Heap::existing()
+    {
         heap.look_after_the_dead();
     }
     hold_still(outermost);

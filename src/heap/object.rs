@@ -234,12 +234,26 @@ impl Heap {
         Self::share(off, look, || self.hold_if(off, is_there))
     }
 
+    /// One more reference of this process to the object whose offset stands in `field`, a word of an object that it refers to. The
+    /// word itself is no reference: it is changed before the object's memory is freed. `None` where the object is being given
+    /// up, or there is none.
+    pub(crate) fn acquire_uncounted(&self, field: Off) -> Result<Option<Object>> {
+        let off = self.word(field).load(Ordering::Acquire);
+        if off == 0 || !off.is_multiple_of(LEAST_CELL) {
+            return Ok(None);
+        }
+        let is_there = |tx: &Tx<'_>| tx.get(field) == off && uncount(tx.get(off + REFS)).1 > 0;
+        let look = || self.transact(|tx| Ok(is_there(tx)));
+        Self::share(off, look, || self.hold_if(off, is_there))
+    }
+
     /// Takes a reference into a slot of this process, if `is_there` says so in the same transaction; gives the slot.
     fn hold_if(&self, off: Off, is_there: impl Fn(&Tx<'_>) -> bool) -> Result<Option<u64>> {
         let held = self.with_slot(|tx, slot| {
             if !is_there(tx) {
                 return Ok(None);
             }
+            self.reach_whole(tx, off)?;
             refer(tx, off);
             slot.hold(tx, off);
             Ok(Some(()))

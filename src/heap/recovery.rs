@@ -72,6 +72,7 @@ impl Heap {
                 Ordering::AcqRel,
             );
             entry.phase.futex_wake(u32::MAX);
+            self.header().lookout.count_death();
         }
         let parent = entry.parent.load(Ordering::Relaxed) as u32;
         let wanted = entry.flags.load(Ordering::Acquire) & WANTED != 0 && self.alive(parent);

@@ -1,20 +1,20 @@
 //! The process table: who belongs to the program, and whether they live.
 
 use super::Heap;
-use super::layout::{Entry, NAME, PROCESSES, TABLE, entry, entry_at, header, state};
+use super::layout::{Entry, NAME, PROCESSES, entry, header, state};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::os;
 use crate::os::pid::Activity;
 use crate::os::witness::Claim;
 use crate::wait::atomic::Ordering;
-use crate::wait::latch::ORPHAN;
+use crate::wait::latch::{ORPHAN, OWNER_BITS};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// Bits of an owner id that are the entry's index; the rest, up to 31, count its uses.
+/// Bits of an owner id that are the entry's index; the rest, up to [`OWNER_BITS`], count its uses.
 const INDEX_BITS: u32 = 15;
 /// Generations run from 1 to this, so that no id is 0 or [`ORPHAN`].
-const GENERATIONS: u64 = (1 << (31 - INDEX_BITS)) - 2;
+const GENERATIONS: u64 = (1 << (OWNER_BITS - INDEX_BITS)) - 2;
 const _: () = assert!(PROCESSES == 1 << INDEX_BITS && (GENERATIONS << INDEX_BITS) < ORPHAN as u64);
 
 /// The process is a daemon.
@@ -23,6 +23,8 @@ pub(crate) const DAEMON: u64 = 1;
 pub(crate) const WANTED: u64 = 2;
 /// It was born of another process than the one that asked for it, which collects its exit status.
 pub(crate) const FOSTERED: u64 = 4;
+/// Its parent answers for it: waits for it at its own end, or ends it.
+pub(crate) const CHILD: u64 = 8;
 
 /// Entries that only forks may use, which cannot be refused.
 const FOR_FORKS: u64 = 64;
@@ -128,6 +130,12 @@ impl Heap {
         }
     }
 
+    /// Whether the table says more of the child `id`'s life than that its parent expects it.
+    pub(crate) fn knows_of(&self, id: u32) -> bool {
+        self.entry_of(id)
+            .is_none_or(|entry| entry.life(id) != Life::Expected)
+    }
+
     /// Whether the witness of entry `index` is there; `None` where this process cannot ask.
     fn is_witnessed(&self, index: u64) -> Option<bool> {
         os::witness::is_held(self.witnesses()?, index)
@@ -171,6 +179,7 @@ impl Heap {
     pub(crate) fn adopt(&self, id: u32, claim: Option<BorrowedFd<'_>>) -> Result<()> {
         self.set_me(id);
         let witnessed = claim.is_some_and(|claim| {
+            self.join_lives(claim);
             // Without a mapping, a descriptor keeps it.
             let keeps = |_| rustix::io::fcntl_dupfd_cloexec(claim, 3).map(core::mem::forget);
             os::witness::keep(claim).or_else(keeps).is_ok()
@@ -218,12 +227,12 @@ impl Heap {
     /// first `most` entries.
     pub(super) fn reserve_quickly(&self, parent: u32, flags: u64, name: &str, most: u64) -> Result<Reserved> {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
-        self.extend_table(TABLE, entry_at((top + 64).min(PROCESSES)), header!(tabled))?;
+        self.enlarge_table((top + 64).min(PROCESSES))?;
         let id = self.transact(|tx| {
             Self::take_entry(tx, parent, flags, name, most).ok_or(Error::TooManyProcesses { max: most })
         })?;
         let claim = self
-            .witnesses()
+            .witnesses_again()
             .and_then(|file| os::witness::claim(file, index_of(id)));
         if claim.is_some() {
             self.entry(index_of(id)).witnessed.store(1, Ordering::Release);
@@ -255,6 +264,7 @@ impl Heap {
             entry!(index, holds),
             entry!(index, witnessed),
             entry!(index, namespace),
+            entry!(index, left),
         ] {
             tx.set(field, 0);
         }
@@ -276,6 +286,20 @@ impl Heap {
         tx.set(header!(table_free), index + 1);
         tx.set(entry!(index, state), state::FREE);
         tx.set(entry!(index, id), 0);
+    }
+
+    /// This process ends in an orderly way, and says so: what it has of a semaphore is not given back on its behalf, as that of
+    /// one that was killed is. One store, so that nobody need be waited for on the way out.
+    pub(crate) fn take_leave(&self) {
+        if let Some(entry) = self.entry_of(self.me()) {
+            entry.left.store(1, Ordering::Release);
+        }
+    }
+
+    /// Whether process `id`, which is dead, had said that it ends.
+    pub(crate) fn took_leave(&self, id: u32) -> bool {
+        self.entry_of(id)
+            .is_some_and(|entry| entry.left.load(Ordering::Acquire) != 0)
     }
 
     /// Gives up an entry whose process was never born.
