@@ -219,9 +219,10 @@ impl Heap {
         extra: u64,
         serial: u64,
     ) -> Result<Option<Object>> {
-        if !off.is_multiple_of(LEAST_CELL) {
+        if !off.is_multiple_of(LEAST_CELL) || self.chunk_of(off).is_none() {
             return Ok(None);
         }
+        self.reach(off, LEAST_CELL)?;
         let is_there = |tx: &Tx<'_>| {
             if !self.is_in_use(tx, off) {
                 return false;
@@ -280,6 +281,7 @@ impl Heap {
             if self.is_raw(tx, off) {
                 return Ok(Some((off, 0)));
             }
+            self.reach(off, LEAST_CELL)?;
             let (kind, refs) = uncount(tx.get(off + REFS));
             if refs > 1 {
                 tx.set(off + REFS, counted(kind, refs - 1));

@@ -5,7 +5,7 @@
 //! sweep latch; each step is a transaction, so a death while clearing up leaves the rest to the next.
 
 use super::Heap;
-use super::layout::{Off, entry, header, state};
+use super::layout::{LEAST_CELL, Off, entry, header, state};
 use super::object::uncount;
 use super::table::{WANTED, index_of};
 use crate::error::Result;
@@ -76,11 +76,11 @@ impl Heap {
         let found = self.transact(|tx| {
             let off = Self::slot(tx, entry, number).map_or(0, |slot| slot.held(tx));
             let note = Self::slot(tx, entry, number).map_or(0, |slot| slot.note());
-            Ok(if off == 0 || self.is_raw(tx, off) {
-                None
-            } else {
-                Some((off, uncount(tx.get(off)).0, note))
-            })
+            if off == 0 || self.is_raw(tx, off) {
+                return Ok(None);
+            }
+            self.reach(off, LEAST_CELL)?;
+            Ok(Some((off, uncount(tx.get(off)).0, note)))
         })?;
         if let Some((off, number, note)) = found
             && let Some(kind) = self.kind(number)
