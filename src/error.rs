@@ -52,6 +52,28 @@ pub enum Error {
         /// The dead process, 0 if it is no longer known.
         pid: u32,
     },
+    /// A process that is stopped (by a signal, a debugger, with its container) is in the middle of a change to what is shared,
+    /// and nothing can be done about that before it goes on or ends. Nothing was changed.
+    #[error(
+        "process {pid} ({name:?}) is stopped in the middle of a change to the program's shared memory: continue it (SIGCONT) or end it"
+    )]
+    OwnerStopped {
+        /// The stopped process, 0 if it is not known.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// This process has no entry in the program's process table, so nothing it did could be undone at its death: it may do
+    /// nothing with what is shared. It was forked when there was no room for it, or by a system call that the C library does
+    /// not see.
+    #[error(
+        "this process has no place in its program's process table, and cannot use what is shared: it was forked when there was no room for it, or by a bare clone(2)"
+    )]
+    NoIdentity,
+    /// Somebody else is in the middle of a change, and the caller must not sleep. For front doors; no other call returns it.
+    #[doc(hidden)]
+    #[error("somebody else is in the middle of a change")]
+    Busy,
     /// A lock was released that nobody (or, for a recursive one, somebody else) holds.
     #[error("released a lock that is not held")]
     NotLocked,

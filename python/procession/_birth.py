@@ -12,7 +12,7 @@ from threading import RLock
 from . import _engine, context, process, util
 from .reduction import DupFd
 
-__all__ = ["Invitation", "Left", "ended", "invite", "launch", "prepare_fork", "reap"]
+__all__ = ["Invitation", "Left", "ended", "invite", "launch", "prepare_fork", "reap", "started"]
 
 # One for all children: it is held for as long as a system call takes that does not wait. (By a thread that is interrupted by
 # a signal, whose handler may ask, too.) A forked child would find it locked by a thread that it does not have.
@@ -21,8 +21,13 @@ os.register_at_fork(after_in_child=_reaping._at_fork_reinit)  # type: ignore[att
 
 
 def invite(name):
-    """Make an entry for a child: descriptor, program, number."""
+    """Make an entry for a child: descriptor, program, number, the descriptor of the lock that witnesses its life."""
     return _engine.invite(name)
+
+
+def started(invitation):
+    """The child was started, or will not be: the lock that witnesses its life is its own."""
+    _engine.started(*invitation)
 
 
 class Invitation:
@@ -33,13 +38,22 @@ class Invitation:
 
     def __reduce__(self):
         popen = context.get_spawning_popen()
-        popen._invitation = fd, heap, number = invite(self.name)
-        # Negative where the memory has no descriptor, but a number by which every process of this user finds it.
-        return _join, (fd if fd < 0 else DupFd(fd), heap, number)
+        popen._invitation = fd, heap, number, claim = invite(self.name)
+        # Negative where the memory has no descriptor, but a number by which every process of this user finds it; and where there
+        # is no lock.
+        return _join, (_passed(fd), heap, number, _passed(claim))
 
 
-def _join(fd, heap, number):
-    _engine.attach(fd if isinstance(fd, int) else fd.detach(), heap, number)
+def _passed(fd):
+    return fd if fd < 0 else DupFd(fd)
+
+
+def _received(fd):
+    return fd if isinstance(fd, int) else fd.detach()
+
+
+def _join(fd, heap, number, claim):
+    _engine.attach(_received(fd), heap, number, _received(claim))
 
 
 class Left:
@@ -66,6 +80,9 @@ def launch(popen, start, process_obj):
     except BaseException:
         ended(popen)
         raise
+    finally:
+        if invitation := getattr(popen, "_invitation", None):
+            started(invitation)
 
 
 def reap(popen, poll, flag):

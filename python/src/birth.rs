@@ -6,24 +6,33 @@ use procession::door::{self, Invitation};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-/// Makes an entry for a child that is about to be started: descriptor, program and number, for `attach`.
+/// Makes an entry for a child that is about to be started: descriptor, program, number and the descriptor of a lock (-1 for none),
+/// for `attach`.
 #[pyfunction]
-pub fn invite(py: Python<'_>, name: &str) -> PyResult<(i32, u64, u32)> {
-    let invitation = Invitation::new(name).or_raise(py)?;
-    Ok((invitation.fd, invitation.heap, invitation.id))
+pub fn invite(py: Python<'_>, name: &str) -> PyResult<(i32, u64, u32, i32)> {
+    let Invitation { fd, heap, id, claim } = Invitation::new(name).or_raise(py)?;
+    Ok((fd, heap, id, claim))
+}
+
+/// The child with this invitation was started, or will not be: its lock is its own.
+#[pyfunction]
+pub fn started(fd: i32, heap: u64, id: u32, claim: i32) {
+    Invitation { fd, heap, id, claim }.started();
 }
 
 /// Leaves `object`, with the queues and locks in it, for the child.
 #[pyfunction]
-pub fn leave(object: &Bound<'_, PyAny>, fd: i32, heap: u64, id: u32) -> PyResult<()> {
+pub fn leave(object: &Bound<'_, PyAny>, fd: i32, heap: u64, id: u32, claim: i32) -> PyResult<()> {
     let parcel = message::encode_parcel(object)?;
-    Invitation { fd, heap, id }.leave(parcel).or_raise(object.py())
+    Invitation { fd, heap, id, claim }
+        .leave(parcel)
+        .or_raise(object.py())
 }
 
-/// In the child: joins the program. The descriptor is the engine's from here on.
+/// In the child: joins the program. The descriptors are the engine's from here on.
 #[pyfunction]
-pub fn attach(py: Python<'_>, fd: i32, heap: u64, id: u32) -> PyResult<()> {
-    door::attach(Invitation { fd, heap, id }).or_raise(py)
+pub fn attach(py: Python<'_>, fd: i32, heap: u64, id: u32, claim: i32) -> PyResult<()> {
+    door::attach(Invitation { fd, heap, id, claim }).or_raise(py)
 }
 
 /// In the child: what its parent left.

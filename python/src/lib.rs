@@ -68,6 +68,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<shared::Synchronized>()?;
     module.add_class::<shared::SynchronizedArray>()?;
     module.add_function(wrap_pyfunction!(birth::invite, module)?)?;
+    module.add_function(wrap_pyfunction!(birth::started, module)?)?;
     module.add_function(wrap_pyfunction!(birth::leave, module)?)?;
     module.add_function(wrap_pyfunction!(birth::attach, module)?)?;
     module.add_function(wrap_pyfunction!(birth::start_object, module)?)?;

@@ -88,10 +88,11 @@ macro_rules! sync_class {
             pub fn acquire_until(&self, py: Python<'_>, deadline: door::Deadline) -> PyResult<bool> {
                 let inner = self.inner()?;
                 let taken = match (try_for_a_moment(inner), deadline) {
-                    (Taken::Not, door::Deadline::Now) => inner.acquire_until(deadline),
+                    (Taken::Not, door::Deadline::Now) => wait::briefly(py, || inner.acquire_until(deadline)),
                     (Taken::Not, _) => py.detach(|| inner.acquire_until(deadline)),
-                    (taken, _) => taken,
+                    (taken, _) => Ok(taken),
                 };
+                let taken = taken.or_raise(py)?;
                 match taken {
                     Taken::Clean => {}
                     Taken::FromDead => {

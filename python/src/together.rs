@@ -139,8 +139,9 @@ shared_class!(
         }
 
         /// Call the first `n` who wait; how many there were.
-        fn _notify(&self, n: i64) -> PyResult<u64> {
-            Ok(self.inner()?.notify(u64::try_from(n).unwrap_or(0)))
+        fn _notify(&self, py: Python<'_>, n: i64) -> PyResult<u64> {
+            let (inner, n) = (self.inner()?, u64::try_from(n).unwrap_or(0));
+            wait::briefly(py, || inner.notify(n)).or_raise(py)
         }
 
         /// How many wait.

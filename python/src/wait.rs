@@ -55,19 +55,35 @@ pub fn deadline(block: bool, timeout: Option<f64>) -> Deadline {
     }
 }
 
-/// Tries at once and, where that is not enough and there is time, again with the interpreter let go.
+/// Tries at once and, where that is not enough and there is time, or somebody is in the middle of a change, again with the
+/// interpreter let go.
 #[inline]
 pub fn patiently<T: Send>(
     py: Python<'_>,
     deadline: Deadline,
-    wants_more: impl Fn(&T) -> bool,
-    mut attempt: impl FnMut(Deadline) -> T + Send,
-) -> T {
-    let at_once = attempt(Deadline::Now);
-    if deadline == Deadline::Now || !wants_more(&at_once) {
-        return at_once;
+    wants_more: impl Fn(&procession::Result<T>) -> bool,
+    mut attempt: impl FnMut(Deadline) -> procession::Result<T> + Send,
+) -> procession::Result<T> {
+    let at_once = door::awake(|| attempt(Deadline::Now));
+    match at_once {
+        Err(procession::Error::Busy) => {}
+        answer if deadline == Deadline::Now || !wants_more(&answer) => return answer,
+        _ => {}
     }
     py.detach(|| attempt(deadline))
+}
+
+/// Does something that takes an instant most of the time; where it would have to sleep, because somebody is in the middle of a
+/// change, again with the interpreter let go.
+#[inline]
+pub fn briefly<T: Send>(
+    py: Python<'_>,
+    mut work: impl FnMut() -> procession::Result<T> + Send,
+) -> procession::Result<T> {
+    match door::awake(&mut work) {
+        Err(procession::Error::Busy) => py.detach(work),
+        answer => answer,
+    }
 }
 
 /// Rounds of looking before the interpreter is let go, about a microsecond: less than letting go of it costs.

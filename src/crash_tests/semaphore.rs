@@ -103,8 +103,9 @@ fn a_permit_of_the_dead() {
     let with_a_dead_one = || {
         let heap = crate::program::heap().expect("a heap");
         let semaphore = three();
-        let dead = entry(heap);
-        run_to(dead, 0, || {
+        let reserved = entry(heap);
+        let dead = reserved.id;
+        run_to(reserved, 0, || {
             semaphore.acquire().map(Permit::forget).expect("a permit");
         });
         bury(heap, dead);

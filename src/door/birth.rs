@@ -19,8 +19,10 @@ use crate::heap::Heap;
 use crate::heap::block::{Block, start_field};
 use crate::heap::layout::{entry, state};
 use crate::heap::table::index_of;
+use crate::os;
+use crate::os::witness::Claim;
 use crate::wait::atomic::Ordering;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
 
 /// An entry for a child that is about to be started, and what the child must be told.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,9 @@ pub struct Invitation {
     pub heap: u64,
     /// The child's number.
     pub id: u32,
+    /// The descriptor of the lock that witnesses the child's life, which it must inherit or be sent as well, and which the
+    /// parent [closes](Self::started) when the child has it; -1 for none.
+    pub claim: RawFd,
 }
 
 impl Invitation {
@@ -41,11 +46,21 @@ impl Invitation {
     /// [`Error::TooManyProcesses`], [`Error::OutOfMemory`], or what the system said when shared memory was set up.
     pub fn new(name: &str) -> Result<Self> {
         let heap = crate::program::heap()?;
+        let reserved = heap.reserve(heap.me(), 0, name)?;
         Ok(Self {
             fd: heap.descriptor()?.number(),
             heap: heap.id(),
-            id: heap.new_entry(heap.me(), 0, name)?,
+            id: reserved.id,
+            claim: reserved.claim.map_or(-1, Claim::into_raw),
         })
+    }
+
+    /// The child was started, or will not be: it alone has the lock now, or nobody. Without this, its death is not noticed before
+    /// that of its parent.
+    pub fn started(&self) {
+        if let Some(heap) = Heap::existing() {
+            heap.give_up_claim(self.claim);
+        }
     }
 
     /// Leaves the start message for the child.
@@ -65,8 +80,10 @@ impl Invitation {
 /// [`Error::BadHeap`] if it is in another program already, or nobody expects it; what the system said.
 pub fn attach(invitation: Invitation) -> Result<()> {
     if let Some(heap) = Heap::existing() {
+        // It has a lock of its own.
+        heap.give_up_claim(invitation.claim);
         // This process has the memory already; what was sent is one more descriptor of it.
-        heap.adopt(invitation.fd)?;
+        heap.adopt_descriptor(invitation.fd)?;
         if heap.id() != invitation.heap {
             return Err(Error::BadHeap(
                 "this process made shared memory of its own before it was told of its program's".to_owned(),
@@ -75,8 +92,12 @@ pub fn attach(invitation: Invitation) -> Result<()> {
         return merge(heap, invitation.id);
     }
     let heap = Heap::attach(invitation.fd, invitation.heap, crate::program::KINDS)?;
-    expected(heap, invitation.id)?;
-    heap.settle_in(invitation.id)
+    // Closed at the end: a mapping keeps what there is to be kept.
+    let claim = match invitation.claim {
+        ..0 => None,
+        claim => Some(os::fd::inherited(claim)?),
+    };
+    heap.adopt(invitation.id, claim.as_ref().map(AsFd::as_fd))
 }
 
 fn expected(heap: &Heap, id: u32) -> Result<()> {

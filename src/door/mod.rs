@@ -67,6 +67,14 @@ pub fn look_briefly(done: impl FnMut() -> bool) -> bool {
     crate::wait::spin::before_sleep(done)
 }
 
+/// Runs `work`, in which this thread does not sleep over somebody who is in the middle of a change to what is shared: it ends with
+/// [`Error::Busy`](crate::Error::Busy) instead, with nothing changed. For threads that hold what others need, such as an
+/// interpreter's lock.
+#[inline]
+pub fn awake<T>(work: impl FnOnce() -> T) -> T {
+    crate::heap::internal::awake(work)
+}
+
 /// [`wait`](crate::wait) until a deadline.
 ///
 /// # Errors
@@ -89,8 +97,8 @@ pub enum Taken {
     Interrupted,
 }
 
-fn forget<G>(answer: Result<G, LockError<G>>) -> Taken {
-    match answer {
+fn forget<G>(answer: Result<G, LockError<G>>) -> Result<Taken> {
+    Ok(match answer {
         Ok(guard) => {
             core::mem::forget(guard);
             Taken::Clean
@@ -101,7 +109,8 @@ fn forget<G>(answer: Result<G, LockError<G>>) -> Taken {
         }
         Err(LockError::Interrupted) => Taken::Interrupted,
         Err(LockError::WouldBlock | LockError::Timeout) => Taken::Not,
-    }
+        Err(LockError::Failed(error)) => return Err(error),
+    })
 }
 
 /// What is acquired and released.
@@ -110,7 +119,11 @@ pub trait Acquire {
     fn try_quick(&self) -> Taken;
 
     /// Acquires, for somebody who will release.
-    fn acquire_until(&self, deadline: Deadline) -> Taken;
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoIdentity`](crate::Error::NoIdentity), [`Error::OwnerStopped`](crate::Error::OwnerStopped).
+    fn acquire_until(&self, deadline: Deadline) -> Result<Taken>;
 }
 
 impl Acquire for Lock {
@@ -124,7 +137,7 @@ impl Acquire for Lock {
     }
 
     #[inline]
-    fn acquire_until(&self, deadline: Deadline) -> Taken {
+    fn acquire_until(&self, deadline: Deadline) -> Result<Taken> {
         forget(self.lock_until(deadline))
     }
 }
@@ -140,7 +153,7 @@ impl Acquire for RLock {
     }
 
     #[inline]
-    fn acquire_until(&self, deadline: Deadline) -> Taken {
+    fn acquire_until(&self, deadline: Deadline) -> Result<Taken> {
         forget(self.lock_until(deadline))
     }
 }
@@ -148,19 +161,20 @@ impl Acquire for RLock {
 impl Acquire for Semaphore {
     #[inline]
     fn try_quick(&self) -> Taken {
-        Acquire::acquire_until(self, Deadline::Now)
+        Acquire::acquire_until(self, Deadline::Now).unwrap_or(Taken::Not)
     }
 
     #[inline]
-    fn acquire_until(&self, deadline: Deadline) -> Taken {
+    fn acquire_until(&self, deadline: Deadline) -> Result<Taken> {
         match Semaphore::acquire_until(self, deadline) {
             Ok(permit) => {
                 let returned = permit.is_returned();
                 permit.forget();
-                if returned { Taken::FromDead } else { Taken::Clean }
+                Ok(if returned { Taken::FromDead } else { Taken::Clean })
             }
-            Err(crate::Error::Interrupted) => Taken::Interrupted,
-            Err(_) => Taken::Not,
+            Err(crate::Error::Interrupted) => Ok(Taken::Interrupted),
+            Err(crate::Error::Timeout) => Ok(Taken::Not),
+            Err(error) => Err(error),
         }
     }
 }

@@ -18,7 +18,7 @@ use core::ops::{Deref, DerefMut};
 pub(crate) const BLOCK: Kind = Kind {
     number: 1,
     name: "block",
-    bury: |_, _, _, _| {},
+    bury: |_, _, _, _| Ok(()),
     empty: |heap, off| heap.drop_carried(off),
     describe: |heap, off| {
         Facts::of([

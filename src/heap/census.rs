@@ -23,7 +23,7 @@ pub(crate) struct Census {
 impl Heap {
     /// Counts, and panics where the lists contradict the descriptors. Nobody else may be at work.
     pub(crate) fn census(&self) -> Census {
-        self.settle();
+        self.settle().expect("nobody is stopped");
         let get = |off| self.word(off).load(Ordering::Acquire);
         let mut cells = vec![0; CLASSES];
         let (mut blocks, mut slabs, mut raw) = (0, 0, 0);

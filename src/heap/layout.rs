@@ -42,7 +42,7 @@ pub(super) struct Header {
     pub size: AtomicU64,
     /// Drawn at random when the heap is made; every handle carries it.
     pub id: AtomicU64,
-    /// Identity of the program image that made the heap.
+    /// Identity of the program's image, once a function's position in it was sent.
     pub build: AtomicU64,
     /// Chunks there can be, the first of which are the header's and the tables'.
     pub chunks: AtomicU64,
@@ -162,6 +162,10 @@ pub(crate) struct Entry {
     pub hold_free: AtomicU64,
     /// Objects held.
     pub holds: AtomicU64,
+    /// 1 once a lock of the kernel's witnesses the process's life: see [`os::witness`](crate::os::witness).
+    pub witnessed: AtomicU64,
+    /// The pid namespace that `pid` is a number of; 0 where that is not known.
+    pub namespace: AtomicU64,
     /// Changes when `status` or `state` does: a futex to wait on.
     pub phase: AtomicU32,
     _pad: u32,
@@ -170,11 +174,40 @@ pub(crate) struct Entry {
     pub name: [AtomicU64; NAME / 8],
 }
 
+#[cfg(all(test, loom))]
+impl Entry {
+    /// A free one.
+    pub(super) fn new() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            id: zero(),
+            state: zero(),
+            pid: zero(),
+            started: zero(),
+            parent: zero(),
+            flags: zero(),
+            generation: zero(),
+            status: zero(),
+            start: zero(),
+            result: zero(),
+            hold_top: zero(),
+            hold_free: zero(),
+            holds: zero(),
+            witnessed: zero(),
+            namespace: zero(),
+            phase: AtomicU32::new(0),
+            _pad: 0,
+            directory: core::array::from_fn(|_| zero()),
+            name: core::array::from_fn(|_| zero()),
+        }
+    }
+}
+
 /// What an entry is.
 pub(crate) mod state {
     /// Nobody's.
     pub const FREE: u64 = 0;
-    /// Made by a parent for a child that has not taken it over yet.
+    /// Reserved by a parent for a child that has not taken it over yet.
     pub const EMBRYO: u64 = 1;
     /// A process runs.
     pub const LIVE: u64 = 2;

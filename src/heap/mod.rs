@@ -8,7 +8,10 @@ pub(crate) mod census;
 mod chunks;
 pub(crate) mod fork;
 mod holds;
+pub(crate) mod internal;
 pub(crate) mod layout;
+#[cfg(all(test, loom))]
+mod models;
 pub(crate) mod object;
 mod recovery;
 mod shared_slots;
@@ -23,6 +26,7 @@ pub(crate) mod watch;
 
 use crate::error::{Error, Result};
 use crate::os;
+use crate::os::kept::Kept;
 use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering};
 use layout::{CHUNK, Chunk, Entry, FIRST_CHUNK, Header, MAGIC, Off, VERSION, entry_at, header};
 use object::Kind;
@@ -44,8 +48,10 @@ pub(crate) struct Heap {
     base: *mut u8,
     space: Space,
     source: Source,
-    /// Owner id of this process; a forked child replaces it.
-    me: LocalU32,
+    /// The file on which processes' lives are witnessed, where the heap is none.
+    lives: Kept,
+    /// Owner id of this process, 0 while it has none; in memory that is zero in every child until that is told who it is.
+    me: &'static LocalU32,
     kinds: &'static [&'static Kind],
 }
 
@@ -113,15 +119,13 @@ impl Heap {
             base,
             space,
             source,
-            me: LocalU32::new(0),
+            lives: Kept::none(),
+            me: os::fork::wiped_word()?,
             kinds,
         })
     }
 
     fn install(heap: Self) -> &'static Self {
-        if let Some(file) = heap.source.file() {
-            os::fd::keep_spare(file);
-        }
         // First, so that no child takes itself for its parent.
         fork::watch();
         HEAP.get_or_init(|| heap)
@@ -137,12 +141,12 @@ impl Heap {
         };
         let heap = Self::begin(Source::create(file_size)?, chunks * CHUNK, file_size, kinds)?;
         heap.source.begun();
+        heap.begin_lives();
         heap.commit_at(0, CHUNK)?;
         let header = heap.header();
         header.version.store(VERSION, Ordering::Relaxed);
         header.size.store(chunks * CHUNK, Ordering::Relaxed);
         header.id.store(os::memory::random()?, Ordering::Relaxed);
-        header.build.store(os::image::identity()?, Ordering::Relaxed);
         header.chunks.store(chunks, Ordering::Relaxed);
         header.frontier.store(FIRST_CHUNK, Ordering::Relaxed);
         header
@@ -265,9 +269,19 @@ impl Heap {
         self.header().id.load(Ordering::Relaxed)
     }
 
-    /// Identity of the image that made the heap.
+    /// Identity of the image of the program's processes that start others by a function's position; 0 where nobody has yet.
     pub(crate) fn build(&self) -> u64 {
-        self.header().build.load(Ordering::Relaxed)
+        self.header().build.load(Ordering::Acquire)
+    }
+
+    /// Notes the identity of this process's image, if nobody has noted one: before a function's position is sent.
+    pub(crate) fn note_build(&self) -> Result<()> {
+        if self.build() == 0 {
+            let own = os::image::identity()?;
+            // Another process may have been faster: then a child of another build says so.
+            let _ = (self.header().build).compare_exchange(0, own, Ordering::AcqRel, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Owner id of this process.

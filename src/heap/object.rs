@@ -24,7 +24,7 @@ pub(crate) struct Kind {
     pub name: &'static str,
     /// Repairs the object after the death of a process that held it; the last argument is where that process's note on
     /// it is. May be run again after a death half-way.
-    pub bury: fn(&Heap, Off, u32, Off),
+    pub bury: fn(&Heap, Off, u32, Off) -> Result<()>,
     /// Gives up what the object refers to, before its memory is freed. May be run again after a death half-way.
     pub empty: fn(&Heap, Off) -> Result<()>,
     /// What an object says of itself to whoever inspects the program. It reads, under the heap's latch, and takes no other.

@@ -123,8 +123,8 @@ impl Heap {
     /// Makes another chunk a slab of `class`.
     fn grow(&self, class: usize) -> Result<()> {
         let header = self.header();
-        let inherited = self.inherits(&header.grow);
-        let answer = self.grow_latched(class, inherited);
+        self.lock_internal(&header.grow)?;
+        let answer = self.grow_latched(class);
         header.grow.unlock();
         answer
     }
@@ -135,7 +135,7 @@ impl Heap {
         if !grow.orphan(dead) {
             return Ok(());
         }
-        let answer = if self.inherits(grow) {
+        let answer = if self.lock_internal(grow)? {
             self.drop_growing()
         } else {
             Ok(())
@@ -151,10 +151,9 @@ impl Heap {
         }
     }
 
-    fn grow_latched(&self, class: usize, inherited: bool) -> Result<()> {
-        if inherited {
-            self.drop_growing()?;
-        }
+    fn grow_latched(&self, class: usize) -> Result<()> {
+        // What somebody who died here, or ran into an error, has left.
+        self.drop_growing()?;
         if self.transact(|tx| Ok(tx.get(header!(slabs[class])) != 0))? {
             return Ok(());
         }

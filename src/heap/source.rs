@@ -111,7 +111,7 @@ impl Heap {
     }
 
     /// Takes over what a child was told that has the heap already: it may have lost its own descriptor, and needs no second one.
-    pub(crate) fn adopt(&self, told: RawFd) -> Result<()> {
+    pub(crate) fn adopt_descriptor(&self, told: RawFd) -> Result<()> {
         let Source::File(kept) = &self.source else {
             return Ok(());
         };
@@ -170,6 +170,51 @@ impl Heap {
                 .flatten()
                 .find_map(|entry| open_if(kept.identity(), entry.path().to_str()?))
         })
+    }
+
+    /// The file on which the lives of the program's processes are witnessed: that of the heap, or, where the heap is none, an
+    /// empty one.
+    fn lives(&self) -> &Kept {
+        match &self.source {
+            Source::File(kept) => kept,
+            Source::Segment(_) => &self.lives,
+        }
+    }
+
+    /// To be called by who made the heap.
+    pub(super) fn begin_lives(&self) {
+        if let Source::Segment(_) = self.source
+            && let Ok(file) = rustix::fs::memfd_create("procession", rustix::fs::MemfdFlags::CLOEXEC)
+        {
+            self.lives.keep(file);
+        }
+    }
+
+    /// In a child that was started with this lock, which lies on the file that it needs.
+    pub(super) fn join_lives(&self, claim: BorrowedFd<'_>) {
+        if self.lives().get().is_none()
+            && let Some(file) = os::witness::reopen(claim)
+        {
+            self.lives().keep(file);
+        }
+    }
+
+    /// Whether `fd` is a descriptor of the file on which lives are witnessed.
+    pub(crate) fn is_own(&self, fd: BorrowedFd<'_>) -> bool {
+        Identity::of(fd).is_ok_and(|file| file == self.lives().identity())
+    }
+
+    /// That file, to ask; `None` if the program has closed it.
+    pub(super) fn witnesses(&self) -> Option<BorrowedFd<'_>> {
+        self.lives().get()
+    }
+
+    /// The same, looked for again if it was closed.
+    pub(super) fn witnesses_again(&self) -> Option<BorrowedFd<'_>> {
+        match &self.source {
+            Source::File(kept) => self.find(kept).ok(),
+            Source::Segment(_) => self.lives.get(),
+        }
     }
 
     /// Bytes of shared memory this program occupies now.

@@ -11,14 +11,7 @@
 use super::Heap;
 use super::layout::{JOURNAL, Off};
 use crate::error::Result;
-use crate::os::clock::Deadline;
 use crate::wait::atomic::Ordering;
-use crate::wait::latch::{Latch, Locked};
-
-/// How long to wait for one of the engine's own latches, which are held for less than a microsecond, before asking whether
-/// the owner lives.
-/// (As with [`BACKSTOP`](crate::wait::BACKSTOP), unit tests do not wait so long.)
-const SHORT: u64 = if cfg!(test) { 1_000_000 } else { 20_000_000 };
 
 /// A transaction being put together.
 pub(crate) struct Tx<'h> {
@@ -78,7 +71,7 @@ impl Drop for Latched<'_> {
 impl Heap {
     /// Runs `stage` under the heap's latch and carries out what it staged; nothing if it returns an error.
     pub(crate) fn transact<T>(&self, stage: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<T> {
-        let latched = self.latched();
+        let latched = self.latched()?;
         let mut tx = Tx {
             heap: self,
             staged: 0,
@@ -93,20 +86,14 @@ impl Heap {
         Ok(answer)
     }
 
-    /// Takes one of the engine's own latches, which are held for less than a microsecond; whether its holder has died.
-    #[inline]
-    pub(crate) fn inherits(&self, latch: &Latch) -> bool {
-        let alive = |id| self.alive(id);
-        let locked = latch.lock(self.me(), Deadline::Never, SHORT, alive, || false, || ());
-        matches!(locked, Some(Locked::Inherited(_)))
-    }
-
-    fn latched(&self) -> Latched<'_> {
-        if self.inherits(&self.header().latch) {
+    fn latched(&self) -> Result<Latched<'_>> {
+        let owner_died = self.lock_internal(&self.header().latch)?;
+        let latched = Latched(self);
+        if owner_died {
             let decided = self.header().journal_len.load(Ordering::Acquire);
             self.carry_out(decided);
         }
-        Latched(self)
+        Ok(latched)
     }
 
     fn carry_out(&self, words: u64) {
@@ -119,7 +106,7 @@ impl Heap {
     }
 
     /// Sees to it that no transaction of a dead process is half carried out.
-    pub(crate) fn settle(&self) {
-        drop(self.latched());
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.latched().map(drop)
     }
 }

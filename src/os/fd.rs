@@ -1,45 +1,7 @@
-//! Descriptors: one kept in reserve, and the lifeline that ends a daemon with its parent.
+//! Descriptors: the lifeline that ends a daemon with its parent, and the standard streams.
 
 use crate::error::{Error, Result};
-use crate::os::kept::Kept;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Mutex;
-
-/// A descriptor kept only to be given up for a moment: with it, a process that ran into its limit can still ask who lives.
-static SPARE: Mutex<Kept> = Mutex::new(Kept::none());
-
-/// Puts a descriptor aside for [`with_spare`].
-pub(crate) fn keep_spare(of: BorrowedFd<'_>) {
-    if let Ok(spare) = SPARE.try_lock()
-        && let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(of, 3)
-    {
-        spare.keep(copy);
-    }
-}
-
-/// Asks something that needs a descriptor for a moment; when none is left, once more with the one in reserve.
-pub(crate) fn with_spare<T>(ask: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
-    match ask() {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-            // Held while it asks, so that two threads do not count on the same descriptor. A fork in another thread may
-            // leave this lock held in the child: then there is no reserve there, and who asks is told "in doubt".
-            let Ok(spare) = SPARE.try_lock() else {
-                return Err(error);
-            };
-            if spare.take().is_none() {
-                return Err(error);
-            }
-            let answer = ask();
-            // The number just freed is free again, unless another thread was faster.
-            // (A file of its own, so that nothing of the program's can be taken for it.)
-            if let Ok(file) = rustix::fs::memfd_create("procession-spare", rustix::fs::MemfdFlags::CLOEXEC) {
-                spare.keep(file);
-            }
-            answer
-        }
-        answer => answer,
-    }
-}
 
 /// A pipe whose write end only this process holds; it breaks when this process ends, however it ends.
 pub(crate) fn lifeline() -> Result<(OwnedFd, OwnedFd)> {

@@ -18,6 +18,7 @@ pub(crate) mod ready;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod witness;
 
 use crate::error::Error;
 

@@ -7,11 +7,9 @@ use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::{Block, result_field, start_field};
-use crate::heap::layout::state;
 use crate::heap::table::index_of;
 use crate::os;
 use crate::panic::{self, Panic};
-use crate::wait::atomic::Ordering;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::{Once, OnceLock};
@@ -89,8 +87,10 @@ pub(super) struct Order {
     /// The descriptor of the heap, or a negative number that stands for it: see `Heap::descriptor`.
     pub heap: RawFd,
     pub heap_id: u64,
-    /// Owner id; 0 for a fork server.
+    /// Owner id.
     pub id: u32,
+    /// The lock that is to witness its life, -1 for none.
+    pub claim: RawFd,
     pub fork_server: bool,
     /// -1 for none, as in the following.
     pub lifeline: RawFd,
@@ -107,6 +107,7 @@ impl Order {
             heap,
             heap_id,
             id,
+            claim,
             fork_server,
             lifeline,
             server,
@@ -115,14 +116,14 @@ impl Order {
         let role = u8::from(*fork_server);
         (
             VARIABLE.to_owned(),
-            format!("{heap}:{heap_id}:{id}:{role}:{lifeline}:{server}:{stdout}"),
+            format!("{heap}:{heap_id}:{id}:{claim}:{role}:{lifeline}:{server}:{stdout}"),
         )
     }
 
     fn parse(text: &str) -> Result<Self> {
         let bad = || Error::BadHeap(format!("{VARIABLE}={text:?} is not of this crate's making"));
         let numbers: Option<Vec<i128>> = text.split(':').map(|n| n.parse().ok()).collect();
-        let Some(&[heap, heap_id, id, role, lifeline, server, stdout]) = numbers.as_deref() else {
+        let Some(&[heap, heap_id, id, claim, role, lifeline, server, stdout]) = numbers.as_deref() else {
             return Err(bad());
         };
         let fd = |n: i128| RawFd::try_from(n).map_err(|_| bad());
@@ -130,6 +131,7 @@ impl Order {
             heap: fd(heap)?,
             heap_id: u64::try_from(heap_id).map_err(|_| bad())?,
             id: u32::try_from(id).map_err(|_| bad())?,
+            claim: fd(claim)?,
             fork_server: role == 1,
             lifeline: fd(lifeline)?,
             server: fd(server)?,
@@ -166,17 +168,13 @@ fn optional(fd: RawFd) -> Result<Option<OwnedFd>> {
 
 fn become_child(order: Order) -> Result<()> {
     let heap = Heap::attach(order.heap, order.heap_id, crate::program::KINDS)?;
+    let claim = optional(order.claim)?;
     let (lifeline, server) = (optional(order.lifeline)?, optional(order.server)?);
     if let Some(stdout) = optional(order.stdout)? {
         os::fd::become_stdio(stdout.as_fd(), 1)?;
     }
-    let expected = heap
-        .entry_of(order.id)
-        .map(|entry| entry.state.load(Ordering::Acquire));
-    if expected != Some(state::EMBRYO) {
-        return Err(Error::BadHeap("this process is not expected".to_owned()));
-    }
-    heap.settle_in(order.id)?;
+    heap.adopt(order.id, claim.as_ref().map(AsFd::as_fd))?;
+    drop(claim);
     if let Some(lifeline) = &lifeline {
         core::mem::forget(os::fd::die_with(lifeline.as_fd())?);
     }
@@ -269,9 +267,10 @@ mod tests {
 
         #[test]
         fn an_order_is_read_as_it_was_written(
-            heap in 0..1000, heap_id: u64, id: u32, fork_server: bool, lifeline in -1..1000, server in -1..1000
+            heap in 0..1000, heap_id: u64, id: u32, claim in -1..1000, fork_server: bool, lifeline in -1..1000,
+            server in -1..1000
         ) {
-            let order = Order { heap, heap_id, id, fork_server, lifeline, server, stdout: -1 };
+            let order = Order { heap, heap_id, id, claim, fork_server, lifeline, server, stdout: -1 };
             let read = Order::parse(&order.variable().1).expect("our own");
             prop_assert_eq!(read.variable(), order.variable());
         }

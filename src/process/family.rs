@@ -14,6 +14,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicPtr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// How long to sleep at first between looks at a child whose end nothing tells, in nanoseconds.
+const PAUSE: u64 = 1_000_000;
+
 /// A child of this process, however it was started.
 pub(super) struct Child {
     pub heap: &'static Heap,
@@ -33,24 +36,40 @@ pub(super) struct Child {
 impl Child {
     /// Waits until it has ended, reaps it and clears up after it; `None` at the deadline.
     pub(super) fn wait(&self, deadline: Deadline) -> Result<Option<(ExitStatus, bool)>> {
-        // Waiting happens outside the lock, so that one thread's patience is not another's.
-        if let Some(end) = *self.lock() {
-            return Ok(Some(end));
+        let mut pause = PAUSE;
+        loop {
+            if let Some(end) = self.end_now()? {
+                return Ok(Some(end));
+            }
+            if deadline.passed() {
+                return Ok(None);
+            }
+            // Waiting happens outside the lock, so that one thread's patience is not another's.
+            let pidfd = self.pidfd();
+            let readable = pidfd.is_some_and(|pidfd| pause == PAUSE && os::pid::wait_dead(pidfd, deadline));
+            if !readable || pause > PAUSE {
+                // There is nothing to wait for but its status: it has no descriptor, or is dead and its status not to be had
+                // yet, because a debugger has it.
+                os::clock::sleep_until(deadline.within(pause));
+            }
+            if pidfd.is_none() || readable {
+                pause = (2 * pause).min(20 * PAUSE);
+            }
         }
-        if let Some(pidfd) = self.pidfd()
-            && !os::pid::wait_dead(pidfd, deadline)
-        {
-            return Ok(None);
-        }
+    }
+
+    /// How it ended, if it has; then it is reaped and cleared up after.
+    fn end_now(&self) -> Result<Option<(ExitStatus, bool)>> {
         let mut known = self.lock();
-        if let Some(end) = *known {
-            return Ok(Some(end));
+        if known.is_some() {
+            return Ok(*known);
         }
         let status = if self.fostered {
             self.fostered_status()
         } else {
             self.reap()
         };
+        let Some(status) = status else { return Ok(None) };
         let started = self
             .heap
             .entry_of(self.id)
@@ -81,19 +100,21 @@ impl Child {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reap(&self) -> ExitStatus {
-        loop {
-            match os::pid::reap(self.pid) {
-                Ok(Some(status)) => return ExitStatus::from_wait(status),
-                // It is dead, and the last of it is about to be.
-                Ok(None) => std::thread::yield_now(),
-                Err(_) => return ExitStatus::Unknown,
-            }
+    /// How a child of ours ended; `None` while it runs.
+    fn reap(&self) -> Option<ExitStatus> {
+        match os::pid::reap(self.pid) {
+            Ok(status) => status.map(ExitStatus::from_wait),
+            // Somebody else has collected it.
+            Err(_) => (!self.heap.alive(self.id)).then_some(ExitStatus::Unknown),
         }
     }
 
-    /// The status that the fork server writes a moment after the end; unknown if the fork server is gone.
-    fn fostered_status(&self) -> ExitStatus {
+    /// The status that the fork server writes a moment after the end; unknown if the fork server is gone. `None` while it runs.
+    fn fostered_status(&self) -> Option<ExitStatus> {
+        let entry = self.heap.entry_of(self.id);
+        if entry.is_some_and(|entry| entry.status.load(Ordering::Acquire) == 0) && self.heap.alive(self.id) {
+            return None;
+        }
         let end = Deadline::At(os::clock::now() + BACKSTOP);
         while let Some(entry) = self.heap.entry_of(self.id) {
             let phase = entry.phase.load(Ordering::Acquire);
@@ -102,16 +123,22 @@ impl Child {
                 0 => {
                     entry.phase.futex_wait(phase, end.within(BACKSTOP));
                 }
-                status => return ExitStatus::from_wait(status as i32 - 1),
+                status => return Some(ExitStatus::from_wait(status as i32 - 1)),
             }
         }
-        ExitStatus::Unknown
+        Some(ExitStatus::Unknown)
     }
 
     pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
-        match self.pidfd() {
-            Some(pidfd) => os::pid::kill(pidfd, signal),
-            None => Ok(()),
+        if let Some(pidfd) = self.pidfd()
+            && os::pid::kill(pidfd, signal).is_ok()
+        {
+            return Ok(());
+        }
+        // There is no descriptor of it. As long as it is not collected, nobody else has its number.
+        match self.end_now()? {
+            Some(_) => Ok(()),
+            None => os::pid::kill_by_number(self.pid, signal),
         }
     }
 

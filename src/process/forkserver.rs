@@ -2,8 +2,8 @@
 //! started program and nearly as cheap as a fork.
 //!
 //! A process that wants one starts it, and passes its end of the socket on to its children. A request is one message: the
-//! owner id of the new process, and descriptors: the socket (for the child's own requests), standard input, output and
-//! error, and the lifeline where the child is a daemon. Everything else is in the process table. The server ends when
+//! owner id of the new process, and descriptors: the lock that is to witness its life, where there is one, the socket (for the
+//! child's own requests), standard input, output and error, and the lifeline where the child is a daemon. Everything else is in the process table. The server ends when
 //! nobody has an end of the socket any more, so when the program's last process ends.
 
 use super::child::{self, Order};
@@ -11,7 +11,7 @@ use super::family;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::fork::steady;
-use crate::heap::table::index_of;
+use crate::heap::table::{Reserved, index_of};
 use crate::os::fork::Forked;
 use crate::os::kept::Kept;
 use crate::os::{self, socket};
@@ -64,11 +64,13 @@ fn forget(socket: &Arc<Kept>) {
 
 fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
     let memory = heap.descriptor()?;
-    let id = heap.new_entry(heap.me(), 0, "forkserver")?;
+    let reserved = heap.reserve(heap.me(), 0, "forkserver")?;
+    let id = reserved.id;
     let order = Order {
         heap: memory.number(),
         heap_id: heap.id(),
         id,
+        claim: reserved.claim_fd(),
         fork_server: true,
         lifeline: -1,
         server: socket.as_raw_fd(),
@@ -95,21 +97,22 @@ pub(super) fn leave() {
     *server() = None;
 }
 
-/// Has the fork server make the process `id`; its pid.
+/// Has the fork server make the process that this was reserved for; its pid.
 pub(super) fn request(
     heap: &'static Heap,
-    id: u32,
+    reserved: &Reserved,
     stdio: [Option<BorrowedFd<'_>>; 3],
     lifeline: Option<BorrowedFd<'_>>,
 ) -> Result<u32> {
+    let id = reserved.id;
     let mut socket = ours(heap)?;
-    if let Err(error) = ask(&socket, id, stdio, lifeline) {
+    if let Err(error) = ask(&socket, reserved, stdio, lifeline) {
         if !is_gone(&socket) {
             return Err(error);
         }
         forget(&socket);
         socket = ours(heap)?;
-        ask(&socket, id, stdio, lifeline)?;
+        ask(&socket, reserved, stdio, lifeline)?;
     }
     let entry = heap.entry(index_of(id));
     loop {
@@ -144,16 +147,18 @@ pub(super) fn request(
 /// Sends a request.
 fn ask(
     socket: &Kept,
-    id: u32,
+    reserved: &Reserved,
     stdio: [Option<BorrowedFd<'_>>; 3],
     lifeline: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
     let own = |(number, fd): (usize, Option<_>)| fd.unwrap_or_else(|| os::spawn::own_stdio(number));
     let socket = socket.get_or_lost("the socket to the fork server")?;
-    let mut fds = vec![socket];
+    let mut fds: Vec<_> = reserved.claim.iter().map(AsFd::as_fd).collect();
+    let request = [reserved.id, fds.len() as u32];
+    fds.push(socket);
     fds.extend(stdio.into_iter().enumerate().map(own));
     fds.extend(lifeline);
-    socket::send(socket, &id.to_ne_bytes(), &fds)
+    socket::send(socket, bytemuck::bytes_of(&request), &fds)
 }
 
 fn is_gone(socket: &Kept) -> bool {
@@ -182,9 +187,9 @@ pub(super) fn serve(heap: &'static Heap, socket: OwnedFd) -> ! {
             reap(heap, &mut born);
         }
         if asked {
-            let mut id = [0; 4];
-            match socket::receive(socket.as_fd(), &mut id) {
-                Ok(Some((4, fds))) => make(heap, u32::from_ne_bytes(id), fds, &socket, events, &mut born),
+            let mut request = [0u32; 2];
+            match socket::receive(socket.as_fd(), bytemuck::bytes_of_mut(&mut request)) {
+                Ok(Some((8, fds))) => make(heap, request, fds, &socket, events, &mut born),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             }
@@ -218,17 +223,18 @@ fn change_phase(entry: &crate::heap::layout::Entry) {
 
 fn make(
     heap: &'static Heap,
-    id: u32,
-    fds: Vec<OwnedFd>,
+    [id, claims]: [u32; 2],
+    mut fds: Vec<OwnedFd>,
     socket: &OwnedFd,
     events: &OwnedFd,
     born: &mut HashMap<u32, u32>,
 ) {
     let failed = |errno: i32| report(heap, id, errno << 8);
-    if fds.len() < 4 {
+    if fds.len() < 4 + claims as usize {
         return failed(1);
     }
-    crate::heap::fork::adopt_as(id);
+    let claim = (claims > 0).then(|| fds.remove(0));
+    crate::heap::fork::adopt_as(id, claim.as_ref().map_or(-1, AsRawFd::as_raw_fd));
     match os::fork::fork() {
         Err(_) => failed(1),
         Ok(Forked::Parent(pid)) => {
@@ -239,6 +245,7 @@ fn make(
             }
         }
         Ok(Forked::Child) => {
+            drop(claim);
             let code = grow_up(heap, fds, socket, events);
             finish(code)
         }

@@ -95,7 +95,7 @@ impl Ring {
             || !self.is_full() || self.is_closed(),
             || self.look_around(),
             || self.announce(Purpose::Put),
-            || match self.view().try_put(message) {
+            || match self.view().until(deadline).try_put(message) {
                 Err(Refused::Full) => None,
                 answer => Some(answer),
             },
@@ -167,7 +167,7 @@ impl Ring {
                 self.look_around();
             },
             || self.announce(Purpose::Get),
-            || match self.consumer().try_get(&mut visit) {
+            || match self.consumer().until(deadline).try_get(&mut visit) {
                 Err(Error::Empty) => None,
                 answer => Some(answer),
             },
@@ -313,7 +313,7 @@ impl Ring {
 /// Shuts down the ring at `off`, which somebody refers to; may be run again after a death half-way.
 pub(crate) fn shut(heap: &Heap, off: Off, discard: bool) -> Result<()> {
     let view = View::of(heap, off);
-    view.close();
+    view.close()?;
     view.notify_everybody();
     if discard {
         for _ in 0..view.discard()? {

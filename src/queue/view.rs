@@ -6,10 +6,12 @@ use super::segment::{END_WORDS, Place, Record};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
+use crate::heap::internal;
 use crate::heap::layout::{CHUNK, HEAD, Head, Off};
 use crate::heap::object::{Facts, Kind, SharedLayout};
 use crate::heap::tx::Tx;
 use crate::heap::watch::tell;
+use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::Gate;
 use crate::wait::latch::Latch;
@@ -158,6 +160,8 @@ pub(super) struct View<'h> {
     pub(super) shared: &'h Shared,
     /// Where the consumer's note of unfinished items is; 0 where they are not watched.
     note: Off,
+    /// The deadline of the user's call that this is for; `None` for survivors.
+    deadline: Option<Deadline>,
 }
 
 /// Releases a latch also when what runs under it panics.
@@ -177,6 +181,15 @@ impl<'h> View<'h> {
             off,
             shared: heap.shared(off),
             note: 0,
+            deadline: None,
+        }
+    }
+
+    /// The same for a user's call with this deadline, which holds for latches, too.
+    pub(super) fn until(self, deadline: Deadline) -> Self {
+        Self {
+            deadline: Some(deadline),
+            ..self
         }
     }
 
@@ -213,11 +226,18 @@ impl<'h> View<'h> {
 
     /// Runs `change` under `latch`; behind a dead holder, `repair` first.
     #[inline]
-    fn with<T>(self, latch: &Latch, repair: impl FnOnce(), change: impl FnOnce() -> T) -> T {
-        let inherited = self.heap.inherits(latch);
+    fn with<T>(self, latch: &Latch, repair: impl FnOnce(), change: impl FnOnce() -> Result<T>) -> Result<T> {
+        let owner_died = match self.deadline {
+            Some(deadline) => self.heap.lock_internal_until(latch, deadline)?,
+            None => self.heap.lock_internal(latch)?,
+        };
+        if owner_died && let Err(error) = self.heap.settle() {
+            // Whoever takes it next repairs.
+            latch.orphan(self.heap.me());
+            return Err(error);
+        }
         let held = Held(latch);
-        if inherited {
-            self.heap.settle();
+        if owner_died {
             repair();
         }
         let answer = change();
@@ -227,13 +247,13 @@ impl<'h> View<'h> {
 
     /// Runs `change` under the producers' latch.
     #[inline]
-    fn with_tail<T>(self, change: impl FnOnce() -> T) -> T {
+    fn with_tail<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
         self.with(&self.shared.tail_latch, || self.repair_tail(), change)
     }
 
     /// Runs `change` under the consumers' latch.
     #[inline]
-    fn with_head<T>(self, change: impl FnOnce() -> T) -> T {
+    fn with_head<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
         // The cursor is one word and a segment's end a transaction: nothing else can be half done but a claim.
         self.with(&self.shared.head_latch, || self.settle_claim(), change)
     }
@@ -252,7 +272,8 @@ impl<'h> View<'h> {
     pub(super) fn repair_if_dead(self) {
         let owner = self.shared.tail_latch.owner();
         if owner != 0 && !self.heap.alive(owner) {
-            self.with_tail(|| {});
+            // Whoever puts next repairs it where this cannot.
+            let _ = self.with_tail(|| Ok(()));
         }
     }
 
@@ -364,23 +385,26 @@ impl<'h> View<'h> {
     /// Puts what there is room for; `Full` only if something is left to be put.
     #[inline]
     pub(super) fn try_put(self, message: &mut Message<'_>) -> Result<(), Refused> {
-        let answer = self.with_tail(|| match message {
-            Message::Bytes(bytes) => self.put_inline(bytes),
-            Message::Block(block) => self.put_block(block),
-            Message::Many { bytes, ends, put } => {
-                let mut answer = Ok(());
-                for _ in 0..BATCH {
-                    let Some(&end) = ends.get(*put) else { break };
-                    let start = put.checked_sub(1).map_or(0, |before| ends[before]);
-                    answer = self.put_inline(&bytes[start..end]);
-                    if answer.is_err() {
-                        break;
+        let put = self.with_tail(|| {
+            Ok(match message {
+                Message::Bytes(bytes) => self.put_inline(bytes),
+                Message::Block(block) => self.put_block(block),
+                Message::Many { bytes, ends, put } => {
+                    let mut answer = Ok(());
+                    for _ in 0..BATCH {
+                        let Some(&end) = ends.get(*put) else { break };
+                        let start = put.checked_sub(1).map_or(0, |before| ends[before]);
+                        answer = self.put_inline(&bytes[start..end]);
+                        if answer.is_err() {
+                            break;
+                        }
+                        *put += 1;
                     }
-                    *put += 1;
+                    answer
                 }
-                answer
-            }
+            })
         });
+        let answer = put.unwrap_or_else(|error| Err(Refused::Failed(error)));
         // Also when the queue got full on the way: what was put must be seen.
         self.shared.not_empty.notify_one_and(|| self.tell_watchers());
         match message {
@@ -408,7 +432,8 @@ impl<'h> View<'h> {
         if place.word + words + END_WORDS <= self.words(place.segment) {
             return Ok((place, cursor));
         }
-        self.add_segment(place, cursor).map_err(Refused::Failed)?;
+        self.in_time(|| self.add_segment(place, cursor))
+            .map_err(Refused::Failed)?;
         Ok(self.tail())
     }
 
@@ -424,21 +449,31 @@ impl<'h> View<'h> {
         Ok(())
     }
 
+    /// Runs `work`, of which the deadline holds for the transactions, too.
+    fn in_time<T>(self, work: impl FnOnce() -> T) -> T {
+        match self.deadline {
+            Some(deadline) => internal::until(deadline, work),
+            None => work(),
+        }
+    }
+
     fn put_block(self, block: &mut Option<Block>) -> Result<(), Refused> {
         let Some(given) = block.as_ref() else {
             return Ok(());
         };
         let (place, cursor) = self.room(Record::Block.words())?;
         self.heap.word(place.off() + 16).store(0, Ordering::Relaxed);
-        let handed = self.heap.transact(|tx| {
-            given.give(tx);
-            tx.set(place.off() + 8, given.off());
-            tx.set(place.off(), Record::Block.header());
-            tx.set(
-                self.field(offset_of!(Shared, tail)),
-                cursor.after(Record::Block.words()).0,
-            );
-            Ok(())
+        let handed = self.in_time(|| {
+            self.heap.transact(|tx| {
+                given.give(tx);
+                tx.set(place.off() + 8, given.off());
+                tx.set(place.off(), Record::Block.header());
+                tx.set(
+                    self.field(offset_of!(Shared, tail)),
+                    cursor.after(Record::Block.words()).0,
+                );
+                Ok(())
+            })
         });
         handed.map_err(Refused::Failed)?;
         if let Some(block) = block.take() {
@@ -482,14 +517,14 @@ impl<'h> View<'h> {
                     Record::Empty if taken > 0 => return Ok(()),
                     Record::Empty => return Err(if closed { Error::Closed } else { Error::Empty }),
                     Record::End => {
-                        self.leave_segment(place, cursor)?;
+                        self.in_time(|| self.leave_segment(place, cursor))?;
                         continue;
                     }
                     _ => visit(place, record),
                 };
                 let next = cursor.after(record.words()).0;
                 if let Take::Block | Take::BlockAndMore = wants {
-                    blocks.push(self.take_block(place, next)?);
+                    blocks.push(self.in_time(|| self.take_block(place, next))?);
                 } else {
                     self.claim(next);
                 }
@@ -626,8 +661,11 @@ impl<'h> View<'h> {
     // ---- ending ----
 
     /// No message can be put any more.
-    pub(super) fn close(self) {
-        self.with_tail(|| self.shared.closed.store(1, Ordering::Release));
+    pub(super) fn close(self) -> Result<()> {
+        self.with_tail(|| {
+            self.shared.closed.store(1, Ordering::Release);
+            Ok(())
+        })
     }
 
     /// Takes out and drops every message; answers how many.
@@ -657,19 +695,19 @@ fn lasting() -> &'static Heap {
 }
 
 /// A process that held the queue died: what it was changing is repaired, and wake-ups it owed are made good.
-fn bury(heap: &Heap, off: Off, dead: u32, note: Off) {
+fn bury(heap: &Heap, off: Off, dead: u32, note: Off) -> Result<()> {
     let view = View::of(heap, off);
     if view.shared.tail_latch.orphan(dead) {
-        view.with_tail(|| {});
+        view.with_tail(|| Ok(()))?;
     }
     if view.shared.head_latch.orphan(dead) {
-        view.with_head(|| {});
+        view.with_head(|| Ok(()))?;
     }
     if view.is_watched() {
-        // It can only fail for want of memory, and then what is lost is what was lost anyway.
-        let _ = view.lose(note);
+        view.lose(note)?;
     }
     view.notify_everybody();
+    Ok(())
 }
 
 /// The last reference is gone: so are the messages and the segments.

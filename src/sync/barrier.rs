@@ -3,6 +3,7 @@
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
+use crate::heap::internal::insist;
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::tx::Tx;
@@ -65,8 +66,9 @@ pub(crate) const BARRIER: Kind = Kind {
 };
 
 /// It may have died between ending a generation and waking those who wait.
-fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) {
+fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) -> Result<()> {
     heap.shared::<Shared>(off).gate.notify_all();
+    Ok(())
 }
 
 /// Ends the generation.
@@ -92,18 +94,17 @@ fn break_it(tx: &mut Tx<'_>, off: Off) {
 }
 
 /// The record at `who` stands at a barrier, and its thread is dead: the barrier is broken, unless that generation is over.
-pub(super) fn forsake(heap: &Heap, who: Off) {
-    let place = heap.transact(|tx| {
+pub(super) fn forsake(heap: &Heap, who: Off) -> Result<()> {
+    let off = heap.transact(|tx| {
         let off = tx.get(waiter!(who, place));
         if tx.get(barrier!(off, generation)) == tx.get(waiter!(who, ticket)) {
             break_it(tx, off);
         }
         tx.set(waiter!(who, standing), standing::NOWHERE);
         Ok(off)
-    });
-    if let Ok(off) = place {
-        heap.shared::<Shared>(off).gate.notify_all();
-    }
+    })?;
+    heap.shared::<Shared>(off).gate.notify_all();
+    Ok(())
 }
 
 /// What becomes of who comes to a barrier.
@@ -206,12 +207,14 @@ impl Standing<'_> {
     /// Breaks the barrier, unless the generation is over; whether it did.
     fn break_generation(&self) -> bool {
         let off = self.barrier.object.off();
-        let broke = self.barrier.heap.transact(|tx| {
-            let in_time = tx.get(barrier!(off, generation)) == self.generation;
-            if in_time {
-                break_it(tx, off);
-            }
-            Ok(in_time)
+        let broke = insist(|| {
+            self.barrier.heap.transact(|tx| {
+                let in_time = tx.get(barrier!(off, generation)) == self.generation;
+                if in_time {
+                    break_it(tx, off);
+                }
+                Ok(in_time)
+            })
         });
         self.barrier.shared().gate.wake_all();
         broke.unwrap_or(false)
@@ -437,11 +440,13 @@ impl Barrier {
 
     fn break_or_mend(&self, broken: bool) {
         let off = self.object.off();
-        // Nothing in it can fail.
-        let _ = self.heap.transact(|tx| {
-            break_it(tx, off);
-            tx.set(barrier!(off, broken), u64::from(broken));
-            Ok(())
+        // It fails only in a process that cannot use what is shared.
+        let _ = insist(|| {
+            self.heap.transact(|tx| {
+                break_it(tx, off);
+                tx.set(barrier!(off, broken), u64::from(broken));
+                Ok(())
+            })
         });
         self.shared().gate.wake_all();
     }

@@ -49,9 +49,10 @@ pub(crate) const EVENT: Kind = Kind {
 };
 
 /// It may have died between setting it and waking those who wait.
-fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) {
+fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) -> Result<()> {
     heap.shared::<Shared>(off).gate.notify_all();
     tell(heap, off + WATCHERS);
+    Ok(())
 }
 
 /// A flag between processes and threads that can be waited for: set, it lets everybody through until it is cleared.

@@ -5,6 +5,7 @@ use super::lock::Mutual;
 use crate::codec;
 use crate::error::Result;
 use crate::heap::Heap;
+use crate::heap::internal::insist;
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::tx::Tx;
@@ -50,7 +51,7 @@ pub(crate) const CONDITION: Kind = Kind {
     number: 6,
     name: "condition",
     // What a dead process's threads were doing in it, their records tell.
-    bury: |_, _, _, _| {},
+    bury: |_, _, _, _| Ok(()),
     empty: |_, _| Ok(()),
     describe: |heap, off| {
         let waiting = heap.shared::<Shared>(off).count.load(Ordering::Relaxed);
@@ -192,12 +193,14 @@ impl<'l> Place<'l> {
     /// Leaves the line; whether it was called at the last moment, and makes use of it.
     fn give_up(&self, ended: Call) -> bool {
         let who = self.lent.off();
-        let late = self.heap.transact(|tx| {
-            let called = tx.get(waiter!(who, standing)) == standing::CALLED;
-            if called && ended == Call::Late {
-                return Ok((true, None));
-            }
-            Ok((false, abandon(tx, who)))
+        let late = insist(|| {
+            self.heap.transact(|tx| {
+                let called = tx.get(waiter!(who, standing)) == standing::CALLED;
+                if called && ended == Call::Late {
+                    return Ok((true, None));
+                }
+                Ok((false, abandon(tx, who)))
+            })
         });
         let (called, next) = late.unwrap_or((false, None));
         next.inspect(|&next| wake(self.heap, next));
@@ -207,9 +210,11 @@ impl<'l> Place<'l> {
     /// The call was made use of: it is nobody else's any more.
     fn used(self) {
         if self.is_called() {
-            let _ = self.heap.transact(|tx| {
-                tx.set(waiter!(self.lent.off(), standing), standing::NOWHERE);
-                Ok(())
+            let _ = insist(|| {
+                self.heap.transact(|tx| {
+                    tx.set(waiter!(self.lent.off(), standing), standing::NOWHERE);
+                    Ok(())
+                })
             });
         }
     }
@@ -288,15 +293,19 @@ impl Line {
 
     /// Calls the first `n` of those who wait now; how many there were.
     #[inline]
-    pub fn notify(&self, n: u64) -> u64 {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OwnerStopped`](crate::Error::OwnerStopped), if that was before the first was called.
+    pub fn notify(&self, n: u64) -> Result<u64> {
         if self.waiting() == 0 {
-            return 0;
+            return Ok(0);
         }
         self.notify_some(n)
     }
 
     #[cold]
-    fn notify_some(&self, n: u64) -> u64 {
+    fn notify_some(&self, n: u64) -> Result<u64> {
         let line = self.object.off();
         let (mut bound, mut called) = (None, 0);
         while called < n {
@@ -306,8 +315,14 @@ impl Line {
                 let calls = core::array::from_fn(|i| if i < most { call(tx, line, bound) } else { None });
                 Ok::<[Option<Off>; BATCH], _>(calls)
             });
+            let some = match some {
+                Err(error) if called == 0 => return Err(error),
+                // The rest is called another time, or not at all: those who were called are told already.
+                Err(_) => break,
+                Ok(some) => some,
+            };
             let mut woken = 0;
-            for who in some.unwrap_or_default().into_iter().flatten() {
+            for who in some.into_iter().flatten() {
                 wake(self.heap, who);
                 woken += 1;
             }
@@ -316,7 +331,7 @@ impl Line {
                 break;
             }
         }
-        called
+        Ok(called)
     }
 
     /// Owner id of this process.

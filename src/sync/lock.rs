@@ -41,8 +41,9 @@ pub(crate) const LOCK: Kind = Kind {
 };
 
 /// The holder died: whoever waits gets the lock and is told.
-fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) {
+fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) -> Result<()> {
     heap.shared::<Shared>(off).latch.orphan(dead);
+    Ok(())
 }
 
 fn describe(heap: &Heap, off: Off) -> Facts {
@@ -148,7 +149,8 @@ impl Lock {
     /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
     #[inline]
     pub(crate) fn try_quick(&self) -> bool {
-        let taken = self.latch().try_quick(self.heap.me());
+        let me = self.heap.me();
+        let taken = me != 0 && self.latch().try_quick(me);
         if taken {
             self.begin();
         }
@@ -212,7 +214,11 @@ pub(super) fn take<G>(
     };
     let announce = || heap.waiting_for(off, Purpose::Lock);
     let alive = |id| heap.alive(id);
-    match latch.lock(heap.me(), deadline, BACKSTOP, alive, give_up, announce) {
+    let me = heap.me();
+    if me == 0 {
+        return Err(LockError::Failed(Error::NoIdentity));
+    }
+    match latch.lock(me, deadline, BACKSTOP, alive, give_up, announce) {
         Some(Locked::Clean) => Ok(guard()),
         Some(Locked::Inherited(dead)) => {
             let pid = heap.pid_of(dead);
@@ -324,6 +330,8 @@ pub enum LockError<G> {
     Timeout,
     /// The hook of [`on_interrupt`](crate::on_interrupt) ended the wait.
     Interrupted,
+    /// This process cannot take it at all: see the error.
+    Failed(Error),
 }
 
 impl<G> LockError<G> {
@@ -337,6 +345,7 @@ impl<G> LockError<G> {
             Self::WouldBlock => LockError::WouldBlock,
             Self::Timeout => LockError::Timeout,
             Self::Interrupted => LockError::Interrupted,
+            Self::Failed(error) => LockError::Failed(error),
         }
     }
 
@@ -344,7 +353,7 @@ impl<G> LockError<G> {
     pub fn into_guard(self) -> Option<G> {
         match self {
             Self::OwnerDied { guard, .. } => Some(guard),
-            Self::WouldBlock | Self::Timeout | Self::Interrupted => None,
+            Self::WouldBlock | Self::Timeout | Self::Interrupted | Self::Failed(_) => None,
         }
     }
 }
@@ -356,6 +365,7 @@ impl<G> fmt::Display for LockError<G> {
             Self::WouldBlock => f.write_str("somebody else holds the lock"),
             Self::Timeout => Error::Timeout.fmt(f),
             Self::Interrupted => Error::Interrupted.fmt(f),
+            Self::Failed(error) => error.fmt(f),
         }
     }
 }
@@ -368,6 +378,7 @@ impl<G> From<LockError<G>> for Error {
             LockError::OwnerDied { pid, .. } => Self::OwnerDied { pid },
             LockError::WouldBlock | LockError::Timeout => Self::Timeout,
             LockError::Interrupted => Self::Interrupted,
+            LockError::Failed(error) => error,
         }
     }
 }

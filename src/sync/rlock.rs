@@ -52,8 +52,9 @@ fn describe(heap: &Heap, off: Off) -> Facts {
     }
 }
 
-fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) {
+fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) -> Result<()> {
     heap.shared::<Shared>(off).latch.orphan(dead);
+    Ok(())
 }
 
 /// A lock that the thread that holds it may take again; it is free when it was released as often.
@@ -175,7 +176,8 @@ impl RLock {
             self.again();
             return true;
         }
-        let taken = self.shared().latch.try_quick(self.heap.me());
+        let me = self.heap.me();
+        let taken = me != 0 && self.shared().latch.try_quick(me);
         if taken {
             self.begin(1);
         }

@@ -4,6 +4,7 @@ use super::bias::{self, Bias, Share};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
+use crate::heap::internal;
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::waiter::Purpose;
@@ -120,8 +121,8 @@ struct View<'h> {
 impl View<'_> {
     /// Runs `change` under the latch, with nobody favoured.
     #[inline]
-    fn latched<T>(self, change: impl FnOnce() -> T) -> T {
-        if self.heap.inherits(&self.shared.latch) {
+    fn latched<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.heap.lock_internal(&self.shared.latch)? {
             self.replay();
         }
         if self.shared.bias.share().is_some() {
@@ -215,25 +216,28 @@ impl View<'_> {
 
     /// Takes a permit if there is one; whether it comes from the dead.
     #[inline]
-    fn try_acquire(self, note_at: impl FnOnce() -> Off) -> Option<bool> {
-        let shared = self.shared;
-        if shared.bias.take(self.heap.me()) {
-            return Some(false);
+    fn try_acquire(self, note_at: impl FnOnce() -> Off) -> Result<Option<bool>> {
+        let (shared, me) = (self.shared, self.heap.me());
+        if shared.bias.take(me) {
+            return Ok(Some(false));
+        }
+        if me == 0 {
+            return Err(Error::NoIdentity);
         }
         if shared.counts_events() {
-            return shared.count(|value| value.checked_sub(1)).then_some(false);
+            return Ok(shared.count(|value| value.checked_sub(1)).then_some(false));
         }
         if shared.to_be_had() == 0 {
-            return None;
+            return Ok(None);
         }
         self.latched(|| {
             let value = shared.value.load(Ordering::Relaxed);
             if value == 0 {
-                return None;
+                return Ok(None);
             }
             let returned = shared.returned.load(Ordering::Relaxed);
             self.change(value - 1, returned.saturating_sub(1), note_at(), 1);
-            Some(returned > 0)
+            Ok(Some(returned > 0))
         })
     }
 
@@ -249,6 +253,9 @@ impl View<'_> {
 
     fn add_one(self, note_at: impl FnOnce() -> Off) -> Result<()> {
         let shared = self.shared;
+        if self.heap.me() == 0 {
+            return Err(Error::NoIdentity);
+        }
         let max = shared.most.load(Ordering::Relaxed);
         let full = || Err(Error::TooManyReleases { max });
         if shared.counts_events() {
@@ -268,7 +275,7 @@ impl View<'_> {
 }
 
 /// A process that had permits died: they come back, as far as there were that many in the beginning.
-fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) {
+fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) -> Result<()> {
     let shared = heap.shared::<Shared>(off);
     let view = View { heap, shared };
     shared.latch.orphan(dead);
@@ -281,8 +288,10 @@ fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) {
             let returned = shared.returned.load(Ordering::Relaxed) + back;
             view.commit(value + back, returned, note_at, 0);
         }
-    });
+        Ok(())
+    })?;
     shared.free.notify_all();
+    Ok(())
 }
 
 /// A semaphore between processes and threads: so many permits, and whoever wants one waits until there is one.
@@ -404,13 +413,14 @@ impl Semaphore {
         let idle = || self.heap.look_around();
         let announce = || self.heap.waiting_for(self.object.off(), Purpose::Permit);
         // Where the note is, is asked each time: a hook may have forked.
-        let attempt = || view.try_acquire(|| self.heap.note_of(&self.object));
+        let attempt =
+            || internal::until(deadline, || view.try_acquire(|| self.heap.note_of(&self.object))).transpose();
         let taken = (view.shared.free).persist(deadline, has_some, has_some, idle, announce, attempt);
         match taken {
             Ok(returned) => Ok(Permit {
                 semaphore: self,
                 owner: self.heap.me(),
-                returned,
+                returned: returned?,
             }),
             Err(Ended::Late) => Err(Error::Timeout),
             Err(Ended::Interrupted) => Err(Error::Interrupted),
@@ -446,7 +456,10 @@ impl Drop for Semaphore {
     fn drop(&mut self) {
         let view = self.view();
         if view.shared.bias.is_towards(self.heap.me()) {
-            view.latched(|| ());
+            if view.latched(|| Ok(())).is_err() {
+                // Somebody is stopped who is in the middle of a change: then the reference stays as long as this process.
+                core::mem::forget(self.object.clone());
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What becomes of where the threads of a dead process stood.
 
 use super::{barrier, line};
+use crate::error::Result;
 use crate::heap::Heap;
 use crate::heap::layout::Off;
 use crate::heap::object::Kind;
@@ -17,14 +18,16 @@ pub(crate) const WAITER: Kind = Kind {
 };
 
 /// A thread died where it stood: a call to it goes to the next, a barrier it had arrived at is broken.
-fn bury(heap: &Heap, who: Off, _dead: u32, _note: Off) {
+fn bury(heap: &Heap, who: Off, _dead: u32, _note: Off) -> Result<()> {
     let waiter: &waiter::Waiter = heap.shared(who);
     match waiter.standing.load(Ordering::Acquire) {
         standing::NOWHERE => {}
-        standing::AT_BARRIER => barrier::forsake(heap, who),
+        standing::AT_BARRIER => barrier::forsake(heap, who)?,
         _ => {
-            let next = heap.transact(|tx| Ok(line::abandon(tx, who)));
-            next.ok().flatten().inspect(|&next| line::wake(heap, next));
+            if let Some(next) = heap.transact(|tx| Ok(line::abandon(tx, who)))? {
+                line::wake(heap, next);
+            }
         }
     }
+    Ok(())
 }
