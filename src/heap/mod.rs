@@ -230,7 +230,7 @@ impl Heap {
     /// Makes memory exist.
     fn commit_at(&self, off: Off, len: u64) -> Result<()> {
         self.reach(off, len)?;
-        os::memory::commit(self.address(off, len), len, self.source.file(), off)
+        os::memory::commit(self.address(off, len), len, || self.source.file(), off)
     }
 
     /// Gives memory back to the system that this process alone has, and that reads as zero afterwards.

@@ -240,9 +240,10 @@ impl Heap {
         extra: u64,
         serial: u64,
     ) -> Result<Option<Object>> {
-        if !off.is_multiple_of(LEAST_CELL) {
+        if !off.is_multiple_of(LEAST_CELL) || self.chunk_of(off).is_none() {
             return Ok(None);
         }
+        self.reach(off, LEAST_CELL)?;
         let is_there = |tx: &Tx<'_>| {
             if !self.is_in_use(tx, off) {
                 return false;

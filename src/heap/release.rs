@@ -9,7 +9,7 @@
 //! forked meanwhile gets no reference to what has none.
 
 use super::holds::{BATCH, PAGE_SLOTS};
-use super::layout::{Off, REFS};
+use super::layout::{LEAST_CELL, Off, REFS};
 use super::object::{counted, uncount};
 use super::tx::Tx;
 use super::{Heap, fork};
@@ -137,6 +137,7 @@ impl Heap {
             if self.is_raw(tx, off) {
                 return Ok(Some((off, 0)));
             }
+            self.reach(off, LEAST_CELL)?;
             let last = unrefer(tx, off);
             if last.is_none() {
                 slot.clear(tx);
@@ -222,6 +223,7 @@ impl Heap {
                     };
                     let off = slot.held(tx);
                     if off != 0 && !self.is_raw(tx, off) {
+                        self.reach(off, LEAST_CELL)?;
                         found[count] = (off, uncount(tx.get(off + REFS)).0, slot.note());
                         count += 1;
                     }
@@ -250,6 +252,9 @@ impl Heap {
                     let off = slot.held(tx);
                     if off == 0 {
                         continue;
+                    }
+                    if !self.is_raw(tx, off) {
+                        self.reach(off, LEAST_CELL)?;
                     }
                     if self.is_raw(tx, off) || uncount(tx.get(off + REFS)).1 <= 1 {
                         last[count] = number;
