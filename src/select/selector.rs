@@ -9,7 +9,7 @@ use crate::heap::watch::{Bell, NUMBERS, Watch, Watchable};
 use crate::os::clock::{self, Deadline};
 use crate::os::futex::Wake;
 use crate::os::ready::{Added, Set};
-use crate::wait::interrupt::interrupted;
+use crate::wait::interrupt::{interrupted, longest_sleep};
 use crate::wait::sleeper::Sleeper;
 use crate::wait::{BACKSTOP, spin};
 use core::fmt;
@@ -450,7 +450,9 @@ impl Selector {
                     }
                     self.bridge.iter().for_each(Bridge::listen);
                 }
-                set.wait(deadline.within(BACKSTOP))?;
+                // Who was to ring may die, and the thread at the bell does not say so.
+                let slice = if bell.is_some() { BACKSTOP } else { longest_sleep() };
+                set.wait(deadline.within(slice))?;
             }
             (None, None) => unreachable!("what is always ready is ready, and there is a member"),
         }
