@@ -289,7 +289,14 @@ impl Heap {
         }
     }
 
-    /// The same for a caller that must not sleep.
+    /// Whether a transaction would sleep now, or not be had by a caller that must not: somebody is in the middle of one.
+    #[inline]
+    pub(crate) fn is_busy(&self) -> bool {
+        let latch = &self.header().latch;
+        latch.owner() != 0 && !spin::until(|| latch.owner() == 0)
+    }
+
+    /// Takes a lock for a caller that must not sleep.
     fn lock_awake(&self, latch: &Latch, me: u32) -> Result<bool> {
         if spin::until(|| latch.try_quick(me)) {
             return Ok(false);

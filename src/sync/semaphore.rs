@@ -439,6 +439,11 @@ impl Semaphore {
         self.view().release(|| self.heap.note_of(&self.object))
     }
 
+    /// Whether somebody is in the middle of a change.
+    pub(crate) fn is_in_change(&self) -> bool {
+        self.view().shared.latch.owner() != 0
+    }
+
     /// Permits to be had; with others at work, old news at once.
     pub fn value(&self) -> usize {
         self.view().shared.to_be_had() as usize
