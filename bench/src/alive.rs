@@ -52,11 +52,9 @@ impl Drop for Crowd {
 fn measure(processes: usize, effort: Effort) -> Result<Vec<f64>> {
     let mut crowd = Crowd(Vec::new());
     for _ in 1..processes {
-        crowd.0.push(
-            Process::builder()
-                .method(StartMethod::Fork)
-                .spawn(sleep, ())?,
-        );
+        crowd
+            .0
+            .push(Process::builder().method(StartMethod::Fork).spawn(sleep, ())?);
     }
     let children = procession::active_children();
     if children.len() != processes - 1 {

@@ -20,7 +20,7 @@ from statistics import median
 from ground_cases import CASES, EARLIER, OWN, STANDARD, Skipped, measure_here
 from machine import describe
 from measure import Failure, guard, in_session
-from table import align, number
+from table import align, number, shortened
 
 # A measurement that has not ended after so many seconds hangs.
 LIMIT = 300
@@ -140,14 +140,20 @@ def table(cases, results):
                 remarks.append(f"{word} ({goal.text(figure)})")
                 if verdict is not None:
                     met.append(verdict)
-            remarks += [
-                f"{contender}: {reason}".replace("|", " ")
-                for contender in HEAD[1:4]
-                if (reason := results.failures.get((case.name, contender), ("", ""))[1])
-                and figure is case.figures[0]
-            ]
+            if figure is case.figures[0]:
+                remarks += reasons(results, case)
             lines.append((f"{case.name}: {figure.name}", *cells, "; ".join(remarks)))
     return align_cells(lines), met
+
+
+def reasons(results, case):
+    """Why something is missing, and for whom."""
+    whose = defaultdict(list)
+    for contender in HEAD[1:4]:
+        if (case.name, contender) in results.failures:
+            _, reason = results.failures[case.name, contender]
+            whose[shortened(reason).replace("|", " ")].append(contender)
+    return [f"{', '.join(names)}: {reason}" for reason, names in whose.items()]
 
 
 def align_cells(lines):
