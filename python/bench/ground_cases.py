@@ -108,6 +108,7 @@ def alive(context, engine, quick, *, processes):
     context.Queue()
     numbers = []
     with forked(processes - 1, rest, lambda: numbers.append(engine.last_child())) as pids:
+        time.sleep(1)  # until all of them are born
         children = list(zip(numbers, pids, strict=True))
         times = []
         for _ in range(3 if quick else 10):
