@@ -272,3 +272,39 @@ impl Drop for Watch {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::heap::internal::awake;
+    use crate::sync::Event;
+    use std::sync::Barrier;
+    use std::thread;
+
+    #[test]
+    fn what_cannot_be_told_awake_is_told_later() {
+        let heap = crate::program::heap().unwrap();
+        let (bell, event) = (Bell::new(heap).unwrap(), Event::new().unwrap());
+        let _watch = Watch::new(&bell, 3, &event).unwrap();
+        event.gate().watch();
+        let (begun, over) = (Barrier::new(2), Barrier::new(2));
+        let in_the_middle = thread::scope(|scope| {
+            scope.spawn(|| {
+                heap.transact(|_| {
+                    begun.wait();
+                    over.wait();
+                    Ok(())
+                })
+            });
+            begun.wait();
+            let (set, owes_news) = awake(|| event.set());
+            let seen = (set, owes_news, bell.is_rung());
+            over.wait();
+            seen
+        });
+        assert_eq!(in_the_middle, (true, true, false));
+        tell_news(heap);
+        assert!(bell.is_rung());
+        assert!(!awake(|| ()).1, "nothing is left to be told");
+    }
+}
