@@ -115,7 +115,7 @@ impl Drop for Channel {
             return;
         };
         // The last reference takes the messages with it.
-        if door::awake(|| channel.is_empty()) {
+        if door::awake(|| channel.is_empty()).0 {
             wait::let_go(channel);
         } else {
             wait::let_go_of_much(channel);

@@ -155,7 +155,7 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         for channel in [self.inbox.take(), self.outbox.take()].into_iter().flatten() {
-            if door::awake(|| channel.is_empty()) {
+            if door::awake(|| channel.is_empty()).0 {
                 wait::let_go(channel);
             } else {
                 wait::let_go_of_much(channel);

@@ -316,7 +316,12 @@ sync_class!(
         /// Release it, whoever has acquired it. Raises `ValueError` for a bounded one that nobody has acquired.
         pub fn release(&self, py: Python<'_>) -> PyResult<()> {
             let inner = self.inner()?;
-            match wait::briefly(py, || inner.release()) {
+            let released = if door::release_quick(inner) {
+                Ok(())
+            } else {
+                wait::briefly(py, || inner.release())
+            };
+            match released {
                 Ok(()) => {
                     self.record.add(-1);
                     Ok(())

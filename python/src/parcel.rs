@@ -3,6 +3,7 @@
 use crate::buffer::MUCH;
 use crate::errors::OrRaise;
 use crate::wait;
+use procession::Error;
 use procession::door::{self, Deadline, Handle};
 use pyo3::prelude::*;
 use std::ops::Deref;
@@ -21,20 +22,22 @@ impl Parcel {
         deadline: Deadline,
         fill: impl FnOnce(&mut [u8]) + Send,
     ) -> PyResult<Self> {
-        let make = || door::until(deadline, || door::Parcel::new(len, handles));
-        let parcel = if len < MUCH {
-            wait::briefly(py, make).map(|mut parcel| {
-                fill(&mut parcel);
-                parcel
-            })
-        } else {
-            py.detach(|| {
-                let mut parcel = make()?;
-                fill(&mut parcel);
-                Ok(parcel)
-            })
-        };
-        parcel.map(Self::from).or_raise(py)
+        let make = || door::Parcel::new(len, handles);
+        if len < MUCH {
+            let made = match wait::awake(py, make) {
+                Err(Error::Busy) => py.detach(|| door::until(deadline, make)),
+                made => made,
+            };
+            let mut parcel = made.or_raise(py)?;
+            fill(&mut parcel);
+            return Ok(parcel.into());
+        }
+        let made = py.detach(|| {
+            let mut parcel = door::until(deadline, make)?;
+            fill(&mut parcel);
+            Ok(parcel)
+        });
+        made.map(Self::from).or_raise(py)
     }
 
     /// The parcel, to be passed on, or dropped where the interpreter is let go.

@@ -197,6 +197,8 @@ pub fn dumps<T>(
     pickled.lent.clear();
     if pickled.stream.capacity() <= KEEP {
         *pickler.sink.get().lock() = pickled;
+    } else {
+        py.detach(|| drop(pickled.stream));
     }
     // A pickler that failed may be half-way through something: only one that did not is kept.
     KEPT.with(|kept| kept[form as usize].replace(Some(pickler)));

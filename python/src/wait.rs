@@ -90,8 +90,8 @@ pub fn briefly<T: Send>(
 /// What has an error to answer with, answers `Busy` instead; [`briefly`] is for that.
 #[inline]
 pub fn awake<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
-    let answer = door::awake(work);
-    if door::owes_news() {
+    let (answer, owes_news) = door::awake(work);
+    if owes_news {
         py.detach(door::tell_news);
     }
     answer

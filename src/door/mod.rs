@@ -77,9 +77,9 @@ pub fn look_briefly(done: impl FnMut() -> bool) -> bool {
 
 /// Runs `work`, in which this thread does not sleep over somebody who is in the middle of a change to what is shared: it ends with
 /// [`Error::Busy`](crate::Error::Busy) instead, with nothing changed. For threads that hold what others need, such as an
-/// interpreter's lock.
+/// interpreter's lock. Also whether [`tell_news`] is to be called, before this thread gives up what it changed.
 #[inline]
-pub fn awake<T>(work: impl FnOnce() -> T) -> T {
+pub fn awake<T>(work: impl FnOnce() -> T) -> (T, bool) {
     crate::heap::internal::awake(work)
 }
 
@@ -97,13 +97,7 @@ pub fn is_busy() -> bool {
     Heap::existing().is_some_and(Heap::is_busy)
 }
 
-/// Whether something that this thread has done [`awake`] is still to be told to those who wait for several things at once.
-#[inline]
-pub fn owes_news() -> bool {
-    crate::heap::watch::owes_news()
-}
-
-/// Tells it. This may sleep.
+/// Tells those who wait for several things at once what [`awake`] could not. This may sleep.
 pub fn tell_news() {
     if let Some(heap) = Heap::existing() {
         crate::heap::watch::tell_news(heap);
@@ -146,6 +140,12 @@ fn forget<G>(answer: Result<G, LockError<G>>) -> Result<Taken> {
         Err(LockError::WouldBlock | LockError::Timeout) => Taken::Not,
         Err(LockError::Failed(error)) => return Err(error),
     })
+}
+
+/// Releases `semaphore` if that takes no time at all.
+#[inline]
+pub fn release_quick(semaphore: &Semaphore) -> bool {
+    semaphore.release_quick()
 }
 
 /// What is acquired and released.
@@ -201,7 +201,11 @@ impl Acquire for RLock {
 impl Acquire for Semaphore {
     #[inline]
     fn try_quick(&self) -> Taken {
-        awake(|| Acquire::acquire_until(self, Deadline::Now)).unwrap_or(Taken::Not)
+        if self.take_quick() {
+            return Taken::Clean;
+        }
+        let (taken, _) = awake(|| Acquire::acquire_until(self, Deadline::Now));
+        taken.unwrap_or(Taken::Not)
     }
 
     fn is_in_change(&self) -> bool {

@@ -129,8 +129,6 @@ pub(crate) struct Limit {
     pub deadline: Deadline,
     /// Whether the hook for interrupts may run meanwhile and end it: not while another lock is held.
     pub interruptible: bool,
-    /// Whether it may sleep at all; [`Error::Busy`] where it would have to.
-    pub sleeps: bool,
 }
 
 impl Limit {
@@ -138,13 +136,19 @@ impl Limit {
     pub(crate) const NONE: Self = Self {
         deadline: Deadline::Never,
         interruptible: false,
-        sleeps: true,
     };
 }
 
 thread_local! {
     static CURRENT: Cell<Limit> = const { Cell::new(Limit::NONE) };
+    /// What holds for this thread besides: the bits below.
+    static MODE: Cell<u8> = const { Cell::new(0) };
 }
+
+/// It must not sleep over a lock; [`Error::Busy`] where it would have to.
+const AWAKE: u8 = 1;
+/// There is something that it could not tell meanwhile.
+const OWES_NEWS: u8 = 2;
 
 /// Runs `work` under `limit`: it holds for all waits for internal locks in it.
 #[inline]
@@ -169,14 +173,30 @@ pub(crate) fn until<T>(deadline: Deadline, work: impl FnOnce() -> T) -> T {
     within(limit, work)
 }
 
-/// Runs `work` without sleeping over somebody else's locks: see [`Limit::sleeps`].
+/// Runs `work` without sleeping over somebody else's locks: it ends with [`Error::Busy`] instead. Also whether something is
+/// [left to be told](owe_news).
 #[inline]
-pub(crate) fn awake<T>(work: impl FnOnce() -> T) -> T {
-    let limit = Limit {
-        sleeps: false,
-        ..CURRENT.get()
-    };
-    within(limit, work)
+pub(crate) fn awake<T>(work: impl FnOnce() -> T) -> (T, bool) {
+    struct Restore<'m>(&'m Cell<u8>, u8);
+    impl Drop for Restore<'_> {
+        #[inline]
+        fn drop(&mut self) {
+            self.0.set(self.0.get() & !AWAKE | self.1);
+        }
+    }
+    // Found once: it is a call in a library that was loaded later.
+    MODE.with(|mode| {
+        let _restore = Restore(mode, mode.get() & AWAKE);
+        mode.set(mode.get() | AWAKE);
+        let answer = work();
+        (answer, mode.get() & OWES_NEWS != 0)
+    })
+}
+
+/// Notes that this thread has something to tell when it may sleep: see [`watch`](super::watch).
+pub(super) fn owe_news(owes: bool) {
+    let others = MODE.get() & !OWES_NEWS;
+    MODE.set(others | if owes { OWES_NEWS } else { 0 });
 }
 
 /// Repeats `work` for as long as somebody is stopped in the middle of a change: for calls that have no error to answer with.
@@ -251,7 +271,7 @@ impl Heap {
         if me == 0 {
             return Err(Error::NoIdentity);
         }
-        if !limit.sleeps {
+        if MODE.get() & AWAKE != 0 {
             return self.lock_awake(latch, me);
         }
         let began = now();

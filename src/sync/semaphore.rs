@@ -439,6 +439,23 @@ impl Semaphore {
         self.view().release(|| self.heap.note_of(&self.object))
     }
 
+    /// Takes a permit if this process is favoured, and has one.
+    #[inline]
+    pub(crate) fn take_quick(&self) -> bool {
+        self.view().shared.bias.take(self.heap.me())
+    }
+
+    /// Gives a permit back if this process is favoured.
+    #[inline]
+    pub(crate) fn release_quick(&self) -> bool {
+        let shared = self.view().shared;
+        let given = shared.bias.give_back(self.heap.me());
+        if given {
+            shared.free.notify_one();
+        }
+        given
+    }
+
     /// Whether somebody is in the middle of a change.
     pub(crate) fn is_in_change(&self) -> bool {
         self.view().shared.latch.owner() != 0
