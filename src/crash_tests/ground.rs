@@ -22,7 +22,7 @@ const LATE: Duration = Duration::from_secs(10);
 /// The patience of those who wait for somebody who is stopped.
 const PATIENCE: Duration = Duration::from_millis(40);
 
-/// Forks the child that `reserved` is for, which runs `work` and ends; its pid.
+/// Forks the child that an entry is for, which runs `work` and ends; its pid.
 fn start(reserved: Reserved, work: impl FnOnce()) -> u32 {
     crate::heap::fork::adopt_as(reserved.id, reserved.claim_fd());
     let forked = fork().expect("a fork");
@@ -84,8 +84,8 @@ impl Rescuer {
     }
 }
 
-/// Stops a child at its first change of shared memory in `work`, then at one `stride` later, and so on, and lets `others` do
-/// something meanwhile, which must come to an end though the child does not go on. They are told the child's pid. Then it goes
+/// Stops a child at its first change of shared memory in `work`, then at one `stride` later (each costs a second or two), and so on
+/// (at each with `PROCESSION_LONG`), and lets `others` do something meanwhile, which must come to an end though the child does not go on. They are told the child's pid. Then it goes
 /// on, and `check`s.
 fn stops_at_every_step<S>(
     stride: usize,
@@ -96,6 +96,11 @@ fn stops_at_every_step<S>(
 ) {
     let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
+    let stride = if std::env::var_os("PROCESSION_LONG").is_some() {
+        1
+    } else {
+        stride
+    };
     for step in (1..).step_by(stride) {
         assert!(step < MOST, "it never gets through");
         let (reserved, state) = (entry(heap), setup());
@@ -196,7 +201,7 @@ fn a_producer_of_small_messages_is_stopped() {
 fn a_producer_of_large_messages_is_stopped() {
     let patient = Cell::new(true);
     stops_at_every_step(
-        3,
+        14,
         || queue_with(&[vec![1; 10], vec![2; 10]]),
         |queue| queue.put(vec![3; 20_000]).expect("room"),
         |queue, pid| use_in_time(queue, pid, &patient),
@@ -208,7 +213,7 @@ fn a_producer_of_large_messages_is_stopped() {
 fn a_consumer_is_stopped() {
     let patient = Cell::new(true);
     stops_at_every_step(
-        3,
+        13,
         || queue_with(&[vec![1; 10], vec![2; 20_000], vec![3; 10]]),
         |queue| {
             queue.get().expect("a message");
@@ -223,7 +228,7 @@ fn a_consumer_is_stopped() {
 #[test]
 fn a_maker_of_things_is_stopped() {
     stops_at_every_step(
-        3,
+        9,
         || (),
         |()| drop(Lock::new().expect("a lock")),
         |(), pid| {
@@ -241,7 +246,7 @@ fn somebody_who_clears_up_is_stopped() {
     let heap = crate::program::heap().expect("a heap");
     let patient = Cell::new(true);
     stops_at_every_step(
-        11,
+        23,
         || {
             let queue = queue_with(&[vec![1; 10]]);
             let reserved = entry(heap);
@@ -254,8 +259,7 @@ fn somebody_who_clears_up_is_stopped() {
         |(queue, dead), pid| {
             let _ = fair(heap.clear_up(*dead), pid);
             if let Some(new) = fair(heap.reserve(heap.me(), 0, "new"), pid) {
-                let new = new.id;
-                let _ = heap.drop_entry(new);
+                let _ = heap.drop_entry(new.id);
             }
             use_in_time(queue, pid, &patient);
         },
@@ -268,13 +272,11 @@ fn somebody_who_clears_up_is_stopped() {
 }
 
 /// Becomes `sleep` while another thread is at each step of `work`: for others that thread is dead, though its pid lives.
-fn becomes_another_program_at_every_step<S: Send>(
+fn becomes_another_program_at_every_step<S: Sync>(
     setup: impl Fn() -> S,
     work: impl Fn(&S) + Sync,
     others: impl Fn(&S),
-) where
-    S: Sync,
-{
+) {
     let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
     for step in 1.. {
@@ -284,7 +286,7 @@ fn becomes_another_program_at_every_step<S: Send>(
         // Its other end is closed by exec, and by the end of the child.
         let (here, there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
         let pid = start(reserved, || {
-            thread::scope(|scope| exec_at(step, scope, &work, &state))
+            thread::scope(|scope| exec_at(step, scope, &work, &state));
         });
         drop(there);
         let _ = rustix::io::read(&here, &mut [0u8; 1]);
@@ -491,7 +493,9 @@ fn send_drop_and_fork(step: u64) -> bool {
         // Long enough to be where they wait for each other. Nothing goes wrong if they are not.
         thread::sleep(Duration::from_millis(12));
         drop(go);
-        others.map(|other| other.join().expect("it ends"));
+        for other in others {
+            other.join().expect("it ends");
+        }
     }
     sender.join().expect("it ends")
 }

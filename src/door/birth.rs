@@ -147,7 +147,7 @@ pub fn ended(id: u32, pid: u32) -> Result<()> {
         return Ok(());
     };
     if id != 0 && heap.entry_of(id).is_some() {
-        return heap.drop_entry(id);
+        return heap.clear_up(id);
     }
     if pid != 0
         && let Some(id) = heap.id_of_dead(pid)
@@ -155,4 +155,20 @@ pub fn ended(id: u32, pid: u32) -> Result<()> {
         heap.clear_up(id)?;
     }
     Ok(())
+}
+
+/// The number of the child that this thread has forked last, by whatever means; 0 if there is none, or no memory for one.
+pub fn last_child() -> u32 {
+    crate::heap::fork::last_child()
+}
+
+/// Whether a child of this program lives, for which entry `id` was made (0: none), and which the system calls `pid`.
+///
+/// The entry tells more than the pid, which may be another process's by now, or that of one that nobody has reaped. A child
+/// without a witness that has not taken its entry over is known by its pid alone.
+pub fn is_alive(id: u32, pid: u32) -> bool {
+    match Heap::existing().filter(|_| id != 0) {
+        Some(heap) if heap.knows_of(id) => heap.alive(id),
+        _ => pid != 0 && os::pid::seems_alive(pid, 0),
+    }
 }

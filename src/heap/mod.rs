@@ -6,14 +6,16 @@ pub(crate) mod block;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod census;
 mod chunks;
+mod copy;
 pub(crate) mod fork;
-mod holds;
+pub(crate) mod holds;
 pub(crate) mod internal;
 pub(crate) mod layout;
 #[cfg(all(test, loom))]
 mod models;
 pub(crate) mod object;
 mod recovery;
+pub(crate) mod release;
 mod shared_slots;
 mod slabs;
 mod source;
@@ -128,7 +130,13 @@ impl Heap {
     fn install(heap: Self) -> &'static Self {
         // First, so that no child takes itself for its parent.
         fork::watch();
-        HEAP.get_or_init(|| heap)
+        // Among the first that is asked for, so among the last that is done. Whoever ends without exit(3) says it himself.
+        os::fork::at_exit(take_leave);
+        let heap = HEAP.get_or_init(|| heap);
+        let header = heap.header();
+        crate::wait::spin::install(&header.processors);
+        crate::wait::lookout::install(&header.lookout, &header.looked, look_around);
+        heap
     }
 
     fn create(want: u64, kinds: &'static [&'static Kind]) -> Result<Self> {
@@ -145,6 +153,7 @@ impl Heap {
         heap.commit_at(0, CHUNK)?;
         let header = heap.header();
         header.version.store(VERSION, Ordering::Relaxed);
+        header.lookout.begin();
         header.size.store(chunks * CHUNK, Ordering::Relaxed);
         header.id.store(os::memory::random()?, Ordering::Relaxed);
         header.chunks.store(chunks, Ordering::Relaxed);
@@ -331,6 +340,17 @@ impl Heap {
     fn enlarge_table(&self, count: u64) -> Result<()> {
         let end = count * size_of::<Entry>() as u64;
         self.extend_table(end, header!(tabled), layout::table_part)
+    }
+}
+
+extern "C" fn take_leave() {
+    Heap::existing().map(Heap::take_leave);
+}
+
+/// What the lookout does.
+fn look_around() {
+    if let Some(heap) = Heap::existing() {
+        heap.look_around();
     }
 }
 

@@ -8,13 +8,13 @@ use crate::os;
 use crate::os::pid::Activity;
 use crate::os::witness::Claim;
 use crate::wait::atomic::Ordering;
-use crate::wait::latch::ORPHAN;
+use crate::wait::latch::{ORPHAN, OWNER_BITS};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// Bits of an owner id that are the entry's index; the rest, up to 31, count its uses.
+/// Bits of an owner id that are the entry's index; the rest, up to [`OWNER_BITS`], count its uses.
 const INDEX_BITS: u32 = 15;
 /// Generations run from 1 to this, so that no id is 0 or [`ORPHAN`].
-const GENERATIONS: u64 = (1 << (31 - INDEX_BITS)) - 2;
+const GENERATIONS: u64 = (1 << (OWNER_BITS - INDEX_BITS)) - 2;
 const _: () = assert!(PROCESSES == 1 << INDEX_BITS && (GENERATIONS << INDEX_BITS) < ORPHAN as u64);
 
 /// The process is a daemon.
@@ -23,6 +23,8 @@ pub(crate) const DAEMON: u64 = 1;
 pub(crate) const WANTED: u64 = 2;
 /// It was born of another process than the one that asked for it, which collects its exit status.
 pub(crate) const FOSTERED: u64 = 4;
+/// Its parent answers for it: waits for it at its own end, or ends it.
+pub(crate) const CHILD: u64 = 8;
 
 /// Entries that only forks may use, which cannot be refused.
 const FOR_FORKS: u64 = 64;
@@ -126,6 +128,12 @@ impl Heap {
                 parent != id && self.alive(parent)
             }
         }
+    }
+
+    /// Whether the table says more of the child `id`'s life than that its parent expects it.
+    pub(crate) fn knows_of(&self, id: u32) -> bool {
+        self.entry_of(id)
+            .is_none_or(|entry| entry.life(id) != Life::Expected)
     }
 
     /// Whether the witness of entry `index` is there; `None` where this process cannot ask.
@@ -253,9 +261,9 @@ impl Heap {
             entry!(index, pid),
             entry!(index, started),
             entry!(index, status),
-            entry!(index, holds),
             entry!(index, witnessed),
             entry!(index, namespace),
+            entry!(index, left),
         ] {
             tx.set(field, 0);
         }
@@ -277,6 +285,20 @@ impl Heap {
         tx.set(header!(table_free), index + 1);
         tx.set(entry!(index, state), state::FREE);
         tx.set(entry!(index, id), 0);
+    }
+
+    /// This process ends in an orderly way, and says so: what it has of a semaphore is not given back on its behalf, as that of
+    /// one that was killed is. One store, so that nobody need be waited for on the way out.
+    pub(crate) fn take_leave(&self) {
+        if let Some(entry) = self.entry_of(self.me()) {
+            entry.left.store(1, Ordering::Release);
+        }
+    }
+
+    /// Whether process `id`, which is dead, had said that it ends.
+    pub(crate) fn took_leave(&self, id: u32) -> bool {
+        self.entry_of(id)
+            .is_some_and(|entry| entry.left.load(Ordering::Acquire) != 0)
     }
 
     /// Gives up an entry whose process was never born.

@@ -8,10 +8,11 @@ use super::Heap;
 use super::layout::{Head, Off};
 use super::object::{Facts, Kind, Object, SharedLayout};
 use super::tx::Tx;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::wait::atomic::{AtomicU64, Ordering, fence_after_rmw};
 use crate::wait::gate::Gate;
 use core::mem::offset_of;
+use std::cell::{Cell, RefCell};
 
 /// Words of bits that a bell has.
 const WORDS: usize = 64;
@@ -120,6 +121,27 @@ fn unlink(heap: &Heap, off: Off) -> Result<()> {
     })
 }
 
+thread_local! {
+    /// Lists whose bells this thread was to ring when it must not sleep, and somebody was in the middle of a transaction.
+    static UNTOLD: RefCell<Vec<Off>> = const { RefCell::new(Vec::new()) };
+    static OWES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread has bells to ring with [`tell_news`].
+#[inline]
+pub(crate) fn owes_news() -> bool {
+    OWES.get()
+}
+
+/// Rings the bells that could not be rung. Whoever changed the objects must not have given them up since.
+#[cold]
+pub(crate) fn tell_news(heap: &Heap) {
+    OWES.set(false);
+    for list in UNTOLD.take() {
+        tell(heap, list);
+    }
+}
+
 /// Rings the bells of all who watch the object whose list begins at `list`. Call it behind a read-modify-write that follows
 /// the change.
 #[cold]
@@ -131,7 +153,7 @@ pub(crate) fn tell(heap: &Heap, list: Off) {
     loop {
         let (mut due, mut count) = ([0; AT_ONCE], 0);
         // It stages nothing: the heap's latch keeps watches and bells where they are.
-        let _ = heap.transact(|tx| {
+        let told = heap.transact(|tx| {
             let mut at = tx.get(list);
             while at != 0 && count < AT_ONCE {
                 let watch = heap.shared::<SharedWatch>(at);
@@ -146,6 +168,11 @@ pub(crate) fn tell(heap: &Heap, list: Off) {
             }
             Ok(())
         });
+        if told == Err(Error::Busy) {
+            UNTOLD.with_borrow_mut(|lists| lists.push(list));
+            OWES.set(true);
+            return;
+        }
         // A bell that has gone meanwhile is only a needless wake-up.
         for &bell in &due[..count] {
             heap.shared::<SharedBell>(bell).gate.wake(1);

@@ -1,7 +1,6 @@
 //! This process's children, and who it is itself.
 
 use super::error::ExitStatus;
-use super::forkserver;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::table::{DAEMON, index_of};
@@ -188,6 +187,9 @@ static LIFELINE_WRITE: Kept = Kept::none();
 
 /// The descriptor that a daemon of ours watches.
 pub(super) fn lifeline() -> Result<BorrowedFd<'static>> {
+    // No child may be forked that has the end that breaks and does not know.
+    let _steady = crate::heap::fork::steady();
+    crate::heap::fork::on_child(reset);
     let _one_at_a_time = children();
     match (LIFELINE_READ.get(), LIFELINE_WRITE.get()) {
         (Some(_), Some(_)) => {}
@@ -204,7 +206,7 @@ pub(super) fn lifeline() -> Result<BorrowedFd<'static>> {
 }
 
 /// A copy of it for a forked daemon, in which the original is closed.
-pub(super) fn lifeline_copy() -> Result<OwnedFd> {
+pub(crate) fn lifeline_copy() -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(lifeline()?, 3).map_err(|e| Error::errno("fcntl", e))
 }
 
@@ -240,16 +242,9 @@ pub(super) fn tidy() {
     }
 }
 
-/// This process ends: it waits for its children, but ends its daemons.
-pub(super) extern "C" fn leave() {
-    let all: Vec<_> = core::mem::take(&mut *children());
-    for daemon in all.iter().filter(|child| child.daemon) {
-        let _ = daemon.signal(rustix::process::Signal::KILL);
-    }
-    for child in &all {
-        let _ = child.wait(Deadline::Never);
-    }
-    forkserver::leave();
+/// Takes all children off the list, at the end of this process.
+pub(super) fn take_all() -> Vec<Arc<Child>> {
+    core::mem::take(&mut *children())
 }
 
 /// What is known of a process of the program.

@@ -11,7 +11,7 @@ use super::forkserver;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::{Block, start_field};
-use crate::heap::table::{DAEMON, FOSTERED, Reserved, WANTED, index_of};
+use crate::heap::table::{CHILD, DAEMON, FOSTERED, Reserved, WANTED, index_of};
 use crate::os;
 use crate::os::fork::Forked;
 use crate::os::kept::Kept;
@@ -42,7 +42,7 @@ pub(super) fn start(
     }
     family::tidy();
     let fostered = plan.method == StartMethod::ForkServer;
-    let flags = WANTED | if plan.daemon { DAEMON } else { 0 } | if fostered { FOSTERED } else { 0 };
+    let flags = WANTED | CHILD | if plan.daemon { DAEMON } else { 0 } | if fostered { FOSTERED } else { 0 };
     let reserved = heap.reserve(heap.me(), flags, &plan.name)?;
     let id = reserved.id;
     let born = block

@@ -66,11 +66,17 @@ impl AtomicU32 {
         crate::os::futex::wait(&self.0, expected, until)
     }
 
-    /// Wakes up to `count` sleepers.
+    /// Wakes up to `count` sleepers; how many there were.
     #[cfg(not(loom))]
-    pub(crate) fn futex_wake(&self, count: u32) {
+    pub(crate) fn futex_wake(&self, count: u32) -> u32 {
         crash_point();
-        crate::os::futex::wake(&self.0, count);
+        crate::os::futex::wake(&self.0, count)
+    }
+
+    /// The word as the system's calls want it.
+    #[cfg(not(loom))]
+    pub(crate) fn as_core(&self) -> &core::sync::atomic::AtomicU32 {
+        &self.0
     }
 }
 
@@ -208,35 +214,42 @@ mod modelled {
     use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     use std::collections::BTreeMap;
 
-    /// The sleepers at each word.
-    type Sleepers = BTreeMap<usize, Arc<Condvar>>;
+    /// Those who sleep at a word: how many, and where.
+    #[derive(Default)]
+    struct Place {
+        asleep: u32,
+        bed: Arc<Condvar>,
+    }
+
+    type Places = BTreeMap<usize, Place>;
 
     loom::lazy_static! {
-        static ref SLEEPERS: Mutex<Sleepers> = Mutex::new(BTreeMap::new());
+        static ref SLEEPERS: Mutex<Places> = Mutex::new(BTreeMap::new());
     }
 
     impl AtomicU32 {
-        fn sleepers(&self) -> (MutexGuard<'static, Sleepers>, Arc<Condvar>) {
-            let mut all = SLEEPERS.lock().unwrap();
-            let here = all.entry(core::ptr::from_ref(self) as usize).or_default().clone();
-            (all, here)
+        fn sleepers(&self) -> (MutexGuard<'static, Places>, usize) {
+            (SLEEPERS.lock().unwrap(), core::ptr::from_ref(self) as usize)
         }
 
         pub(crate) fn futex_wait(&self, expected: u32, _until: u64) -> Wake {
-            let (guard, here) = self.sleepers();
+            let (mut places, here) = self.sleepers();
             if self.0.load(super::Ordering::SeqCst) == expected {
-                drop(here.wait(guard).unwrap());
+                let place = places.entry(here).or_default();
+                place.asleep += 1;
+                let bed = place.bed.clone();
+                drop(bed.wait(places).unwrap());
             }
             Wake::Woken
         }
 
-        pub(crate) fn futex_wake(&self, count: u32) {
-            let (_guard, here) = self.sleepers();
-            if count == 1 {
-                here.notify_one();
-            } else {
-                here.notify_all();
-            }
+        pub(crate) fn futex_wake(&self, count: u32) -> u32 {
+            let (mut places, here) = self.sleepers();
+            let place = places.entry(here).or_default();
+            let woken = place.asleep.min(count);
+            place.asleep -= woken;
+            (0..woken).for_each(|_| place.bed.notify_one());
+            woken
         }
     }
 }

@@ -173,7 +173,7 @@ fn a_program_that_forks_forty_thousand_children_by_hand_goes_on() {
             let count = 5_000;
             let pids = [(); 4].map(|()| by_hand(|| (0..count).for_each(|n| queue.put(n).unwrap())));
             assert_eq!(pids.map(reap), [0; 4]);
-            let arrived = (0..).take_while(|_| queue.try_get().is_ok()).count() as u64;
+            let arrived = core::iter::from_fn(|| queue.try_get().ok()).count() as u64;
             assert_eq!(arrived, 4 * count);
         },
     );
@@ -225,7 +225,7 @@ fn a_late_child_does_not_take_the_place_of_another() {
         let taken = lock
             .lock_timeout(Duration::from_secs(2))
             .err()
-            .and_then(|error| error.into_guard());
+            .and_then(procession::LockError::into_guard);
         assert!(taken.is_none(), "the lock was taken from a process that lives");
         assert!(!is_gone(holder));
         go.tell(&[1]);
@@ -237,8 +237,6 @@ fn a_late_child_does_not_take_the_place_of_another() {
 #[allow(unsafe_code)]
 fn adopt_orphans() {
     // SAFETY: it has no preconditions.
-    assert_eq!(
-        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) },
-        0
-    );
+    let answer = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    assert_eq!(answer, 0);
 }

@@ -171,7 +171,7 @@ fn somebody_who_is_not_root() {
     let _watchdog = watchdog();
     let command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     again_under("environments::somebody_who_is_not_root", &command, || {
-        smoke().unwrap()
+        smoke().unwrap();
     });
 }
 

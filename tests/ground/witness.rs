@@ -21,7 +21,7 @@ fn hold_and_die(lock: Lock) {
     signal(std::process::id() as i32, libc::SIGKILL);
 }
 
-/// Old kernels and the system call filters of older container runtimes know no pidfd_open.
+/// Old kernels and the system call filters of older container runtimes know no `pidfd_open`.
 fn death_without_pidfds(errno: i32) {
     let lock = Lock::new().unwrap();
     if !refuse_pidfds(errno) {

@@ -35,26 +35,30 @@ def test_others_get_an_answer_while_a_process_is_stopped(program, kind, interrup
                 {work}
 
         def prober(orders, answers):
-            ticks = 0
+            ticks, asking = 0, False
             def tick():
                 nonlocal ticks
                 while True:
                     time.sleep(0.005)
                     ticks += 1
+            def interrupt(*_):
+                # It may come when the answer has been given already.
+                if asking:
+                    raise KeyboardInterrupt
+            signal.signal(signal.SIGINT, interrupt)
             threading.Thread(target=tick, daemon=True).start()
             while True:
+                orders.hear(1000)
+                before, begin, said = ticks, time.monotonic(), "ok"
                 try:
-                    orders.hear(1000)
+                    try:
+                        asking = True
+                        {ask}
+                    except Exception as error:
+                        said = repr(error)
+                    asking = False
                 except KeyboardInterrupt:
-                    continue  # it came when the answer had been given already
-                before, begin = ticks, time.monotonic()
-                try:
-                    {ask}
-                    said = "ok"
-                except KeyboardInterrupt:
-                    said = "interrupted"
-                except Exception as error:
-                    said = repr(error)
+                    asking, said = False, "interrupted"
                 stood_still = ticks - before < 3 and time.monotonic() - begin > 0.15
                 answers.tell(f"{{stood_still:d}} {{said}}")
 
