@@ -2,14 +2,16 @@
 //! of shared memory, until one gets through. After each death a survivor must be able to go on, the messages must be
 //! whole, and when everything is dropped the heap must be as it was before.
 
+mod ground;
 mod pipes;
+mod producers;
 mod references;
 mod select;
 mod semaphore;
 mod shared;
 mod together;
 
-use crate::heap::table::WANTED;
+use crate::heap::table::{Reserved, WANTED};
 use crate::heap::{Heap, waiter};
 use crate::os::fork::{Forked, exit_now, fork};
 use crate::wait::atomic::crash;
@@ -32,14 +34,16 @@ pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
 const MOST: u64 = 5000;
 
 /// An entry for a child to be forked. Making it, one looks after the dead.
-fn entry(heap: &Heap) -> u32 {
-    heap.new_entry(heap.me(), WANTED, "crash").expect("an entry")
+fn entry(heap: &Heap) -> Reserved {
+    heap.reserve(heap.me(), WANTED, "crash").expect("an entry")
 }
 
 /// Forks child `id`, which dies at its `step`-th change (0: never) while it runs `work`; whether it got through.
-fn run_to(id: u32, step: u64, work: impl FnOnce()) -> bool {
-    crate::heap::fork::adopt_as(id);
-    match fork().expect("a fork") {
+fn run_to(reserved: Reserved, step: u64, work: impl FnOnce()) -> bool {
+    crate::heap::fork::adopt_as(reserved.id, reserved.claim_fd());
+    let forked = fork().expect("a fork");
+    drop(reserved);
+    match forked {
         Forked::Child => {
             crash::arm(step);
             work();
@@ -92,9 +96,10 @@ fn dies_at_every_step_over<K, S>(
         for step in 1.. {
             assert!(step < MOST, "it never gets through");
             // Made before there is somebody dead to be looked after, which may be what is tried here.
-            let dead = entry(heap);
+            let reserved = entry(heap);
+            let dead = reserved.id;
             let state = setup(&made);
-            let through = run_to(dead, step, || work(&state));
+            let through = run_to(reserved, step, || work(&state));
             if clear_first {
                 bury(heap, dead);
             }
@@ -482,8 +487,9 @@ fn clearing_up() {
             watched.put_many([1, 2, 3]).expect("room");
             // This process has the third permit, so that one given back twice is one too many.
             semaphore.acquire().expect("a permit").forget();
-            let dead = entry(heap);
-            run_to(dead, 0, || {
+            let reserved = entry(heap);
+            let dead = reserved.id;
+            run_to(reserved, 0, || {
                 // Dies holding permits, items, a lock, a large block, a message and a queue of its own.
                 for _ in 0..2 {
                     semaphore.acquire().expect("a permit").forget();

@@ -10,7 +10,7 @@ use procession::door::{
 use procession::{Error, Lock, Process, RLock, Semaphore};
 use rustix::io::FdFlags;
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::process::Child;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -169,13 +169,25 @@ fn a_parcel_that_is_refused_is_given_back() {
 const INVITED: &str = "PROCESSION_DOOR_INVITATION";
 
 /// A child of ours that the standard library starts: this test again, in a program that has no heap yet.
+#[allow(unsafe_code)]
 fn start(test: &str, invitation: Invitation) -> Child {
     // Opened anew, so that it can be inherited without changing the one that is in use.
     let path = format!("/proc/self/fd/{}", invitation.fd);
     let memory = File::options().read(true).write(true).open(path).unwrap();
+    // Not opened anew: the lock belongs to the description that there is.
+    // SAFETY: open until the invitation is told that the child was started.
+    let claim = rustix::io::dup(unsafe { BorrowedFd::borrow_raw(invitation.claim) }).unwrap();
     rustix::io::fcntl_setfd(&memory, FdFlags::empty()).unwrap();
-    let told = format!("{} {} {}", memory.as_raw_fd(), invitation.heap, invitation.id);
-    again(test).env(INVITED, told).spawn().unwrap()
+    let told = format!(
+        "{} {} {} {}",
+        memory.as_raw_fd(),
+        invitation.heap,
+        invitation.id,
+        claim.as_raw_fd()
+    );
+    let child = again(test).env(INVITED, told).spawn().unwrap();
+    invitation.started();
+    child
 }
 
 /// In such a child, what it was told.
@@ -187,6 +199,7 @@ fn invited() -> Option<Invitation> {
         fd: next() as i32,
         heap: next(),
         id: next() as u32,
+        claim: next() as i32,
     })
 }
 

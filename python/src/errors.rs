@@ -1,7 +1,7 @@
 //! The engine's errors as Python's.
 
 use procession::Error;
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -59,6 +59,8 @@ pub fn from_engine(py: Python<'_>, error: Error) -> PyErr {
     static CONSUMER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     match error {
         Error::Interrupted => crate::wait::pending(),
+        // Somebody is stopped, and the time was up.
+        Error::OwnerStopped { .. } => PyTimeoutError::new_err(error.to_string()),
         Error::Closed => shut_down(py),
         Error::Full => full(py),
         Error::Empty => empty(py),
@@ -69,7 +71,9 @@ pub fn from_engine(py: Python<'_>, error: Error) -> PyErr {
         Error::TooManyTasksDone => PyValueError::new_err("task_done() called too many times"),
         Error::OutOfMemory { .. } | Error::TooLarge { .. } => PyMemoryError::new_err(error.to_string()),
         Error::Capacity { .. } => PyValueError::new_err(error.to_string()),
-        Error::Os { ref call, errno } => PyOSError::new_err((errno, format!("{call}: {error}"))),
+        Error::Os { errno, .. } => PyOSError::new_err((errno, error.to_string())),
+        Error::FileSizeLimit { .. } => PyOSError::new_err((libc::EFBIG, error.to_string())),
+        Error::DescriptorLost { .. } => PyOSError::new_err((libc::EBADF, error.to_string())),
         other => PyRuntimeError::new_err(other.to_string()),
     }
 }

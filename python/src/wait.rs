@@ -13,7 +13,8 @@ thread_local! {
 
 /// Has the engine's waits look for signals.
 pub fn install() {
-    procession::on_interrupt(look_for_signals);
+    // Python's handlers interrupt system calls.
+    door::on_signal(look_for_signals);
 }
 
 /// Runs Python's signal handlers, if any are due; whether one raised. Only the main thread runs them.
@@ -55,19 +56,60 @@ pub fn deadline(block: bool, timeout: Option<f64>) -> Deadline {
     }
 }
 
-/// Tries at once and, where that is not enough and there is time, again with the interpreter let go.
+/// Tries at once and, where that is not enough and there is time, or somebody is in the middle of a change, again with the
+/// interpreter let go.
 #[inline]
 pub fn patiently<T: Send>(
     py: Python<'_>,
     deadline: Deadline,
-    wants_more: impl Fn(&T) -> bool,
-    mut attempt: impl FnMut(Deadline) -> T + Send,
-) -> T {
-    let at_once = attempt(Deadline::Now);
-    if deadline == Deadline::Now || !wants_more(&at_once) {
-        return at_once;
+    wants_more: impl Fn(&procession::Result<T>) -> bool,
+    mut attempt: impl FnMut(Deadline) -> procession::Result<T> + Send,
+) -> procession::Result<T> {
+    match awake(py, || attempt(Deadline::Now)) {
+        Err(procession::Error::Busy) => {}
+        answer if deadline == Deadline::Now || !wants_more(&answer) => return answer,
+        _ => {}
     }
     py.detach(|| attempt(deadline))
+}
+
+/// Does something that takes an instant most of the time; where it would have to sleep, because somebody is in the middle of a
+/// change, again with the interpreter let go.
+#[inline]
+pub fn briefly<T: Send>(
+    py: Python<'_>,
+    mut work: impl FnMut() -> procession::Result<T> + Send,
+) -> procession::Result<T> {
+    match awake(py, &mut work) {
+        Err(procession::Error::Busy) => py.detach(work),
+        answer => answer,
+    }
+}
+
+/// Does something with the interpreter held, in which this thread does not sleep over somebody who is in the middle of a change.
+/// What has an error to answer with, answers `Busy` instead; [`briefly`] is for that.
+#[inline]
+pub fn awake<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
+    let (answer, owes_news) = door::awake(work);
+    if owes_news {
+        py.detach(door::tell_news);
+    }
+    answer
+}
+
+/// Gives up `thing`, which refers to something shared: with the interpreter let go if somebody is in the middle of a change.
+pub fn let_go<T: Send>(thing: T) {
+    if door::is_busy() {
+        let_go_of_much(thing);
+    }
+}
+
+/// The same for what takes a while in any case.
+#[cold]
+pub fn let_go_of_much<T: Send>(thing: T) {
+    let mut thing = Some(thing);
+    // Where there is no interpreter any more, nobody waits for it.
+    let _ = Python::try_attach(|py| py.detach(|| drop(thing.take())));
 }
 
 /// Rounds of looking before the interpreter is let go, about a microsecond: less than letting go of it costs.

@@ -107,8 +107,9 @@ fn clearing_up() {
             let (receiver, sender) = pipe_one_way::<u8>().expect("a pipe");
             let queue = Queue::unbounded().expect("a queue");
             queue.put(sender).expect("room");
-            let dead = entry(heap);
-            run_to(dead, 0, || {
+            let reserved = entry(heap);
+            let dead = reserved.id;
+            run_to(reserved, 0, || {
                 let sender = queue.get().expect("the other end");
                 sender.send(5).expect("room");
                 core::mem::forget(sender);

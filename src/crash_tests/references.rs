@@ -91,8 +91,9 @@ fn many_references_are_given_up() {
     dies_at_every_step(
         || {
             let shared = locks(70);
-            let dead = entry(heap);
-            run_to(dead, 0, || core::mem::forget(locks(6)));
+            let reserved = entry(heap);
+            let dead = reserved.id;
+            run_to(reserved, 0, || core::mem::forget(locks(6)));
             heap.no_longer_wanted(dead).expect("memory");
             (shared, Corpse(heap, dead))
         },
@@ -136,8 +137,9 @@ fn nobody_waits_for_memory_to_fork() {
         // From another thread: this one is in the middle of something.
         thread::scope(|scope| {
             scope.spawn(|| {
-                let id = entry(heap);
-                assert!(run_to(id, 0, || ()));
+                let reserved = entry(heap);
+                let id = reserved.id;
+                assert!(run_to(reserved, 0, || ()));
                 bury(heap, id);
             });
         });

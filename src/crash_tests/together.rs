@@ -318,8 +318,9 @@ fn clearing_up() {
     dies_at_every_step(
         || {
             let (waited, barrier) = (Waited::by(0), Barrier::new(3).expect("a barrier"));
-            let dead = entry(heap);
-            run_to(dead, 0, || {
+            let reserved = entry(heap);
+            let dead = reserved.id;
+            run_to(reserved, 0, || {
                 // One thread called that cannot go on, one that waits for the lock, one at the barrier.
                 let (condition, same) = (&waited.condition, &barrier);
                 thread::scope(|scope| {

@@ -7,7 +7,7 @@
 
 use super::chunks::split;
 use super::holds::Slotted;
-use super::layout::{EXTRA, HEAD, LEN, MOST_CELL, Off, chunk, entry, kind};
+use super::layout::{CHUNK, EXTRA, HEAD, LEN, MOST_CELL, Off, chunk, entry, kind};
 use super::object::{Facts, Kind, Object, refer, write_head};
 use super::release::Detached;
 use super::tx::Tx;
@@ -114,7 +114,7 @@ impl Block {
 
     /// Where the payload is in this process.
     pub(crate) fn address(&self) -> *mut u8 {
-        self.heap.address(self.off + HEAD)
+        self.heap.address(self.off + HEAD, self.len)
     }
 
     /// Bytes of payload.
@@ -155,6 +155,7 @@ impl Block {
         let taken = heap.with_spare_slot(|tx, slot| {
             let off = stage(tx)?;
             if let Some(off) = off {
+                heap.reach_whole(tx, off)?;
                 slot.hold(tx, off);
             }
             Ok(off)
@@ -173,7 +174,7 @@ impl Deref for Block {
     fn deref(&self) -> &[u8] {
         // SAFETY: the payload lies in committed memory of the heap behind the head; this process owns the block (its
         // hold slot says so), nobody else writes to it, and it is not freed before the slot is cleared, on drop.
-        unsafe { core::slice::from_raw_parts(self.heap.address(self.off + HEAD), self.len as usize) }
+        unsafe { core::slice::from_raw_parts(self.address(), self.len as usize) }
     }
 }
 
@@ -181,7 +182,7 @@ impl DerefMut for Block {
     #[allow(unsafe_code)]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `deref`; `&mut self` makes this the only reference in the owner.
-        unsafe { core::slice::from_raw_parts_mut(self.heap.address(self.off + HEAD), self.len as usize) }
+        unsafe { core::slice::from_raw_parts_mut(self.address(), self.len as usize) }
     }
 }
 
@@ -217,6 +218,10 @@ impl Heap {
             taken.ok_or(Error::OutOfMemory { requested: bytes })
         })?;
         let off = self.chunk_at(taken.index);
+        if let Err(error) = self.reach(off, bytes) {
+            self.release(slot);
+            return Err(error);
+        }
         if zeroed {
             // What it was used for before; the memory that is added is zero.
             let warm = self.word(chunk!(taken.index, committed)).load(Ordering::Relaxed);
@@ -243,6 +248,16 @@ impl Heap {
         let index = self.chunk_of(off)?;
         let kind = split(self.word(chunk!(index, state)).load(Ordering::Acquire)).0;
         (kind != kind::SLAB).then_some(index)
+    }
+
+    /// Sees to it that this process can touch all of the object or block at `off`, which it is about to refer to.
+    pub(super) fn reach_whole(&self, tx: &Tx<'_>, off: Off) -> Result<()> {
+        // A cell is inside of a chunk. What has chunks of its own begins with one, and ends where its memory does.
+        let len = match self.chunk_of(off) {
+            Some(index) if off == self.chunk_at(index) => tx.get(chunk!(index, committed)),
+            _ => 0,
+        };
+        self.reach(off, len.max(CHUNK - off % CHUNK))
     }
 
     /// Whether `off` is a block that is not ready, whose memory must not be touched.

@@ -46,7 +46,7 @@ impl Heap {
         let (mut blocks, mut slabs, mut raw) = (0, 0, 0);
         let (mut cold, mut warm, mut accounted) = (0, 0, 0);
         let frontier = get(header!(frontier));
-        let mut index = 0;
+        let mut index = super::layout::FIRST_CHUNK;
         while index < frontier {
             let (kind, order) = split(get(chunk!(index, state)));
             let span = match kind {

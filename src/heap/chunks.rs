@@ -7,7 +7,7 @@
 
 use super::Heap;
 use super::internal::before_paging;
-use super::layout::{CHUNK, ORDERS, Off, chunk, header, kind};
+use super::layout::{CHUNK, FIRST_CHUNK, ORDERS, Off, chunk, header, kind};
 use super::release::{Postponed, postpone};
 use super::tx::Tx;
 use crate::error::{Error, Result};
@@ -145,15 +145,15 @@ fn take_new(tx: &mut Tx<'_>, order: u64, chunks: u64) -> Option<u64> {
 
 impl Heap {
     /// Offset of chunk `index`.
+    #[allow(clippy::unused_self, reason = "it reads as a question to the heap")]
     pub(super) fn chunk_at(&self, index: u64) -> Off {
-        self.header().first_chunk.load(Ordering::Relaxed) + index * CHUNK
+        index * CHUNK
     }
 
     /// Index of the chunk that `off` lies in; `None` if it lies in none that was ever used.
     pub(super) fn chunk_of(&self, off: Off) -> Option<u64> {
-        let first = self.header().first_chunk.load(Ordering::Relaxed);
-        let index = off.checked_sub(first)? / CHUNK;
-        (index < self.header().frontier.load(Ordering::Acquire)).then_some(index)
+        let index = off / CHUNK;
+        (index >= FIRST_CHUNK && index < self.header().frontier.load(Ordering::Acquire)).then_some(index)
     }
 
     /// Takes a block for `bytes` within a transaction; it is [`kind::RAW`] until [`ready`](Self::ready).
@@ -211,12 +211,7 @@ impl Heap {
         );
         if have < want {
             before_paging();
-            memory::commit(
-                self.fd(),
-                self.base,
-                self.chunk_at(taken.index) + have,
-                want - have,
-            )?;
+            self.commit_at(self.chunk_at(taken.index) + have, want - have)?;
             committed.store(want, Ordering::Release);
         }
         Ok(())
@@ -263,7 +258,7 @@ impl Heap {
     /// Gives the memory of a raw block back but for its beginning, and frees it warm.
     fn shorten(&self, index: u64, kept: u64, committed: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
         before_paging();
-        memory::punch(self.fd(), self.chunk_at(index) + kept, committed - kept);
+        self.give_up_pages(self.chunk_at(index) + kept, committed - kept)?;
         self.transact(|tx| {
             tx.add(header!(used_bytes), -(tx.get(chunk!(index, accounted)) as i64));
             tx.set(chunk!(index, committed), kept);
@@ -275,9 +270,12 @@ impl Heap {
 
     /// Gives the memory of a raw block back and frees it cold.
     fn cool(&self, index: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
-        let order = split(self.word(chunk!(index, state)).load(Ordering::Relaxed)).1;
+        let get = |off| self.word(off).load(Ordering::Relaxed);
+        let order = split(get(chunk!(index, state))).1;
+        // What a process was about to commit when it died counts already, and is not said to be committed.
+        let pages = get(chunk!(index, committed)).max(get(chunk!(index, accounted)));
         before_paging();
-        memory::punch(self.fd(), self.chunk_at(index), CHUNK << order);
+        self.give_up_pages(self.chunk_at(index), pages.min(CHUNK << order))?;
         self.transact(|tx| {
             tx.add(header!(used_bytes), -(tx.get(chunk!(index, accounted)) as i64));
             insert_cold(tx, index, order);

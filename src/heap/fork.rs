@@ -1,24 +1,59 @@
 //! Forking: a child of fork(2) is a process of its own from its first instruction on, whoever called fork.
 //!
-//! `pthread_atfork(3)` tells us, from before there is a heap, and no process forks while it makes one. Before the fork, an
-//! unborn entry is made that holds everything this process holds, slot for slot; no thread can change what is held until the
-//! fork is over, so the handles the child inherits and its hold table agree. In the child, the entry becomes its own. A fork
-//! that was followed by exec leaves an entry that is cleared up when that program ends, like any other.
+//! `pthread_atfork(3)` tells us, from before there is a heap, and no process forks while it makes one.
+//!
+//! | step | who | what others see; what a survivor finds if it dies here |
+//! | --- | --- | --- |
+//! | look at two entries, whether their processes are dead | parent | - |
+//! | no thread changes what is held from here on | parent | - |
+//! | reserve an entry; take the lock that is to witness its life | parent | it lives as the parent does, then as the lock |
+//! | give it a reference to all that the parent holds, slot for slot | parent | dies here: the lock goes, the entry is dead, and what it holds is given up |
+//! | fork | parent | child: has the lock's description; fork fails: nobody has, as soon as the parent closes its own |
+//! | close the descriptor of the lock; is it held still? | parent | not: the fork failed, or the child is dead already; the entry goes |
+//! | take the entry over (it must be reserved still), map the lock, close it | child | the lock goes with the child, however it ends, and at `execve` |
+//!
+//! So the handles that the child inherits and its table of references agree, and a child that is late (its parent gone, its
+//! processor taken away) keeps its entry. A child for which there is no room, although the dead were cleared up after and some
+//! entries and memory are for forks alone, has no id: every operation is [`Error::NoIdentity`](crate::Error::NoIdentity) there.
+//! So it is in a child that the C library does not see being made (a bare `clone`): its id is in memory that the kernel
+//! clears in every child (`MADV_WIPEONFORK`).
 
 use super::Heap;
 use super::internal::Rank;
-use super::layout::state;
+use super::layout::PROCESSES;
 use super::table::index_of;
 use crate::error::Result;
 use crate::os;
-use crate::wait::atomic::Ordering;
+use crate::os::witness::Claim;
 use core::mem::ManuallyDrop;
 use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Readers change what this process holds; the writer forks.
 static STEADY: RwLock<()> = RwLock::new(());
+
+/// How often room is made for a child that others take in between.
+const TRIES: u32 = 16;
+
+/// The entry of the child that a fork makes.
+#[derive(Clone, Copy)]
+struct Birth {
+    id: u32,
+    /// The descriptor of the lock that witnesses its life, -1 for none.
+    claim: RawFd,
+    /// Whether it was reserved by who asked for the child, who will hear of its end; otherwise it was by the fork itself.
+    planned: bool,
+}
+
+impl Birth {
+    const NONE: Self = Self {
+        id: 0,
+        claim: -1,
+        planned: false,
+    };
+}
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -27,10 +62,12 @@ thread_local! {
         const { RefCell::new(ManuallyDrop::new(None)) };
     /// Whether the first of the three functions below was called, and neither of the others yet.
     static BEGUN: Cell<bool> = const { Cell::new(false) };
-    /// The entry of the child that is being forked, 0 for none.
-    static UNBORN: Cell<u32> = const { Cell::new(0) };
+    /// What the child that is being forked is to take over.
+    static RESERVED: Cell<Birth> = const { Cell::new(Birth::NONE) };
     /// Asks for the child to be somebody's in particular: see [`adopt_as`].
-    static PLANNED: Cell<u32> = const { Cell::new(0) };
+    static PLANNED: Cell<Birth> = const { Cell::new(Birth::NONE) };
+    /// The child that this thread forked last.
+    static LAST: Cell<u32> = const { Cell::new(0) };
 }
 
 /// While one exists, this process does not fork. May be nested.
@@ -71,9 +108,18 @@ pub(super) fn forking() -> bool {
     FORKING.with_borrow(|guard| guard.is_some())
 }
 
-/// The next fork of this thread makes the process of this entry, which its parent has prepared.
-pub(crate) fn adopt_as(id: u32) {
-    PLANNED.set(id);
+/// The next fork of this thread makes the process of this entry, which its parent has reserved and whose lock `claim` is.
+pub(crate) fn adopt_as(id: u32, claim: RawFd) {
+    PLANNED.set(Birth {
+        id,
+        claim,
+        planned: true,
+    });
+}
+
+/// Owner id of the child that this thread forked last, 0 for none.
+pub(crate) fn last_child() -> u32 {
+    LAST.get()
 }
 
 /// Has the C library call us around every fork of this process.
@@ -91,21 +137,48 @@ extern "C" fn before() {
     if BEGUN.replace(true) {
         return;
     }
-    if DEPTH.get() == 0 {
+    let outermost = DEPTH.get() == 0;
+    // Who reserved the entry of a planned child has looked.
+    if outermost
+        && !PLANNED.get().planned
+        && let Some(heap) = Heap::existing()
+    {
+        heap.look_after_the_dead();
+    }
+    hold_still(outermost);
+    if let Some(heap) = Heap::existing() {
+        let planned = PLANNED.replace(Birth::NONE);
+        RESERVED.set(heap.prepare_child(planned, outermost));
+    }
+    os::fork::forget_error();
+}
+
+/// Keeps every other thread from changing what this process holds, until [`move_on`].
+fn hold_still(outermost: bool) {
+    if outermost {
         let guard = STEADY.write().unwrap_or_else(PoisonError::into_inner);
         FORKING.with_borrow_mut(|f| **f = Some(guard));
     }
-    let Some(heap) = Heap::existing() else { return };
-    let planned = PLANNED.replace(0);
-    UNBORN.set(heap.conceive(planned).unwrap_or(0));
+}
+
+fn move_on() {
+    FORKING.with_borrow_mut(|f| drop(f.take()));
 }
 
 extern "C" fn after_in_parent() {
     if !BEGUN.replace(false) {
         return;
     }
-    FORKING.with_borrow_mut(|f| drop(f.take()));
-    UNBORN.set(0);
+    let failed = os::fork::seems_failed();
+    let born = RESERVED.replace(Birth::NONE);
+    move_on();
+    LAST.set(born.id);
+    if let Some(heap) = Heap::existing()
+        && born.id != 0
+        && !born.planned
+    {
+        heap.see_off(born, failed);
+    }
 }
 
 extern "C" fn after_in_child() {
@@ -114,48 +187,99 @@ extern "C" fn after_in_child() {
     }
     os::pid::forget_thread();
     if let Some(heap) = Heap::existing() {
-        heap.be_born(UNBORN.replace(0));
+        heap.wake_up(RESERVED.replace(Birth::NONE));
     }
-    FORKING.with_borrow_mut(|f| drop(f.take()));
+    move_on();
     if let Some(function) = ON_CHILD.get() {
         function();
     }
 }
 
 impl Heap {
-    /// An unborn entry that holds what this process holds: `planned`, or a new one where that is 0.
-    fn conceive(&self, planned: u32) -> Result<u32> {
-        let id = if planned == 0 {
-            self.new_entry_quickly(self.me(), 0, "fork")?
-        } else {
-            planned
-        };
-        let copied = self.copy_all(index_of(id));
-        if copied.is_err() && planned == 0 {
-            self.drop_entry(id)?;
+    /// An entry that holds what this process holds: `planned`, or a new one where that is none. Called, and left, with other
+    /// threads kept from changing that; where it must make room, it lets them go on meanwhile.
+    fn prepare_child(&self, planned: Birth, outermost: bool) -> Birth {
+        let mut birth = planned;
+        let mut cleared = false;
+        for _ in 0..TRIES {
+            let copied = self.reserve_and_copy(&mut birth);
+            if let Ok(true) = copied {
+                return birth;
+            }
+            if !outermost {
+                break;
+            }
+            move_on();
+            let mut room = copied.and_then(|_| self.make_room_for_copy());
+            if room.is_err() && !cleared {
+                // What was copied in part goes; then so does what nobody needs.
+                cleared = true;
+                room = self.drop_copy(birth);
+                self.make_room();
+            }
+            hold_still(outermost);
+            if room.is_err() {
+                break;
+            }
         }
-        copied.map(|()| id)
+        if !birth.planned {
+            // Without its lock the entry is dead, and whoever looks after the dead frees it.
+            self.give_up_claim(birth.claim);
+        }
+        Birth::NONE
     }
 
-    fn copy_all(&self, to: u64) -> Result<()> {
-        while !self.copy_references(to)? {
-            self.make_room_for_copy()?;
+    /// Reserves an entry, if `birth` is none yet, and copies into it; false if there is not enough room.
+    fn reserve_and_copy(&self, birth: &mut Birth) -> Result<bool> {
+        if birth.id == 0 {
+            let reserved = self.reserve_quickly(self.me(), 0, "fork", PROCESSES)?;
+            *birth = Birth {
+                id: reserved.id,
+                claim: reserved.claim.map_or(-1, Claim::into_raw),
+                planned: false,
+            };
         }
-        Ok(())
+        self.copy_references(index_of(birth.id))
+    }
+
+    /// Takes back what a copy that failed has put into its entry.
+    fn drop_copy(&self, birth: Birth) -> Result<()> {
+        if birth.id == 0 {
+            Ok(())
+        } else {
+            self.drop_references(index_of(birth.id))
+        }
+    }
+
+    /// In the parent: the child has the lock of its entry, or there is no child. The error of a fork is seen by its caller, who
+    /// may be anybody; the lock tells whether there was one, and where there is none, what error was left behind.
+    fn see_off(&self, born: Birth, failed: bool) {
+        self.give_up_claim(born.claim);
+        let is_there = if born.claim >= 0 {
+            self.alive(born.id)
+        } else {
+            !failed
+        };
+        if !is_there && DEPTH.get() == 0 {
+            // An error leaves it to whoever looks after the dead.
+            let _ = self.drop_entry(born.id);
+        }
     }
 
     /// In a forked child: takes its entry over.
-    fn be_born(&self, id: u32) {
-        // Without an entry (there was no memory for one) the process has no identity, and its handles say so.
-        self.set_me(id);
-        if id == 0 {
-            return;
+    fn wake_up(&self, born: Birth) {
+        // Without an entry (there was no room for one) the process has no id, and whatever it wants to do with what is
+        // shared is an error.
+        self.set_me(0);
+        if born.id != 0 {
+            let _ = self.adopt(born.id, os::witness::borrow(born.claim));
         }
-        let index = index_of(id);
-        let (pid, started) = (os::pid::own(), os::pid::start_time(os::pid::own()).unwrap_or(0));
-        let entry = self.entry(index);
-        entry.pid.store(u64::from(pid), Ordering::Relaxed);
-        entry.started.store(started, Ordering::Relaxed);
-        entry.state.store(state::LIVE, Ordering::Release);
+        let handled = if born.planned { born.claim } else { -1 };
+        os::witness::close_inherited(handled, |fd| self.is_own(fd));
+    }
+
+    /// Closes this process's descriptor of a lock that is meant for a child.
+    pub(crate) fn give_up_claim(&self, claim: RawFd) {
+        os::witness::give_up(claim, |fd| self.is_own(fd));
     }
 }

@@ -129,8 +129,6 @@ pub(crate) struct Limit {
     pub deadline: Deadline,
     /// Whether the hook for interrupts may run meanwhile and end it: not while another lock is held.
     pub interruptible: bool,
-    /// Whether it may sleep at all; [`Error::Busy`] where it would have to.
-    pub sleeps: bool,
 }
 
 impl Limit {
@@ -138,13 +136,19 @@ impl Limit {
     pub(crate) const NONE: Self = Self {
         deadline: Deadline::Never,
         interruptible: false,
-        sleeps: true,
     };
 }
 
 thread_local! {
     static CURRENT: Cell<Limit> = const { Cell::new(Limit::NONE) };
+    /// What holds for this thread besides: the bits below.
+    static MODE: Cell<u8> = const { Cell::new(0) };
 }
+
+/// It must not sleep over a lock; [`Error::Busy`] where it would have to.
+const AWAKE: u8 = 1;
+/// There is something that it could not tell meanwhile.
+const OWES_NEWS: u8 = 2;
 
 /// Runs `work` under `limit`: it holds for all waits for internal locks in it.
 #[inline]
@@ -167,6 +171,32 @@ pub(crate) fn until<T>(deadline: Deadline, work: impl FnOnce() -> T) -> T {
         ..CURRENT.get()
     };
     within(limit, work)
+}
+
+/// Runs `work` without sleeping over somebody else's locks: it ends with [`Error::Busy`] instead. Also whether something is
+/// [left to be told](owe_news).
+#[inline]
+pub(crate) fn awake<T>(work: impl FnOnce() -> T) -> (T, bool) {
+    struct Restore<'m>(&'m Cell<u8>, u8);
+    impl Drop for Restore<'_> {
+        #[inline]
+        fn drop(&mut self) {
+            self.0.set(self.0.get() & !AWAKE | self.1);
+        }
+    }
+    // Found once: it is a call in a library that was loaded later.
+    MODE.with(|mode| {
+        let _restore = Restore(mode, mode.get() & AWAKE);
+        mode.set(mode.get() | AWAKE);
+        let answer = work();
+        (answer, mode.get() & OWES_NEWS != 0)
+    })
+}
+
+/// Notes that this thread has something to tell when it may sleep: see [`watch`](super::watch).
+pub(super) fn owe_news(owes: bool) {
+    let others = MODE.get() & !OWES_NEWS;
+    MODE.set(others | if owes { OWES_NEWS } else { 0 });
 }
 
 /// Repeats `work` for as long as somebody is stopped in the middle of a change: for calls that have no error to answer with.
@@ -199,7 +229,7 @@ impl Heap {
         if me != 0 && latch.try_quick(me) {
             return Ok(false);
         }
-        self.lock_internal_slow(latch, me, CURRENT.get())
+        self.lock_internal_slow(latch, rank, me, CURRENT.get())
             .inspect_err(|_| rank.leave())
     }
 
@@ -221,17 +251,27 @@ impl Heap {
             interruptible: true,
             ..CURRENT.get()
         };
-        self.lock_internal_slow(latch, me, limit)
+        self.lock_internal_slow(latch, rank, me, limit)
             .inspect_err(|_| rank.leave())
+    }
+
+    /// Takes one of the engine's own locks if it is free this moment.
+    pub(super) fn try_internal(&self, latch: &Latch, rank: Rank) -> bool {
+        let me = self.me();
+        let taken = me != 0 && latch.try_quick(me);
+        if taken {
+            rank.enter();
+        }
+        taken
     }
 
     #[cold]
     #[inline(never)]
-    fn lock_internal_slow(&self, latch: &Latch, me: u32, limit: Limit) -> Result<bool> {
+    fn lock_internal_slow(&self, latch: &Latch, rank: Rank, me: u32, limit: Limit) -> Result<bool> {
         if me == 0 {
             return Err(Error::NoIdentity);
         }
-        if !limit.sleeps {
+        if MODE.get() & AWAKE != 0 {
             return self.lock_awake(latch, me);
         }
         let began = now();
@@ -242,7 +282,12 @@ impl Heap {
         let alive = |id| self.alive(id);
         let ended = Cell::new(false);
         let give_up = || {
-            ended.set(limit.interruptible && interrupted());
+            if limit.interruptible {
+                // The hook may use what is shared: nothing is held yet.
+                rank.leave();
+                ended.set(interrupted());
+                rank.enter();
+            }
             ended.get()
         };
         let mut watch = OwnerWatch { began, idle: None };
@@ -264,7 +309,14 @@ impl Heap {
         }
     }
 
-    /// The same for a caller that must not sleep.
+    /// Whether a transaction would sleep now, or not be had by a caller that must not: somebody is in the middle of one.
+    #[inline]
+    pub(crate) fn is_busy(&self) -> bool {
+        let latch = &self.header().latch;
+        latch.owner() != 0 && !spin::until(|| latch.owner() == 0)
+    }
+
+    /// Takes a lock for a caller that must not sleep.
     fn lock_awake(&self, latch: &Latch, me: u32) -> Result<bool> {
         if spin::until(|| latch.try_quick(me)) {
             return Ok(false);

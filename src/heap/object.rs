@@ -240,9 +240,10 @@ impl Heap {
         extra: u64,
         serial: u64,
     ) -> Result<Option<Object>> {
-        if !off.is_multiple_of(LEAST_CELL) {
+        if !off.is_multiple_of(LEAST_CELL) || self.chunk_of(off).is_none() {
             return Ok(None);
         }
+        self.reach(off, LEAST_CELL)?;
         let is_there = |tx: &Tx<'_>| {
             if !self.is_in_use(tx, off) {
                 return false;
@@ -255,12 +256,26 @@ impl Heap {
         self.share(off, look, || self.hold_if(off, is_there))
     }
 
+    /// One more reference of this process to the object whose offset stands in `field`, a word of an object that it refers to. The
+    /// word itself is no reference: it is changed before the object's memory is freed. `None` where the object is being given
+    /// up, or there is none.
+    pub(crate) fn acquire_uncounted(&self, field: Off) -> Result<Option<Object>> {
+        let off = self.word(field).load(Ordering::Acquire);
+        if off == 0 || !off.is_multiple_of(LEAST_CELL) {
+            return Ok(None);
+        }
+        let is_there = |tx: &Tx<'_>| tx.get(field) == off && uncount(tx.get(off + REFS)).1 > 0;
+        let look = || self.transact(|tx| Ok(is_there(tx)));
+        self.share(off, look, || self.hold_if(off, is_there))
+    }
+
     /// Takes a reference into a slot of this process, if `is_there` says so in the same transaction; gives the slot.
     fn hold_if(&self, off: Off, is_there: impl Fn(&Tx<'_>) -> bool) -> Result<Slotted<u64>> {
         let held = self.with_spare_slot(|tx, slot| {
             if !is_there(tx) {
                 return Ok(None);
             }
+            self.reach_whole(tx, off)?;
             refer(tx, off);
             slot.hold(tx, off);
             Ok(Some(()))

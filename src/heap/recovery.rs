@@ -15,6 +15,8 @@ use crate::wait::atomic::Ordering;
 
 /// Entries a process that makes one looks at.
 const GLANCES: u64 = 2;
+/// How long somebody who waits looks at others, once a second, in nanoseconds.
+const LOOK: u64 = 150_000;
 
 impl Heap {
     /// Clears up after process `id`, which is dead. Its entry stays while its parent may ask for result and status.
@@ -28,6 +30,23 @@ impl Heap {
         let answer = self.sweep(id);
         unlock_internal(sweep, Rank::Sweep);
         answer
+    }
+
+    /// The same for a process that seems to be dead, unless somebody clears up already: then that one, or whoever looks next,
+    /// does it. Whether it was dead.
+    fn clear_up_quickly(&self, id: u32) -> bool {
+        let (sweep, me) = (&self.header().sweep, self.me());
+        let is_dead = |owner| owner != 0 && !self.alive(owner);
+        let locked = self.try_internal(sweep, Rank::Sweep)
+            || (me != 0 && is_dead(sweep.owner()) && self.lock_internal(sweep, Rank::Sweep).is_ok());
+        if !locked {
+            return false;
+        }
+        // Asked once more: its entry may have been taken over, or freed, since the caller looked.
+        let due = self.is_due(index_of(id), id);
+        let done = due && self.sweep(id).is_ok();
+        unlock_internal(sweep, Rank::Sweep);
+        done
     }
 
     fn sweep(&self, id: u32) -> Result<()> {
@@ -50,6 +69,7 @@ impl Heap {
                 Ordering::AcqRel,
             );
             entry.phase.futex_wake(u32::MAX);
+            self.header().lookout.count_death();
         }
         let parent = entry.parent.load(Ordering::Relaxed) as u32;
         let wanted = entry.flags.load(Ordering::Acquire) & WANTED != 0 && self.alive(parent);
@@ -80,11 +100,15 @@ impl Heap {
 
     /// Looks at the next entries in turn, so that the dead nobody waits for are found in time.
     pub(super) fn look_after_the_dead(&self) {
-        self.look_at_next(GLANCES);
+        let top = self.word(header!(table_top)).load(Ordering::Acquire);
+        for _ in 0..GLANCES.min(top) {
+            self.look_at_next(top);
+        }
     }
 
-    /// For somebody who has waited in vain for what a dead process may have, and cannot know whose it is: looks at everybody,
-    /// unless somebody of the program has done so within the last second.
+    /// For somebody who has waited in vain for what a dead process may have, and cannot know whose it is: looks at others in turn,
+    /// unless somebody of the program has done so within the last second. It looks at all where they are not many, and at as
+    /// many as it can in [`LOOK`].
     pub(crate) fn look_around(&self) {
         let (looked, now) = (&self.header().looked, os::clock::now());
         let last = looked.load(Ordering::Relaxed);
@@ -94,28 +118,34 @@ impl Heap {
                 .compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         {
-            self.clear_up_all_dead();
-        }
-    }
-
-    fn look_at_next(&self, count: u64) {
-        let top = self.word(header!(table_top)).load(Ordering::Acquire);
-        let count = count.min(top);
-        let turn = self.transact(|tx| {
-            tx.add(header!(janitor), count as i64);
-            Ok(tx.get(header!(janitor)))
-        });
-        if let Ok(turn) = turn {
-            for index in turn..turn + count {
-                self.look_at(index % top);
+            let top = self.word(header!(table_top)).load(Ordering::Acquire);
+            for _ in 0..top {
+                let found = self.look_at_next(top);
+                if !found && os::clock::now() - now > LOOK {
+                    break;
+                }
             }
         }
     }
 
+    /// Looks at the entry whose turn it is; whether its process was dead.
+    fn look_at_next(&self, top: u64) -> bool {
+        // Two who look at a time may look at the same, and do nothing twice.
+        let turn = &self.header().janitor;
+        let index = turn.load(Ordering::Relaxed) % top.max(1);
+        turn.store(index + 1, Ordering::Relaxed);
+        self.look_at(index)
+    }
+
     /// Clears up after entry `index` if it is somebody's who is dead; whether it was.
     fn look_at(&self, index: u64) -> bool {
+        let id = self.entry(index).id.load(Ordering::Acquire) as u32;
+        id != 0 && self.is_due(index, id) && self.clear_up_quickly(id)
+    }
+
+    /// Whether entry `index` is that of a dead process `id` that is to be cleared up after.
+    fn is_due(&self, index: u64, id: u32) -> bool {
         let entry = self.entry(index);
-        let id = entry.id.load(Ordering::Acquire) as u32;
         let orphan = || {
             let parent = entry.parent.load(Ordering::Relaxed) as u32;
             entry.flags.load(Ordering::Acquire) & WANTED == 0 || !self.alive(parent)
@@ -123,9 +153,9 @@ impl Heap {
         let due = match entry.state.load(Ordering::Acquire) {
             state::FREE => false,
             state::GONE => orphan(),
-            _ => id != 0 && !self.alive(id),
+            _ => !self.alive(id),
         };
-        due && self.clear_up(id).is_ok()
+        due && entry.id.load(Ordering::Acquire) as u32 == id
     }
 
     /// Clears up after every dead process of the program; whether there was one.
@@ -133,5 +163,12 @@ impl Heap {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
         // All of them, not just the first that is dead.
         (0..top).filter(|&index| self.look_at(index)).count() > 0
+    }
+
+    /// Makes room for another process: clears up after the dead, and gives back memory that is kept warm; whether there was
+    /// any. Nobody calls it under another lock.
+    pub(super) fn make_room(&self) -> bool {
+        let dead = self.clear_up_all_dead();
+        self.cool_everything().unwrap_or(false) || dead
     }
 }

@@ -9,7 +9,7 @@
 //! forked meanwhile gets no reference to what has none.
 
 use super::holds::{BATCH, Batch, Cutting};
-use super::layout::{Off, REFS};
+use super::layout::{LEAST_CELL, Off, REFS};
 use super::object::{counted, uncount};
 use super::tx::Tx;
 use super::{Heap, fork};
@@ -136,6 +136,7 @@ impl Heap {
             if self.is_raw(tx, off) {
                 return Ok(Some((off, 0)));
             }
+            self.reach(off, LEAST_CELL)?;
             let last = unrefer(tx, off);
             if last.is_none() {
                 slot.clear(tx);
@@ -229,6 +230,7 @@ impl Heap {
             for place in start..batch.end() {
                 let off = batch.held(self, place);
                 if off != 0 && !self.is_raw_now(off) {
+                    self.reach(off, LEAST_CELL)?;
                     let (kind, _) = uncount(self.word(off + REFS).load(Ordering::Relaxed));
                     found[count] = (off, kind, batch.note(place));
                     count += 1;
@@ -275,7 +277,11 @@ impl Heap {
                         break;
                     };
                     if off != 0 {
-                        if self.is_raw_now(off) || uncount(tx.get(off + REFS)).1 <= 1 {
+                        let raw = self.is_raw_now(off);
+                        if !raw {
+                            self.reach(off, LEAST_CELL)?;
+                        }
+                        if raw || uncount(tx.get(off + REFS)).1 <= 1 {
                             single = Some(number);
                             break;
                         }

@@ -231,9 +231,8 @@ impl Heap {
     /// Sets `bytes` of fresh memory to zero. The caller owns it.
     #[allow(unsafe_code)]
     pub(super) fn clear(&self, off: Off, bytes: u64) {
-        assert!(off + bytes <= self.size);
-        // SAFETY: within the mapping (checked), committed, and owned by the caller, so nobody else reads or writes it.
-        unsafe { core::ptr::write_bytes(self.address(off), 0, bytes as usize) };
+        // SAFETY: mapped (`address` sees to it), committed, and owned by the caller, so nobody else reads or writes it.
+        unsafe { core::ptr::write_bytes(self.address(off, bytes), 0, bytes as usize) };
     }
 }
 

@@ -5,7 +5,7 @@ use super::Heap;
 use super::holds::{BATCH, PAGE_SLOTS, Slot};
 use super::layout::{Off, SERIAL, entry, header, state};
 use super::object::{Facts, uncount};
-use super::table::DAEMON;
+use super::table::{CHILD, DAEMON};
 use super::tx::Tx;
 use crate::error::Result;
 use crate::wait::atomic::Ordering;
@@ -54,6 +54,29 @@ impl Heap {
             }
         }
         Ok(residents)
+    }
+
+    /// The processes that these have started, and those that they have, and so on; not these themselves.
+    pub(crate) fn descendants(&self, of: &[u32]) -> Vec<u32> {
+        let top = self.word(header!(table_top)).load(Ordering::Acquire);
+        let related = |index| {
+            let entry = self.entry(index);
+            let answered_for = entry.flags.load(Ordering::Acquire) & CHILD != 0;
+            let lives = matches!(entry.state.load(Ordering::Acquire), state::EMBRYO | state::LIVE);
+            let [id, parent] = [&entry.id, &entry.parent].map(|word| word.load(Ordering::Acquire) as u32);
+            (answered_for && lives).then_some((id, parent))
+        };
+        let related: Vec<_> = (0..top).filter_map(related).collect();
+        let mut family = of.to_vec();
+        let mut at = 0;
+        while at < family.len() {
+            let parent = family[at];
+            let children = related.iter().filter(|(_, of)| *of == parent).map(|(id, _)| *id);
+            let new: Vec<_> = children.filter(|id| !family.contains(id)).collect();
+            family.extend(new);
+            at += 1;
+        }
+        family.split_off(of.len())
     }
 
     fn resident_at(&self, index: u64, id: u32) -> Result<Option<Resident>> {

@@ -1,18 +1,20 @@
 //! The process table: who belongs to the program, and whether they live.
 
 use super::Heap;
-use super::layout::{Entry, NAME, PROCESSES, TABLE, entry, entry_at, header, state};
+use super::layout::{Entry, NAME, PROCESSES, entry, header, state};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::os;
 use crate::os::pid::Activity;
+use crate::os::witness::Claim;
 use crate::wait::atomic::Ordering;
-use crate::wait::latch::ORPHAN;
+use crate::wait::latch::{ORPHAN, OWNER_BITS};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// Bits of an owner id that are the entry's index; the rest, up to 31, count its uses.
+/// Bits of an owner id that are the entry's index; the rest, up to [`OWNER_BITS`], count its uses.
 const INDEX_BITS: u32 = 15;
 /// Generations run from 1 to this, so that no id is 0 or [`ORPHAN`].
-const GENERATIONS: u64 = (1 << (31 - INDEX_BITS)) - 2;
+const GENERATIONS: u64 = (1 << (OWNER_BITS - INDEX_BITS)) - 2;
 const _: () = assert!(PROCESSES == 1 << INDEX_BITS && (GENERATIONS << INDEX_BITS) < ORPHAN as u64);
 
 /// The process is a daemon.
@@ -21,6 +23,27 @@ pub(crate) const DAEMON: u64 = 1;
 pub(crate) const WANTED: u64 = 2;
 /// It was born of another process than the one that asked for it, which collects its exit status.
 pub(crate) const FOSTERED: u64 = 4;
+/// Its parent answers for it: waits for it at its own end, or ends it.
+pub(crate) const CHILD: u64 = 8;
+
+/// Entries that only forks may use, which cannot be refused.
+const FOR_FORKS: u64 = 64;
+
+/// An entry for a process that is about to be started.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    /// Its owner id.
+    pub id: u32,
+    /// The lock that witnesses its life, to be passed on to it; `None` where there is no such lock.
+    pub claim: Option<Claim>,
+}
+
+impl Reserved {
+    /// The number of the lock's descriptor; -1 for none.
+    pub(crate) fn claim_fd(&self) -> RawFd {
+        self.claim.as_ref().map_or(-1, |claim| claim.as_fd().as_raw_fd())
+    }
+}
 
 /// The entry an owner id stands for.
 pub(crate) fn index_of(id: u32) -> u64 {
@@ -29,6 +52,42 @@ pub(crate) fn index_of(id: u32) -> u64 {
 
 fn id_of(index: u64, generation: u64) -> u32 {
     (generation << INDEX_BITS | index) as u32
+}
+
+/// What an entry says of its process's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It is dead, or the entry is another's.
+    Over,
+    /// It lives as long as somebody holds its lock.
+    Witnessed,
+    /// It has no lock, but a pid.
+    Numbered(u32),
+    /// It is not there yet, and has no lock.
+    Expected,
+}
+
+impl Entry {
+    /// What is known of the process `id`, whose entry this was a moment ago.
+    pub(super) fn life(&self, id: u32) -> Life {
+        // The state before anything else: what an adoption changes besides is read behind it.
+        let state = self.state.load(Ordering::Acquire);
+        if matches!(state, state::FREE | state::GONE) || self.id.load(Ordering::Acquire) != u64::from(id) {
+            Life::Over
+        } else if self.witnessed.load(Ordering::Acquire) != 0 {
+            Life::Witnessed
+        } else {
+            self.life_by_number()
+        }
+    }
+
+    /// The same where nobody can be asked about a lock.
+    fn life_by_number(&self) -> Life {
+        match self.pid.load(Ordering::Acquire) as u32 {
+            0 => Life::Expected,
+            pid => Life::Numbered(pid),
+        }
+    }
 }
 
 impl Heap {
@@ -42,35 +101,64 @@ impl Heap {
         (entry.id.load(Ordering::Acquire) == u64::from(id)).then_some(entry)
     }
 
-    /// Whether the process with this owner id lives. Costs a few system calls: for slow paths.
+    /// Whether the process with this owner id lives. Costs a system call or two: for slow paths.
+    ///
+    /// The answer is that of its [witness](crate::os::witness) where it has one and this process can ask. Otherwise it is what is
+    /// known from pid and start time; whoever cannot be told apart from the living, lives.
     pub(crate) fn alive(&self, id: u32) -> bool {
-        if id == self.me() {
+        if id != 0 && id == self.me() {
             return true;
         }
         let Some(entry) = self.entry_of(id) else {
             return false;
         };
-        let (pid, started) = (
-            entry.pid.load(Ordering::Acquire) as u32,
-            entry.started.load(Ordering::Acquire),
-        );
-        match entry.state.load(Ordering::Acquire) {
-            state::LIVE => os::pid::alive(pid, started),
-            // Not started, or not far enough to say so: as alive as what is known of it.
-            state::EMBRYO if pid != 0 => os::pid::alive(pid, started),
-            state::EMBRYO => {
+        let life = match entry.life(id) {
+            Life::Over => return false,
+            Life::Witnessed => match self.is_witnessed(index_of(id)) {
+                Some(held) => return held,
+                None => entry.life_by_number(),
+            },
+            life => life,
+        };
+        match life {
+            Life::Numbered(pid) => self.seems_alive(entry, pid),
+            // Not there, or not far enough to say so: as alive as who may start it.
+            _ => {
                 let parent = entry.parent.load(Ordering::Relaxed) as u32;
-                parent == self.me() || (parent != id && self.alive(parent))
+                parent != id && self.alive(parent)
             }
-            _ => false,
         }
+    }
+
+    /// Whether the table says more of the child `id`'s life than that its parent expects it.
+    pub(crate) fn knows_of(&self, id: u32) -> bool {
+        self.entry_of(id)
+            .is_none_or(|entry| entry.life(id) != Life::Expected)
+    }
+
+    /// Whether the witness of entry `index` is there; `None` where this process cannot ask.
+    fn is_witnessed(&self, index: u64) -> Option<bool> {
+        os::witness::is_held(self.witnesses()?, index)
+    }
+
+    /// What pid and start time say of a process without a witness.
+    fn seems_alive(&self, entry: &Entry, pid: u32) -> bool {
+        let here = self.entry(index_of(self.me())).namespace.load(Ordering::Relaxed);
+        // A number of another namespace means nothing here.
+        if entry.namespace.load(Ordering::Acquire) != here {
+            return true;
+        }
+        os::pid::seems_alive(pid, entry.started.load(Ordering::Acquire))
     }
 
     /// What the process with this owner id is doing.
     pub(crate) fn activity(&self, id: u32) -> Activity {
-        match self.pid_of(id) {
-            0 => Activity::Unknown,
-            pid => os::pid::activity(pid),
+        let here = self.entry(index_of(self.me())).namespace.load(Ordering::Relaxed);
+        match self.entry_of(id) {
+            Some(entry) if entry.namespace.load(Ordering::Acquire) == here => {
+                os::pid::activity(entry.pid.load(Ordering::Acquire) as u32)
+            }
+            _ => Activity::Unknown,
         }
     }
 
@@ -78,50 +166,85 @@ impl Heap {
     pub(super) fn register_first(&self) -> Result<()> {
         // It needs an owner id to take the latch for the first time; nobody else sees the heap yet.
         self.set_me(id_of(0, 1));
-        let id = self.new_entry(0, 0, "main")?;
-        debug_assert_eq!(id, self.me());
-        self.settle_in(id)
+        let reserved = self.reserve_quickly(0, 0, "main", PROCESSES)?;
+        debug_assert_eq!(reserved.id, self.me());
+        self.adopt(reserved.id, reserved.claim.as_ref().map(AsFd::as_fd))
     }
 
-    /// This process takes over the entry `id`, which its parent made.
-    pub(crate) fn settle_in(&self, id: u32) -> Result<()> {
+    /// This process takes over the entry `id`, which its parent reserved, with the lock that witnesses its life.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoIdentity`] if the entry is not (or no longer) for it; then it has none.
+    pub(crate) fn adopt(&self, id: u32, claim: Option<BorrowedFd<'_>>) -> Result<()> {
         self.set_me(id);
+        let witnessed = claim.is_some_and(|claim| {
+            self.join_lives(claim);
+            // Without a mapping, a descriptor keeps it.
+            let keeps = |_| rustix::io::fcntl_dupfd_cloexec(claim, 3).map(core::mem::forget);
+            os::witness::keep(claim).or_else(keeps).is_ok()
+        });
+        let adopted = self.take_over(id, witnessed);
+        if adopted.is_err() {
+            self.set_me(0);
+        }
+        adopted
+    }
+
+    fn take_over(&self, id: u32, witnessed: bool) -> Result<()> {
         let pid = os::pid::own();
-        let started = os::pid::start_time(pid).unwrap_or(0);
+        let started = os::pid::start_time(pid).unwrap_or(os::pid::UNKNOWN_START);
+        let namespace = os::pid::namespace();
         let index = index_of(id);
         self.transact(|tx| {
+            if tx.get(entry!(index, id)) != u64::from(id) || tx.get(entry!(index, state)) != state::EMBRYO {
+                return Err(Error::NoIdentity);
+            }
             tx.set(entry!(index, pid), u64::from(pid));
             tx.set(entry!(index, started), started);
+            tx.set(entry!(index, namespace), namespace);
+            if !witnessed {
+                tx.set(entry!(index, witnessed), 0);
+            }
             tx.set(entry!(index, state), state::LIVE);
             Ok(())
         })
     }
 
-    /// A new entry, unborn, with `parent` as its parent. Also looks whether some dead process has been forgotten.
-    pub(crate) fn new_entry(&self, parent: u32, flags: u64, name: &str) -> Result<u32> {
+    /// Reserves an entry for a process that `parent` is about to start. Also looks whether some dead process has been forgotten.
+    pub(crate) fn reserve(&self, parent: u32, flags: u64, name: &str) -> Result<Reserved> {
         self.look_after_the_dead();
-        match self.new_entry_quickly(parent, flags, name) {
-            Err(Error::TooManyProcesses { .. }) if self.clear_up_all_dead() => {
-                self.new_entry_quickly(parent, flags, name)
+        let most = PROCESSES - FOR_FORKS;
+        match self.reserve_quickly(parent, flags, name, most) {
+            Err(Error::TooManyProcesses { .. } | Error::OutOfMemory { .. }) if self.make_room() => {
+                self.reserve_quickly(parent, flags, name, most)
             }
             answer => answer,
         }
     }
 
-    /// The same without looking after anybody, for a fork, which must not wait for other latches than the heap's.
-    pub(super) fn new_entry_quickly(&self, parent: u32, flags: u64, name: &str) -> Result<u32> {
+    /// The same without looking after anybody, for a fork, which must not wait for other latches than the heap's; among the
+    /// first `most` entries.
+    pub(super) fn reserve_quickly(&self, parent: u32, flags: u64, name: &str, most: u64) -> Result<Reserved> {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
-        self.extend_table(TABLE, entry_at((top + 64).min(PROCESSES)), header!(tabled))?;
-        self.transact(|tx| {
-            Self::take_entry(tx, parent, flags, name).ok_or(Error::TooManyProcesses { max: PROCESSES })
-        })
+        self.enlarge_table((top + 64).min(PROCESSES))?;
+        let id = self.transact(|tx| {
+            Self::take_entry(tx, parent, flags, name, most).ok_or(Error::TooManyProcesses { max: most })
+        })?;
+        let claim = self
+            .witnesses_again()
+            .and_then(|file| os::witness::claim(file, index_of(id)));
+        if claim.is_some() {
+            self.entry(index_of(id)).witnessed.store(1, Ordering::Release);
+        }
+        Ok(Reserved { id, claim })
     }
 
-    fn take_entry(tx: &mut Tx<'_>, parent: u32, flags: u64, name: &str) -> Option<u32> {
+    fn take_entry(tx: &mut Tx<'_>, parent: u32, flags: u64, name: &str, most: u64) -> Option<u32> {
         let free = tx.get(header!(table_free));
         let index = if free == 0 {
             let top = tx.get(header!(table_top));
-            if top >= PROCESSES {
+            if top >= most {
                 return None;
             }
             tx.set(header!(table_top), top + 1);
@@ -134,7 +257,14 @@ impl Heap {
         let generation = (tx.get(entry!(index, generation)) & 0xffff_ffff) % GENERATIONS + 1;
         let id = id_of(index, generation);
         tx.set(entry!(index, generation), generation);
-        for field in [entry!(index, pid), entry!(index, started), entry!(index, status)] {
+        for field in [
+            entry!(index, pid),
+            entry!(index, started),
+            entry!(index, status),
+            entry!(index, witnessed),
+            entry!(index, namespace),
+            entry!(index, left),
+        ] {
             tx.set(field, 0);
         }
         tx.set(entry!(index, parent), u64::from(parent));
@@ -157,9 +287,27 @@ impl Heap {
         tx.set(entry!(index, id), 0);
     }
 
+    /// This process ends in an orderly way, and says so: what it has of a semaphore is not given back on its behalf, as that of
+    /// one that was killed is. One store, so that nobody need be waited for on the way out.
+    pub(crate) fn take_leave(&self) {
+        if let Some(entry) = self.entry_of(self.me()) {
+            entry.left.store(1, Ordering::Release);
+        }
+    }
+
+    /// Whether process `id`, which is dead, had said that it ends.
+    pub(crate) fn took_leave(&self, id: u32) -> bool {
+        self.entry_of(id)
+            .is_some_and(|entry| entry.left.load(Ordering::Acquire) != 0)
+    }
+
     /// Gives up an entry whose process was never born.
     pub(crate) fn drop_entry(&self, id: u32) -> Result<()> {
-        self.entry(index_of(id)).flags.store(0, Ordering::Relaxed);
+        let Some(entry) = self.entry_of(id) else {
+            return Ok(());
+        };
+        entry.flags.store(0, Ordering::Relaxed);
+        os::witness::give_up_byte(index_of(id), |fd| self.is_own(fd));
         self.clear_up(id)
     }
 

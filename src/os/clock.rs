@@ -24,6 +24,11 @@ pub(crate) fn span_until(moment: u64) -> Timespec {
     }
 }
 
+/// Sleeps until the monotonic clock shows `moment`.
+pub(crate) fn sleep_until(moment: u64) {
+    std::thread::sleep(Duration::from_nanos(moment.saturating_sub(now())));
+}
+
 /// Until when somebody is willing to wait.
 ///
 /// One deadline can serve several waits in a row:

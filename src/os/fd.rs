@@ -1,43 +1,18 @@
-//! Descriptors: one kept in reserve, and the lifeline that ends a daemon with its parent.
+//! Descriptors: the lifeline that ends a daemon with its parent, and the standard streams.
 
 use crate::error::{Error, Result};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Mutex;
-
-/// A descriptor kept only to be given up for a moment: with it, a process that ran into its limit can still ask who lives.
-static SPARE: Mutex<Option<OwnedFd>> = Mutex::new(None);
-
-/// Puts a descriptor aside for [`with_spare`].
-pub(crate) fn keep_spare(of: BorrowedFd<'_>) {
-    if let Ok(mut spare) = SPARE.try_lock() {
-        *spare = rustix::io::fcntl_dupfd_cloexec(of, 0).ok();
-    }
-}
-
-/// Asks something that needs a descriptor for a moment; when none is left, once more with the one in reserve.
-pub(crate) fn with_spare<T>(ask: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
-    match ask() {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-            // Held while it asks, so that two threads do not count on the same descriptor. A fork in another thread may
-            // leave this lock held in the child: then there is no reserve there, and who asks is told "in doubt".
-            let Ok(mut spare) = SPARE.try_lock() else {
-                return Err(error);
-            };
-            if spare.take().is_none() {
-                return Err(error);
-            }
-            let answer = ask();
-            // The number just freed is free again, unless another thread was faster.
-            *spare = crate::os::spawn::null().ok();
-            answer
-        }
-        answer => answer,
-    }
-}
 
 /// A pipe whose write end only this process holds; it breaks when this process ends, however it ends.
 pub(crate) fn lifeline() -> Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| Error::errno("pipe2", e))
+}
+
+/// The end that reads of the pipe whose end that writes is `write`.
+pub(crate) fn other_end(write: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", write.as_raw_fd());
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).map_err(|e| Error::errno("open", e))
 }
 
 /// Has the kernel send SIGKILL to this process when the other end of `lifeline` is closed by everyone.
@@ -50,10 +25,7 @@ pub(crate) fn lifeline() -> Result<(OwnedFd, OwnedFd)> {
 #[allow(unsafe_code)]
 #[must_use = "the watch ends when the descriptor is closed"]
 pub(crate) fn die_with(lifeline: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", lifeline.as_raw_fd());
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
-    let own =
-        rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).map_err(|e| Error::errno("open", e))?;
+    let own = other_end(lifeline)?;
     let fd = own.as_raw_fd();
     // SAFETY: plain fcntl calls with integer arguments on a descriptor we borrow.
     let armed = unsafe {

@@ -1,7 +1,8 @@
 //! fork(2).
 
 use crate::error::Result;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Who one is behind a fork.
 pub(crate) enum Forked {
@@ -23,6 +24,39 @@ pub(crate) fn fork() -> Result<Forked> {
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid as u32)),
     }
+}
+
+/// Forgets the error of the last call of this thread that failed, so that [`seems_failed`] tells of a later one.
+#[allow(unsafe_code)]
+pub(crate) fn forget_error() {
+    // SAFETY: the address of this thread's errno is valid and writable.
+    unsafe { *libc::__errno_location() = 0 };
+}
+
+/// Whether the fork that this thread has just tried seems to have failed, by the error it left behind.
+pub(crate) fn seems_failed() -> bool {
+    let left = std::io::Error::last_os_error().raw_os_error();
+    matches!(
+        left,
+        Some(libc::EAGAIN | libc::ENOMEM | libc::ENOSYS | libc::EPERM)
+    )
+}
+
+/// A word of this process's own memory that the kernel sets to zero in every child that has a copy of the memory, however it is
+/// made (`MADV_WIPEONFORK`, Linux 4.14); where the kernel does not do so, an ordinary one.
+#[allow(unsafe_code)]
+pub(crate) fn wiped_word() -> Result<&'static AtomicU32> {
+    use rustix::mm::{Advice, MapFlags, ProtFlags};
+    let len = rustix::param::page_size();
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a fresh private mapping at an address of the kernel's choice.
+    let page =
+        unsafe { rustix::mm::mmap_anonymous(core::ptr::null_mut(), len, protection, MapFlags::PRIVATE) }
+            .map_err(|errno| crate::error::Error::errno("mmap", errno))?;
+    // SAFETY: the page was just mapped, and nobody refers to it yet.
+    let _ = unsafe { rustix::mm::madvise(page, len, Advice::LinuxWipeOnFork) };
+    // SAFETY: mapped for good, aligned, zero, and reached as an atomic only.
+    Ok(unsafe { &*page.cast::<AtomicU32>() })
 }
 
 /// A function that is called around a fork.
@@ -50,11 +84,31 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Has `function` called when this process ends in an orderly way.
+/// Has `function` called when this process ends in an orderly way: main returns, or exit(3) is called. Functions are called in
+/// the reverse order of these calls.
 #[allow(unsafe_code)]
 pub(crate) fn at_exit(function: extern "C" fn()) {
     // SAFETY: `function` is a plain extern "C" function that lives as long as the program and does not unwind.
     unsafe { libc::atexit(function) };
+}
+
+/// The same with the exit status, where the C library tells it; where it does not, `otherwise` is called.
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code)]
+pub(crate) fn at_exit_with_status(function: extern "C" fn(i32, *mut c_void), _otherwise: extern "C" fn()) {
+    unsafe extern "C" {
+        // on_exit(3), which the libc crate does not have.
+        fn on_exit(function: extern "C" fn(i32, *mut c_void), argument: *mut c_void) -> i32;
+    }
+    // SAFETY: `function` is a plain extern "C" function that lives as long as the program, uses no argument and does not
+    // unwind.
+    unsafe { on_exit(function, core::ptr::null_mut()) };
+}
+
+/// The same with the exit status, where the C library tells it; where it does not, `otherwise` is called.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn at_exit_with_status(_function: extern "C" fn(i32, *mut c_void), otherwise: extern "C" fn()) {
+    at_exit(otherwise);
 }
 
 /// Names this process for `ps` and `top`; the system keeps 15 bytes.

@@ -6,7 +6,12 @@ use std::os::unix::fs::MetadataExt;
 /// A number that tells this build of the program from any other: a function is sent as its position in the image, and
 /// means something else, or nothing, in another one.
 pub(crate) fn identity() -> Result<u64> {
-    let file = std::fs::metadata(OWN).map_err(Error::from)?;
+    let file = std::fs::metadata(OWN).map_err(|error| {
+        Error::os(
+            "/proc/self/exe, which tells one build of a program from another (is /proc mounted?)",
+            error.raw_os_error().unwrap_or(libc::ENOENT),
+        )
+    })?;
     let facts = [
         file.dev(),
         file.ino(),

@@ -1,12 +1,12 @@
-//! Asking whether a process lives, and how it ended.
+//! Processes by their numbers: collecting how a child ended, sending signals, what somebody is doing.
 //!
-//! A pid alone proves nothing, because the system reuses it: a process is named by its pid and the moment it started
-//! (field 22 of /proc/PID/stat, proc(5)). A pidfd becomes readable only when *every* thread of the process is gone,
-//! which /proc does not tell (a zombie leader may have living threads).
+//! Whether a process of the program lives is asked of its [witness](super::witness). Only where there is none, its number
+//! has to do. That alone proves nothing, because the system reuses it: a process is named by its pid and the moment it
+//! started (field 22 of /proc/PID/stat, proc(5)), in one pid namespace. A pidfd becomes readable only when *every* thread of
+//! the process is gone, which the state in /proc does not tell.
 
 use crate::error::{Error, Result};
 use crate::os::clock::{Deadline, span_until};
-use crate::os::fd;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
@@ -63,24 +63,54 @@ pub(crate) fn wait_dead(pidfd: BorrowedFd<'_>, deadline: Deadline) -> bool {
     }
 }
 
+/// Stands for a start time that /proc did not tell.
+pub(crate) const UNKNOWN_START: u64 = u64::MAX;
+
 /// When process `pid` started, in clock ticks since boot; `None` if there is none (or /proc cannot be read).
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fd::with_spare(|| std::fs::read_to_string(format!("/proc/{pid}/stat"))).ok()?;
-    // The second field is the name in parentheses and may hold anything; the fields behind it are counted from there.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    stat(pid)?.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// Whether the process that had `pid` and started at `started` lives. In doubt (no descriptor to be had) it does.
-pub(crate) fn alive(pid: u32, started: u64) -> bool {
-    if pid == own() {
-        return true;
+/// The fields of /proc/PID/stat from the third on, the state (proc(5)).
+fn stat(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second is the name in parentheses and may hold anything.
+    Some(stat.rsplit_once(')')?.1.to_owned())
+}
+
+/// The pid namespace of this process, by its inode; 0 where /proc does not say.
+pub(crate) fn namespace() -> u64 {
+    rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
+}
+
+/// Whether the process that had `pid` and started at `started` (0: not known) lives, as far as can be told from the two.
+///
+/// A process whose first thread has ended while others run lives. In doubt it does: where the system refuses to answer, or
+/// another process may have the number by now.
+pub(crate) fn seems_alive(pid: u32, started: u64) -> bool {
+    match open(pid).map(|pidfd| wait_dead(pidfd.as_fd(), Deadline::Now)) {
+        Ok(true) | Err(Errno::SRCH) => return false,
+        Ok(false) => {}
+        // No descriptor to be had, or no such call: asked by number.
+        Err(_) if !exists(pid) || is_zombie(pid) => return false,
+        Err(_) => {}
     }
-    let dead = fd::with_spare(|| Ok(wait_dead(open(pid)?.as_fd(), Deadline::Now)));
-    match dead {
-        Ok(true) => false,
-        Ok(false) => started == 0 || start_time(pid).is_none_or(|now| now == started),
-        Err(error) => error.raw_os_error() != Some(libc::ESRCH),
-    }
+    matches!(started, 0 | UNKNOWN_START) || start_time(pid).is_none_or(|now| now == started)
+}
+
+/// Whether there is a process with this number, dead and not collected ones included.
+fn exists(pid: u32) -> bool {
+    let Some(pid) = Pid::from_raw(pid.cast_signed()) else {
+        return false;
+    };
+    rustix::process::test_kill_process(pid) != Err(Errno::SRCH)
+}
+
+/// Whether all threads of process `pid` have ended, as /proc says it.
+fn is_zombie(pid: u32) -> bool {
+    let Some(fields) = stat(pid) else { return false };
+    let mut fields = fields.split_ascii_whitespace();
+    matches!(fields.next(), Some("Z" | "X")) && matches!(fields.nth(16), Some("0" | "1"))
 }
 
 /// What a process is doing.
@@ -178,9 +208,13 @@ pub(crate) fn abort_child(pid: u32) {
     }
 }
 
-/// Ends a process that another one will reap.
-#[allow(unsafe_code)]
-pub(crate) fn kill_by_number(pid: u32) {
-    // SAFETY: sending a signal to a process that was born a moment ago.
-    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+/// Sends `signal` to a process that has not been collected.
+pub(crate) fn kill_by_number(pid: u32, signal: rustix::process::Signal) -> Result<()> {
+    let Some(pid) = Pid::from_raw(pid.cast_signed()) else {
+        return Ok(());
+    };
+    match rustix::process::kill_process(pid, signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(Error::errno("kill", errno)),
+    }
 }

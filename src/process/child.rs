@@ -3,15 +3,14 @@
 use super::family;
 use super::forkserver;
 use super::function::{self, Outcome};
+use super::leave;
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::{Block, result_field, start_field};
-use crate::heap::layout::state;
 use crate::heap::table::index_of;
 use crate::os;
 use crate::panic::{self, Panic};
-use crate::wait::atomic::Ordering;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::{Once, OnceLock};
@@ -33,7 +32,10 @@ static TEST: OnceLock<String> = OnceLock::new();
 /// In a process that was started by [`Process`](crate::Process) this runs the process's function and ends the process:
 /// it never returns there. So what stands before it in `main` runs in every child as well.
 ///
-/// When the program ends in an orderly way, it waits for its processes as Python does, and ends its daemons.
+/// When the program ends well, it waits for its processes as Python does, and ends its daemons; after a second it says on
+/// standard error for whom it waits. When it ends by an error (`main` returns one or panics, or
+/// [`exit`](std::process::exit) is called with another code than 0), it ends its processes, and those that these have
+/// started: by SIGTERM, and a second later by SIGKILL. The same holds for each of its processes at its own end.
 ///
 /// # Panics
 ///
@@ -63,7 +65,7 @@ fn prepare() {
     crate::heap::fork::watch();
     let _steady = crate::heap::fork::steady();
     READY.call_once(|| {
-        os::fork::at_exit(family::leave);
+        leave::at_exit();
         crate::heap::fork::on_child(family::reset);
         // Early: the standard library's lock around the hook may be held by another thread when a process is forked, and
         // for ever in the child.
@@ -86,10 +88,13 @@ pub fn test_entry(path: &str) {
 
 /// What the parent says to a child it starts as a program.
 pub(super) struct Order {
+    /// The descriptor of the heap, or a negative number that stands for it: see `Heap::descriptor`.
     pub heap: RawFd,
     pub heap_id: u64,
-    /// Owner id; 0 for a fork server.
+    /// Owner id.
     pub id: u32,
+    /// The lock that is to witness its life, -1 for none.
+    pub claim: RawFd,
     pub fork_server: bool,
     /// -1 for none, as in the following.
     pub lifeline: RawFd,
@@ -106,6 +111,7 @@ impl Order {
             heap,
             heap_id,
             id,
+            claim,
             fork_server,
             lifeline,
             server,
@@ -114,14 +120,14 @@ impl Order {
         let role = u8::from(*fork_server);
         (
             VARIABLE.to_owned(),
-            format!("{heap}:{heap_id}:{id}:{role}:{lifeline}:{server}:{stdout}"),
+            format!("{heap}:{heap_id}:{id}:{claim}:{role}:{lifeline}:{server}:{stdout}"),
         )
     }
 
     fn parse(text: &str) -> Result<Self> {
         let bad = || Error::BadHeap(format!("{VARIABLE}={text:?} is not of this crate's making"));
         let numbers: Option<Vec<i128>> = text.split(':').map(|n| n.parse().ok()).collect();
-        let Some(&[heap, heap_id, id, role, lifeline, server, stdout]) = numbers.as_deref() else {
+        let Some(&[heap, heap_id, id, claim, role, lifeline, server, stdout]) = numbers.as_deref() else {
             return Err(bad());
         };
         let fd = |n: i128| RawFd::try_from(n).map_err(|_| bad());
@@ -129,6 +135,7 @@ impl Order {
             heap: fd(heap)?,
             heap_id: u64::try_from(heap_id).map_err(|_| bad())?,
             id: u32::try_from(id).map_err(|_| bad())?,
+            claim: fd(claim)?,
             fork_server: role == 1,
             lifeline: fd(lifeline)?,
             server: fd(server)?,
@@ -164,22 +171,14 @@ fn optional(fd: RawFd) -> Result<Option<OwnedFd>> {
 }
 
 fn become_child(order: Order) -> Result<()> {
-    let heap = Heap::attach(
-        os::fd::inherited(order.heap)?,
-        order.heap_id,
-        crate::program::KINDS,
-    )?;
+    let heap = Heap::attach(order.heap, order.heap_id, crate::program::KINDS)?;
+    let claim = optional(order.claim)?;
     let (lifeline, server) = (optional(order.lifeline)?, optional(order.server)?);
     if let Some(stdout) = optional(order.stdout)? {
         os::fd::become_stdio(stdout.as_fd(), 1)?;
     }
-    let expected = heap
-        .entry_of(order.id)
-        .map(|entry| entry.state.load(Ordering::Acquire));
-    if expected != Some(state::EMBRYO) {
-        return Err(Error::BadHeap("this process is not expected".to_owned()));
-    }
-    heap.settle_in(order.id)?;
+    heap.adopt(order.id, claim.as_ref().map(AsFd::as_fd))?;
+    drop(claim);
     if let Some(lifeline) = &lifeline {
         core::mem::forget(os::fd::die_with(lifeline.as_fd())?);
     }
@@ -272,9 +271,10 @@ mod tests {
 
         #[test]
         fn an_order_is_read_as_it_was_written(
-            heap in 0..1000, heap_id: u64, id: u32, fork_server: bool, lifeline in -1..1000, server in -1..1000
+            heap in 0..1000, heap_id: u64, id: u32, claim in -1..1000, fork_server: bool, lifeline in -1..1000,
+            server in -1..1000
         ) {
-            let order = Order { heap, heap_id, id, fork_server, lifeline, server, stdout: -1 };
+            let order = Order { heap, heap_id, id, claim, fork_server, lifeline, server, stdout: -1 };
             let read = Order::parse(&order.variable().1).expect("our own");
             prop_assert_eq!(read.variable(), order.variable());
         }

@@ -1,17 +1,20 @@
 //! This process's children, and who it is itself.
 
 use super::error::ExitStatus;
-use super::forkserver;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::table::{DAEMON, index_of};
 use crate::os;
 use crate::os::clock::Deadline;
+use crate::os::kept::Kept;
 use crate::wait::BACKSTOP;
 use crate::wait::atomic::Ordering;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicPtr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicPtr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How long to sleep at first between looks at a child whose end nothing tells, in nanoseconds.
+const PAUSE: u64 = 1_000_000;
 
 /// A child of this process, however it was started.
 pub(super) struct Child {
@@ -20,7 +23,7 @@ pub(super) struct Child {
     pub id: u32,
     pub pid: u32,
     /// `None` if it had ended before its descriptor could be had.
-    pub pidfd: Option<OwnedFd>,
+    pub pidfd: Option<Kept>,
     pub name: String,
     pub daemon: bool,
     /// A fork server's child, which reaps it and writes its status into the table.
@@ -32,24 +35,40 @@ pub(super) struct Child {
 impl Child {
     /// Waits until it has ended, reaps it and clears up after it; `None` at the deadline.
     pub(super) fn wait(&self, deadline: Deadline) -> Result<Option<(ExitStatus, bool)>> {
-        // Waiting happens outside the lock, so that one thread's patience is not another's.
-        if let Some(end) = *self.lock() {
-            return Ok(Some(end));
+        let mut pause = PAUSE;
+        loop {
+            if let Some(end) = self.end_now()? {
+                return Ok(Some(end));
+            }
+            if deadline.passed() {
+                return Ok(None);
+            }
+            // Waiting happens outside the lock, so that one thread's patience is not another's.
+            let pidfd = self.pidfd();
+            let readable = pidfd.is_some_and(|pidfd| pause == PAUSE && os::pid::wait_dead(pidfd, deadline));
+            if !readable || pause > PAUSE {
+                // There is nothing to wait for but its status: it has no descriptor, or is dead and its status not to be had
+                // yet, because a debugger has it.
+                os::clock::sleep_until(deadline.within(pause));
+            }
+            if pidfd.is_none() || readable {
+                pause = (2 * pause).min(20 * PAUSE);
+            }
         }
-        if let Some(pidfd) = &self.pidfd
-            && !os::pid::wait_dead(pidfd.as_fd(), deadline)
-        {
-            return Ok(None);
-        }
+    }
+
+    /// How it ended, if it has; then it is reaped and cleared up after.
+    fn end_now(&self) -> Result<Option<(ExitStatus, bool)>> {
         let mut known = self.lock();
-        if let Some(end) = *known {
-            return Ok(Some(end));
+        if known.is_some() {
+            return Ok(*known);
         }
         let status = if self.fostered {
             self.fostered_status()
         } else {
             self.reap()
         };
+        let Some(status) = status else { return Ok(None) };
         let started = self
             .heap
             .entry_of(self.id)
@@ -60,23 +79,41 @@ impl Child {
         Ok(Some((status, started)))
     }
 
+    /// Its descriptor, had again where the program closed it; none if it has ended.
+    fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        let kept = self.pidfd.as_ref()?;
+        if kept.get().is_none() {
+            let end = self.lock();
+            if end.is_none()
+                && kept.get().is_none()
+                && self.heap.alive(self.id)
+                && let Ok(again) = os::pid::open(self.pid)
+            {
+                kept.keep(again);
+            }
+        }
+        kept.get()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<(ExitStatus, bool)>> {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reap(&self) -> ExitStatus {
-        loop {
-            match os::pid::reap(self.pid) {
-                Ok(Some(status)) => return ExitStatus::from_wait(status),
-                // It is dead, and the last of it is about to be.
-                Ok(None) => std::thread::yield_now(),
-                Err(_) => return ExitStatus::Unknown,
-            }
+    /// How a child of ours ended; `None` while it runs.
+    fn reap(&self) -> Option<ExitStatus> {
+        match os::pid::reap(self.pid) {
+            Ok(status) => status.map(ExitStatus::from_wait),
+            // Somebody else has collected it.
+            Err(_) => (!self.heap.alive(self.id)).then_some(ExitStatus::Unknown),
         }
     }
 
-    /// The status that the fork server writes a moment after the end; unknown if the fork server is gone.
-    fn fostered_status(&self) -> ExitStatus {
+    /// The status that the fork server writes a moment after the end; unknown if the fork server is gone. `None` while it runs.
+    fn fostered_status(&self) -> Option<ExitStatus> {
+        let entry = self.heap.entry_of(self.id);
+        if entry.is_some_and(|entry| entry.status.load(Ordering::Acquire) == 0) && self.heap.alive(self.id) {
+            return None;
+        }
         let end = Deadline::At(os::clock::now() + BACKSTOP);
         while let Some(entry) = self.heap.entry_of(self.id) {
             let phase = entry.phase.load(Ordering::Acquire);
@@ -85,16 +122,22 @@ impl Child {
                 0 => {
                     entry.phase.futex_wait(phase, end.within(BACKSTOP));
                 }
-                status => return ExitStatus::from_wait(status as i32 - 1),
+                status => return Some(ExitStatus::from_wait(status as i32 - 1)),
             }
         }
-        ExitStatus::Unknown
+        Some(ExitStatus::Unknown)
     }
 
     pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
-        match &self.pidfd {
-            Some(pidfd) => os::pid::kill(pidfd.as_fd(), signal),
-            None => Ok(()),
+        if let Some(pidfd) = self.pidfd()
+            && os::pid::kill(pidfd, signal).is_ok()
+        {
+            return Ok(());
+        }
+        // There is no descriptor of it. As long as it is not collected, nobody else has its number.
+        match self.end_now()? {
+            Some(_) => Ok(()),
+            None => os::pid::kill_by_number(self.pid, signal),
         }
     }
 
@@ -134,32 +177,37 @@ fn children() -> MutexGuard<'static, Vec<Arc<Child>>> {
 pub(super) fn reset() {
     CHILDREN.store(core::ptr::null_mut(), Ordering::Release);
     os::signal::forget_all();
-    for end in [&LIFELINE_READ, &LIFELINE_WRITE] {
-        drop(os::fd::inherited(end.swap(-1, Ordering::AcqRel)));
-    }
+    LIFELINE_READ.close();
+    LIFELINE_WRITE.close();
 }
 
 /// The pipe that ends our daemons with us: the end they watch, and the end that breaks.
-static LIFELINE_READ: AtomicI32 = AtomicI32::new(-1);
-static LIFELINE_WRITE: AtomicI32 = AtomicI32::new(-1);
+static LIFELINE_READ: Kept = Kept::none();
+static LIFELINE_WRITE: Kept = Kept::none();
 
 /// The descriptor that a daemon of ours watches.
-pub(super) fn lifeline() -> Result<RawFd> {
+pub(super) fn lifeline() -> Result<BorrowedFd<'static>> {
+    // No child may be forked that has the end that breaks and does not know.
+    let _steady = crate::heap::fork::steady();
+    crate::heap::fork::on_child(reset);
     let _one_at_a_time = children();
-    if LIFELINE_WRITE.load(Ordering::Acquire) < 0 {
-        let (read, write) = os::fd::lifeline()?;
-        LIFELINE_READ.store(read.into_raw_fd(), Ordering::Release);
-        LIFELINE_WRITE.store(write.into_raw_fd(), Ordering::Release);
+    match (LIFELINE_READ.get(), LIFELINE_WRITE.get()) {
+        (Some(_), Some(_)) => {}
+        // Our daemons depend on this end, so it stays.
+        (None, Some(write)) => LIFELINE_READ.keep(os::fd::other_end(write)?),
+        // None yet, or the program closed it, and our daemons with it.
+        (_, None) => {
+            let (read, write) = os::fd::lifeline()?;
+            LIFELINE_READ.keep(read);
+            LIFELINE_WRITE.keep(write);
+        }
     }
-    Ok(LIFELINE_READ.load(Ordering::Acquire))
+    LIFELINE_READ.get_or_lost("the pipe that ends daemons with this process")
 }
 
 /// A copy of it for a forked daemon, in which the original is closed.
-#[allow(unsafe_code)]
-pub(super) fn lifeline_copy() -> Result<OwnedFd> {
-    // SAFETY: our lifeline, which is not closed before this process ends.
-    let fd = unsafe { BorrowedFd::borrow_raw(lifeline()?) };
-    rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|e| Error::errno("fcntl", e))
+pub(crate) fn lifeline_copy() -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(lifeline()?, 3).map_err(|e| Error::errno("fcntl", e))
 }
 
 /// Enters a new child.
@@ -194,16 +242,9 @@ pub(super) fn tidy() {
     }
 }
 
-/// This process ends: it waits for its children, but ends its daemons.
-pub(super) extern "C" fn leave() {
-    let all: Vec<_> = core::mem::take(&mut *children());
-    for daemon in all.iter().filter(|child| child.daemon) {
-        let _ = daemon.signal(rustix::process::Signal::KILL);
-    }
-    for child in &all {
-        let _ = child.wait(Deadline::Never);
-    }
-    forkserver::leave();
+/// Takes all children off the list, at the end of this process.
+pub(super) fn take_all() -> Vec<Arc<Child>> {
+    core::mem::take(&mut *children())
 }
 
 /// What is known of a process of the program.
@@ -292,5 +333,5 @@ pub(super) fn am_daemon(heap: &Heap) -> bool {
 
 /// A borrowed view of a child's pidfd.
 pub(super) fn pidfd(child: &Child) -> Option<BorrowedFd<'_>> {
-    child.pidfd.as_ref().map(AsFd::as_fd)
+    child.pidfd()
 }

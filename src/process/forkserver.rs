@@ -2,17 +2,18 @@
 //! started program and nearly as cheap as a fork.
 //!
 //! A process that wants one starts it, and passes its end of the socket on to its children. A request is one message: the
-//! owner id of the new process, and descriptors: the socket (for the child's own requests), standard input, output and
-//! error, and the lifeline where the child is a daemon. Everything else is in the process table. The server ends when
+//! owner id of the new process, and descriptors: the lock that is to witness its life, where there is one, the socket (for the
+//! child's own requests), standard input, output and error, and the lifeline where the child is a daemon. Everything else is in the process table. The server ends when
 //! nobody has an end of the socket any more, so when the program's last process ends.
 
 use super::child::{self, Order};
-use super::family;
+use super::leave;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::fork::steady;
-use crate::heap::table::index_of;
+use crate::heap::table::{Reserved, index_of};
 use crate::os::fork::Forked;
+use crate::os::kept::Kept;
 use crate::os::{self, socket};
 use crate::wait::BACKSTOP;
 use crate::wait::atomic::Ordering;
@@ -22,32 +23,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Our end of the socket, if there is a server, shared with those who are asking it. Locked only by who keeps this process
 /// from forking, so that no child finds it locked.
-static SERVER: Mutex<Option<Arc<OwnedFd>>> = Mutex::new(None);
+static SERVER: Mutex<Option<Arc<Kept>>> = Mutex::new(None);
 
-fn server() -> MutexGuard<'static, Option<Arc<OwnedFd>>> {
+fn server() -> MutexGuard<'static, Option<Arc<Kept>>> {
     SERVER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Uses the fork server that our parent uses.
 pub(super) fn inherit(socket: OwnedFd) {
     let _steady = steady();
-    *server() = Some(Arc::new(socket));
+    *server() = Some(Arc::new(Kept::new(socket)));
 }
 
 /// The socket to pass on to a child, if there is one.
-pub(super) fn inherited() -> Option<Arc<OwnedFd>> {
+pub(super) fn inherited() -> Option<Arc<Kept>> {
     let _steady = steady();
     server().clone()
 }
 
 /// Our end of the fork server's socket; starts it if there is none.
-fn ours(heap: &'static Heap) -> Result<Arc<OwnedFd>> {
-    if let Some(socket) = inherited() {
+fn ours(heap: &'static Heap) -> Result<Arc<Kept>> {
+    // One that the program closed is gone for this process.
+    if let Some(socket) = inherited().filter(|socket| socket.get().is_some()) {
         return Ok(socket);
     }
     // Before the lock: making an entry, one looks after the dead.
-    let id = heap.new_entry(heap.me(), 0, "forkserver")?;
-    let (socket, used) = ours_or_new(heap, id);
+    let memory = heap.descriptor()?.number();
+    let reserved = heap.reserve(heap.me(), 0, "forkserver")?;
+    let (socket, used) = ours_or_new(heap, &reserved, memory);
+    let id = reserved.id;
+    drop(reserved);
     if !used {
         heap.drop_entry(id)?;
     }
@@ -55,28 +60,36 @@ fn ours(heap: &'static Heap) -> Result<Arc<OwnedFd>> {
 }
 
 /// The same with an entry for a server, and whether that is used.
-fn ours_or_new(heap: &'static Heap, id: u32) -> (Result<Arc<OwnedFd>>, bool) {
+fn ours_or_new(heap: &'static Heap, reserved: &Reserved, memory: RawFd) -> (Result<Arc<Kept>>, bool) {
     let _steady = steady();
     let mut server = server();
-    if let Some(socket) = &*server {
+    if let Some(socket) = &*server
+        && socket.get().is_some()
+    {
         return (Ok(socket.clone()), false);
     }
-    let started = socket::pair().and_then(|(ours, theirs)| start_server(heap, id, &theirs).map(|()| ours));
+    let started = socket::pair()
+        .and_then(|(ours, theirs)| start_server(heap, reserved, memory, &theirs).map(|()| ours));
     let used = started.is_ok();
-    (started.map(|ours| server.insert(Arc::new(ours)).clone()), used)
+    (
+        started.map(|ours| server.insert(Arc::new(Kept::new(ours))).clone()),
+        used,
+    )
 }
 
 /// The server behind this socket is dead: the next request starts another, unless somebody has done so.
-fn forget(socket: &Arc<OwnedFd>) {
+fn forget(socket: &Arc<Kept>) {
     let _steady = steady();
     server().take_if(|known| Arc::ptr_eq(known, socket));
 }
 
-fn start_server(heap: &'static Heap, id: u32, socket: &OwnedFd) -> Result<()> {
+fn start_server(heap: &'static Heap, reserved: &Reserved, memory: RawFd, socket: &OwnedFd) -> Result<()> {
+    let id = reserved.id;
     let order = Order {
-        heap: heap.raw_fd(),
+        heap: memory,
         heap_id: heap.id(),
         id,
+        claim: reserved.claim_fd(),
         fork_server: true,
         lifeline: -1,
         server: socket.as_raw_fd(),
@@ -96,21 +109,22 @@ pub(super) fn leave() {
     *server() = None;
 }
 
-/// Has the fork server make the process `id`; its pid.
+/// Has the fork server make the process that this was reserved for; its pid.
 pub(super) fn request(
     heap: &'static Heap,
-    id: u32,
+    reserved: &Reserved,
     stdio: [Option<BorrowedFd<'_>>; 3],
     lifeline: Option<BorrowedFd<'_>>,
 ) -> Result<u32> {
+    let id = reserved.id;
     let mut socket = ours(heap)?;
-    if let Err(error) = ask(&socket, id, stdio, lifeline) {
+    if let Err(error) = ask(&socket, reserved, stdio, lifeline) {
         if !is_gone(&socket) {
             return Err(error);
         }
         forget(&socket);
         socket = ours(heap)?;
-        ask(&socket, id, stdio, lifeline)?;
+        ask(&socket, reserved, stdio, lifeline)?;
     }
     let entry = heap.entry(index_of(id));
     loop {
@@ -144,21 +158,25 @@ pub(super) fn request(
 
 /// Sends a request.
 fn ask(
-    socket: &OwnedFd,
-    id: u32,
+    socket: &Kept,
+    reserved: &Reserved,
     stdio: [Option<BorrowedFd<'_>>; 3],
     lifeline: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
     let own = |(number, fd): (usize, Option<_>)| fd.unwrap_or_else(|| os::spawn::own_stdio(number));
-    let mut fds = vec![socket.as_fd()];
+    let socket = socket.get_or_lost("the socket to the fork server")?;
+    let mut fds: Vec<_> = reserved.claim.iter().map(AsFd::as_fd).collect();
+    let request = [reserved.id, fds.len() as u32];
+    fds.push(socket);
     fds.extend(stdio.into_iter().enumerate().map(own));
     fds.extend(lifeline);
-    socket::send(socket.as_fd(), &id.to_ne_bytes(), &fds)
+    socket::send(socket, bytemuck::bytes_of(&request), &fds)
 }
 
-fn is_gone(socket: &OwnedFd) -> bool {
+fn is_gone(socket: &Kept) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec};
-    let mut fds = [PollFd::new(socket, PollFlags::empty())];
+    let Some(socket) = socket.get() else { return true };
+    let mut fds = [PollFd::new(&socket, PollFlags::empty())];
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -181,9 +199,9 @@ pub(super) fn serve(heap: &'static Heap, socket: OwnedFd) -> ! {
             reap(heap, &mut born);
         }
         if asked {
-            let mut id = [0; 4];
-            match socket::receive(socket.as_fd(), &mut id) {
-                Ok(Some((4, fds))) => make(heap, u32::from_ne_bytes(id), fds, &socket, events, &mut born),
+            let mut request = [0u32; 2];
+            match socket::receive(socket.as_fd(), bytemuck::bytes_of_mut(&mut request)) {
+                Ok(Some((8, fds))) => make(heap, request, fds, &socket, events, &mut born),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             }
@@ -217,17 +235,18 @@ fn change_phase(entry: &crate::heap::layout::Entry) {
 
 fn make(
     heap: &'static Heap,
-    id: u32,
-    fds: Vec<OwnedFd>,
+    [id, claims]: [u32; 2],
+    mut fds: Vec<OwnedFd>,
     socket: &OwnedFd,
     events: &OwnedFd,
     born: &mut HashMap<u32, u32>,
 ) {
     let failed = |errno: i32| report(heap, id, errno << 8);
-    if fds.len() < 4 {
+    if fds.len() < 4 + claims as usize {
         return failed(1);
     }
-    crate::heap::fork::adopt_as(id);
+    let claim = (claims > 0).then(|| fds.remove(0));
+    crate::heap::fork::adopt_as(id, claim.as_ref().map_or(-1, AsRawFd::as_raw_fd));
     match os::fork::fork() {
         Err(_) => failed(1),
         Ok(Forked::Parent(pid)) => {
@@ -238,6 +257,7 @@ fn make(
             }
         }
         Ok(Forked::Child) => {
+            drop(claim);
             let code = grow_up(heap, fds, socket, events);
             finish(code)
         }
@@ -273,7 +293,7 @@ fn grow_up(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events: &Ow
 /// Ends a forked child as its program would end, but for what its parent registered for its own end.
 pub(super) fn finish(code: i32) -> ! {
     use std::io::Write;
-    family::leave();
+    leave::leave(code);
     let _ = std::io::stdout().flush();
     os::fork::exit_now(code)
 }

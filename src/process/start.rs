@@ -11,11 +11,13 @@ use super::forkserver;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::{Block, start_field};
-use crate::heap::table::{DAEMON, FOSTERED, WANTED, index_of};
+use crate::heap::table::{CHILD, DAEMON, FOSTERED, Reserved, WANTED, index_of};
 use crate::os;
 use crate::os::fork::Forked;
+use crate::os::kept::Kept;
 use crate::os::spawn::{Program, c_string};
 use crate::wait::atomic::Ordering;
+use rustix::io::Errno;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -35,15 +37,21 @@ pub(super) fn start(
     if family::am_daemon(heap) {
         return Err(Error::DaemonChildren);
     }
+    if plan.method != StartMethod::Fork {
+        heap.note_build()?;
+    }
     family::tidy();
     let fostered = plan.method == StartMethod::ForkServer;
-    let flags = WANTED | if plan.daemon { DAEMON } else { 0 } | if fostered { FOSTERED } else { 0 };
-    let id = heap.new_entry(heap.me(), flags, &plan.name)?;
+    let flags = WANTED | CHILD | if plan.daemon { DAEMON } else { 0 } | if fostered { FOSTERED } else { 0 };
+    let reserved = heap.reserve(heap.me(), flags, &plan.name)?;
+    let id = reserved.id;
     let born = block
         .map_or(Ok(()), |block| {
             heap.hand_to_entry(block, start_field(index_of(id)))
         })
-        .and_then(|()| give_birth(heap, plan, id, forked));
+        .and_then(|()| give_birth(heap, plan, &reserved, forked));
+    // The child has it now, and only while nobody else has does it witness its life.
+    drop(reserved);
     let (pid, pidfd) = match born {
         Ok(born) => born,
         Err(error) => {
@@ -55,7 +63,7 @@ pub(super) fn start(
         heap,
         id,
         pid,
-        pidfd,
+        pidfd: pidfd.map(Kept::new),
         name: plan.name.clone(),
         daemon: plan.daemon,
         fostered,
@@ -67,9 +75,15 @@ pub(super) fn start(
 
 type Born = (u32, Option<OwnedFd>);
 
-fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -> i32) -> Result<Born> {
+fn give_birth(
+    heap: &'static Heap,
+    plan: &Plan,
+    reserved: &Reserved,
+    forked: impl FnOnce() -> i32,
+) -> Result<Born> {
+    let (id, claim) = (reserved.id, reserved.claim_fd());
     let lifeline = if plan.daemon {
-        Some(borrow(family::lifeline()?))
+        Some(family::lifeline()?)
     } else {
         None
     };
@@ -78,12 +92,16 @@ fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -
         StartMethod::Spawn => {
             let server = forkserver::inherited();
             let order = Order {
-                heap: heap.raw_fd(),
+                heap: heap.descriptor()?.number(),
                 heap_id: heap.id(),
                 id,
+                claim,
                 fork_server: false,
                 lifeline: lifeline.map_or(-1, |l| l.as_raw_fd()),
-                server: server.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+                server: server
+                    .as_ref()
+                    .and_then(|s| s.get())
+                    .map_or(-1, |s| s.as_raw_fd()),
                 stdout: -1,
             };
             let program = plan.program.as_deref();
@@ -91,23 +109,10 @@ fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -
             watch(heap, id, pid)
         }
         StartMethod::ForkServer => {
-            let pid = forkserver::request(heap, id, stdio, lifeline)?;
+            let pid = forkserver::request(heap, reserved, stdio, lifeline)?;
+            let pidfd = os::pid::open(pid).ok();
             // It may be over already, and its number somebody else's.
-            let pidfd = match os::pid::open(pid) {
-                Err(errno) if errno != rustix::io::Errno::SRCH => {
-                    // Its entry is about to go: it must be gone first.
-                    os::pid::kill_by_number(pid);
-                    let end = os::clock::Deadline::after(std::time::Duration::from_secs(1));
-                    while os::pid::alive(pid, 0) && !end.passed() {
-                        std::thread::yield_now();
-                    }
-                    return Err(Error::errno("pidfd_open", errno));
-                }
-                answer => answer.ok(),
-            };
-            let started = heap.entry(index_of(id)).started.load(Ordering::Acquire);
-            let same = started == 0 || os::pid::start_time(pid).is_none_or(|now| now == started);
-            Ok((pid, pidfd.filter(|_| same)))
+            Ok((pid, pidfd.filter(|_| heap.alive(id))))
         }
         StartMethod::Fork => {
             use std::io::Write;
@@ -115,12 +120,13 @@ fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -
             // written twice.
             let mut streams = (std::io::stdout().lock(), std::io::stderr().lock());
             let _ = streams.0.flush();
-            crate::heap::fork::adopt_as(id);
+            crate::heap::fork::adopt_as(id, claim);
             let forked_as = os::fork::fork();
             drop(streams);
             match forked_as? {
                 Forked::Parent(pid) => watch(heap, id, pid),
                 Forked::Child => {
+                    os::witness::close_inherited(-1, |fd| heap.is_own(fd));
                     for (number, fd) in stdio.into_iter().enumerate() {
                         if fd.is_some_and(|fd| os::fd::become_stdio(fd, number as i32).is_err()) {
                             os::fork::exit_now(1);
@@ -139,24 +145,20 @@ fn give_birth(heap: &'static Heap, plan: &Plan, id: u32, forked: impl FnOnce() -
     }
 }
 
-/// Notes a child's pid and opens its descriptor; without one, the child is ended again.
+/// Notes a child's pid and opens its descriptor. Where this process has none left, the child is ended again; where the system
+/// has no such descriptors, it can be waited for without.
 fn watch(heap: &Heap, id: u32, pid: u32) -> Result<Born> {
     heap.entry(index_of(id))
         .pid
         .store(u64::from(pid), Ordering::Release);
     match os::pid::open(pid) {
         Ok(pidfd) => Ok((pid, Some(pidfd))),
-        Err(errno) => {
+        Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
             os::pid::abort_child(pid);
             Err(Error::errno("pidfd_open", errno))
         }
+        Err(_) => Ok((pid, None)),
     }
-}
-
-#[allow(unsafe_code)]
-fn borrow(fd: i32) -> BorrowedFd<'static> {
-    // SAFETY: our lifeline, which is not closed before this process ends.
-    unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
 /// Starts a copy of this program (or another build of it) with an order for [`child::init`].
@@ -168,7 +170,7 @@ pub(super) fn start_program(
     stdio: [Option<BorrowedFd<'_>>; 3],
 ) -> Result<u32> {
     let (args, harness) = child::own_arguments();
-    let mut keep: Vec<i32> = [order.heap, order.lifeline, order.server]
+    let mut keep: Vec<i32> = [order.heap, order.claim, order.lifeline, order.server]
         .into_iter()
         .filter(|&fd| fd >= 0)
         .collect();

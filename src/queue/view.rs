@@ -68,7 +68,9 @@ pub(super) struct Shared {
     lost: AtomicU64,
     /// Where the list begins of those who watch for messages.
     watchers: AtomicU64,
-    _line3: [u64; 3],
+    /// What ends the queue with its last producer: see `producer.rs`.
+    producers: AtomicU64,
+    _line3: [u64; 2],
 }
 
 // SAFETY: repr(C), atomics (latches and gates are one each) and padding.
@@ -234,6 +236,11 @@ impl<'h> View<'h> {
 
     fn first_segment(self) -> Off {
         self.off + size_of::<Shared>() as Off
+    }
+
+    /// Where it says what ends it with its last producer.
+    pub(super) fn producers(self) -> Off {
+        self.field(offset_of!(Shared, producers))
     }
 
     // ---- latches and repairs ----

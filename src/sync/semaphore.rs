@@ -1,4 +1,4 @@
-//! Counting permits, which come back when their holder dies. The protocol is in README.md beside this file.
+//! Counting permits, which come back when their holder is killed. The protocol is in README.md beside this file.
 
 use super::bias::{self, Bias, Share};
 use crate::codec;
@@ -274,7 +274,8 @@ impl View<'_> {
     }
 }
 
-/// A process that had permits died: they come back, as far as there were that many in the beginning.
+/// A process that had permits is dead: if it was killed, they come back, as far as there were that many in the beginning. What
+/// one that ended in an orderly way has not given back, it has left to others to release.
 fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) -> Result<()> {
     let shared = heap.shared::<Shared>(off);
     let view = View { heap, shared };
@@ -284,7 +285,7 @@ fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) -> Result<()> {
         let value = shared.value.load(Ordering::Relaxed);
         let room = shared.initial.load(Ordering::Relaxed).saturating_sub(value);
         let back = room.min(u64::try_from(had).unwrap_or(0));
-        if had != 0 {
+        if had != 0 && !heap.took_leave(dead) {
             let returned = shared.returned.load(Ordering::Relaxed) + back;
             view.commit(value + back, returned, note_at, 0);
         }
@@ -296,10 +297,11 @@ fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) -> Result<()> {
 
 /// A semaphore between processes and threads: so many permits, and whoever wants one waits until there is one.
 ///
-/// A handle can be cloned, passed to processes and sent through queues. When a process dies, the permits it had come back
+/// A handle can be cloned, passed to processes and sent through queues. When a process is killed, the permits it had come back
 /// (those it acquired less those it released, as far as there were that many in the beginning), and as many of the next to
-/// acquire are told by [`Permit::is_returned`]. The semantics are those of Python's `multiprocessing.Semaphore` and
-/// `BoundedSemaphore`, which lose them.
+/// acquire are told by [`Permit::is_returned`]. What a process has [forgotten](Permit::forget) that ends in an orderly way (it
+/// returns, panics or calls [`exit`](std::process::exit)) stays taken, for somebody else to [release](Self::release). The
+/// semantics are those of Python's `multiprocessing.Semaphore` and `BoundedSemaphore`, which lose the permits of the killed.
 ///
 /// ```
 /// use procession::Semaphore;
@@ -435,6 +437,28 @@ impl Semaphore {
     #[inline]
     pub fn release(&self) -> Result<()> {
         self.view().release(|| self.heap.note_of(&self.object))
+    }
+
+    /// Takes a permit if this process is favoured, and has one.
+    #[inline]
+    pub(crate) fn take_quick(&self) -> bool {
+        self.view().shared.bias.take(self.heap.me())
+    }
+
+    /// Gives a permit back if this process is favoured.
+    #[inline]
+    pub(crate) fn release_quick(&self) -> bool {
+        let shared = self.view().shared;
+        let given = shared.bias.give_back(self.heap.me());
+        if given {
+            shared.free.notify_one();
+        }
+        given
+    }
+
+    /// Whether somebody is in the middle of a change.
+    pub(crate) fn is_in_change(&self) -> bool {
+        self.view().shared.latch.owner() != 0
     }
 
     /// Permits to be had; with others at work, old news at once.
