@@ -2,6 +2,7 @@
 
 use super::Heap;
 use super::chunks::split;
+use super::holds::page_at;
 use super::layout::{CLASSES, ORDERS, chunk, entry, header, kind, state};
 use crate::wait::atomic::Ordering;
 
@@ -21,10 +22,14 @@ pub(crate) struct Census {
 }
 
 impl Heap {
-    /// Pages of this process's table of references, up to the last.
-    pub(crate) fn pages(&self) -> u64 {
-        self.word(entry!(self.my_entry(), hold_pages))
-            .load(Ordering::Acquire)
+    /// Pages of this process's table of references.
+    pub(crate) fn pages(&self) -> usize {
+        let entry = self.my_entry();
+        self.transact(|tx| {
+            let end = tx.get(entry!(entry, hold_pages));
+            Ok((0..end).filter(|&page| page_at(tx, entry, page) != 0).count())
+        })
+        .expect("nobody is stopped")
     }
 
     /// Other processes that are, or were when somebody last looked.

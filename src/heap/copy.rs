@@ -81,8 +81,6 @@ impl Heap {
                 if off != 0 && self.is_counted(off) {
                     refer(tx, off);
                     copy.fill(tx, place, off);
-                } else {
-                    copy.skip(tx, place);
                 }
             }
             copy.end(tx);

@@ -606,16 +606,15 @@ impl Copy {
         })
     }
 
-    /// The next slot holds `off`.
+    /// A slot behind all so far holds `off`; those in between stay free.
     pub(super) fn fill(&mut self, tx: &Tx<'_>, place: u64, off: Off) {
+        while self.bump < place {
+            let free = self.bump;
+            self.write(tx, free, self.free << 1 | 1);
+            self.free = free + 1;
+        }
         self.write(tx, place, off);
         self.used += 1;
-    }
-
-    /// The next slot stays free.
-    pub(super) fn skip(&mut self, tx: &Tx<'_>, place: u64) {
-        self.write(tx, place, self.free << 1 | 1);
-        self.free = place + 1;
     }
 
     /// Nobody looks here before the transaction is carried out: these words need no journal.
