@@ -144,8 +144,6 @@ fn nobody_waits_for_memory_to_fork() {
             });
         });
     };
-    // What other tests were likely to ask for again is not kept for this one.
-    heap.calm_down();
     let before = heap.census();
     let count = Rc::new(Cell::new(0));
     let counted = count.clone();
