@@ -245,6 +245,22 @@ pub enum Error {
         /// Its error number.
         errno: i32,
     },
+    /// The limit on the size of files (`ulimit -f`) is too small for the file that shared memory is.
+    #[error(
+        "the limit on the size of files (RLIMIT_FSIZE, ulimit -f) is {limit} bytes, and the program's shared memory is a file: raise it (ulimit -f unlimited) before the program starts"
+    )]
+    FileSizeLimit {
+        /// The limit.
+        limit: u64,
+    },
+    /// The program closed a descriptor that this crate needs.
+    #[error("the program closed descriptor {number}, which was {what}")]
+    DescriptorLost {
+        /// Its number.
+        number: i32,
+        /// What it was.
+        what: String,
+    },
     /// Shared memory is not what it should be.
     #[error("the program's shared memory cannot be used: {0}")]
     BadHeap(String),

@@ -38,8 +38,8 @@ pub use process::{
 };
 pub use procession_macros::{main, test};
 pub use queue::{
-    AnyJoinableQueue, AnyQueue, ByteQueue, Iter, JoinableQueue, Message, PutError, Queue, Reservation,
-    SimpleQueue,
+    AnyJoinableQueue, AnyQueue, ByteQueue, Iter, JoinableQueue, Message, Producer, PutError, Queue,
+    Reservation, SimpleQueue,
 };
 #[doc(hidden)]
 pub use select::Source;

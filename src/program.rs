@@ -6,14 +6,14 @@ use crate::heap::Heap;
 use crate::heap::block::BLOCK;
 use crate::heap::object::Kind;
 use crate::heap::watch::{BELL, WATCH};
-use crate::queue::QUEUE;
+use crate::queue::{PRODUCERS, QUEUE};
 use crate::shared::MEMORY;
 use crate::sync::{BARRIER, CONDITION, EVENT, LOCK, RLOCK, SEMAPHORE, WAITER};
 
 /// What lives in a program's heap.
 pub(crate) static KINDS: &[&Kind] = &[
     &BLOCK, &QUEUE, &LOCK, &SEMAPHORE, &RLOCK, &CONDITION, &EVENT, &BARRIER, &WAITER, &MEMORY, &END, &BELL,
-    &WATCH,
+    &WATCH, &PRODUCERS,
 ];
 
 /// What a copy of this program can be started to be, other than a process of it.

@@ -161,8 +161,8 @@ fn without_descriptors_a_running_fork_server_refuses() {
 
 // ---- no memory left ----
 
-/// The smallest heap there can be.
-const SMALL: [(&str, &str); 1] = [("PROCESSION_HEAP_BYTES", "67108864")];
+/// A heap that is soon full.
+const SMALL: [(&str, &str); 1] = [("PROCESSION_HEAP_BYTES", "41943040")];
 
 /// Puts messages until there is no memory for another; how many there are.
 fn fill(queue: &Queue<Vec<u8>>, len: usize) -> u64 {
@@ -215,7 +215,7 @@ fn without_memory_a_put_fails_and_nothing_is_lost() {
                 "memory is lost on the way: {counts:?} messages of {len} bytes"
             );
         }
-        assert!(resident_bytes().unwrap() <= 64 << 20);
+        assert!(resident_bytes().unwrap() <= 40 << 20);
     });
 }
 
@@ -252,7 +252,7 @@ fn a_message_larger_than_the_heap_is_refused() {
     alone_with("a_message_larger_than_the_heap_is_refused", &SMALL, || {
         const LEN: usize = 100 << 20;
         let refused = |error: &Error| {
-            assert!(matches!(error, Error::TooLarge { len, max } if *len >= LEN as u64 && *max <= 64 << 20));
+            assert!(matches!(error, Error::TooLarge { len, max } if *len >= LEN as u64 && *max <= 32 << 20));
         };
         let bytes = ByteQueue::unbounded().unwrap();
         refused(&bytes.reserve(LEN).unwrap_err());

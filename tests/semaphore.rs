@@ -229,22 +229,28 @@ fn keep(semaphore: Semaphore) {
     semaphore.acquire().unwrap().forget();
 }
 
+fn keep_and_exit(semaphore: Semaphore, code: i32) {
+    semaphore.acquire().unwrap().forget();
+    std::process::exit(code);
+}
+
+/// It has left them to somebody else to give back, who can do so.
 #[procession::test]
-fn a_holder_that_ends_without_giving_back_is_dead_too() {
+fn what_a_holder_has_that_ends_in_an_orderly_way_stays_taken() {
     let _watchdog = watchdog();
     for method in METHODS {
-        let semaphore = Semaphore::bounded(1).unwrap();
-        let process = Process::builder()
-            .method(method)
-            .spawn(keep, semaphore.clone())
-            .unwrap();
-        process.join().unwrap();
-        assert!(
-            semaphore
-                .acquire_timeout(Duration::from_secs(60))
-                .unwrap()
-                .is_returned()
-        );
+        let semaphore = Semaphore::bounded(2).unwrap();
+        let builder = || Process::builder().method(method);
+        builder().spawn(keep, semaphore.clone()).unwrap().join().unwrap();
+        for code in [0, 3] {
+            assert_eq!(semaphore.value(), 1, "not given back");
+            semaphore.release().unwrap();
+            let ended = builder().spawn(keep_and_exit, (semaphore.clone(), code)).unwrap();
+            ended.wait().unwrap();
+        }
+        assert_eq!(semaphore.value(), 1);
+        semaphore.release().unwrap();
+        assert_eq!(told(&semaphore, 2), 0, "nobody has died with one");
     }
 }
 

@@ -25,13 +25,25 @@ def main(listener_fd, alive_r, preload, main_path=None, sys_path=None, **others)
         _main(listener_fd, alive_r, preload, sys_path=sys_path, **others)
     finally:
         # A parent that was killed cannot remove the socket's file any more.
-        if os.getppid() != parent:
+        if os.getppid() != parent or _is_ending(parent):
             _remove(address)
 
 
 def _address_of(listener_fd):
     with socket.socket(fileno=os.dup(listener_fd)) as listener:
         return listener.getsockname()
+
+
+def _is_ending(pid):
+    """Whether a process is past its last instruction: its descriptors are closed before it is nobody's parent any more."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            flags = int(stat.read().rpartition(b")")[2].split()[6])
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, IndexError):
+        return False
+    return bool(flags & 0x4)  # PF_EXITING
 
 
 def _remove(address):

@@ -13,8 +13,7 @@ class Popen(_Popen):
     """Start child process using fork"""
 
     def _launch(self, process_obj):
-        _birth.prepare_fork()
-        super()._launch(process_obj)
+        _birth.fork(self, super()._launch, process_obj)
 
     def _await(self):
         try:
@@ -23,5 +22,15 @@ class Popen(_Popen):
             pass  # somebody else has reaped it
 
     def poll(self, flag=os.WNOHANG):  # noqa: F821
-        """The exit code, None while it runs."""
-        return _birth.reap(self, super().poll, flag)
+        """The exit code, None while it runs, 255 if somebody else has collected it."""
+        return _birth.reap(self, self._ask, flag)
+
+    def _ask(self, flag):
+        try:
+            pid, status = os.waitpid(self.pid, flag)  # noqa: F821
+        except ChildProcessError:
+            # Collected by somebody else; or this is a copy of the process that started it.
+            return _birth.UNKNOWN if _birth.is_dead(self) else None
+        except OSError:
+            return None
+        return os.waitstatus_to_exitcode(status) if pid == self.pid else None  # noqa: F821

@@ -7,14 +7,24 @@ from ._standard import adopt
 
 adopt(__name__, globals())
 
-from . import _streams  # noqa: E402
+from . import _engine, _streams  # noqa: E402
 
+_exit_function_of_library = _exit_function  # noqa: F821
 _spawnv_passfds = spawnv_passfds  # noqa: F821
 
 register_after_fork(_streams.streams, _streams.Streams.renew)  # noqa: F821
 
 _FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _PLAIN = "from multiprocessing."
+
+
+def _exit_function(*args, **options):
+    """What a child does last that ends by `os._exit`, as one that was forked does."""
+    try:
+        _exit_function_of_library(*args, **options)
+    finally:
+        # What it has of a semaphore stays taken, as it would not if it was killed.
+        _engine.take_leave()
 
 
 def spawnv_passfds(path, args, passfds):

@@ -6,6 +6,7 @@ use crate::wait;
 use procession::door::{self, Invitation};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
 /// Makes an entry for a child that is about to be started: descriptor, program, number and the descriptor of a lock (-1 for none),
 /// for `attach`.
@@ -53,6 +54,41 @@ pub fn start_object(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 pub fn ended(py: Python<'_>, id: u32, pid: u32) {
     // It can only fail for want of memory; then somebody clears up later.
     let _ = py.detach(|| door::ended(id, pid));
+}
+
+/// Whether a child lives that has this entry (0: not known) and pid.
+#[pyfunction]
+pub fn is_alive(id: u32, pid: u32) -> bool {
+    door::is_alive(id, pid)
+}
+
+/// The entry of the child that this thread has forked last; 0 if it has none.
+#[pyfunction]
+pub fn last_child() -> u32 {
+    door::last_child()
+}
+
+/// A descriptor for a daemon, for `die_with`; the caller's to close.
+#[pyfunction]
+pub fn lifeline(py: Python<'_>) -> PyResult<i32> {
+    Ok(door::lifeline().or_raise(py)?.into_raw_fd())
+}
+
+/// In a daemon: ends this process when its parent has ended. The descriptor is the engine's from here on.
+#[pyfunction]
+#[allow(unsafe_code)]
+pub fn die_with(py: Python<'_>, lifeline: i32) -> PyResult<()> {
+    if lifeline < 0 {
+        return Err(PyRuntimeError::new_err("not a descriptor"));
+    }
+    // SAFETY: the caller gives it away; it is not -1.
+    door::die_with(unsafe { OwnedFd::from_raw_fd(lifeline) }).or_raise(py)
+}
+
+/// This process is about to end in an orderly way that the C library does not know of.
+#[pyfunction]
+pub fn take_leave() {
+    door::take_leave();
 }
 
 /// Makes the program's shared memory, so that children forked from now on share it.

@@ -71,7 +71,9 @@ pub fn from_engine(py: Python<'_>, error: Error) -> PyErr {
         Error::TooManyTasksDone => PyValueError::new_err("task_done() called too many times"),
         Error::OutOfMemory { .. } | Error::TooLarge { .. } => PyMemoryError::new_err(error.to_string()),
         Error::Capacity { .. } => PyValueError::new_err(error.to_string()),
-        Error::Os { ref call, errno } => PyOSError::new_err((errno, format!("{call}: {error}"))),
+        Error::Os { errno, .. } => PyOSError::new_err((errno, error.to_string())),
+        Error::FileSizeLimit { .. } => PyOSError::new_err((libc::EFBIG, error.to_string())),
+        Error::DescriptorLost { .. } => PyOSError::new_err((libc::EBADF, error.to_string())),
         other => PyRuntimeError::new_err(other.to_string()),
     }
 }

@@ -74,6 +74,11 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(birth::attach, module)?)?;
     module.add_function(wrap_pyfunction!(birth::start_object, module)?)?;
     module.add_function(wrap_pyfunction!(birth::ended, module)?)?;
+    module.add_function(wrap_pyfunction!(birth::is_alive, module)?)?;
+    module.add_function(wrap_pyfunction!(birth::last_child, module)?)?;
+    module.add_function(wrap_pyfunction!(birth::lifeline, module)?)?;
+    module.add_function(wrap_pyfunction!(birth::die_with, module)?)?;
+    module.add_function(wrap_pyfunction!(birth::take_leave, module)?)?;
     module.add_function(wrap_pyfunction!(birth::ensure_heap, module)?)?;
     module.add_function(wrap_pyfunction!(birth::resident_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(named::memory_create, module)?)?;

@@ -13,7 +13,8 @@ thread_local! {
 
 /// Has the engine's waits look for signals.
 pub fn install() {
-    procession::on_interrupt(look_for_signals);
+    // Python's handlers interrupt system calls.
+    door::on_signal(look_for_signals);
 }
 
 /// Runs Python's signal handlers, if any are due; whether one raised. Only the main thread runs them.

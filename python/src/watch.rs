@@ -4,9 +4,10 @@
 //! asked for the descriptor. The thread sets it and stops looking; whoever then finds the queue empty clears it and has the
 //! thread look again. So it may be set a moment too long, but never clear while there is a message and somebody polls.
 
-use procession::door::{self, Channel, Deadline};
+use procession::Error;
+use procession::door::{self, Channel, Deadline, Flag};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ enum State {
 }
 
 struct Shared {
-    event: OwnedFd,
+    event: Flag,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -44,9 +45,11 @@ pub struct Watch {
 impl Watch {
     /// Begins to watch.
     pub fn start(channel: &Channel) -> io::Result<Self> {
-        use rustix::event::{EventfdFlags, eventfd};
         let shared = Arc::new(Shared {
-            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            event: Flag::new().map_err(|error| match error {
+                Error::Os { errno, .. } => io::Error::from_raw_os_error(errno),
+                other => io::Error::other(other),
+            })?,
             state: Mutex::new(State::Looking),
             changed: Condvar::new(),
         });
@@ -69,7 +72,7 @@ impl Watch {
     }
 
     pub fn fd(&self) -> RawFd {
-        self.shared.event.as_raw_fd()
+        self.shared.event.as_fd().as_raw_fd()
     }
 
     /// To be called when something was taken, or nothing was found.
@@ -81,7 +84,7 @@ impl Watch {
         let state = *self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state == State::Set {
             // In this order: what is put between the two is found by the thread.
-            let _ = rustix::io::read(&self.shared.event, &mut [0u8; 8]);
+            self.shared.event.lower();
             self.shared.change(State::Looking);
         }
     }
@@ -109,7 +112,7 @@ fn watch(shared: &Shared, channel: &Channel) {
             let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
             if *state == State::Looking {
                 *state = State::Set;
-                let _ = rustix::io::write(&shared.event, &1u64.to_ne_bytes());
+                shared.event.raise();
             }
         }
     }

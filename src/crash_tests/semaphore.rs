@@ -124,3 +124,75 @@ fn a_permit_of_the_dead() {
         },
     );
 }
+
+/// What a process has that says it ends is not given back; if it is killed before it has said so, it is.
+#[test]
+fn permits_of_one_that_ends() {
+    let heap = crate::program::heap().expect("a heap");
+    for biased in [false, true] {
+        dies_at_every_step(
+            three,
+            |semaphore| {
+                if biased {
+                    take_and_give_back(semaphore);
+                }
+                semaphore.acquire().expect("a permit").forget();
+                semaphore.acquire().expect("a permit").forget();
+                semaphore.release().expect("it has two");
+                heap.take_leave();
+            },
+            |semaphore, through| {
+                // Both before and after it is cleared up: the permit is in one place or in none.
+                let missing = 3 - count_permits(semaphore).0;
+                assert!(missing <= 2, "{missing}");
+                heap.clear_up_all_dead();
+                let (permits, told) = count_permits(semaphore);
+                assert!(if through { permits == 2 } else { permits == 3 }, "{permits}");
+                assert!(told <= 2 && (!through || told == 0), "{told} told");
+                assert_eq!(semaphore.release(), if through { Ok(()) } else { too_many() });
+            },
+        );
+    }
+}
+
+fn too_many() -> crate::Result<()> {
+    Err(Error::TooManyReleases { max: 3 })
+}
+
+/// Whoever clears up after it dies, too: the permit is not given back half-way.
+#[test]
+fn clearing_up_after_one_that_ends() {
+    let heap = crate::program::heap().expect("a heap");
+    dies_at_every_step(
+        || {
+            let semaphore = three();
+            let reserved = entry(heap);
+            let ended = reserved.id;
+            run_to(reserved, 0, || {
+                semaphore.acquire().expect("a permit").forget();
+                heap.take_leave();
+            });
+            heap.no_longer_wanted(ended).expect("memory");
+            Ended { semaphore, id: ended }
+        },
+        |ended| heap.clear_up(ended.id).expect("memory"),
+        |ended, _| {
+            heap.clear_up_all_dead();
+            assert_eq!(count_permits(&ended.semaphore), (2, 0));
+        },
+    );
+}
+
+/// A semaphore, and one who had a permit of it and has ended.
+struct Ended {
+    semaphore: Semaphore,
+    id: u32,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        crate::program::heap()
+            .map(crate::heap::Heap::clear_up_all_dead)
+            .expect("a heap");
+    }
+}

@@ -27,7 +27,7 @@ use std::os::fd::{AsFd, RawFd};
 /// An entry for a child that is about to be started, and what the child must be told.
 #[derive(Clone, Copy, Debug)]
 pub struct Invitation {
-    /// The descriptor of the program's memory, which the child must inherit or be sent.
+    /// The descriptor of the program's memory, which the child must inherit or be sent; a negative number needs no sending.
     pub fd: RawFd,
     /// The program's number.
     pub heap: u64,
@@ -46,9 +46,11 @@ impl Invitation {
     /// [`Error::TooManyProcesses`], [`Error::OutOfMemory`], or what the system said when shared memory was set up.
     pub fn new(name: &str) -> Result<Self> {
         let heap = crate::program::heap()?;
+        // Before the entry, which nobody would give up.
+        let memory = heap.descriptor()?;
         let reserved = heap.reserve(heap.me(), 0, name)?;
         Ok(Self {
-            fd: heap.raw_fd(),
+            fd: memory.number(),
             heap: heap.id(),
             id: reserved.id,
             claim: reserved.claim.map_or(-1, Claim::into_raw),
@@ -83,9 +85,7 @@ pub fn attach(invitation: Invitation) -> Result<()> {
         // It has a lock of its own.
         heap.give_up_claim(invitation.claim);
         // This process has the memory already; what was sent is one more descriptor of it.
-        if invitation.fd != heap.raw_fd() {
-            drop(os::fd::inherited(invitation.fd)?);
-        }
+        heap.adopt_descriptor(invitation.fd)?;
         if heap.id() != invitation.heap {
             return Err(Error::BadHeap(
                 "this process made shared memory of its own before it was told of its program's".to_owned(),
@@ -93,8 +93,7 @@ pub fn attach(invitation: Invitation) -> Result<()> {
         }
         return merge(heap, invitation.id);
     }
-    let fd = os::fd::inherited(invitation.fd)?;
-    let heap = Heap::attach(fd, invitation.heap, crate::program::KINDS)?;
+    let heap = Heap::attach(invitation.fd, invitation.heap, crate::program::KINDS)?;
     // Closed at the end: a mapping keeps what there is to be kept.
     let claim = match invitation.claim {
         ..0 => None,
@@ -148,7 +147,7 @@ pub fn ended(id: u32, pid: u32) -> Result<()> {
         return Ok(());
     };
     if id != 0 && heap.entry_of(id).is_some() {
-        return heap.drop_entry(id);
+        return heap.clear_up(id);
     }
     if pid != 0
         && let Some(id) = heap.id_of_dead(pid)
@@ -156,4 +155,20 @@ pub fn ended(id: u32, pid: u32) -> Result<()> {
         heap.clear_up(id)?;
     }
     Ok(())
+}
+
+/// The number of the child that this thread has forked last, by whatever means; 0 if there is none, or no memory for one.
+pub fn last_child() -> u32 {
+    crate::heap::fork::last_child()
+}
+
+/// Whether a child of this program lives, for which entry `id` was made (0: none), and which the system calls `pid`.
+///
+/// The entry tells more than the pid, which may be another process's by now, or that of one that nobody has reaped. A child
+/// without a witness that has not taken its entry over is known by its pid alone.
+pub fn is_alive(id: u32, pid: u32) -> bool {
+    match Heap::existing().filter(|_| id != 0) {
+        Some(heap) if heap.knows_of(id) => heap.alive(id),
+        _ => pid != 0 && os::pid::seems_alive(pid, 0),
+    }
 }

@@ -5,16 +5,19 @@
 mod birth;
 mod channel;
 mod handle;
+mod life;
 pub mod named;
 mod parcel;
 mod together;
 
 pub use crate::os::clock::Deadline;
+pub use crate::os::ready::Flag;
 pub use crate::os::signal::without_signals;
 pub use crate::shared::Memory;
-pub use birth::{Invitation, attach, ended, take_start};
+pub use birth::{Invitation, attach, ended, is_alive, last_child, take_start};
 pub use channel::{Channel, Received};
 pub use handle::{Address, Handle, Sort};
+pub use life::{die_with, lifeline, take_leave};
 pub use parcel::{ALIGN, Parcel};
 pub use together::{abort, arrive, await_event, reset, wait_in_line};
 
@@ -39,6 +42,12 @@ pub fn look_around() {
     if let Some(heap) = Heap::existing() {
         heap.look_around();
     }
+}
+
+/// [`on_interrupt`](crate::on_interrupt) for a hook that has nothing to say but after a signal handler ran that interrupts
+/// system calls. Threads that wait do not wake once a second to ask it.
+pub fn on_signal(hook: fn() -> bool) -> bool {
+    crate::wait::interrupt::on_signal(hook)
 }
 
 /// Gives this process the name that others see when they inspect the program.

@@ -6,7 +6,9 @@
 //! sizes up to a power of two costs nothing: memory is committed for the part that is asked for.
 
 use super::Heap;
-use super::layout::{CHUNK, ORDERS, Off, chunk, header, kind};
+use super::internal::before_paging;
+use super::layout::{CHUNK, FIRST_CHUNK, ORDERS, Off, chunk, header, kind};
+use super::release::{Postponed, postpone};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::os::memory;
@@ -143,15 +145,15 @@ fn take_new(tx: &mut Tx<'_>, order: u64, chunks: u64) -> Option<u64> {
 
 impl Heap {
     /// Offset of chunk `index`.
+    #[allow(clippy::unused_self, reason = "it reads as a question to the heap")]
     pub(super) fn chunk_at(&self, index: u64) -> Off {
-        self.header().first_chunk.load(Ordering::Relaxed) + index * CHUNK
+        index * CHUNK
     }
 
     /// Index of the chunk that `off` lies in; `None` if it lies in none that was ever used.
     pub(super) fn chunk_of(&self, off: Off) -> Option<u64> {
-        let first = self.header().first_chunk.load(Ordering::Relaxed);
-        let index = off.checked_sub(first)? / CHUNK;
-        (index < self.header().frontier.load(Ordering::Acquire)).then_some(index)
+        let index = off / CHUNK;
+        (index >= FIRST_CHUNK && index < self.header().frontier.load(Ordering::Acquire)).then_some(index)
     }
 
     /// Takes a block for `bytes` within a transaction; it is [`kind::RAW`] until [`ready`](Self::ready).
@@ -208,12 +210,8 @@ impl Heap {
             bytes.next_multiple_of(memory::page()),
         );
         if have < want {
-            memory::commit(
-                self.fd(),
-                self.base,
-                self.chunk_at(taken.index) + have,
-                want - have,
-            )?;
+            before_paging();
+            self.commit_at(self.chunk_at(taken.index) + have, want - have)?;
             committed.store(want, Ordering::Release);
         }
         Ok(())
@@ -259,7 +257,8 @@ impl Heap {
 
     /// Gives the memory of a raw block back but for its beginning, and frees it warm.
     fn shorten(&self, index: u64, kept: u64, committed: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
-        memory::punch(self.fd(), self.chunk_at(index) + kept, committed - kept);
+        before_paging();
+        self.give_up_pages(self.chunk_at(index) + kept, committed - kept)?;
         self.transact(|tx| {
             tx.add(header!(used_bytes), -(tx.get(chunk!(index, accounted)) as i64));
             tx.set(chunk!(index, committed), kept);
@@ -271,8 +270,12 @@ impl Heap {
 
     /// Gives the memory of a raw block back and frees it cold.
     fn cool(&self, index: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
-        let order = split(self.word(chunk!(index, state)).load(Ordering::Relaxed)).1;
-        memory::punch(self.fd(), self.chunk_at(index), CHUNK << order);
+        let get = |off| self.word(off).load(Ordering::Relaxed);
+        let order = split(get(chunk!(index, state))).1;
+        // What a process was about to commit when it died counts already, and is not said to be committed.
+        let pages = get(chunk!(index, committed)).max(get(chunk!(index, accounted)));
+        before_paging();
+        self.give_up_pages(self.chunk_at(index), pages.min(CHUNK << order))?;
         self.transact(|tx| {
             tx.add(header!(used_bytes), -(tx.get(chunk!(index, accounted)) as i64));
             insert_cold(tx, index, order);
@@ -319,10 +322,11 @@ impl Heap {
 
     fn give_back(&self, wanted: impl Fn(&Tx<'_>) -> bool) -> Result<bool> {
         // The victim is held like any block of this process while its memory goes back, so a death leaks nothing.
-        let Some((index, number)) = self.with_spare_slot(|tx, slot| {
-            if !wanted(tx) {
-                return Ok(None);
-            }
+        let entry = self.my_entry();
+        let victim = self.transact(|tx| {
+            // Too many at once for that: somebody else will do it.
+            let slot = Self::freeing_slot(tx, entry).filter(|_| wanted(tx));
+            let Some(slot) = slot else { return Ok(None) };
             let oldest = (0..ORDERS as u64)
                 .filter_map(|order| {
                     tx.get(header!(warm_old[order]))
@@ -339,13 +343,16 @@ impl Heap {
             tx.set(chunk!(index, accounted), 0);
             tx.set(chunk!(index, state), state(kind::RAW, order));
             slot.hold(tx, self.chunk_at(index));
-            Ok(Some(index))
-        })?
-        else {
+            Ok(Some((index, slot.number())))
+        })?;
+        let Some((index, number)) = victim else {
             return Ok(false);
         };
-        self.cool(index, |tx| self.clear_slot(tx, number))?;
-        Ok(true)
+        let cooled = self.cool(index, |tx| self.clear_slot(tx, number));
+        if cooled.is_err() {
+            postpone(Postponed::Slot(self.me(), number));
+        }
+        cooled.map(|()| true)
     }
 }
 

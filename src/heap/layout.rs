@@ -1,10 +1,13 @@
-//! Where everything is in the heap: a header, the process table, the chunk table, the chunks.
+//! Where everything is in the heap: a header, the beginnings of the chunk table and of the process table, the chunks, and far
+//! behind them the rest of both tables.
 //!
 //! All of it is made of 32- and 64-bit atomics and reads as "nothing here yet" when zero, which is what the system gives.
-//! Offsets count from the start of the heap; 0 (the header's own) stands for none.
+//! Offsets count from the start of the heap; 0 (the header's own) stands for none. Chunk `n` is at `n` times its size, so a
+//! block (a power of two of chunks, at a multiple of that) is inside one of the segments that double in size: see `space.rs`.
 
 use crate::wait::atomic::{AtomicU32, AtomicU64};
 use crate::wait::latch::Latch;
+use crate::wait::lookout::Words;
 use core::mem::{offset_of, size_of};
 
 /// A place in the heap, in bytes from its start.
@@ -42,14 +45,14 @@ pub(super) struct Header {
     pub id: AtomicU64,
     /// Identity of the program's image, once a function's position in it was sent.
     pub build: AtomicU64,
-    /// Chunks there can be.
+    /// Chunks there can be, the first of which are the header's and the tables'.
     pub chunks: AtomicU64,
-    /// Offset of the first chunk.
-    pub first_chunk: AtomicU64,
+    _unused: u64,
     /// Bytes of memory there may be behind blocks.
     pub limit: AtomicU64,
 
-    /// Guards every journaled word. Held for well under a microsecond and never across a system call.
+    /// Guards every journaled word. Held for well under a microsecond, and never across a system call but for opening a part of
+    /// the heap that its holder has not met before.
     pub latch: Latch,
     /// Taken by whoever clears up after the dead.
     pub sweep: Latch,
@@ -97,6 +100,10 @@ pub(super) struct Header {
     pub janitor: AtomicU64,
     /// When somebody last looked at everybody (monotonic clock). Not journaled.
     pub looked: AtomicU64,
+    /// The processors that any process of the program was allowed to run on, modulo 64. Not journaled.
+    pub processors: AtomicU64,
+    /// Who looks at everybody in turn, as long as others sleep. Not journaled.
+    pub lookout: Words,
 }
 
 /// What the program knows of one chunk; of a block's chunks only the first has one that counts.
@@ -154,12 +161,12 @@ pub(crate) struct Entry {
     pub start: AtomicU64,
     /// The block with the result, until the parent takes it.
     pub result: AtomicU64,
-    /// Slots of the hold table handed out at least once.
-    pub hold_top: AtomicU64,
-    /// First free slot of the hold table (slot + 1).
-    pub hold_free: AtomicU64,
-    /// Objects held.
-    pub holds: AtomicU64,
+    /// No page of the table of references has this number or a higher one.
+    pub hold_pages: AtomicU64,
+    /// First page of the table of references with a free slot (number + 1).
+    pub hold_room: AtomicU64,
+    /// No page number below this one is free.
+    pub hold_hint: AtomicU64,
     /// 1 once a lock of the kernel's witnesses the process's life: see [`os::witness`](crate::os::witness).
     pub witnessed: AtomicU64,
     /// The pid namespace that `pid` is a number of; 0 where that is not known.
@@ -167,9 +174,44 @@ pub(crate) struct Entry {
     /// Changes when `status` or `state` does: a futex to wait on.
     pub phase: AtomicU32,
     _pad: u32,
-    /// Directories of hold pages.
+    /// 1 once the process has said that it ends in an orderly way: see [`Heap::take_leave`](super::Heap::take_leave).
+    pub left: AtomicU64,
+    /// Slots of the table of references that only freeing uses.
+    pub freeing: [AtomicU64; FREEING],
+    /// Directories of pages of the table of references.
     pub directory: [AtomicU64; DIRECTORIES],
     pub name: [AtomicU64; NAME / 8],
+}
+
+#[cfg(all(test, loom))]
+impl Entry {
+    /// A free one.
+    pub(super) fn new() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            id: zero(),
+            state: zero(),
+            pid: zero(),
+            started: zero(),
+            parent: zero(),
+            flags: zero(),
+            generation: zero(),
+            status: zero(),
+            start: zero(),
+            result: zero(),
+            hold_pages: zero(),
+            hold_room: zero(),
+            hold_hint: zero(),
+            witnessed: zero(),
+            namespace: zero(),
+            phase: AtomicU32::new(0),
+            _pad: 0,
+            left: zero(),
+            freeing: core::array::from_fn(|_| zero()),
+            directory: core::array::from_fn(|_| zero()),
+            name: core::array::from_fn(|_| zero()),
+        }
+    }
 }
 
 /// What an entry is.
@@ -184,6 +226,8 @@ pub(crate) mod state {
     pub const GONE: u64 = 3;
 }
 
+/// Slots in an entry itself.
+pub(super) const FREEING: usize = 16;
 /// Directories in an entry.
 pub(super) const DIRECTORIES: usize = 16;
 /// Words in a hold page (two a slot) and in a directory of them: a largest cell less its header.
@@ -205,12 +249,32 @@ pub(crate) struct Head {
 /// Bytes before a block's payload; keeps payloads on cache lines.
 pub(crate) const HEAD: u64 = 64;
 
-/// Offset of the process table.
-pub(super) const TABLE: Off = 64 << 10;
-/// Offset of the chunk table.
-pub(super) const DESCRIPTORS: Off = TABLE + PROCESSES * size_of::<Entry>() as u64;
+/// Bytes of the first segment, a power of two. The next is as long, and each behind it as long as all before it.
+pub(super) const NEAR: u64 = 512 << 20;
+/// The most bytes a heap can have for its header and chunks.
+pub(super) const MOST_BYTES: u64 = 256 << 30;
+/// Segments of the largest heap.
+pub(super) const SEGMENTS: usize = (MOST_BYTES / NEAR).ilog2() as usize + 1;
 
-const _: () = assert!(size_of::<Header>() as u64 <= TABLE);
+/// Offset of the descriptors of the first segment's chunks, and their bytes: next to the header, where they are reached most
+/// quickly.
+pub(super) const NEAR_DESCRIPTORS: Off = CHUNK;
+pub(super) const NEAR_DESCRIPTORS_LEN: u64 = NEAR / CHUNK * size_of::<Chunk>() as u64;
+/// Offset of the entries of the first processes, how many these are, and their bytes.
+pub(super) const NEAR_TABLE: Off = NEAR_DESCRIPTORS + NEAR_DESCRIPTORS_LEN;
+pub(super) const NEAR_ENTRIES: u64 = 1024;
+pub(super) const NEAR_TABLE_LEN: u64 = NEAR_ENTRIES * size_of::<Entry>() as u64;
+/// The first chunk that can be handed out.
+pub(super) const FIRST_CHUNK: u64 = (NEAR_TABLE + NEAR_TABLE_LEN).div_ceil(CHUNK);
+
+/// Offset, behind all chunks, from which the entries of all other processes are counted; where they end.
+pub(super) const TABLES: Off = 1 << 39;
+pub(super) const TABLES_END: Off = TABLES + PROCESSES * size_of::<Entry>() as u64;
+/// Offset from which the descriptors of all other chunks are counted.
+pub(super) const MORE: Off = TABLES + (1 << 30);
+
+const _: () = assert!(CHUNK << (ORDERS - 1) == MOST_BYTES && MOST_BYTES < TABLES && TABLES_END < MORE);
+const _: () = assert!(size_of::<Header>() as u64 <= CHUNK);
 #[cfg(not(loom))]
 const _: () =
     assert!(size_of::<Chunk>() == 64 && size_of::<Head>() == 32 && size_of::<Entry>().is_multiple_of(64));
@@ -246,13 +310,40 @@ macro_rules! entry {
 pub(crate) use entry;
 
 /// Offset of chunk `index`'s descriptor.
+#[inline]
 pub(super) fn descriptor(index: u64) -> Off {
-    DESCRIPTORS + index * size_of::<Chunk>() as u64
+    let table = if index < NEAR / CHUNK {
+        NEAR_DESCRIPTORS
+    } else {
+        MORE
+    };
+    table + index * size_of::<Chunk>() as u64
 }
 
 /// Offset of entry `index` of the process table.
+#[inline]
 pub(crate) fn entry_at(index: u64) -> Off {
-    TABLE + index * size_of::<Entry>() as u64
+    let table = if index < NEAR_ENTRIES { NEAR_TABLE } else { TABLES };
+    table + index * size_of::<Entry>() as u64
+}
+
+/// Where byte `at` of the chunk table is, and up to which byte it is contiguous there.
+pub(super) fn descriptors_part(at: u64) -> (Off, u64) {
+    if at < NEAR_DESCRIPTORS_LEN {
+        (NEAR_DESCRIPTORS + at, NEAR_DESCRIPTORS_LEN)
+    } else {
+        // Each segment's are a region of their own.
+        (MORE + at, (at + 1).next_power_of_two())
+    }
+}
+
+/// The same of the process table.
+pub(super) fn table_part(at: u64) -> (Off, u64) {
+    if at < NEAR_TABLE_LEN {
+        (NEAR_TABLE + at, NEAR_TABLE_LEN)
+    } else {
+        (TABLES + at, TABLES_END - TABLES)
+    }
 }
 
 /// Offsets within [`Head`].

@@ -6,14 +6,20 @@ pub(crate) mod block;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod census;
 mod chunks;
+mod copy;
 pub(crate) mod fork;
-mod holds;
+pub(crate) mod holds;
 pub(crate) mod internal;
 pub(crate) mod layout;
+#[cfg(all(test, loom))]
+mod models;
 pub(crate) mod object;
 mod recovery;
+pub(crate) mod release;
 mod shared_slots;
 mod slabs;
+mod source;
+mod space;
 pub(crate) mod survey;
 pub(crate) mod table;
 pub(crate) mod tx;
@@ -22,30 +28,32 @@ pub(crate) mod watch;
 
 use crate::error::{Error, Result};
 use crate::os;
+use crate::os::kept::Kept;
 use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering};
-use layout::{CHUNK, Chunk, DESCRIPTORS, Entry, Header, MAGIC, Off, VERSION, descriptor, entry_at, header};
+use layout::{CHUNK, Chunk, Entry, FIRST_CHUNK, Header, MAGIC, Off, VERSION, entry_at, header};
 use object::Kind;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use source::Source;
+use space::Space;
+use std::os::fd::RawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32 as LocalU32;
 
-/// Virtual size of the heap where nothing limits it.
-const WANTED: u64 = 256 << 30;
-/// The smallest heap worth having: the tables and a few chunks.
-const LEAST: u64 = 64 << 20;
-/// Environment variable that sets another size, in bytes.
+/// The smallest heap worth having.
+const LEAST: u64 = 32 << 20;
+/// Environment variable that sets a smaller size than the largest, in bytes.
 const SIZE_VARIABLE: &str = "PROCESSION_HEAP_BYTES";
 
 /// The heap as this process sees it.
 #[derive(Debug)]
 pub(crate) struct Heap {
+    /// Where its header is.
     base: *mut u8,
-    size: u64,
-    fd: OwnedFd,
+    space: Space,
+    source: Source,
+    /// The file on which processes' lives are witnessed, where the heap is none.
+    lives: Kept,
     /// Owner id of this process, 0 while it has none; in memory that is zero in every child until that is told who it is.
     me: &'static LocalU32,
-    /// Device and inode of the file behind `fd`.
-    file: (u64, u64),
     kinds: &'static [&'static Kind],
 }
 
@@ -83,23 +91,13 @@ impl Heap {
         HEAP.get()
     }
 
-    /// Attaches the heap that a parent passed on as descriptor `fd`.
-    pub(crate) fn attach(fd: OwnedFd, id: u64, kinds: &'static [&'static Kind]) -> Result<&'static Self> {
-        let size = rustix::fs::fstat(&fd)
-            .map_err(|e| Error::errno("fstat", e))?
-            .st_size as u64;
-        if size < LEAST {
+    /// Attaches the heap that a parent told of: see [`descriptor`](Self::descriptor).
+    pub(crate) fn attach(told: RawFd, id: u64, kinds: &'static [&'static Kind]) -> Result<&'static Self> {
+        let (source, size) = Source::inherited(told)?;
+        if size < layout::TABLES_END {
             return Err(Error::BadHeap(format!("it has {size} bytes")));
         }
-        let base = os::memory::map(fd.as_fd(), size)?;
-        let heap = Self {
-            base,
-            size,
-            file: identity_of(fd.as_fd())?,
-            fd,
-            me: os::fork::wiped_word()?,
-            kinds,
-        };
+        let heap = Self::begin(source, LEAST, size, kinds)?;
         let header = heap.header();
         let seen = (
             header.magic.load(Ordering::Acquire),
@@ -110,37 +108,59 @@ impl Heap {
                 "another program made it, or another version of this crate".to_owned(),
             ));
         }
+        heap.space.limit(header.size.load(Ordering::Relaxed), size);
         Ok(Self::install(heap))
+    }
+
+    /// The heap with nothing mapped but its header. Of its addresses the first `end` bytes are chunks.
+    fn begin(source: Source, end: u64, file_size: u64, kinds: &'static [&'static Kind]) -> Result<Self> {
+        let space = Space::new();
+        space.limit(end, file_size);
+        let base = space.open(0, CHUNK, &source)?;
+        Ok(Self {
+            base,
+            space,
+            source,
+            lives: Kept::none(),
+            me: os::fork::wiped_word()?,
+            kinds,
+        })
     }
 
     fn install(heap: Self) -> &'static Self {
         // First, so that no child takes itself for its parent.
         fork::watch();
-        HEAP.get_or_init(|| heap)
+        // Among the first that is asked for, so among the last that is done. Whoever ends without exit(3) says it himself.
+        os::fork::at_exit(take_leave);
+        let heap = HEAP.get_or_init(|| heap);
+        let header = heap.header();
+        crate::wait::spin::install(&header.processors);
+        crate::wait::lookout::install(&header.lookout, &header.looked, look_around);
+        heap
     }
 
     fn create(want: u64, kinds: &'static [&'static Kind]) -> Result<Self> {
-        let (fd, base, size) = os::memory::create(want, LEAST)?;
-        os::memory::commit(fd.as_fd(), base, 0, layout::TABLE)?;
-        let heap = Self {
-            base,
-            size,
-            file: identity_of(fd.as_fd())?,
-            fd,
-            me: os::fork::wiped_word()?,
-            kinds,
+        let chunks = want / CHUNK;
+        let more = layout::MORE + (chunks * size_of::<Chunk>() as u64).next_multiple_of(CHUNK);
+        let file_size = if want > layout::NEAR {
+            more
+        } else {
+            layout::TABLES_END
         };
-        let most = (size - DESCRIPTORS) / (CHUNK + size_of::<Chunk>() as u64);
-        let first = (DESCRIPTORS + most * size_of::<Chunk>() as u64).next_multiple_of(CHUNK);
+        let heap = Self::begin(Source::create(file_size)?, chunks * CHUNK, file_size, kinds)?;
+        heap.source.begun();
+        heap.begin_lives();
+        heap.commit_at(0, CHUNK)?;
         let header = heap.header();
         header.version.store(VERSION, Ordering::Relaxed);
-        header.size.store(size, Ordering::Relaxed);
+        header.lookout.begin();
+        header.size.store(chunks * CHUNK, Ordering::Relaxed);
         header.id.store(os::memory::random()?, Ordering::Relaxed);
-        header.first_chunk.store(first, Ordering::Relaxed);
-        header.chunks.store((size - first) / CHUNK, Ordering::Relaxed);
+        header.chunks.store(chunks, Ordering::Relaxed);
+        header.frontier.store(FIRST_CHUNK, Ordering::Relaxed);
         header
             .limit
-            .store(os::memory::physical() / 4 * 3, Ordering::Relaxed);
+            .store(os::memory::available() / 4 * 3, Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Release);
         Ok(heap)
     }
@@ -152,15 +172,84 @@ impl Heap {
         unsafe { &*self.base.cast::<Header>() }
     }
 
+    #[inline]
     #[allow(unsafe_code)]
     fn at<T>(&self, off: Off) -> &T {
-        assert!(
-            off.is_multiple_of(8) && off + size_of::<T>() as u64 <= self.size,
-            "offset {off} is outside the heap"
-        );
-        // SAFETY: in the mapping and aligned (checked); every `T` asked for in this crate consists of atomics only, for
-        // which any bytes are valid. Memory behind it was committed before its offset was handed out.
-        unsafe { &*self.base.add(off as usize).cast::<T>() }
+        const { assert!(size_of::<T>() as u64 <= space::MARGIN) };
+        assert!(off.is_multiple_of(8), "offset {off} is not one");
+        let at = if self.space.has(off) {
+            self.near(off)
+        } else {
+            self.meet(off, size_of::<T>() as u64)
+        };
+        // SAFETY: mapped memory for so many bytes, aligned (checked); every `T` asked for in this crate consists of atomics
+        // only, for which any bytes are valid. Memory behind it was committed before its offset was handed out.
+        unsafe { &*at.cast::<T>() }
+    }
+
+    /// Where `off` is, which is open in the first region.
+    #[inline]
+    #[allow(unsafe_code)]
+    fn near(&self, off: Off) -> *mut u8 {
+        // SAFETY: the callers have seen that it is inside the first region's mapping, which is at `base` and never given up.
+        unsafe { self.base.add(off as usize) }
+    }
+
+    /// Where the `len` bytes from `off` on are in this process.
+    ///
+    /// What lies where this process has not been before is mapped first. That can fail for want of address space, and then the
+    /// program is aborted: so [`reach`](Self::reach) goes before, where somebody can be told.
+    #[inline]
+    pub(crate) fn address(&self, off: Off, len: u64) -> *mut u8 {
+        if self.space.has_all(off, len) {
+            self.near(off)
+        } else {
+            self.meet(off, len)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn meet(&self, off: Off, len: u64) -> *mut u8 {
+        self.space.open(off, len, &self.source).unwrap_or_else(|_| {
+            os::memory::abort(
+                "procession: this process has no address space left (RLIMIT_AS) for a part of the program's shared memory\n",
+            )
+        })
+    }
+
+    /// Sees to it that the `len` bytes from `off` on can be touched by this process.
+    #[inline]
+    pub(crate) fn reach(&self, off: Off, len: u64) -> Result<()> {
+        if self.space.has_all(off, len) {
+            return Ok(());
+        }
+        self.space.open(off, len, &self.source).map(drop)
+    }
+
+    /// Makes memory exist.
+    fn commit_at(&self, off: Off, len: u64) -> Result<()> {
+        self.reach(off, len)?;
+        os::memory::commit(self.address(off, len), len, || self.source.file(), off)
+    }
+
+    /// Gives memory back to the system that this process alone has, and that reads as zero afterwards.
+    fn give_up_pages(&self, off: Off, len: u64) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let reached = self.reach(off, len);
+        if reached.is_ok() && os::memory::remove(self.address(off, len), len).is_ok() {
+            return Ok(());
+        }
+        // Locked memory cannot be given up by address.
+        if let Some(file) = self.source.file()
+            && os::memory::punch(file, off, len).is_ok()
+        {
+            return Ok(());
+        }
+        // It stays, but is as it would be.
+        reached.map(|()| self.clear(off, len))
     }
 
     /// The 64-bit word at `off`.
@@ -184,14 +273,6 @@ impl Heap {
         self.at(entry_at(index))
     }
 
-    /// Where `off` is in this process.
-    #[allow(unsafe_code)]
-    pub(crate) fn address(&self, off: Off) -> *mut u8 {
-        assert!(off < self.size, "offset {off} is outside the heap");
-        // SAFETY: within the mapping, as checked.
-        unsafe { self.base.add(off as usize) }
-    }
-
     /// The program's number, part of every handle.
     pub(crate) fn id(&self) -> u64 {
         self.header().id.load(Ordering::Relaxed)
@@ -212,25 +293,6 @@ impl Heap {
         Ok(())
     }
 
-    /// The descriptor, to pass on to a child.
-    pub(crate) fn raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-
-    /// Whether `fd` is a descriptor of the file behind the heap.
-    pub(crate) fn is_own(&self, fd: BorrowedFd<'_>) -> bool {
-        identity_of(fd).is_ok_and(|file| file == self.file)
-    }
-
-    /// The file on which processes' lives are witnessed, to ask; `None` if the program has closed it.
-    pub(super) fn witnesses(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.fd.as_fd()).filter(|&fd| self.is_own(fd))
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
     /// Owner id of this process.
     #[inline]
     pub(crate) fn me(&self) -> u32 {
@@ -241,24 +303,25 @@ impl Heap {
         self.me.store(id, core::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Bytes of shared memory this program occupies now.
-    pub(crate) fn resident(&self) -> Result<u64> {
-        let stat = rustix::fs::fstat(&self.fd).map_err(|e| Error::errno("fstat", e))?;
-        Ok(stat.st_blocks as u64 * 512)
-    }
-
-    /// The most bytes one message can have.
+    /// The most bytes one message can have: a block of half the heap, whose first half has the header in it.
     pub(crate) fn largest(&self) -> u64 {
         let chunks = self.header().chunks.load(Ordering::Relaxed);
-        (CHUNK << chunks.checked_ilog2().unwrap_or(0).min(layout::ORDERS as u32 - 1)) - layout::HEAD
+        (CHUNK << (chunks.ilog2() - 1)) - layout::HEAD
     }
 
-    /// Makes a table exist up to `end`, in steps; `known` is the header word that says how far it does.
-    fn extend_table(&self, start: Off, end: Off, known: Off) -> Result<()> {
-        let step = (end - start).next_multiple_of(CHUNK);
+    /// Makes a table exist up to its byte `end`, in steps; `known` is the header word that says how far it does, and `part` where
+    /// a byte of it lies and how far it goes on there.
+    fn extend_table(&self, end: u64, known: Off, part: impl Fn(u64) -> (Off, u64)) -> Result<()> {
+        let step = end.next_multiple_of(CHUNK);
         let have = self.word(known).load(Ordering::Acquire);
         if have < step {
-            os::memory::commit(self.fd(), self.base, start + have, step - have)?;
+            let mut done = have;
+            while done < step {
+                let (off, until) = part(done);
+                let next = until.min(step);
+                self.commit_at(off, next - done)?;
+                done = next;
+            }
             self.transact(|tx| {
                 tx.set(known, tx.get(known).max(step));
                 Ok(())
@@ -269,21 +332,43 @@ impl Heap {
 
     /// Makes the descriptors of chunks below `count` exist.
     fn describe(&self, count: u64) -> Result<()> {
-        self.extend_table(DESCRIPTORS, descriptor(count), header!(described))
+        let end = count * size_of::<Chunk>() as u64;
+        self.extend_table(end, header!(described), layout::descriptors_part)
+    }
+
+    /// Makes the entries of the process table below `count` exist.
+    fn enlarge_table(&self, count: u64) -> Result<()> {
+        let end = count * size_of::<Entry>() as u64;
+        self.extend_table(end, header!(tabled), layout::table_part)
     }
 }
 
-/// Device and inode of a descriptor's file, which tell it from every other.
-fn identity_of(fd: BorrowedFd<'_>) -> Result<(u64, u64)> {
-    let stat = rustix::fs::fstat(fd).map_err(|e| Error::errno("fstat", e))?;
-    Ok((stat.st_dev, stat.st_ino))
+extern "C" fn take_leave() {
+    Heap::existing().map(Heap::take_leave);
 }
 
+/// What the lookout does.
+fn look_around() {
+    if let Some(heap) = Heap::existing() {
+        heap.look_around();
+    }
+}
+
+/// As large as it is asked to be, or, where the address space is limited, at most a quarter of that.
 fn wanted_size() -> Result<u64> {
+    let mut size = asked_size()?;
+    let most = os::memory::address_limit().map_or(u64::MAX, |limit| limit / 4);
+    while size > most && size / 2 >= LEAST {
+        size /= 2;
+    }
+    Ok(size)
+}
+
+fn asked_size() -> Result<u64> {
     match std::env::var(SIZE_VARIABLE) {
-        Err(_) => Ok(WANTED),
+        Err(_) => Ok(layout::MOST_BYTES),
         Ok(text) => match text.parse::<u64>() {
-            Ok(bytes) if bytes >= LEAST => Ok(bytes),
+            Ok(bytes) if bytes >= LEAST => Ok(bytes.min(layout::MOST_BYTES)),
             _ => Err(Error::BadHeap(format!(
                 "{SIZE_VARIABLE}={text:?} must be a number of bytes from {LEAST}"
             ))),

@@ -2,16 +2,13 @@
 //! longer than it takes to read a few hundred words.
 
 use super::Heap;
-use super::holds::Slot;
+use super::holds::{BATCH, PAGE_SLOTS, Slot};
 use super::layout::{Off, SERIAL, entry, header, state};
 use super::object::{Facts, uncount};
-use super::table::DAEMON;
+use super::table::{CHILD, DAEMON};
 use super::tx::Tx;
 use crate::error::Result;
 use crate::wait::atomic::Ordering;
-
-/// Slots read under one hold of the heap's latch.
-const BATCH: u64 = 128;
 
 /// One process of the program.
 #[derive(Debug)]
@@ -59,24 +56,48 @@ impl Heap {
         Ok(residents)
     }
 
+    /// The processes that these have started, and those that they have, and so on; not these themselves.
+    pub(crate) fn descendants(&self, of: &[u32]) -> Vec<u32> {
+        let top = self.word(header!(table_top)).load(Ordering::Acquire);
+        let related = |index| {
+            let entry = self.entry(index);
+            let answered_for = entry.flags.load(Ordering::Acquire) & CHILD != 0;
+            let lives = matches!(entry.state.load(Ordering::Acquire), state::EMBRYO | state::LIVE);
+            let [id, parent] = [&entry.id, &entry.parent].map(|word| word.load(Ordering::Acquire) as u32);
+            (answered_for && lives).then_some((id, parent))
+        };
+        let related: Vec<_> = (0..top).filter_map(related).collect();
+        let mut family = of.to_vec();
+        let mut at = 0;
+        while at < family.len() {
+            let parent = family[at];
+            let children = related.iter().filter(|(_, of)| *of == parent).map(|(id, _)| *id);
+            let new: Vec<_> = children.filter(|id| !family.contains(id)).collect();
+            family.extend(new);
+            at += 1;
+        }
+        family.split_off(of.len())
+    }
+
     fn resident_at(&self, index: u64, id: u32) -> Result<Option<Resident>> {
         let mut holds = Vec::new();
-        let mut number = 0;
-        loop {
-            let more = self.transact(|tx| {
-                // The entry may have become another process's.
-                if tx.get(entry!(index, id)) != u64::from(id) {
+        let mut next = 0;
+        while let Some((page, used)) = self.next_page(index, next)? {
+            for start in (0..used).step_by(BATCH as usize) {
+                let is_theirs = self.transact(|tx| {
+                    // The entry may have become another process's.
+                    if tx.get(entry!(index, id)) != u64::from(id) {
+                        return Ok(false);
+                    }
+                    let numbers = page * PAGE_SLOTS + start..page * PAGE_SLOTS + used.min(start + BATCH);
+                    holds.extend(numbers.filter_map(|number| self.hold_at(tx, index, number)));
+                    Ok(true)
+                })?;
+                if !is_theirs {
                     return Ok(None);
                 }
-                let end = tx.get(entry!(index, hold_top)).min(number + BATCH);
-                holds.extend((number..end).filter_map(|number| self.hold_at(tx, index, number)));
-                Ok(Some(end))
-            })?;
-            match more {
-                None => return Ok(None),
-                Some(end) if end <= number => break,
-                Some(end) => number = end,
             }
+            next = page + 1;
         }
         let entry = self.entry(index);
         Ok(Some(Resident {

@@ -1,20 +1,20 @@
 //! The process table: who belongs to the program, and whether they live.
 
 use super::Heap;
-use super::layout::{Entry, NAME, PROCESSES, TABLE, entry, entry_at, header, state};
+use super::layout::{Entry, NAME, PROCESSES, entry, header, state};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::os;
 use crate::os::pid::Activity;
 use crate::os::witness::Claim;
 use crate::wait::atomic::Ordering;
-use crate::wait::latch::ORPHAN;
+use crate::wait::latch::{ORPHAN, OWNER_BITS};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// Bits of an owner id that are the entry's index; the rest, up to 31, count its uses.
+/// Bits of an owner id that are the entry's index; the rest, up to [`OWNER_BITS`], count its uses.
 const INDEX_BITS: u32 = 15;
 /// Generations run from 1 to this, so that no id is 0 or [`ORPHAN`].
-const GENERATIONS: u64 = (1 << (31 - INDEX_BITS)) - 2;
+const GENERATIONS: u64 = (1 << (OWNER_BITS - INDEX_BITS)) - 2;
 const _: () = assert!(PROCESSES == 1 << INDEX_BITS && (GENERATIONS << INDEX_BITS) < ORPHAN as u64);
 
 /// The process is a daemon.
@@ -23,6 +23,8 @@ pub(crate) const DAEMON: u64 = 1;
 pub(crate) const WANTED: u64 = 2;
 /// It was born of another process than the one that asked for it, which collects its exit status.
 pub(crate) const FOSTERED: u64 = 4;
+/// Its parent answers for it: waits for it at its own end, or ends it.
+pub(crate) const CHILD: u64 = 8;
 
 /// Entries that only forks may use, which cannot be refused.
 const FOR_FORKS: u64 = 64;
@@ -52,6 +54,42 @@ fn id_of(index: u64, generation: u64) -> u32 {
     (generation << INDEX_BITS | index) as u32
 }
 
+/// What an entry says of its process's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It is dead, or the entry is another's.
+    Over,
+    /// It lives as long as somebody holds its lock.
+    Witnessed,
+    /// It has no lock, but a pid.
+    Numbered(u32),
+    /// It is not there yet, and has no lock.
+    Expected,
+}
+
+impl Entry {
+    /// What is known of the process `id`, whose entry this was a moment ago.
+    pub(super) fn life(&self, id: u32) -> Life {
+        // The state before anything else: what an adoption changes besides is read behind it.
+        let state = self.state.load(Ordering::Acquire);
+        if matches!(state, state::FREE | state::GONE) || self.id.load(Ordering::Acquire) != u64::from(id) {
+            Life::Over
+        } else if self.witnessed.load(Ordering::Acquire) != 0 {
+            Life::Witnessed
+        } else {
+            self.life_by_number()
+        }
+    }
+
+    /// The same where nobody can be asked about a lock.
+    fn life_by_number(&self) -> Life {
+        match self.pid.load(Ordering::Acquire) as u32 {
+            0 => Life::Expected,
+            pid => Life::Numbered(pid),
+        }
+    }
+}
+
 impl Heap {
     /// The entry of `id`, if it is still that process's.
     pub(crate) fn entry_of(&self, id: u32) -> Option<&Entry> {
@@ -74,24 +112,28 @@ impl Heap {
         let Some(entry) = self.entry_of(id) else {
             return false;
         };
-        // Before anything else of the entry: what an adoption changes besides is read behind it.
-        let state = entry.state.load(Ordering::Acquire);
-        if matches!(state, state::FREE | state::GONE) {
-            return false;
-        }
-        if entry.witnessed.load(Ordering::Acquire) != 0
-            && let Some(held) = self.is_witnessed(index_of(id))
-        {
-            return held;
-        }
-        match entry.pid.load(Ordering::Acquire) as u32 {
+        let life = match entry.life(id) {
+            Life::Over => return false,
+            Life::Witnessed => match self.is_witnessed(index_of(id)) {
+                Some(held) => return held,
+                None => entry.life_by_number(),
+            },
+            life => life,
+        };
+        match life {
+            Life::Numbered(pid) => self.seems_alive(entry, pid),
             // Not there, or not far enough to say so: as alive as who may start it.
-            0 => {
+            _ => {
                 let parent = entry.parent.load(Ordering::Relaxed) as u32;
                 parent != id && self.alive(parent)
             }
-            pid => self.seems_alive(entry, pid),
         }
+    }
+
+    /// Whether the table says more of the child `id`'s life than that its parent expects it.
+    pub(crate) fn knows_of(&self, id: u32) -> bool {
+        self.entry_of(id)
+            .is_none_or(|entry| entry.life(id) != Life::Expected)
     }
 
     /// Whether the witness of entry `index` is there; `None` where this process cannot ask.
@@ -137,6 +179,7 @@ impl Heap {
     pub(crate) fn adopt(&self, id: u32, claim: Option<BorrowedFd<'_>>) -> Result<()> {
         self.set_me(id);
         let witnessed = claim.is_some_and(|claim| {
+            self.join_lives(claim);
             // Without a mapping, a descriptor keeps it.
             let keeps = |_| rustix::io::fcntl_dupfd_cloexec(claim, 3).map(core::mem::forget);
             os::witness::keep(claim).or_else(keeps).is_ok()
@@ -184,12 +227,12 @@ impl Heap {
     /// first `most` entries.
     pub(super) fn reserve_quickly(&self, parent: u32, flags: u64, name: &str, most: u64) -> Result<Reserved> {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
-        self.extend_table(TABLE, entry_at((top + 64).min(PROCESSES)), header!(tabled))?;
+        self.enlarge_table((top + 64).min(PROCESSES))?;
         let id = self.transact(|tx| {
             Self::take_entry(tx, parent, flags, name, most).ok_or(Error::TooManyProcesses { max: most })
         })?;
         let claim = self
-            .witnesses()
+            .witnesses_again()
             .and_then(|file| os::witness::claim(file, index_of(id)));
         if claim.is_some() {
             self.entry(index_of(id)).witnessed.store(1, Ordering::Release);
@@ -218,9 +261,9 @@ impl Heap {
             entry!(index, pid),
             entry!(index, started),
             entry!(index, status),
-            entry!(index, holds),
             entry!(index, witnessed),
             entry!(index, namespace),
+            entry!(index, left),
         ] {
             tx.set(field, 0);
         }
@@ -242,6 +285,20 @@ impl Heap {
         tx.set(header!(table_free), index + 1);
         tx.set(entry!(index, state), state::FREE);
         tx.set(entry!(index, id), 0);
+    }
+
+    /// This process ends in an orderly way, and says so: what it has of a semaphore is not given back on its behalf, as that of
+    /// one that was killed is. One store, so that nobody need be waited for on the way out.
+    pub(crate) fn take_leave(&self) {
+        if let Some(entry) = self.entry_of(self.me()) {
+            entry.left.store(1, Ordering::Release);
+        }
+    }
+
+    /// Whether process `id`, which is dead, had said that it ends.
+    pub(crate) fn took_leave(&self, id: u32) -> bool {
+        self.entry_of(id)
+            .is_some_and(|entry| entry.left.load(Ordering::Acquire) != 0)
     }
 
     /// Gives up an entry whose process was never born.

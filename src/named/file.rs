@@ -6,7 +6,7 @@ use crate::os::named::{self, leads_to};
 use crate::wait::atomic::crash_point;
 use rustix::io::Errno;
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// The longest name, as of any file.
@@ -77,7 +77,7 @@ pub(crate) fn open(name: &str) -> Result<OwnedFd> {
     let path = path(name)?;
     let file = find(name, &path)?;
     if named::facts(file.as_fd())?.left && named::is_only_ours(file.as_fd()) {
-        unlink_from(name, &file)?;
+        unlink_from(name, file.as_fd())?;
         return Err(Error::NoSuchMemory {
             name: name.to_owned(),
         });
@@ -115,16 +115,16 @@ fn find(name: &str, path: &CString) -> Result<OwnedFd> {
 pub(crate) fn unlink(name: &str) -> Result<()> {
     // Having part in it, so that nobody who thinks it unused takes the name from something else.
     let file = take_part(name)?;
-    unlink_from(name, &file)
+    unlink_from(name, file.as_fd())
 }
 
 /// Takes the name away from `file`, in which this process takes part.
-pub(super) fn unlink_from(name: &str, file: &OwnedFd) -> Result<()> {
+pub(super) fn unlink_from(name: &str, file: BorrowedFd<'_>) -> Result<()> {
     let path = path(name)?;
     let gone = || Error::NoSuchMemory {
         name: name.to_owned(),
     };
-    if !leads_to(&path, file.as_fd()) {
+    if !leads_to(&path, file) {
         return Err(gone());
     }
     match named::unlink(&path) {
@@ -356,12 +356,12 @@ mod tests {
         unlink(&name).expect("it is there");
         let second = create(&name, 2, true).expect("room");
         assert!(matches!(
-            unlink_from(&name, &first),
+            unlink_from(&name, first.as_fd()),
             Err(Error::NoSuchMemory { .. })
         ));
         drop(first);
         assert_eq!(tidy(&name, true), Tidied::InUse);
-        unlink_from(&name, &second).expect("it is there");
+        unlink_from(&name, second.as_fd()).expect("it is there");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::file::{Again, tidy_behind_the_dead};
 use crate::error::Result;
 use crate::heap::fork::steady;
+use crate::os::kept::Kept;
 use crate::os::{self, fd, socket};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,7 +35,7 @@ fn change(names: &mut Names, verb: u8, name: &str) {
 
 /// This process's end, and what it has told; a forked child goes on with both.
 struct Told {
-    socket: Option<OwnedFd>,
+    socket: Option<Kept>,
     names: Names,
 }
 
@@ -66,16 +67,16 @@ fn tell(verb: u8, name: &str) -> Result<()> {
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     let message = [&[verb], name.as_bytes()].concat();
     change(&mut told.names, verb, name);
-    if let Some(socket) = &told.socket
-        && socket::send(socket.as_fd(), &message, &[]).is_ok()
+    if let Some(socket) = told.socket.as_ref().and_then(Kept::get)
+        && socket::send(socket, &message, &[]).is_ok()
     {
         return Ok(());
     }
-    // There is none, or it was killed: a new one is told everything.
+    // There is none, it was killed, or the program closed the descriptor: a new one is told everything.
     told.socket = None;
     if !told.names.is_empty() {
         match start(&told.names) {
-            Ok(socket) => told.socket = Some(socket),
+            Ok(socket) => told.socket = Some(Kept::new(socket)),
             Err(error) => {
                 if verb == WATCH {
                     change(&mut told.names, FORGET, name);

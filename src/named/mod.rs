@@ -4,6 +4,7 @@ pub(crate) mod file;
 pub(crate) mod keeper;
 
 use crate::error::{Error, Result};
+use crate::os::kept::Kept;
 use crate::os::named::{self, Mapping};
 use core::fmt;
 use file::Tidied;
@@ -56,7 +57,7 @@ pub struct SharedMemory {
 struct Use {
     name: String,
     /// Both keep the lock; taken apart only when it ends.
-    open: Option<(Mapping, OwnedFd)>,
+    open: Option<(Mapping, Kept)>,
 }
 
 impl SharedMemory {
@@ -107,7 +108,7 @@ impl SharedMemory {
             Ok(map) => Ok(Self {
                 shared: Arc::new(Use {
                     name,
-                    open: Some((map, file)),
+                    open: Some((map, Kept::new(file))),
                 }),
             }),
             Err(error) => {
@@ -228,7 +229,7 @@ impl SharedMemory {
     /// [`Error::NoSuchMemory`] if the name is gone, or leads to something else by now.
     pub fn unlink(&self) -> Result<()> {
         match &self.shared.open {
-            Some((_, file)) => file::unlink_from(self.name(), file),
+            Some((_, file)) => file::unlink_from(self.name(), file.get_or_lost("a piece of named memory")?),
             None => unreachable!("a handle has a file"),
         }
     }

@@ -8,6 +8,13 @@ pub(crate) fn lifeline() -> Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| Error::errno("pipe2", e))
 }
 
+/// The end that reads of the pipe whose end that writes is `write`.
+pub(crate) fn other_end(write: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", write.as_raw_fd());
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).map_err(|e| Error::errno("open", e))
+}
+
 /// Has the kernel send SIGKILL to this process when the other end of `lifeline` is closed by everyone.
 ///
 /// fcntl(2): `O_ASYNC` reports input (an end of file too) by the signal that `F_SETSIG` names; so no thread has to watch,
@@ -18,10 +25,7 @@ pub(crate) fn lifeline() -> Result<(OwnedFd, OwnedFd)> {
 #[allow(unsafe_code)]
 #[must_use = "the watch ends when the descriptor is closed"]
 pub(crate) fn die_with(lifeline: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", lifeline.as_raw_fd());
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
-    let own =
-        rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).map_err(|e| Error::errno("open", e))?;
+    let own = other_end(lifeline)?;
     let fd = own.as_raw_fd();
     // SAFETY: plain fcntl calls with integer arguments on a descriptor we borrow.
     let armed = unsafe {

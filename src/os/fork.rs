@@ -1,6 +1,7 @@
 //! fork(2).
 
 use crate::error::Result;
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Who one is behind a fork.
@@ -83,11 +84,31 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Has `function` called when this process ends in an orderly way.
+/// Has `function` called when this process ends in an orderly way: main returns, or exit(3) is called. Functions are called in
+/// the reverse order of these calls.
 #[allow(unsafe_code)]
 pub(crate) fn at_exit(function: extern "C" fn()) {
     // SAFETY: `function` is a plain extern "C" function that lives as long as the program and does not unwind.
     unsafe { libc::atexit(function) };
+}
+
+/// The same with the exit status, where the C library tells it; where it does not, `otherwise` is called.
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code)]
+pub(crate) fn at_exit_with_status(function: extern "C" fn(i32, *mut c_void), _otherwise: extern "C" fn()) {
+    unsafe extern "C" {
+        // on_exit(3), which the libc crate does not have.
+        fn on_exit(function: extern "C" fn(i32, *mut c_void), argument: *mut c_void) -> i32;
+    }
+    // SAFETY: `function` is a plain extern "C" function that lives as long as the program, uses no argument and does not
+    // unwind.
+    unsafe { on_exit(function, core::ptr::null_mut()) };
+}
+
+/// The same with the exit status, where the C library tells it; where it does not, `otherwise` is called.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn at_exit_with_status(_function: extern "C" fn(i32, *mut c_void), otherwise: extern "C" fn()) {
+    at_exit(otherwise);
 }
 
 /// Names this process for `ps` and `top`; the system keeps 15 bytes.

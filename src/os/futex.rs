@@ -1,6 +1,6 @@
-//! Shared futexes: sleeping on a 32-bit word of shared memory (futex(2)).
+//! Shared futexes: sleeping on 32-bit words of shared memory (futex(2)).
 
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Why a sleeper goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +43,92 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, until: u64) -> Wake {
     }
 }
 
-/// Wakes up to `count` sleepers on `word`, in any process.
+/// The most words that [`wait_any`] can be asked to sleep on.
+pub(crate) const WORDS: usize = 4;
+
+/// Whether this process has been told that the system cannot do it.
+static ONE_ONLY: AtomicBool = AtomicBool::new(false);
+
+/// As `struct futex_waitv`, of which the `libc` crate knows nothing on some systems.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Waiter {
+    expected: u64,
+    address: u64,
+    flags: u32,
+    reserved: u32,
+}
+
+/// `FUTEX2_SIZE_U32`; without `FUTEX2_PRIVATE`, so it is shared.
+const SHARED_32: u32 = 2;
+
+/// The number of `futex_waitv(2)`, which is the same on every architecture.
+const FUTEX_WAITV: libc::c_long = 449;
+
+/// Sleeps while each of up to [`WORDS`] words is as expected, at the latest until the monotonic clock shows `until`: why it
+/// goes on, and the place of the word by which it was woken, if that is known. `None` where the system does not offer this
+/// (before Linux 5.16, or where a filter forbids it).
+///
+/// A signal handler that was installed with `SA_RESTART` does not interrupt it.
 #[allow(unsafe_code)]
-pub(crate) fn wake(word: &AtomicU32, count: u32) {
+pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], until: u64) -> Option<(Wake, Option<usize>)> {
+    if ONE_ONLY.load(Ordering::Relaxed) {
+        return None;
+    }
+    let none = Waiter {
+        expected: 0,
+        address: 0,
+        flags: SHARED_32,
+        reserved: 0,
+    };
+    let mut waiters = [none; WORDS];
+    for (waiter, (word, expected)) in waiters.iter_mut().zip(words) {
+        waiter.expected = u64::from(*expected);
+        waiter.address = word.as_ptr() as u64;
+    }
+    let ts = TimeSpec {
+        seconds: (until / 1_000_000_000).cast_signed(),
+        nanoseconds: (until % 1_000_000_000).cast_signed(),
+    };
+    // SAFETY: the words outlive the call (they are borrowed), `waiters` has at least as many entries as it is told, the
+    // time is valid, and the system only reads all of them.
+    let answer = unsafe {
+        libc::syscall(
+            FUTEX_WAITV,
+            waiters.as_ptr(),
+            words.len().min(WORDS) as libc::c_uint,
+            0 as libc::c_uint,
+            &raw const ts,
+            libc::CLOCK_MONOTONIC,
+        )
+    };
+    if let Ok(place) = usize::try_from(answer) {
+        return Some((Wake::Woken, Some(place)));
+    }
+    match std::io::Error::last_os_error().raw_os_error() {
+        Some(libc::ETIMEDOUT) => Some((Wake::TimedOut, None)),
+        Some(libc::EINTR) => Some((Wake::Interrupted, None)),
+        // One of the words is not as expected any more.
+        Some(libc::EAGAIN) => Some((Wake::Woken, None)),
+        _ => {
+            ONE_ONLY.store(true, Ordering::Relaxed);
+            None
+        }
+    }
+}
+
+/// As `struct __kernel_timespec`, which is this on every architecture.
+#[repr(C)]
+struct TimeSpec {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+/// Wakes up to `count` sleepers on `word`, in any process; how many there were.
+#[allow(unsafe_code)]
+pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
     let count = count.min(i32::MAX as u32);
     // SAFETY: FUTEX_WAKE only uses the address of the word to find sleepers; it is a valid mapped address.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count) };
+    let woken = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count) };
+    u32::try_from(woken).unwrap_or(0)
 }

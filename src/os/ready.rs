@@ -4,10 +4,11 @@
 
 use crate::error::{Error, Result};
 use crate::os::clock::span_until;
+use crate::os::kept::Kept;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// Events that one call fetches. The system begins behind those of the call before, so that all have their turn.
 const AT_ONCE: usize = 256;
@@ -37,16 +38,18 @@ pub(crate) enum Added {
 
 /// A set of descriptors (an epoll instance) that is asked again and again.
 #[derive(Debug)]
-pub(crate) struct Set(OwnedFd);
+pub(crate) struct Set(Kept);
 
 impl Set {
     pub(crate) fn new() -> Result<Self> {
         epoll::create(CreateFlags::CLOEXEC)
-            .map(Self)
+            .map(|fd| Self(Kept::new(fd)))
             .map_err(|e| Error::errno("epoll_create1", e))
     }
 
     fn control(&self, operation: i32, fd: RawFd) -> Result<(), Errno> {
+        // Unchecked: what is no set is refused, and every set looks alike.
+        let set = self.0.unchecked();
         let mut event = libc::epoll_event {
             events: libc::EPOLLIN as u32,
             u64: fd as u64,
@@ -54,7 +57,7 @@ impl Set {
         #[allow(unsafe_code)]
         // SAFETY: the event is valid for the call. The number need not belong to an open descriptor: it is not read or
         // written, and the system refuses one that is not open.
-        let answer = unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd, &raw mut event) };
+        let answer = unsafe { libc::epoll_ctl(set.as_raw_fd(), operation, fd, &raw mut event) };
         match answer {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error()
@@ -85,7 +88,7 @@ impl Set {
             data: EventData::new_u64(0),
         };
         let mut events = [none; AT_ONCE];
-        match epoll::wait(&self.0, &mut events[..], Some(&span_until(moment))) {
+        match epoll::wait(self.0.unchecked(), &mut events[..], Some(&span_until(moment))) {
             Ok(count) => Ok(events[..count]
                 .iter()
                 .map(|event| event.data.u64() as RawFd)
@@ -99,34 +102,45 @@ impl Set {
 /// Readable while one that it watches is.
 impl AsFd for Set {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.unchecked()
     }
 }
 
 /// A descriptor that somebody raises and lowers (an eventfd); readable while it is raised.
 #[derive(Debug)]
-pub(crate) struct Flag(OwnedFd);
+pub struct Flag(Kept);
 
 impl Flag {
-    pub(crate) fn new() -> Result<Self> {
+    /// A new one, which is down.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn new() -> Result<Self> {
         eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map(Self)
+            .map(|fd| Self(Kept::new(fd)))
             .map_err(|e| Error::errno("eventfd", e))
     }
 
-    pub(crate) fn raise(&self) {
+    /// Makes it readable; nothing happens where the program closed the descriptor.
+    pub fn raise(&self) {
         // It could only fail after 2^64 - 2 times.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        if let Some(fd) = self.0.get() {
+            let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+        }
     }
 
-    pub(crate) fn lower(&self) {
+    /// Makes it not readable.
+    pub fn lower(&self) {
         // Nothing to read: it is down already.
-        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+        if let Some(fd) = self.0.get() {
+            let _ = rustix::io::read(fd, &mut [0u8; 8]);
+        }
     }
 }
 
 impl AsFd for Flag {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.unchecked()
     }
 }

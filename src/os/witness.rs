@@ -79,11 +79,21 @@ impl AsFd for Claim {
     }
 }
 
+/// Another open file description of `file`; `None` without /proc, or a descriptor.
+pub(crate) fn reopen(file: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let fd = rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    // Standard streams that were closed do not become a lock.
+    if fd.as_raw_fd() < 3 {
+        return rustix::io::fcntl_dupfd_cloexec(&fd, 3).ok();
+    }
+    Some(fd)
+}
+
 /// Opens `file` anew and takes the lock on `byte`. `None` where that cannot be done: there is no /proc or no descriptor left,
 /// the system does not know such locks, somebody has this one.
 pub(crate) fn claim(file: BorrowedFd<'_>, byte: u64) -> Option<Claim> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let fd = rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let fd = reopen(file)?;
     let mut lock = byte_of(byte, libc::F_WRLCK);
     ask(fd.as_fd(), libc::F_OFD_SETLK, &mut lock).ok()?;
     let entry = Entry {

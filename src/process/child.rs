@@ -3,6 +3,7 @@
 use super::family;
 use super::forkserver;
 use super::function::{self, Outcome};
+use super::leave;
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
@@ -31,7 +32,10 @@ static TEST: OnceLock<String> = OnceLock::new();
 /// In a process that was started by [`Process`](crate::Process) this runs the process's function and ends the process:
 /// it never returns there. So what stands before it in `main` runs in every child as well.
 ///
-/// When the program ends in an orderly way, it waits for its processes as Python does, and ends its daemons.
+/// When the program ends well, it waits for its processes as Python does, and ends its daemons; after a second it says on
+/// standard error for whom it waits. When it ends by an error (`main` returns one or panics, or
+/// [`exit`](std::process::exit) is called with another code than 0), it ends its processes, and those that these have
+/// started: by SIGTERM, and a second later by SIGKILL. The same holds for each of its processes at its own end.
 ///
 /// # Panics
 ///
@@ -61,7 +65,7 @@ fn prepare() {
     crate::heap::fork::watch();
     let _steady = crate::heap::fork::steady();
     READY.call_once(|| {
-        os::fork::at_exit(family::leave);
+        leave::at_exit();
         crate::heap::fork::on_child(family::reset);
         // Early: the standard library's lock around the hook may be held by another thread when a process is forked, and
         // for ever in the child.
@@ -84,6 +88,7 @@ pub fn test_entry(path: &str) {
 
 /// What the parent says to a child it starts as a program.
 pub(super) struct Order {
+    /// The descriptor of the heap, or a negative number that stands for it: see `Heap::descriptor`.
     pub heap: RawFd,
     pub heap_id: u64,
     /// Owner id.
@@ -166,11 +171,7 @@ fn optional(fd: RawFd) -> Result<Option<OwnedFd>> {
 }
 
 fn become_child(order: Order) -> Result<()> {
-    let heap = Heap::attach(
-        os::fd::inherited(order.heap)?,
-        order.heap_id,
-        crate::program::KINDS,
-    )?;
+    let heap = Heap::attach(order.heap, order.heap_id, crate::program::KINDS)?;
     let claim = optional(order.claim)?;
     let (lifeline, server) = (optional(order.lifeline)?, optional(order.server)?);
     if let Some(stdout) = optional(order.stdout)? {

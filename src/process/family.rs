@@ -1,16 +1,16 @@
 //! This process's children, and who it is itself.
 
 use super::error::ExitStatus;
-use super::forkserver;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::table::{DAEMON, index_of};
 use crate::os;
 use crate::os::clock::Deadline;
+use crate::os::kept::Kept;
 use crate::wait::BACKSTOP;
 use crate::wait::atomic::Ordering;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicPtr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicPtr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How long to sleep at first between looks at a child whose end nothing tells, in nanoseconds.
@@ -23,7 +23,7 @@ pub(super) struct Child {
     pub id: u32,
     pub pid: u32,
     /// `None` if it had ended before its descriptor could be had.
-    pub pidfd: Option<OwnedFd>,
+    pub pidfd: Option<Kept>,
     pub name: String,
     pub daemon: bool,
     /// A fork server's child, which reaps it and writes its status into the table.
@@ -44,14 +44,14 @@ impl Child {
                 return Ok(None);
             }
             // Waiting happens outside the lock, so that one thread's patience is not another's.
-            let readable = (self.pidfd.as_ref())
-                .is_some_and(|pidfd| pause == PAUSE && os::pid::wait_dead(pidfd.as_fd(), deadline));
+            let pidfd = self.pidfd();
+            let readable = pidfd.is_some_and(|pidfd| pause == PAUSE && os::pid::wait_dead(pidfd, deadline));
             if !readable || pause > PAUSE {
                 // There is nothing to wait for but its status: it has no descriptor, or is dead and its status not to be had
                 // yet, because a debugger has it.
                 os::clock::sleep_until(deadline.within(pause));
             }
-            if self.pidfd.is_none() || readable {
+            if pidfd.is_none() || readable {
                 pause = (2 * pause).min(20 * PAUSE);
             }
         }
@@ -77,6 +77,22 @@ impl Child {
         drop(known);
         self.heap.clear_up(self.id)?;
         Ok(Some((status, started)))
+    }
+
+    /// Its descriptor, had again where the program closed it; none if it has ended.
+    fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        let kept = self.pidfd.as_ref()?;
+        if kept.get().is_none() {
+            let end = self.lock();
+            if end.is_none()
+                && kept.get().is_none()
+                && self.heap.alive(self.id)
+                && let Ok(again) = os::pid::open(self.pid)
+            {
+                kept.keep(again);
+            }
+        }
+        kept.get()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(ExitStatus, bool)>> {
@@ -113,8 +129,8 @@ impl Child {
     }
 
     pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
-        if let Some(pidfd) = &self.pidfd
-            && os::pid::kill(pidfd.as_fd(), signal).is_ok()
+        if let Some(pidfd) = self.pidfd()
+            && os::pid::kill(pidfd, signal).is_ok()
         {
             return Ok(());
         }
@@ -161,32 +177,37 @@ fn children() -> MutexGuard<'static, Vec<Arc<Child>>> {
 pub(super) fn reset() {
     CHILDREN.store(core::ptr::null_mut(), Ordering::Release);
     os::signal::forget_all();
-    for end in [&LIFELINE_READ, &LIFELINE_WRITE] {
-        drop(os::fd::inherited(end.swap(-1, Ordering::AcqRel)));
-    }
+    LIFELINE_READ.close();
+    LIFELINE_WRITE.close();
 }
 
 /// The pipe that ends our daemons with us: the end they watch, and the end that breaks.
-static LIFELINE_READ: AtomicI32 = AtomicI32::new(-1);
-static LIFELINE_WRITE: AtomicI32 = AtomicI32::new(-1);
+static LIFELINE_READ: Kept = Kept::none();
+static LIFELINE_WRITE: Kept = Kept::none();
 
 /// The descriptor that a daemon of ours watches.
-pub(super) fn lifeline() -> Result<RawFd> {
+pub(super) fn lifeline() -> Result<BorrowedFd<'static>> {
+    // No child may be forked that has the end that breaks and does not know.
+    let _steady = crate::heap::fork::steady();
+    crate::heap::fork::on_child(reset);
     let _one_at_a_time = children();
-    if LIFELINE_WRITE.load(Ordering::Acquire) < 0 {
-        let (read, write) = os::fd::lifeline()?;
-        LIFELINE_READ.store(read.into_raw_fd(), Ordering::Release);
-        LIFELINE_WRITE.store(write.into_raw_fd(), Ordering::Release);
+    match (LIFELINE_READ.get(), LIFELINE_WRITE.get()) {
+        (Some(_), Some(_)) => {}
+        // Our daemons depend on this end, so it stays.
+        (None, Some(write)) => LIFELINE_READ.keep(os::fd::other_end(write)?),
+        // None yet, or the program closed it, and our daemons with it.
+        (_, None) => {
+            let (read, write) = os::fd::lifeline()?;
+            LIFELINE_READ.keep(read);
+            LIFELINE_WRITE.keep(write);
+        }
     }
-    Ok(LIFELINE_READ.load(Ordering::Acquire))
+    LIFELINE_READ.get_or_lost("the pipe that ends daemons with this process")
 }
 
 /// A copy of it for a forked daemon, in which the original is closed.
-#[allow(unsafe_code)]
-pub(super) fn lifeline_copy() -> Result<OwnedFd> {
-    // SAFETY: our lifeline, which is not closed before this process ends.
-    let fd = unsafe { BorrowedFd::borrow_raw(lifeline()?) };
-    rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|e| Error::errno("fcntl", e))
+pub(crate) fn lifeline_copy() -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(lifeline()?, 3).map_err(|e| Error::errno("fcntl", e))
 }
 
 /// Enters a new child.
@@ -221,16 +242,9 @@ pub(super) fn tidy() {
     }
 }
 
-/// This process ends: it waits for its children, but ends its daemons.
-pub(super) extern "C" fn leave() {
-    let all: Vec<_> = core::mem::take(&mut *children());
-    for daemon in all.iter().filter(|child| child.daemon) {
-        let _ = daemon.signal(rustix::process::Signal::KILL);
-    }
-    for child in &all {
-        let _ = child.wait(Deadline::Never);
-    }
-    forkserver::leave();
+/// Takes all children off the list, at the end of this process.
+pub(super) fn take_all() -> Vec<Arc<Child>> {
+    core::mem::take(&mut *children())
 }
 
 /// What is known of a process of the program.
@@ -319,5 +333,5 @@ pub(super) fn am_daemon(heap: &Heap) -> bool {
 
 /// A borrowed view of a child's pidfd.
 pub(super) fn pidfd(child: &Child) -> Option<BorrowedFd<'_>> {
-    child.pidfd.as_ref().map(AsFd::as_fd)
+    child.pidfd()
 }

@@ -7,12 +7,13 @@
 //! nobody has an end of the socket any more, so when the program's last process ends.
 
 use super::child::{self, Order};
-use super::family;
+use super::leave;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::fork::steady;
 use crate::heap::table::{Reserved, index_of};
 use crate::os::fork::Forked;
+use crate::os::kept::Kept;
 use crate::os::{self, socket};
 use crate::wait::BACKSTOP;
 use crate::wait::atomic::Ordering;
@@ -22,47 +23,70 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Our end of the socket, if there is a server, shared with those who are asking it. Locked only by who keeps this process
 /// from forking, so that no child finds it locked.
-static SERVER: Mutex<Option<Arc<OwnedFd>>> = Mutex::new(None);
+static SERVER: Mutex<Option<Arc<Kept>>> = Mutex::new(None);
 
-fn server() -> MutexGuard<'static, Option<Arc<OwnedFd>>> {
+fn server() -> MutexGuard<'static, Option<Arc<Kept>>> {
     SERVER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Uses the fork server that our parent uses.
 pub(super) fn inherit(socket: OwnedFd) {
     let _steady = steady();
-    *server() = Some(Arc::new(socket));
+    *server() = Some(Arc::new(Kept::new(socket)));
 }
 
 /// The socket to pass on to a child, if there is one.
-pub(super) fn inherited() -> Option<Arc<OwnedFd>> {
+pub(super) fn inherited() -> Option<Arc<Kept>> {
     let _steady = steady();
     server().clone()
 }
 
 /// Our end of the fork server's socket; starts it if there is none.
-fn ours(heap: &'static Heap) -> Result<Arc<OwnedFd>> {
+fn ours(heap: &'static Heap) -> Result<Arc<Kept>> {
+    // One that the program closed is gone for this process.
+    if let Some(socket) = inherited().filter(|socket| socket.get().is_some()) {
+        return Ok(socket);
+    }
+    // Before the lock: making an entry, one looks after the dead.
+    let memory = heap.descriptor()?.number();
+    let reserved = heap.reserve(heap.me(), 0, "forkserver")?;
+    let (socket, used) = ours_or_new(heap, &reserved, memory);
+    let id = reserved.id;
+    drop(reserved);
+    if !used {
+        heap.drop_entry(id)?;
+    }
+    socket
+}
+
+/// The same with an entry for a server, and whether that is used.
+fn ours_or_new(heap: &'static Heap, reserved: &Reserved, memory: RawFd) -> (Result<Arc<Kept>>, bool) {
     let _steady = steady();
     let mut server = server();
-    if let Some(socket) = &*server {
-        return Ok(socket.clone());
+    if let Some(socket) = &*server
+        && socket.get().is_some()
+    {
+        return (Ok(socket.clone()), false);
     }
-    let (ours, theirs) = socket::pair()?;
-    start_server(heap, &theirs)?;
-    Ok(server.insert(Arc::new(ours)).clone())
+    let started = socket::pair()
+        .and_then(|(ours, theirs)| start_server(heap, reserved, memory, &theirs).map(|()| ours));
+    let used = started.is_ok();
+    (
+        started.map(|ours| server.insert(Arc::new(Kept::new(ours))).clone()),
+        used,
+    )
 }
 
 /// The server behind this socket is dead: the next request starts another, unless somebody has done so.
-fn forget(socket: &Arc<OwnedFd>) {
+fn forget(socket: &Arc<Kept>) {
     let _steady = steady();
     server().take_if(|known| Arc::ptr_eq(known, socket));
 }
 
-fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
-    let reserved = heap.reserve(heap.me(), 0, "forkserver")?;
+fn start_server(heap: &'static Heap, reserved: &Reserved, memory: RawFd, socket: &OwnedFd) -> Result<()> {
     let id = reserved.id;
     let order = Order {
-        heap: heap.raw_fd(),
+        heap: memory,
         heap_id: heap.id(),
         id,
         claim: reserved.claim_fd(),
@@ -71,19 +95,12 @@ fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
         server: socket.as_raw_fd(),
         stdout: -1,
     };
-    match super::start::start_program(order, None, &[], None, [None; 3]) {
-        Ok(pid) => {
-            heap.entry(index_of(id))
-                .pid
-                .store(u64::from(pid), Ordering::Release);
-            os::signal::reap_when_dead(pid);
-            Ok(())
-        }
-        Err(error) => {
-            heap.drop_entry(id)?;
-            Err(error)
-        }
-    }
+    let pid = super::start::start_program(order, None, &[], None, [None; 3])?;
+    heap.entry(index_of(id))
+        .pid
+        .store(u64::from(pid), Ordering::Release);
+    os::signal::reap_when_dead(pid);
+    Ok(())
 }
 
 /// This process ends: the server will, as soon as nobody else uses it.
@@ -141,23 +158,25 @@ pub(super) fn request(
 
 /// Sends a request.
 fn ask(
-    socket: &OwnedFd,
+    socket: &Kept,
     reserved: &Reserved,
     stdio: [Option<BorrowedFd<'_>>; 3],
     lifeline: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
     let own = |(number, fd): (usize, Option<_>)| fd.unwrap_or_else(|| os::spawn::own_stdio(number));
+    let socket = socket.get_or_lost("the socket to the fork server")?;
     let mut fds: Vec<_> = reserved.claim.iter().map(AsFd::as_fd).collect();
     let request = [reserved.id, fds.len() as u32];
-    fds.push(socket.as_fd());
+    fds.push(socket);
     fds.extend(stdio.into_iter().enumerate().map(own));
     fds.extend(lifeline);
-    socket::send(socket.as_fd(), bytemuck::bytes_of(&request), &fds)
+    socket::send(socket, bytemuck::bytes_of(&request), &fds)
 }
 
-fn is_gone(socket: &OwnedFd) -> bool {
+fn is_gone(socket: &Kept) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec};
-    let mut fds = [PollFd::new(socket, PollFlags::empty())];
+    let Some(socket) = socket.get() else { return true };
+    let mut fds = [PollFd::new(&socket, PollFlags::empty())];
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -274,7 +293,7 @@ fn grow_up(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events: &Ow
 /// Ends a forked child as its program would end, but for what its parent registered for its own end.
 pub(super) fn finish(code: i32) -> ! {
     use std::io::Write;
-    family::leave();
+    leave::leave(code);
     let _ = std::io::stdout().flush();
     os::fork::exit_now(code)
 }

@@ -21,8 +21,9 @@ use std::time::Duration;
 
 /// A process that runs a function of this program, and will give back what the function returns.
 ///
-/// Dropping the handle lets the process run on; it is reaped when it ends, so no zombie is left. When this program ends,
-/// it waits for the processes that still run, but ends daemons.
+/// Dropping the handle lets the process run on; it is reaped when it ends, so no zombie is left. When this program ends
+/// well, it waits for the processes that still run, but ends daemons; when it ends by an error, it ends all of them: see
+/// [`init`](crate::init).
 ///
 /// ```
 /// use procession::Process;

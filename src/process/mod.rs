@@ -10,11 +10,13 @@ mod family;
 mod forkserver;
 mod function;
 mod handle;
+mod leave;
 mod start;
 
 pub use builder::{Builder, StartMethod, Stdio};
 pub use child::{init, test_entry};
 pub use error::{ExitStatus, ProcessError};
+pub(crate) use family::lifeline_copy;
 pub use family::{ProcessInfo, active_children, cpu_count, current, parent};
 pub use function::Function;
 pub use handle::Process;

@@ -11,9 +11,10 @@ use super::forkserver;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::{Block, start_field};
-use crate::heap::table::{DAEMON, FOSTERED, Reserved, WANTED, index_of};
+use crate::heap::table::{CHILD, DAEMON, FOSTERED, Reserved, WANTED, index_of};
 use crate::os;
 use crate::os::fork::Forked;
+use crate::os::kept::Kept;
 use crate::os::spawn::{Program, c_string};
 use crate::wait::atomic::Ordering;
 use rustix::io::Errno;
@@ -41,7 +42,7 @@ pub(super) fn start(
     }
     family::tidy();
     let fostered = plan.method == StartMethod::ForkServer;
-    let flags = WANTED | if plan.daemon { DAEMON } else { 0 } | if fostered { FOSTERED } else { 0 };
+    let flags = WANTED | CHILD | if plan.daemon { DAEMON } else { 0 } | if fostered { FOSTERED } else { 0 };
     let reserved = heap.reserve(heap.me(), flags, &plan.name)?;
     let id = reserved.id;
     let born = block
@@ -62,7 +63,7 @@ pub(super) fn start(
         heap,
         id,
         pid,
-        pidfd,
+        pidfd: pidfd.map(Kept::new),
         name: plan.name.clone(),
         daemon: plan.daemon,
         fostered,
@@ -82,7 +83,7 @@ fn give_birth(
 ) -> Result<Born> {
     let (id, claim) = (reserved.id, reserved.claim_fd());
     let lifeline = if plan.daemon {
-        Some(borrow(family::lifeline()?))
+        Some(family::lifeline()?)
     } else {
         None
     };
@@ -91,13 +92,16 @@ fn give_birth(
         StartMethod::Spawn => {
             let server = forkserver::inherited();
             let order = Order {
-                heap: heap.raw_fd(),
+                heap: heap.descriptor()?.number(),
                 heap_id: heap.id(),
                 id,
                 claim,
                 fork_server: false,
                 lifeline: lifeline.map_or(-1, |l| l.as_raw_fd()),
-                server: server.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+                server: server
+                    .as_ref()
+                    .and_then(|s| s.get())
+                    .map_or(-1, |s| s.as_raw_fd()),
                 stdout: -1,
             };
             let program = plan.program.as_deref();
@@ -155,12 +159,6 @@ fn watch(heap: &Heap, id: u32, pid: u32) -> Result<Born> {
         }
         Err(_) => Ok((pid, None)),
     }
-}
-
-#[allow(unsafe_code)]
-fn borrow(fd: i32) -> BorrowedFd<'static> {
-    // SAFETY: our lifeline, which is not closed before this process ends.
-    unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
 /// Starts a copy of this program (or another build of it) with an order for [`child::init`].

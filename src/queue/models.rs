@@ -120,7 +120,8 @@ impl Model {
                 let ticket = self.not_empty.arm();
                 if !go_on() {
                     slept = true;
-                    self.not_empty.sleep(ticket, Deadline::Never);
+                    self.not_empty
+                        .sleep(ticket, Deadline::Never, &mut crate::wait::sleeper::Sleeper::new());
                 }
             }
         }

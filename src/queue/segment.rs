@@ -90,7 +90,7 @@ impl Place<'_> {
         self.heap
             .word(self.off() + 8 * record.words())
             .store(0, Ordering::Relaxed);
-        let to = self.heap.address(self.off() + 8);
+        let to = self.heap.address(self.off() + 8, bytes.len() as u64);
         // SAFETY: the caller holds the producers' latch and has seen that the record fits into the segment, whose memory
         // is committed. Consumers do not read here before the header is stored.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
@@ -101,7 +101,7 @@ impl Place<'_> {
     #[allow(unsafe_code)]
     pub(super) fn copy_to(self, len: usize, buffer: &mut Vec<u8>) {
         buffer.reserve(len);
-        let from = self.heap.address(self.off() + 8);
+        let from = self.heap.address(self.off() + 8, len as u64);
         // SAFETY: the caller holds the consumers' latch, so the segment stays; the header said that `len` bytes (at most
         // INLINE) follow it, and producers never write behind a header that is set. The buffer has room for them.
         unsafe {

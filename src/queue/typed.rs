@@ -1,6 +1,7 @@
 //! Queues of values.
 
 use super::error::PutError;
+use super::producer::Producer;
 use super::ring::{Got, Message, Refused, Ring, is_inline};
 use crate::codec;
 use crate::error::{Error, Result};
@@ -45,7 +46,7 @@ pub(crate) fn get_value<T: DeserializeOwned>(ring: &Ring, deadline: Deadline) ->
 ///   killed the next moment, and every consumer sees the messages in the same order.
 /// * A process killed inside `put` or `get`, at any instruction, blocks nobody for more than a second.
 /// * [`shutdown`](Self::shutdown) ends a queue: consumers get what is left and then [`Error::Closed`], so nobody counts
-///   sentinels.
+///   sentinels. Where producers have handles of their [own](Self::producer), the queue ends with the last of them.
 ///
 /// Values travel by serde (postcard). A value of more than 8 KiB gets memory of its own and is copied once on each side.
 /// The names are those of Python's `multiprocessing.Queue` where it has one.
@@ -95,6 +96,14 @@ super::handle!(Queue<T>, (T), codec::type_number::<T>(), values: PhantomData);
 impl<T> Queue<T> {
     pub(crate) fn ring(&self) -> &Ring {
         &self.ring
+    }
+
+    /// A handle to a ring whose messages are `T`s.
+    pub(super) fn of(ring: Ring) -> Self {
+        Self {
+            ring,
+            values: PhantomData,
+        }
     }
 
     /// A queue that takes any number of messages, as far as memory goes.
@@ -160,6 +169,40 @@ impl<T> Queue<T> {
     /// Whether it was shut down.
     pub fn is_shut_down(&self) -> bool {
         self.ring.is_closed()
+    }
+
+    /// A handle for a producer. From the first one on, the queue ends with its last producer: when the last of these handles is
+    /// dropped, or the process that has it is dead, the queue is [shut down](Self::shutdown). So nobody need remember to do so,
+    /// and consumers do not wait for those who were killed.
+    ///
+    /// Plain handles may go on putting until then, and do not count.
+    ///
+    /// ```
+    /// use procession::{Process, Producer, Queue};
+    ///
+    /// fn count(numbers: Producer<u32>, to: u32) {
+    ///     numbers.put_many(0..to).unwrap();
+    /// }
+    ///
+    /// #[procession::main]
+    /// fn main() -> procession::Result<()> {
+    ///     let numbers = Queue::unbounded()?;
+    ///     let producer = numbers.producer()?;
+    ///     for to in [3, 4] {
+    ///         Process::spawn(count, (producer.clone(), to))?;
+    ///     }
+    ///     drop(producer); // from here on, only the two processes have one
+    ///     assert_eq!(numbers.iter().count(), 7);
+    ///     assert!(numbers.producer().is_err());
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] once the queue is shut down, in whatever way; [`Error::OutOfMemory`].
+    pub fn producer(&self) -> Result<Producer<T>> {
+        Producer::of(self)
     }
 }
 
@@ -556,6 +599,15 @@ impl<T> SimpleQueue<T> {
     /// Whether there is no message.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// See [`Queue::producer`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::producer`].
+    pub fn producer(&self) -> Result<Producer<T>> {
+        self.queue.producer()
     }
 }
 

@@ -8,6 +8,7 @@ use crate::heap::watch::Bell;
 use crate::os::clock::Deadline;
 use crate::os::ready::Flag;
 use crate::os::signal::without_signals;
+use crate::wait::sleeper::Sleeper;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -42,19 +43,24 @@ impl Shared {
     }
 
     fn listen(&self) {
+        let mut sleeper = Sleeper::new();
         loop {
             let ticket = self.bell.gate().arm();
             let mut state = self.state();
             match *state {
                 State::Over => return,
-                State::Raised => drop(self.seen.wait(state)),
+                State::Raised => {
+                    // Others may look after the dead as long as this takes.
+                    sleeper = Sleeper::new();
+                    drop(self.seen.wait(state));
+                }
                 State::Listening if self.bell.is_rung() => {
                     *state = State::Raised;
                     self.flag.raise();
                 }
                 State::Listening => {
                     drop(state);
-                    self.bell.gate().sleep(ticket, Deadline::Never);
+                    self.bell.gate().sleep(ticket, Deadline::Never, &mut sleeper);
                 }
             }
         }

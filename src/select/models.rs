@@ -96,7 +96,8 @@ impl Thing {
             }
             let ticket = bell.gate.arm();
             if bell.rung.load(Ordering::Acquire) == 0 {
-                bell.gate.sleep(ticket, Deadline::Never);
+                bell.gate
+                    .sleep(ticket, Deadline::Never, &mut crate::wait::sleeper::Sleeper::new());
             }
         }
     }

@@ -7,12 +7,15 @@ use crate::heap::Heap;
 use crate::heap::waiter::Purpose;
 use crate::heap::watch::{Bell, NUMBERS, Watch, Watchable};
 use crate::os::clock::{self, Deadline};
+use crate::os::futex::Wake;
+use crate::os::kept::Kept;
 use crate::os::ready::{Added, Set};
-use crate::wait::interrupt::interrupted;
+use crate::wait::interrupt::{interrupted, longest_sleep};
+use crate::wait::sleeper::Sleeper;
 use crate::wait::{BACKSTOP, spin};
 use core::fmt;
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 /// What [`Selector::add`] gives and [`Selector::wait`] answers with: which of its members it is.
@@ -105,7 +108,7 @@ enum What {
         thing: Box<dyn Watchable>,
     },
     Descriptor(RawFd),
-    Sentinel(OwnedFd),
+    Sentinel(Kept),
     Always,
     /// A descriptor whose number stands for another one by now.
     Closed,
@@ -115,7 +118,7 @@ impl What {
     fn descriptor(&self) -> Option<RawFd> {
         match self {
             Self::Descriptor(fd) => Some(*fd),
-            Self::Sentinel(fd) => Some(fd.as_raw_fd()),
+            Self::Sentinel(fd) => fd.number(),
             _ => None,
         }
     }
@@ -225,7 +228,7 @@ impl Selector {
             Kind::Sentinel(fd) => {
                 let own = fd.try_clone_to_owned()?;
                 self.watch(slot, own.as_raw_fd())?;
-                What::Sentinel(own)
+                What::Sentinel(Kept::new(own))
             }
             Kind::Always => What::Always,
         })
@@ -311,22 +314,26 @@ impl Selector {
     }
 
     pub(super) fn wait_until(&mut self, deadline: Deadline) -> Result<Vec<Key>> {
-        let mut slept = false;
+        let (mut slept, mut sleeper) = (None, Sleeper::new());
         let mut said = None;
         loop {
             // Each time: a hook may have forked.
             self.settle_in()?;
+            if slept == Some(Wake::TimedOut) {
+                // Who was to ring may have died.
+                self.looked = 0;
+            }
             let ready = self.look()?;
             if !ready.is_empty() || self.is_empty() || deadline.passed() {
                 return Ok(ready);
             }
-            if slept && interrupted() {
+            if slept.is_some() && interrupted() {
                 return Err(Error::Interrupted);
             }
             if let (Some(bell), None) = (&self.bell, &said) {
                 said = Some(self.heap.waiting_for(bell.off(), Purpose::Wait));
             }
-            slept = self.sleep(deadline)?;
+            slept = self.sleep(deadline, slept, &mut sleeper)?;
         }
     }
 
@@ -414,18 +421,25 @@ impl Selector {
 
     // ---- sleeping ----
 
-    /// Sleeps until something may be ready, the deadline, a signal, or for a second; whether it really slept.
-    fn sleep(&mut self, deadline: Deadline) -> Result<bool> {
+    /// Sleeps until something may be ready, the deadline, a signal, or for a while; how that ended, if it really slept.
+    fn sleep(
+        &mut self,
+        deadline: Deadline,
+        slept: Option<Wake>,
+        sleeper: &mut Sleeper,
+    ) -> Result<Option<Wake>> {
         if let Some(bell) = &self.bell
+            && slept != Some(Wake::TimedOut)
             && spin::until(|| bell.is_rung())
         {
-            return Ok(false);
+            return Ok(None);
         }
+        let mut wake = Wake::Woken;
         match (&self.bell, &self.set) {
             (Some(bell), None) => {
                 let ticket = bell.gate().arm();
                 if !bell.is_rung() {
-                    bell.gate().sleep(ticket, deadline);
+                    wake = bell.gate().sleep(ticket, deadline, sleeper);
                 }
             }
             (bell, Some(set)) => {
@@ -437,11 +451,13 @@ impl Selector {
                     }
                     self.bridge.iter().for_each(Bridge::listen);
                 }
-                set.wait(deadline.within(BACKSTOP))?;
+                // Who was to ring may die, and the thread at the bell does not say so.
+                let slice = if bell.is_some() { BACKSTOP } else { longest_sleep() };
+                set.wait(deadline.within(slice))?;
             }
             (None, None) => unreachable!("what is always ready is ready, and there is a member"),
         }
-        Ok(true)
+        Ok(Some(wake))
     }
 
     // ---- forked children ----

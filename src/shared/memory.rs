@@ -55,7 +55,7 @@ impl Memory {
     /// Where it is in this process, at a multiple of 64. Others may read and write it at any time.
     #[inline]
     pub fn address(&self) -> *mut u8 {
-        self.heap.address(self.object.off() + HEAD)
+        self.heap.address(self.object.off() + HEAD, self.len() as u64)
     }
 
     /// Bytes.

@@ -14,7 +14,8 @@ use crate::os::clock::Deadline;
 use crate::os::futex::Wake;
 use crate::wait::atomic::{AtomicU64, Ordering, fence_after_rmw};
 use crate::wait::interrupt::interrupted;
-use crate::wait::{BACKSTOP, spin};
+use crate::wait::sleeper::Sleeper;
+use crate::wait::spin;
 use core::fmt;
 use core::mem::offset_of;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -164,7 +165,8 @@ impl<'l> Place<'l> {
     fn sleep(&self, deadline: Deadline, announce: impl Fn() -> crate::heap::waiter::Announced<'l>) -> Call {
         let waiter = self.lent.waiter();
         let word = self.heap.futex(waiter!(self.lent.off(), standing));
-        let mut announced = None;
+        let (mut announced, mut sleeper) = (None, Sleeper::new());
+        let mut spins = true;
         loop {
             if self.is_called() {
                 return Call::Called;
@@ -173,14 +175,14 @@ impl<'l> Place<'l> {
                 Call::Late
             } else if announced.is_some() && interrupted() {
                 Call::Interrupted
-            } else if spin::until(|| self.is_called()) {
+            } else if spins && spin::until(|| self.is_called()) {
                 return Call::Called;
             } else {
                 announced.get_or_insert_with(&announce);
                 waiter.asleep.swap(1, Ordering::SeqCst);
                 fence_after_rmw();
-                let until = deadline.within(BACKSTOP);
-                if word.futex_wait(standing::IN_LINE as u32, until) == Wake::TimedOut {
+                spins = sleeper.sleep(word, standing::IN_LINE as u32, deadline) != Wake::TimedOut;
+                if !spins {
                     // Who was to call, or was called in its place, may be dead.
                     self.heap.look_around();
                 }

@@ -8,10 +8,9 @@ use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::waiter::Purpose;
 use crate::os::clock::Deadline;
 use crate::os::pid::own_thread;
-use crate::wait::BACKSTOP;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::interrupt::interrupted;
-use crate::wait::latch::{Latch, Locked, ORPHAN};
+use crate::wait::latch::{Latch, Locked, Manner, ORPHAN};
 use core::cell::Cell;
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -60,8 +59,8 @@ fn describe(heap: &Heap, off: Off) -> Facts {
 /// A handle can be cloned, passed to processes and sent through queues. The process that holds the lock may be killed:
 /// whoever asks next gets it within a second and is told so by [`LockError::OwnerDied`], which carries the guard, as
 /// poisoning is reported by [`std::sync::Mutex`]; the one after that gets it as usual. It is not recursive: a thread that
-/// locks twice waits for itself. It is not fair either: a thread that takes it again at once, over and over, can keep
-/// others waiting for long.
+/// locks twice waits for itself. It is fair in the long run: whoever comes at the right moment may take it before others who
+/// wait, but once somebody has waited for some 30 ms it goes to those who wait, in their order.
 ///
 /// ```
 /// use procession::Lock;
@@ -218,7 +217,7 @@ pub(super) fn take<G>(
     if me == 0 {
         return Err(LockError::Failed(Error::NoIdentity));
     }
-    match latch.lock(me, deadline, BACKSTOP, alive, give_up, announce) {
+    match latch.lock_as(Manner::USERS, me, deadline, alive, give_up, announce) {
         Some(Locked::Clean) => Ok(guard()),
         Some(Locked::Inherited(dead)) => {
             let pid = heap.pid_of(dead);
@@ -235,7 +234,14 @@ pub(super) fn take<G>(
 pub(super) fn take_again(heap: &Heap, latch: &Latch, off: Off) -> Option<u32> {
     let announce = || heap.waiting_for(off, Purpose::Lock);
     let alive = |id| heap.alive(id);
-    match latch.lock(heap.me(), Deadline::Never, BACKSTOP, alive, || false, announce) {
+    match latch.lock_as(
+        Manner::USERS,
+        heap.me(),
+        Deadline::Never,
+        alive,
+        || false,
+        announce,
+    ) {
         Some(Locked::Inherited(dead)) => Some(heap.pid_of(dead)),
         _ => None,
     }

@@ -1,10 +1,10 @@
-//! Counting permits, which come back when their holder dies. The protocol is in README.md beside this file.
+//! Counting permits, which come back when their holder is killed. The protocol is in README.md beside this file.
 
 use super::bias::{self, Bias, Share};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
-use crate::heap::internal;
+use crate::heap::internal::{self, Rank, unlock_internal};
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::waiter::Purpose;
@@ -122,14 +122,14 @@ impl View<'_> {
     /// Runs `change` under the latch, with nobody favoured.
     #[inline]
     fn latched<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.heap.lock_internal(&self.shared.latch)? {
+        if self.heap.lock_internal(&self.shared.latch, Rank::Object)? {
             self.replay();
         }
         if self.shared.bias.share().is_some() {
             self.unbias();
         }
         let answer = change();
-        self.shared.latch.unlock();
+        unlock_internal(&self.shared.latch, Rank::Object);
         answer
     }
 
@@ -274,7 +274,8 @@ impl View<'_> {
     }
 }
 
-/// A process that had permits died: they come back, as far as there were that many in the beginning.
+/// A process that had permits is dead: if it was killed, they come back, as far as there were that many in the beginning. What
+/// one that ended in an orderly way has not given back, it has left to others to release.
 fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) -> Result<()> {
     let shared = heap.shared::<Shared>(off);
     let view = View { heap, shared };
@@ -284,7 +285,7 @@ fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) -> Result<()> {
         let value = shared.value.load(Ordering::Relaxed);
         let room = shared.initial.load(Ordering::Relaxed).saturating_sub(value);
         let back = room.min(u64::try_from(had).unwrap_or(0));
-        if had != 0 {
+        if had != 0 && !heap.took_leave(dead) {
             let returned = shared.returned.load(Ordering::Relaxed) + back;
             view.commit(value + back, returned, note_at, 0);
         }
@@ -296,10 +297,11 @@ fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) -> Result<()> {
 
 /// A semaphore between processes and threads: so many permits, and whoever wants one waits until there is one.
 ///
-/// A handle can be cloned, passed to processes and sent through queues. When a process dies, the permits it had come back
+/// A handle can be cloned, passed to processes and sent through queues. When a process is killed, the permits it had come back
 /// (those it acquired less those it released, as far as there were that many in the beginning), and as many of the next to
-/// acquire are told by [`Permit::is_returned`]. The semantics are those of Python's `multiprocessing.Semaphore` and
-/// `BoundedSemaphore`, which lose them.
+/// acquire are told by [`Permit::is_returned`]. What a process has [forgotten](Permit::forget) that ends in an orderly way (it
+/// returns, panics or calls [`exit`](std::process::exit)) stays taken, for somebody else to [release](Self::release). The
+/// semantics are those of Python's `multiprocessing.Semaphore` and `BoundedSemaphore`, which lose the permits of the killed.
 ///
 /// ```
 /// use procession::Semaphore;

@@ -12,7 +12,8 @@
 
 use super::atomic::{AtomicU32, Ordering, fence_after_rmw};
 use super::interrupt::interrupted;
-use super::{BACKSTOP, spin};
+use super::sleeper::Sleeper;
+use super::spin;
 use crate::os::clock::Deadline;
 use crate::os::futex::Wake;
 
@@ -43,9 +44,10 @@ impl Gate {
         Ticket(before | ARMED)
     }
 
-    /// Sleeps until a notification after `ticket` was drawn, the deadline, the backstop, or a signal handler: look again.
-    pub(crate) fn sleep(&self, ticket: Ticket, deadline: Deadline) -> Wake {
-        self.0.futex_wait(ticket.0, deadline.within(BACKSTOP))
+    /// Sleeps until a notification after `ticket` was drawn, the deadline, a signal handler, or until the `sleeper` wants to
+    /// see for itself: look again.
+    pub(crate) fn sleep(&self, ticket: Ticket, deadline: Deadline, sleeper: &mut Sleeper) -> Wake {
+        sleeper.sleep(&self.0, ticket.0, deadline)
     }
 
     /// Announces a watcher. What it watches must be looked at again behind this.
@@ -139,8 +141,8 @@ impl Gate {
     }
 
     /// Makes attempts until one answers, and waits here in between until it looks `ready`; at `most` so long. While it spins,
-    /// it looks whether that is `likely`. `idle` is called when it has slept for a whole slice; `announce` before it sleeps
-    /// for the first time, and what that gives is dropped at the end.
+    /// it looks whether that is `likely`. `idle` is called when it has slept for a while and nothing came; `announce` before
+    /// it sleeps for the first time, and what that gives is dropped at the end.
     #[inline]
     pub(crate) fn persist<T, A>(
         &self,
@@ -182,7 +184,9 @@ impl Gate {
         announce: impl Fn() -> A,
         mut attempt: impl FnMut() -> Option<T>,
     ) -> (Result<T, Ended>, bool) {
-        let mut announced = None;
+        let (mut announced, mut sleeper) = (None, Sleeper::new());
+        // What has not come in half a second does not come in the next microseconds.
+        let mut spins = true;
         let outcome = loop {
             if let Some(answer) = attempt() {
                 break Ok(answer);
@@ -193,11 +197,12 @@ impl Gate {
             if announced.is_some() && interrupted() {
                 break Err(Ended::Interrupted);
             }
-            if !spin::until(&likely) {
+            if !(spins && spin::until(&likely)) {
                 let ticket = self.arm();
                 if !ready() {
                     announced.get_or_insert_with(&announce);
-                    if self.sleep(ticket, most) == Wake::TimedOut {
+                    spins = self.sleep(ticket, most, &mut sleeper) != Wake::TimedOut;
+                    if !spins {
                         idle();
                     }
                 }

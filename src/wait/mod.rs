@@ -4,12 +4,15 @@ pub(crate) mod atomic;
 pub(crate) mod gate;
 pub(crate) mod interrupt;
 pub(crate) mod latch;
+pub(crate) mod lookout;
 #[cfg(all(test, loom))]
 mod models;
+pub(crate) mod sleeper;
 pub(crate) mod spin;
 
-/// The longest anyone sleeps before looking again, in nanoseconds.
+/// The longest that the death of a process goes unnoticed by those who wait for what it had, in nanoseconds.
 ///
-/// Wake-ups can die with the process that was to send or to pass them on; so every sleeper looks for itself once a second. (Unit
-/// tests, where somebody dies at every step, are not to wait so long each time.)
+/// Wake-ups can die with the process that was to send or to pass them on; so somebody of the program looks once a second
+/// (see [`lookout`]), or where that cannot be, everybody who sleeps. (Unit tests, where somebody dies at every step, are not to
+/// wait so long each time.)
 pub(crate) const BACKSTOP: u64 = if cfg!(test) { 50_000_000 } else { 1_000_000_000 };

@@ -3,7 +3,8 @@
 
 use super::atomic::{AtomicU64, Ordering, fence_after_rmw};
 use super::gate::Gate;
-use super::latch::{Latch, Locked};
+use super::latch::{Latch, Locked, Manner};
+use super::sleeper::Sleeper;
 use crate::os::clock::Deadline;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -23,11 +24,15 @@ struct Guarded {
 unsafe impl Sync for Guarded {}
 
 impl Guarded {
-    #[allow(unsafe_code)]
     fn increment(&self, me: u32) -> Locked {
+        self.increment_as(Manner::Short(0), me)
+    }
+
+    #[allow(unsafe_code)]
+    fn increment_as(&self, manner: Manner, me: u32) -> Locked {
         let locked = self
             .latch
-            .lock(me, Deadline::Never, 0, all_alive, || false, || ())
+            .lock_as(manner, me, Deadline::Never, all_alive, || false, || ())
             .unwrap();
         // SAFETY: exclusive while the latch is held; loom reports it if not.
         self.value.with_mut(|v| unsafe { *v += 1 });
@@ -94,6 +99,92 @@ fn loom_latch_of_the_dead_is_inherited_once() {
     });
 }
 
+/// Whoever has slept starves, and so does the next.
+const HUNGRY: Manner = Manner::Fair {
+    patience: 0,
+    content: 0,
+};
+/// Whoever has slept starves, and the one that gets the latch takes the mark away.
+const FED: Manner = Manner::Fair {
+    patience: 0,
+    content: u64::MAX,
+};
+
+/// A latch that is handed over excludes as any other, and nobody sleeps on for ever: neither those it is handed over to, nor
+/// those who come meanwhile, whether or not the mark stays.
+fn starving_latch(manner: Manner, latch: fn() -> Latch) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(move || {
+        let shared = Arc::new(Guarded {
+            latch: latch(),
+            value: UnsafeCell::new(0),
+        });
+        let others: Vec<_> = [1, 2]
+            .map(|me| {
+                let shared = shared.clone();
+                thread::spawn(move || assert_eq!(shared.increment_as(manner, me), Locked::Clean))
+            })
+            .into_iter()
+            .collect();
+        // It is held, by this thread.
+        assert!(shared.latch.unlock());
+        assert_eq!(shared.increment_as(manner, 3), Locked::Clean);
+        others.into_iter().for_each(|t| t.join().unwrap());
+        #[allow(unsafe_code)]
+        // SAFETY: every other thread has been joined.
+        shared.value.with(|v| assert_eq!(unsafe { *v }, 3));
+    });
+}
+
+#[test]
+fn loom_starving_latch_is_handed_over() {
+    starving_latch(HUNGRY, || Latch::held(7));
+}
+
+#[test]
+fn loom_starving_latch_is_satisfied() {
+    starving_latch(FED, || Latch::held(7));
+}
+
+/// The mark of somebody who died is on it: it is handed over to nobody.
+#[test]
+fn loom_latch_that_starves_for_nobody_comes_free() {
+    starving_latch(FED, || Latch::starving(7));
+}
+
+/// The one that a latch is handed over to leaves; the others get it.
+#[test]
+fn loom_starving_latch_waiter_that_leaves_forgets_nobody() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let shared = Arc::new(Guarded {
+            latch: Latch::starving(7),
+            value: UnsafeCell::new(0),
+        });
+        let leaver = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let latch = &shared.latch;
+                if latch
+                    .lock_as(HUNGRY, 1, Deadline::Never, all_alive, || true, || ())
+                    .is_some()
+                {
+                    latch.unlock();
+                }
+            })
+        };
+        let stayer = {
+            let shared = shared.clone();
+            thread::spawn(move || assert_eq!(shared.increment_as(HUNGRY, 2), Locked::Clean))
+        };
+        shared.latch.unlock();
+        leaver.join().unwrap();
+        stayer.join().unwrap();
+    });
+}
+
 /// One notifier makes a change; the sleeper must see it, whatever the order.
 #[test]
 fn loom_gate_loses_no_wake_up() {
@@ -111,7 +202,7 @@ fn loom_gate_loses_no_wake_up() {
         while shared.1.load(Ordering::Acquire) == 0 {
             let ticket = shared.0.arm();
             if shared.1.load(Ordering::Acquire) == 0 {
-                shared.0.sleep(ticket, Deadline::Never);
+                shared.0.sleep(ticket, Deadline::Never, &mut Sleeper::new());
             }
         }
         notifier.join().unwrap();
@@ -140,7 +231,7 @@ fn loom_gate_passes_on() {
                 let ticket = s.0.arm();
                 if !more(s) {
                     slept = true;
-                    s.0.sleep(ticket, Deadline::Never);
+                    s.0.sleep(ticket, Deadline::Never, &mut Sleeper::new());
                 }
             }
             if slept {

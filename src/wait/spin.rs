@@ -1,8 +1,10 @@
 //! Spinning: what ends within a few microseconds should never have gone to sleep.
 
+use super::atomic::{AtomicU64 as SharedU64, Ordering};
 use crate::os;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
 /// Rounds of the longest spin, some 20 µs; a round is a look and up to 16 pause instructions.
 const MOST: u32 = 64;
@@ -13,12 +15,27 @@ const SELDOM: u32 = 8;
 /// Looks between giving the processor to somebody else, after spinning proper.
 const YIELDS: u32 = 4;
 
+/// So many waits in a row that end in a turn given away are no accident: whoever we wait for runs on the same processor.
+const NEIGHBOURS: u32 = 4;
+/// After so many, one of the two should go where there is room.
+const PART_LEAST: u32 = 8;
+/// After so many at most, where that has not helped: some milliseconds.
+const PART_MOST: u32 = 512;
+/// In the place of a number of turns: this thread has parted from its neighbour, and shall see whether that has helped.
+const PARTED: u32 = u32::MAX;
+
 /// Rounds that outlast waking from a sleep in the kernel, where each is a system call: some 60 µs.
 const LONG: u32 = 96;
 
 thread_local! {
     /// Rounds that the last sleeps in the kernel deserved.
     static KERNEL: Cell<u32> = const { Cell::new(LONG) };
+    /// How many waits in a row were over when this thread had given its turn away; or [`PARTED`].
+    static TURNS: Cell<u32> = const { Cell::new(0) };
+    /// At how many of them it parts from its neighbour.
+    static PART: Cell<u32> = const { Cell::new(PART_LEAST) };
+    /// Waits that were not over before sleeping.
+    static FAILED: Cell<u32> = const { Cell::new(0) };
     /// How many rounds the last waits of this thread deserved.
     static BUDGET: Cell<u32> = const { Cell::new(MOST) };
     /// The waits of this thread since it last looked before a sleep.
@@ -27,28 +44,53 @@ thread_local! {
 
 /// Looks `done` over and over for a few microseconds; whether it came true.
 ///
-/// The budget follows success: it grows where waits end while spinning and shrinks where they do not. With one processor
-/// nobody else can make progress meanwhile, so there is no spinning.
+/// The budget follows success: it grows where waits end while spinning and shrinks where they do not. Where nobody else can
+/// make progress meanwhile there is no spinning, but the turn is given away, as everywhere.
 pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     // To a model checker a spin is only more of the same.
-    if cfg!(loom) || processors() == 1 {
+    if cfg!(loom) {
         return done();
     }
-    let budget = BUDGET.get();
-    for round in 0..budget {
-        if done() {
-            BUDGET.set((budget + budget / 4 + 4).min(MOST));
-            return true;
+    // Who answered in the turns that were given away of late runs where this thread runs: spinning keeps it from that.
+    let turns = TURNS.get();
+    let neighbours = (NEIGHBOURS..PARTED).contains(&turns);
+    if !neighbours && !is_alone() {
+        let budget = BUDGET.get();
+        for round in 0..budget {
+            if done() {
+                BUDGET.set((budget + budget / 4 + 4).min(MOST));
+                if turns > 0 {
+                    TURNS.set(0);
+                }
+                if turns == PARTED {
+                    PART.set(PART_LEAST);
+                }
+                return true;
+            }
+            pause(round);
         }
-        pause(round);
+        BUDGET.set((budget - budget / 4).max(LEAST));
+    } else if done() {
+        return true;
     }
-    BUDGET.set((budget - budget / 4).max(LEAST));
+    if neighbours && turns >= PART.get() && !is_alone() {
+        // Whoever sleeps is woken on a processor that has nothing to do, if there is one.
+        PART.set((PART.get() * 2).min(PART_MOST));
+        TURNS.set(PARTED);
+        return false;
+    }
     for _ in 0..YIELDS {
         std::thread::yield_now();
         if done() {
-            // It took another process's turn on this processor: spinning would not have brought it about.
+            TURNS.set(if turns == PARTED { 1 } else { turns + 1 });
             return true;
         }
+    }
+    TURNS.set(0);
+    let failed = FAILED.get().wrapping_add(1);
+    FAILED.set(failed);
+    if failed.is_multiple_of(ASK_AGAIN) {
+        learn();
     }
     false
 }
@@ -60,7 +102,7 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
 pub(crate) fn before_sleep(mut done: impl FnMut() -> bool) -> bool {
     let budget = KERNEL.get();
     let seldom = budget <= LEAST && !PASSED.get().is_multiple_of(SELDOM);
-    if cfg!(loom) || processors() == 1 || seldom {
+    if cfg!(loom) || is_alone() || seldom {
         PASSED.set(PASSED.get().wrapping_add(1));
         return done();
     }
@@ -83,16 +125,45 @@ fn pause(round: u32) {
     }
 }
 
-/// How many processors there are. Asked more than once rather than waited for: a thread that was about to know does not
-/// exist in a forked child, which would wait for it for ever.
-fn processors() -> usize {
-    static KNOWN: AtomicUsize = AtomicUsize::new(0);
-    match KNOWN.load(Ordering::Relaxed) {
-        0 => {
-            let online = os::processors_online();
-            KNOWN.store(online, Ordering::Relaxed);
-            online
-        }
+/// The word of shared memory in which every process of the program says which processors it may run on.
+static PROGRAM: OnceLock<&'static SharedU64> = OnceLock::new();
+
+/// The one processor that this process may run on, as a bit; [`SEVERAL`]; or 0 while that is not known. Asked more than once
+/// rather than waited for: a thread that was about to know does not exist in a forked child, which would wait for it for
+/// ever.
+static ALLOWED: AtomicU64 = AtomicU64::new(0);
+const SEVERAL: u64 = u64::MAX;
+
+/// After so many waits that were not over after spinning, the system is asked again where this process may run.
+const ASK_AGAIN: u32 = 256;
+
+/// Has this process say in `word` which processors it may run on, and look there for those of the others.
+pub(crate) fn install(word: &'static SharedU64) {
+    PROGRAM.get_or_init(|| word);
+    learn();
+}
+
+/// Whether nobody else of the program can run while this thread does: then it is no use looking.
+fn is_alone() -> bool {
+    let own = match ALLOWED.load(Ordering::Relaxed) {
+        0 => learn(),
         known => known,
+    };
+    own != SEVERAL
+        && PROGRAM
+            .get()
+            .is_none_or(|all| all.load(Ordering::Relaxed) & !own == 0)
+}
+
+#[cold]
+fn learn() -> u64 {
+    let mask = os::allowed_processors();
+    if let Some(all) = PROGRAM.get()
+        && all.load(Ordering::Relaxed) & mask != mask
+    {
+        all.fetch_or(mask, Ordering::Relaxed);
     }
+    let own = if mask.is_power_of_two() { mask } else { SEVERAL };
+    ALLOWED.store(own, Ordering::Relaxed);
+    own
 }

@@ -1,0 +1,145 @@
+//! The end of a process: what becomes of its children.
+//!
+//! One that ends well waits for them, as the standard library of Python does, and says after a while for whom. One that ends by
+//! an error (main returned one or panicked, or somebody called exit with a code) ends them, because what they wait for may
+//! never come. Daemons are ended in either case.
+
+use super::family::{self, Child};
+use super::forkserver;
+use crate::heap::Heap;
+use crate::heap::survey::Resident;
+use crate::os;
+use crate::os::clock::Deadline;
+use core::fmt::Write;
+use rustix::process::Signal;
+use std::ffi::c_void;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one that was asked to end may take.
+const GRACE: Duration = Duration::from_secs(1);
+/// When it is said for whom this process waits.
+const TOLD_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+/// Lines that are said at most.
+const LINES: usize = 4;
+
+/// Has [`leave`] called at the end of this process.
+pub(super) fn at_exit() {
+    extern "C" fn with_status(status: i32, _: *mut c_void) {
+        leave(status);
+    }
+    extern "C" fn without() {
+        leave(0);
+    }
+    os::fork::at_exit_with_status(with_status, without);
+}
+
+/// This process ends with this exit status: it waits for its children, or ends them.
+pub(super) fn leave(status: i32) {
+    let all = family::take_all();
+    for daemon in all.iter().filter(|child| child.daemon) {
+        let _ = daemon.signal(Signal::KILL);
+    }
+    // The system keeps a byte of it.
+    if status as u8 == 0 {
+        wait_for(&all);
+    } else {
+        end(&all);
+    }
+    forkserver::leave();
+    Heap::existing().map(Heap::take_leave);
+}
+
+/// Waits for all of them, and says so where that takes long.
+fn wait_for(all: &[Arc<Child>]) {
+    let begun = os::clock::now();
+    let mut rest: Vec<_> = all.iter().collect();
+    for patience in TOLD_AFTER {
+        let deadline = Deadline::At(begun + patience.as_nanos() as u64);
+        rest.retain(|child| matches!(child.wait(deadline), Ok(None)));
+        if rest.is_empty() {
+            return;
+        }
+        // Neither `eprintln`, whose lock another thread may hold, nor a panic where there is no standard error.
+        let _ = rustix::io::write(rustix::stdio::stderr(), report(&rest).as_bytes());
+    }
+    for child in rest {
+        let _ = child.wait(Deadline::Never);
+    }
+}
+
+/// Ends them, and those whom they have started: SIGTERM first, so that who has something to put in order can do so.
+fn end(all: &[Arc<Child>]) {
+    let Some(heap) = all.first().map(|child| child.heap) else {
+        return;
+    };
+    let mut family: Vec<_> = all.iter().map(|child| child.id).collect();
+    // Asked for while their parents live: behind that nobody knows whose they are.
+    family.extend(heap.descendants(&family));
+    signal_all(heap, all, &family, Signal::TERM);
+    let deadline = Deadline::after(GRACE);
+    for child in all {
+        let _ = child.wait(deadline);
+    }
+    while family.iter().any(|&id| heap.alive(id)) && !deadline.passed() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Somebody may have been about to start another.
+    family.extend(heap.descendants(&family));
+    signal_all(heap, all, &family, Signal::KILL);
+    for child in all {
+        let _ = child.wait(Deadline::Never);
+    }
+}
+
+/// Sends a signal to the children, and to those of the family that are somebody else's.
+fn signal_all(heap: &Heap, children: &[Arc<Child>], family: &[u32], signal: Signal) {
+    for child in children {
+        let _ = child.signal(signal);
+    }
+    for &id in &family[children.len()..] {
+        if let Ok(pidfd) = os::pid::open(heap.pid_of(id))
+            // Asked behind it: so it was this process's number when the descriptor was made.
+            && heap.alive(id)
+        {
+            let _ = os::pid::kill(pidfd.as_fd(), signal);
+        }
+    }
+}
+
+/// For whom this process waits, and what they wait for, as far as it is known.
+fn report(rest: &[&Arc<Child>]) -> String {
+    let residents = rest[0].heap.survey().unwrap_or_default();
+    let mut text = String::new();
+    for child in rest.iter().take(LINES) {
+        let resident = residents.iter().find(|resident| resident.id == child.id);
+        let what = resident.and_then(purpose).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "procession: waiting for {:?} (pid {}){what}",
+            child.name, child.pid
+        );
+    }
+    if rest.len() > LINES {
+        let _ = writeln!(text, "procession: waiting for {} others", rest.len() - LINES);
+    }
+    text
+}
+
+/// What a process waits for, longest first.
+fn purpose(resident: &Resident) -> Option<String> {
+    let waits = resident.holds.iter().filter_map(|hold| hold.facts.waits);
+    let longest = waits.min_by_key(|waits| waits.since)?;
+    let thing = resident.holds.iter().find(|hold| hold.off == longest.object)?;
+    let seconds = Duration::from_nanos(os::clock::now().saturating_sub(longest.since)).as_secs_f64();
+    let (kind, serial, what) = (thing.kind, thing.serial, longest.what);
+    let what = if what == kind {
+        String::new()
+    } else {
+        format!(" ({what})")
+    };
+    Some(format!(
+        ", which waits for {kind} {serial}{what} since {seconds:.1} s"
+    ))
+}

@@ -1,0 +1,236 @@
+//! What ends a queue with its last producer.
+//!
+//! All producers of a queue share one *token*, an object that refers to the ring. Its last reference goes when the last handle
+//! is dropped, or the last process that has one is cleared up after: then the ring is shut down. The ring knows its token
+//! without counting as one who has it. README.md beside this file tells the steps.
+
+use super::error::PutError;
+use super::ring::{self, Ring};
+use super::typed::Queue;
+use super::view::View;
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::layout::{Head, Off, SERIAL};
+use crate::heap::object::{Facts, Kind, Object, SharedLayout, refer};
+use crate::os::clock::Deadline;
+use crate::wait::atomic::{AtomicU64, Ordering};
+use core::fmt;
+use core::mem::offset_of;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::time::Duration;
+
+/// A token in shared memory.
+#[repr(C, align(64))]
+struct Shared {
+    head: Head,
+    /// The ring; 0 where the token is not, or no longer, its token.
+    ring: AtomicU64,
+    _line: [u64; 3],
+}
+
+// SAFETY: repr(C), atomics and padding.
+#[allow(unsafe_code)]
+unsafe impl SharedLayout for Shared {}
+
+const RING: Off = offset_of!(Shared, ring) as Off;
+
+/// What stands in the ring in place of a token that is gone. (No object has an odd offset.)
+const ENDED: u64 = 1;
+
+/// The kind of every token.
+pub(crate) const PRODUCERS: Kind = Kind {
+    number: 14,
+    name: "producers",
+    // The ring is repaired for whoever used it: each process that has the token has the ring, too.
+    bury: |_, _, _, _| Ok(()),
+    empty,
+    describe: |heap, off| {
+        let ring = heap.shared::<Shared>(off).ring.load(Ordering::Relaxed);
+        let queue = if ring == 0 {
+            0
+        } else {
+            heap.word(ring + SERIAL).load(Ordering::Relaxed)
+        };
+        Facts::of([("queue", queue)])
+    },
+};
+
+/// The last reference is gone: nothing more will be put.
+fn empty(heap: &Heap, off: Off) -> Result<()> {
+    let ring = heap.word(off + RING).load(Ordering::Acquire);
+    if ring == 0 {
+        return Ok(());
+    }
+    ring::shut(heap, ring, false)?;
+    let known = View::of(heap, ring).producers();
+    heap.transact(|tx| {
+        if tx.get(known) == off {
+            tx.set(known, ENDED);
+        }
+        Ok(())
+    })?;
+    heap.drop_kept(off + RING)
+}
+
+/// A reference to a token.
+#[derive(Clone, Debug)]
+pub(crate) struct Token(Object);
+
+impl Token {
+    /// The token of `ring`, made if there is none; what its messages are is `typed`.
+    pub(crate) fn of(ring: &Ring, typed: u64) -> Result<Self> {
+        let heap = ring.heap();
+        let known = View::of(heap, ring.object().off()).producers();
+        // A consumer that waits may be waiting for a producer that is dead.
+        ring.look_after_the_dead();
+        loop {
+            if ring.is_closed() {
+                return Err(Error::Closed);
+            }
+            if heap.word(known).load(Ordering::Acquire) != 0 {
+                let token = heap.acquire_uncounted(known)?;
+                return token.map(Self).ok_or(Error::Closed);
+            }
+            let new = heap.make_object(&PRODUCERS, size_of::<Shared>() as u64, typed)?;
+            let first = heap.transact(|tx| {
+                let first = tx.get(known) == 0;
+                if first {
+                    refer(tx, ring.object().off());
+                    tx.set(new.off() + RING, ring.object().off());
+                    tx.set(known, new.off());
+                }
+                Ok(first)
+            })?;
+            if first {
+                return Ok(Self(new));
+            }
+        }
+    }
+
+    pub(crate) fn from_object(object: Object) -> Self {
+        Self(object)
+    }
+
+    pub(crate) fn object(&self) -> &Object {
+        &self.0
+    }
+
+    /// The ring that it is of.
+    pub(crate) fn ring(&self, heap: &'static Heap) -> Result<Ring> {
+        match heap.word(self.0.off() + RING).load(Ordering::Acquire) {
+            0 => Err(Error::Closed),
+            ring => Ok(Ring::from_object(heap, heap.acquire(ring)?)),
+        }
+    }
+}
+
+/// A handle to a [`Queue`] that only puts. When the last one is dropped, or the process that has it is dead (also killed),
+/// the queue is shut down: consumers get what is left and then [`Error::Closed`]. See [`Queue::producer`].
+///
+/// Clone it, hand it to a process, send it through a queue or a pipe: on its way it counts as any other. That a process was
+/// killed is noticed within about a second by whoever waits at the queue. Mind that a forked child has a copy of every handle
+/// its parent had.
+pub struct Producer<T> {
+    // Given up first: it is what the consumers wait for.
+    token: Token,
+    queue: Queue<T>,
+}
+
+impl<T> Producer<T> {
+    pub(super) fn of(queue: &Queue<T>) -> Result<Self> {
+        Ok(Self {
+            token: Token::of(queue.ring(), codec::type_number::<T>())?,
+            queue: queue.clone(),
+        })
+    }
+
+    /// Whether the queue was shut down.
+    pub fn is_shut_down(&self) -> bool {
+        self.queue.is_shut_down()
+    }
+
+    /// Gives up this handle, as dropping it does.
+    pub fn close(self) {}
+}
+
+impl<T: Serialize> Producer<T> {
+    /// See [`Queue::put`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::put`].
+    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
+        self.queue.put(value)
+    }
+
+    /// See [`Queue::try_put`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::try_put`].
+    pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
+        self.queue.try_put(value)
+    }
+
+    /// See [`Queue::put_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::put_timeout`].
+    pub fn put_timeout(&self, value: T, patience: Duration) -> Result<(), PutError<T>> {
+        self.queue.put_timeout(value, patience)
+    }
+
+    /// See [`Queue::put_until`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::put_until`].
+    pub fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
+        self.queue.put_until(value, deadline)
+    }
+
+    /// See [`Queue::put_many`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Queue::put_many`].
+    pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<usize, PutError<Vec<T>>> {
+        self.queue.put_many(values)
+    }
+}
+
+impl<T> Clone for Producer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            token: self.token.clone(),
+            queue: self.queue.clone(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Producer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::debug(self.queue.ring(), "Producer", f)
+    }
+}
+
+impl<T> Serialize for Producer<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        codec::serialize_handle(self.token.object(), self.queue.ring().heap(), serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Producer<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (object, heap) = codec::deserialize_handle(&PRODUCERS, codec::type_number::<T>(), deserializer)?;
+        let token = Token::from_object(object);
+        let ring = token.ring(heap).map_err(D::Error::custom)?;
+        Ok(Self {
+            token,
+            queue: Queue::of(ring),
+        })
+    }
+}

@@ -1,0 +1,384 @@
+//! The lookout: of all who sleep for long, one looks after the dead, so that the others can sleep on.
+//!
+//! A wake-up can die with the process that was to send it or to pass it on. So somebody has to look now and then whether a
+//! process has died, clear up after it, and wake those whom it should have woken. Whoever has slept for a while in vain
+//! takes one of two *posts*, if it finds one free, and looks, on time, as long as its wait lasts. Who does not get one sleeps
+//! until it is woken: by what it waits for, because a post comes free, or because somebody has died.
+//!
+//! A post is a robust mutex: when the thread that has it ends, the system wakes one who sleeps on it. The second post is
+//! for the case that the holder of the first is stopped. README.md beside this file has the whole protocol.
+
+#![cfg_attr(loom, allow(dead_code, reason = "to a model checker time does not pass"))]
+
+use super::BACKSTOP;
+use super::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::os::clock::{self, Deadline};
+use crate::os::futex::{self, Wake};
+use crate::os::pid::{own, own_thread};
+use crate::os::robust::{Expected, OWNER_DIED, Robust, Taken, WAITERS};
+use std::sync::OnceLock;
+
+/// How many look out, if there are so many sleepers: the second one only whether the first does.
+const POSTS: usize = 2;
+
+/// The program looks so often after the dead, in nanoseconds. With what clearing up takes it is less than a second.
+pub(super) const PACE: u64 = BACKSTOP / 20 * 19;
+
+/// Who has no post looks at least so often whether those who have one do what they should: none does where they are all
+/// stopped. Each thread has a time of its own between this and a hundred times a [`BACKSTOP`] more. (Nothing may need that, and
+/// in unit tests nothing gets it.)
+pub(super) const LONG: u64 = if cfg!(test) {
+    3_600_000_000_000
+} else {
+    30 * BACKSTOP
+};
+
+/// What the lookout needs in shared memory.
+#[repr(C)]
+pub(crate) struct Words {
+    posts: [Post; POSTS],
+    /// Counts the processes that were cleared up after.
+    deaths: AtomicU32,
+    /// As many deaths were told to everybody who sleeps.
+    told: AtomicU32,
+    /// 1 where the system has such mutexes.
+    usable: AtomicU32,
+    _pad: u32,
+}
+
+#[repr(C)]
+struct Post {
+    mutex: Robust,
+    /// The process that has it, or had it last: one process is not to have both.
+    process: AtomicU32,
+    _pad: u32,
+}
+
+impl Words {
+    /// To be called once, when the heap is made.
+    pub(crate) fn begin(&self) {
+        let usable = self.posts.iter().all(|post| post.mutex.begin());
+        self.usable.store(u32::from(usable), Ordering::Relaxed);
+    }
+
+    /// A process was cleared up after. To be called by one at a time.
+    pub(crate) fn count_death(&self) {
+        let deaths = self.deaths.load(Ordering::Relaxed);
+        self.deaths.store(deaths.wrapping_add(1), Ordering::Release);
+    }
+
+    /// Wakes everybody who sleeps for long, if there was a death since it was last done: what the dead should have told
+    /// them they now see for themselves.
+    fn tell(&self) {
+        let deaths = self.deaths.load(Ordering::Acquire);
+        if self.told.swap(deaths, Ordering::AcqRel) != deaths {
+            self.deaths.futex_wake(u32::MAX);
+        }
+    }
+}
+
+impl Post {
+    /// Nobody has it: it was given up, or its holder has ended.
+    fn is_free(&self) -> bool {
+        self.mutex.word().load(Ordering::Relaxed) & !(WAITERS | OWNER_DIED) == 0
+    }
+
+    /// This thread has it, in a wait that it has interrupted for another one.
+    fn is_mine(&self) -> bool {
+        self.mutex.word().load(Ordering::Relaxed) & !(WAITERS | OWNER_DIED) == own_thread()
+    }
+
+    fn take(&self) -> bool {
+        if !self.is_free() || self.mutex.try_lock() == Taken::No {
+            return false;
+        }
+        // Others may sleep on it, who saw another holder.
+        self.mutex.word().fetch_or(WAITERS, Ordering::Relaxed);
+        self.process.store(own(), Ordering::Relaxed);
+        true
+    }
+
+    /// Wakes one who sleeps on it if it is free: for somebody who may have been woken for that, and is leaving.
+    fn pass_on(&self) {
+        if self.is_free() {
+            futex::wake(self.mutex.word(), 1);
+        }
+    }
+}
+
+/// This process's view of it.
+pub(super) struct Lookout {
+    words: &'static Words,
+    /// When somebody of the program last looked after the dead.
+    looked: &'static AtomicU64,
+    look: fn(),
+}
+
+static LOOKOUT: OnceLock<Lookout> = OnceLock::new();
+
+/// Lets this process's sleepers take part. `look` clears up after the dead unless somebody has done so a moment ago, and
+/// writes into `looked` when.
+pub(crate) fn install(words: &'static Words, looked: &'static AtomicU64, look: fn()) {
+    LOOKOUT.get_or_init(|| Lookout { words, looked, look });
+}
+
+/// A post that this thread has.
+pub(super) struct Duty {
+    lookout: &'static Lookout,
+    rank: usize,
+    /// It is another, interrupted wait of this thread that has it.
+    borrowed: bool,
+    /// It looks so often, in [`PACE`]s: the second one seldom, as long as the first one does.
+    pace: u64,
+}
+
+impl Lookout {
+    pub(super) fn get() -> Option<&'static Self> {
+        LOOKOUT.get()
+    }
+
+    /// Whether there are posts in this program.
+    pub(super) fn has_posts(&self) -> bool {
+        self.words.usable.load(Ordering::Relaxed) != 0
+    }
+
+    /// How many deaths there have been. Who looks at what it waits for behind this, and sleeps until the number is another one,
+    /// has seen what the dead did until then.
+    pub(super) fn deaths(&self) -> u32 {
+        self.words.deaths.load(Ordering::Acquire)
+    }
+
+    /// Takes the first post that is free.
+    pub(super) fn take_post(&'static self) -> Option<Duty> {
+        let duty = |rank, borrowed| Duty {
+            lookout: self,
+            rank,
+            borrowed,
+            pace: rank as u64 + 1,
+        };
+        for (rank, post) in self.words.posts.iter().enumerate() {
+            if post.is_mine() {
+                return Some(duty(rank, true));
+            }
+            if self.is_for_others(rank) {
+                continue;
+            }
+            if post.take() {
+                return Some(duty(rank, false));
+            }
+        }
+        None
+    }
+
+    /// This process has one of the posts before it, and should that be stopped, so would be this one.
+    fn is_for_others(&self, rank: usize) -> bool {
+        (self.words.posts[..rank].iter())
+            .any(|post| !post.is_free() && post.process.load(Ordering::Relaxed) == own())
+    }
+
+    /// Sleeps while `word` is `expected`, the posts are taken and nobody else dies; `None` where the system cannot do that.
+    #[cfg(not(loom))]
+    pub(super) fn sleep_on(
+        &self,
+        word: &AtomicU32,
+        expected: u32,
+        deadline: Deadline,
+        deaths: u32,
+    ) -> Option<Wake> {
+        let own_word = (word.as_core(), expected);
+        let mut words = [own_word; futex::WORDS];
+        words[1] = (self.words.deaths.as_core(), deaths);
+        let mut count = 2;
+        for (rank, post) in self.words.posts.iter().enumerate() {
+            let lock = post.mutex.word();
+            let mut seen = lock.load(Ordering::Relaxed);
+            if seen & !(WAITERS | OWNER_DIED) == 0 {
+                if self.is_for_others(rank) {
+                    continue;
+                }
+                // It has come free this moment.
+                return Some(Wake::TimedOut);
+            }
+            if seen & WAITERS == 0 {
+                let marked = seen | WAITERS;
+                match lock.compare_exchange(seen, marked, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => seen = marked,
+                    Err(_) => return Some(Wake::TimedOut),
+                }
+            }
+            words[count] = (lock, seen);
+            count += 1;
+        }
+        let patience = LONG + u64::from(own_thread() % 100) * BACKSTOP;
+        let (wake, place) = futex::wait_any(&words[..count], deadline.within(patience))?;
+        Some(match (wake, place) {
+            (Wake::Woken, Some(0)) => Wake::Woken,
+            (Wake::Woken, None) if word.load(Ordering::Relaxed) != expected => Wake::Woken,
+            // A post, a death: it looks at everything, as if its time were up.
+            (Wake::Woken, _) => Wake::TimedOut,
+            (wake, _) => wake,
+        })
+    }
+
+    /// Sees to it, until the answer is dropped, that somebody else is woken for the first post should this thread be woken for
+    /// it and die: many may be killed at once.
+    pub(super) fn expect_post(&self) -> Expected {
+        self.words.posts[0].mutex.expect()
+    }
+
+    /// For somebody who slept as said above and goes away: it may have been woken for a post.
+    pub(super) fn pass_on(&self) {
+        self.words.posts.iter().for_each(Post::pass_on);
+    }
+}
+
+impl Duty {
+    /// Sleeps while `word` is `expected`, at the latest until the time to look has come; then it looks.
+    pub(super) fn sleep(&mut self, word: &AtomicU32, expected: u32, deadline: Deadline) -> Wake {
+        let Lookout { looked, look, .. } = self.lookout;
+        let now = clock::now();
+        let next = || looked.load(Ordering::Relaxed).saturating_add(self.pace * PACE);
+        // Never further away than that, whatever the clock of another process shows.
+        let due = next().min(now + self.pace * PACE);
+        let wake = word.futex_wait(expected, deadline.within(due.saturating_sub(now)));
+        if wake == Wake::TimedOut && clock::now() >= due {
+            // Somebody else may have looked meanwhile.
+            let late = clock::now() >= next();
+            self.pace = if late { 1 } else { self.rank as u64 + 1 };
+            look();
+            self.lookout.words.tell();
+            self.step_up();
+        }
+        wake
+    }
+
+    /// Takes a post before its own that is free although others sleep on it: who was woken for it has died.
+    fn step_up(&mut self) {
+        let posts = &self.lookout.words.posts;
+        if !self.borrowed
+            && let Some(rank) = (0..self.rank).find(|&rank| posts[rank].take())
+        {
+            posts[self.rank].mutex.unlock();
+            self.rank = rank;
+        }
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        if !self.borrowed {
+            self.lookout.words.posts[self.rank].mutex.unlock();
+        }
+    }
+}
+
+#[cfg(all(test, not(loom), target_env = "gnu"))]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    /// What another process's number could be; this one is not to have both posts.
+    const OTHER: u32 = u32::MAX;
+
+    /// A lookout of its own for a test.
+    #[allow(unsafe_code)]
+    fn lookout() -> &'static Lookout {
+        // SAFETY: `Words` consists of atomics, for which all zeros are valid.
+        let words: &'static Words = Box::leak(Box::new(unsafe { core::mem::zeroed() }));
+        words.begin();
+        let looked = Box::leak(Box::new(AtomicU64::new(0)));
+        let look = || {};
+        Box::leak(Box::new(Lookout { words, looked, look }))
+    }
+
+    /// Runs `wake` while somebody sleeps on a word and has no post; how that one woke.
+    fn sleeper(lookout: &'static Lookout, wake: impl FnOnce(&AtomicU32)) -> Wake {
+        let word = &AtomicU32::new(0);
+        let deaths = lookout.deaths();
+        let deadline = Deadline::At(clock::now() + 60_000_000_000);
+        thread::scope(|scope| {
+            let (ready, is_ready) = channel();
+            let sleeper = scope.spawn(move || {
+                ready.send(rustix::thread::gettid()).unwrap();
+                let wake = lookout.sleep_on(word, 0, deadline, deaths).unwrap();
+                assert!(!deadline.passed(), "nobody woke it");
+                wake
+            });
+            let tid = is_ready.recv().unwrap().as_raw_nonzero();
+            let asleep = || {
+                let told = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall"));
+                told.is_ok_and(|told| told.starts_with("449 "))
+            };
+            while !asleep() && !sleeper.is_finished() {
+                thread::yield_now();
+            }
+            wake(word);
+            sleeper.join().unwrap()
+        })
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn a_post_has_one_holder_and_a_process_one_post() {
+        let lookout = lookout();
+        let first = lookout.take_post().unwrap();
+        assert_eq!((first.rank, first.borrowed), (0, false));
+        // A wait within this thread's wait.
+        let inner = lookout.take_post().unwrap();
+        assert_eq!((inner.rank, inner.borrowed), (0, true));
+        drop(inner);
+        let others = || thread::scope(|s| s.spawn(|| lookout.take_post().map(|d| d.rank)).join().unwrap());
+        assert_eq!(others(), None);
+        lookout.words.posts[0].process.store(OTHER, Ordering::Relaxed);
+        assert_eq!(others(), Some(1));
+        drop(first);
+        assert_eq!(others(), Some(0));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn sleepers_wake_for_what_they_wait_for_for_a_death_and_for_a_post() {
+        let lookout = lookout();
+        let first = lookout.take_post().unwrap();
+        let own_word = |word: &AtomicU32| {
+            word.store(1, Ordering::Relaxed);
+            word.futex_wake(1);
+        };
+        assert_eq!(sleeper(lookout, own_word), Wake::Woken);
+        let died = |_: &AtomicU32| {
+            lookout.words.count_death();
+            lookout.words.tell();
+        };
+        assert_eq!(sleeper(lookout, died), Wake::TimedOut);
+        // Somebody has died since it last looked: it does not fall asleep.
+        let deaths = lookout.deaths();
+        lookout.words.count_death();
+        let word = AtomicU32::new(0);
+        assert_eq!(
+            lookout.sleep_on(&word, 0, Deadline::Never, deaths),
+            Some(Wake::TimedOut)
+        );
+        assert_eq!(sleeper(lookout, |_| drop(first)), Wake::TimedOut);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn a_post_comes_free_with_the_end_of_its_thread() {
+        let lookout = lookout();
+        let (end, ends) = channel::<()>();
+        let (ready, is_ready) = channel();
+        let holder = thread::spawn(move || {
+            core::mem::forget(lookout.take_post());
+            ready.send(()).unwrap();
+            let _ = ends.recv();
+        });
+        is_ready.recv().unwrap();
+        let woken = sleeper(lookout, |_| {
+            drop(end);
+            holder.join().unwrap();
+        });
+        assert_eq!(woken, Wake::TimedOut);
+        assert_eq!(lookout.take_post().map(|duty| duty.rank), Some(0));
+    }
+}

@@ -1,0 +1,189 @@
+//! Idle programs sleep, and are awake all the same when a process dies.
+
+mod common;
+
+use common::{alone, until, watchdog};
+use procession::{Process, Queue, Semaphore, StartMethod};
+use rustix::process::{Pid, Signal, kill_process};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Time enough for everybody to have settled down to sleep for long.
+const SETTLED: Duration = Duration::from_millis(2_500);
+
+/// Far more than the second that a death may go unnoticed, and less than it takes a sleeper to look of its own accord.
+const PROMISED: Duration = Duration::from_secs(20);
+
+// ---- nobody wakes for nothing ----
+
+fn consume(queue: Queue<u32>) {
+    while queue.get().is_ok() {}
+}
+
+/// How often a process has been given a processor and taken it away.
+fn switches(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status
+        .lines()
+        .filter(|line| line.contains("ctxt_switches"))
+        .map(|line| line.split_whitespace().last().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+/// How often a hundred consumers, each with the queue that `queue` gives it, wake in five seconds without a message.
+fn idle(mut queue: impl FnMut() -> Queue<u32>) -> u64 {
+    let queues: Vec<_> = (0..100).map(|_| queue()).collect();
+    let all: Vec<_> = queues
+        .iter()
+        .map(|queue| {
+            Process::builder()
+                .method(StartMethod::Fork)
+                .spawn(consume, queue.clone())
+                .unwrap()
+        })
+        .collect();
+    let count = || all.iter().map(|process| switches(process.pid())).sum::<u64>();
+    thread::sleep(SETTLED);
+    let before = count();
+    thread::sleep(Duration::from_secs(5));
+    let woken = count() - before;
+    queues.iter().for_each(Queue::shutdown);
+    all.into_iter().for_each(|process| process.join().unwrap());
+    woken
+}
+
+#[procession::test]
+fn consumers_of_one_queue_sleep() {
+    let _watchdog = watchdog();
+    alone("consumers_of_one_queue_sleep", || {
+        let queue = Queue::unbounded().unwrap();
+        let woken = idle(|| queue.clone());
+        assert!(woken < 100, "{woken} times in five seconds");
+    });
+}
+
+#[procession::test]
+fn consumers_of_many_queues_sleep() {
+    let _watchdog = watchdog();
+    alone("consumers_of_many_queues_sleep", || {
+        let woken = idle(|| Queue::unbounded().unwrap());
+        assert!(woken < 100, "{woken} times in five seconds");
+    });
+}
+
+// ---- somebody looks ----
+
+fn send(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}
+
+/// Gets a permit, says who has it, and keeps it for good.
+fn keep(permits: Semaphore, got: Queue<u32>) {
+    permits.acquire().unwrap().forget();
+    got.put(std::process::id()).unwrap();
+    loop {
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Processes that all want the one permit of a semaphore; the first of them has it.
+struct Wanted {
+    all: Vec<Process<()>>,
+    got: Queue<u32>,
+}
+
+impl Wanted {
+    fn by(count: usize) -> Self {
+        let (permits, got) = (Semaphore::bounded(1).unwrap(), Queue::unbounded().unwrap());
+        let all = (0..count)
+            .map(|number| {
+                let args = (permits.clone(), got.clone());
+                let process = Process::builder()
+                    .method(StartMethod::Fork)
+                    .daemon(true)
+                    .spawn(keep, args)
+                    .unwrap();
+                if number == 0 {
+                    until(|| !got.is_empty());
+                }
+                process
+            })
+            .collect();
+        let wanted = Self { all, got };
+        assert_eq!(wanted.next(), wanted.all[0].pid());
+        thread::sleep(SETTLED);
+        wanted
+    }
+
+    /// Who has got the permit. Nobody here waits for anything in shared memory, or asks after a process: that could be how a
+    /// death is noticed.
+    fn next(&self) -> u32 {
+        let begun = Instant::now();
+        loop {
+            match self.got.try_get() {
+                Ok(pid) => return pid,
+                Err(_) => thread::sleep(Duration::from_millis(5)),
+            }
+            assert!(begun.elapsed() < PROMISED, "nobody has got it");
+        }
+    }
+
+    fn end(self) {
+        for process in &self.all {
+            send(process.pid(), Signal::KILL);
+        }
+        for process in self.all {
+            process.wait().unwrap();
+        }
+    }
+}
+
+#[procession::test]
+fn who_looks_is_replaced_when_it_dies() {
+    let _watchdog = watchdog();
+    alone("who_looks_is_replaced_when_it_dies", || {
+        for pause in [0, 20].map(Duration::from_millis) {
+            // Whichever of them look, in the end it is the last one who does; also if those who are woken to do so are killed
+            // before they know.
+            let wanted = Wanted::by(30);
+            for process in &wanted.all[1..29] {
+                send(process.pid(), Signal::KILL);
+                thread::sleep(pause);
+            }
+            thread::sleep(Duration::from_millis(200));
+            send(wanted.all[0].pid(), Signal::KILL);
+            assert_eq!(wanted.next(), wanted.all[29].pid());
+            wanted.end();
+        }
+    });
+}
+
+#[procession::test]
+fn who_gets_what_it_waited_for_is_replaced() {
+    let _watchdog = watchdog();
+    alone("who_gets_what_it_waited_for_is_replaced", || {
+        // Whoever gets the permit looks no longer.
+        let wanted = Wanted::by(8);
+        let mut holder = wanted.all[0].pid();
+        for _ in 1..8 {
+            send(holder, Signal::KILL);
+            holder = wanted.next();
+        }
+        wanted.end();
+    });
+}
+
+#[procession::test]
+fn who_looks_may_be_stopped() {
+    let _watchdog = watchdog();
+    alone("who_looks_may_be_stopped", || {
+        for stopped in 1..4 {
+            let wanted = Wanted::by(4);
+            send(wanted.all[stopped].pid(), Signal::STOP);
+            send(wanted.all[0].pid(), Signal::KILL);
+            let next = wanted.next();
+            assert_ne!(next, wanted.all[stopped].pid());
+            wanted.end();
+        }
+    });
+}
