@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
-use crate::heap::layout::Off;
+use crate::heap::layout::{HEAD, Off};
 use crate::heap::object::{Kind, Object};
 use core::mem::ManuallyDrop;
 use postcard::ser_flavors::Flavor;
@@ -202,6 +202,8 @@ pub(crate) fn deserialize_handle<'de, D: Deserializer<'de>>(
             "it did not come with the message it is in",
         )));
     }
+    heap.reach(wire.off, HEAD)
+        .map_err(|e| D::Error::custom(refuse(&e.to_string())))?;
     if heap.kind_of(wire.off) != (kind.number, extra) {
         return Err(D::Error::custom(refuse(&format!(
             "it is not a {} of this type",

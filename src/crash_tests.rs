@@ -5,6 +5,7 @@
 mod ground;
 mod pipes;
 mod producers;
+mod references;
 mod select;
 mod semaphore;
 mod shared;
@@ -72,12 +73,23 @@ fn bury(heap: &'static Heap, id: u32) {
 
 /// Kills `work` at every step, twice: with the survivor clearing up before it goes on, and after.
 fn dies_at_every_step<S>(setup: impl Fn() -> S, work: impl Fn(&S), check: impl Fn(&S, bool)) {
+    dies_at_every_step_over(|| (), |()| setup(), work, check);
+}
+
+/// The same over something that is made once, before all else.
+fn dies_at_every_step_over<K, S>(
+    make: impl Fn() -> K,
+    setup: impl Fn(&K) -> S,
+    work: impl Fn(&S),
+    check: impl Fn(&S, bool),
+) {
     let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
     // What is made once and kept (this process's hold table, this thread's record) does not count as a difference: one
     // round before.
     let _waiter = waiter::keep(heap);
-    drop((Lock::new().expect("a lock"), setup()));
+    let made = make();
+    drop((Lock::new().expect("a lock"), setup(&made)));
     let mut steps = 0;
     for clear_first in [true, false] {
         let before = heap.census();
@@ -86,7 +98,7 @@ fn dies_at_every_step<S>(setup: impl Fn() -> S, work: impl Fn(&S), check: impl F
             // Made before there is somebody dead to be looked after, which may be what is tried here.
             let reserved = entry(heap);
             let dead = reserved.id;
-            let state = setup();
+            let state = setup(&made);
             let through = run_to(reserved, step, || work(&state));
             if clear_first {
                 bury(heap, dead);

@@ -324,7 +324,7 @@ fn a_queue_of_one_between_many_threads_loses_no_wake_up() {
         });
         queue.shutdown();
     });
-    assert_eq!(sum.into_inner(), 4 * 5_000 * 5_001 / 2);
+    assert_eq!(sum.load(Ordering::Relaxed), 4 * 5_000 * 5_001 / 2);
 }
 
 // ---- many at once, and any size ----

@@ -3,6 +3,7 @@
 //! Rounds are the outermost loop: each round measures every contender of every group once, so that whatever the machine
 //! does meanwhile happens to all of them. A row is the median of the rounds.
 
+mod alive;
 mod bytes;
 mod contest;
 mod futex;
@@ -122,6 +123,7 @@ fn all() -> Vec<Group> {
         roundtrip::groups(),
         bytes::groups(),
         start::groups(),
+        alive::groups(),
         lock::groups(),
         sync::groups(),
         select::groups(),

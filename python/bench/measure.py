@@ -21,9 +21,20 @@ class Failure(Exception):
 def measure(case, contender, method, work, limit):
     """The seconds and the figures of one measurement, made by a process of its own, within `limit` seconds."""
     command = [sys.executable, str(Path(__file__)), case, contender, method, str(work)]
+    answer = in_session(command, limit)
+    return answer["seconds"], answer["figures"]
+
+
+def in_session(command, limit, environment=None):
+    """What a command says in JSON on its last line; within `limit` seconds, in a session of its own."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=output, stderr=errors, start_new_session=True
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
         )
         try:
             ended = wait(child.pid, limit)
@@ -38,8 +49,7 @@ def measure(case, contender, method, work, limit):
             raise Failure(f"hang: {said}" if said else "hang")
         if child.returncode != 0:
             raise Failure(f"failed: {last_line(errors) or f'exit code {child.returncode}'}")
-        answer = json.loads(last_line(output))
-        return answer["seconds"], answer["figures"]
+        return json.loads(last_line(output))
 
 
 def wait(pid, limit):

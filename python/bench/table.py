@@ -16,7 +16,7 @@ def table(results):
         lines.append(row(result, standard, met))
         if met is not None:
             verdicts.append(met)
-    return f"{align(lines)}\n\n{sum(verdicts)} of {len(verdicts)} targets met"
+    return f"{align(lines, RIGHT)}\n\n{sum(verdicts)} of {len(verdicts)} targets met"
 
 
 def row(result, standard, met):
@@ -98,14 +98,14 @@ def number(value):
     return f"{value:.{1 if size >= 10 else 2 if size >= 1 else 3}f}"
 
 
-def align(lines):
+def align(lines, right_columns):
     """Columns of one width each, so that the table reads well as plain text too."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "| "
         + " | ".join(
             cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, RIGHT, strict=True)
+            for cell, width, right in zip(line, widths, right_columns, strict=True)
         )
         + " |"
         for line in lines

@@ -2,6 +2,7 @@
 
 use crate::errors::OrRaise;
 use crate::message;
+use crate::wait;
 use procession::door::{self, Invitation};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -11,7 +12,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 /// for `attach`.
 #[pyfunction]
 pub fn invite(py: Python<'_>, name: &str) -> PyResult<(i32, u64, u32, i32)> {
-    let Invitation { fd, heap, id, claim } = Invitation::new(name).or_raise(py)?;
+    let Invitation { fd, heap, id, claim } = py.detach(|| Invitation::new(name)).or_raise(py)?;
     Ok((fd, heap, id, claim))
 }
 
@@ -24,23 +25,24 @@ pub fn started(fd: i32, heap: u64, id: u32, claim: i32) {
 /// Leaves `object`, with the queues and locks in it, for the child.
 #[pyfunction]
 pub fn leave(object: &Bound<'_, PyAny>, fd: i32, heap: u64, id: u32, claim: i32) -> PyResult<()> {
-    let parcel = message::encode_parcel(object)?;
-    Invitation { fd, heap, id, claim }
-        .leave(parcel)
-        .or_raise(object.py())
+    let parcel = message::encode_parcel(object)?.into_inner();
+    let invitation = Invitation { fd, heap, id, claim };
+    let py = object.py();
+    py.detach(|| invitation.leave(parcel)).or_raise(py)
 }
 
 /// In the child: joins the program. The descriptors are the engine's from here on.
 #[pyfunction]
 pub fn attach(py: Python<'_>, fd: i32, heap: u64, id: u32, claim: i32) -> PyResult<()> {
-    door::attach(Invitation { fd, heap, id, claim }).or_raise(py)
+    py.detach(|| door::attach(Invitation { fd, heap, id, claim }))
+        .or_raise(py)
 }
 
 /// In the child: what its parent left.
 #[pyfunction]
 pub fn start_object(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    match door::take_start().or_raise(py)? {
-        Some(parcel) => message::decode_parcel(py, parcel, false),
+    match py.detach(door::take_start).or_raise(py)? {
+        Some(parcel) => message::decode_parcel(py, parcel.into(), false),
         None => Err(PyRuntimeError::new_err(
             "nobody left a process object for this process",
         )),
@@ -92,11 +94,11 @@ pub fn take_leave() {
 /// Makes the program's shared memory, so that children forked from now on share it.
 #[pyfunction]
 pub fn ensure_heap(py: Python<'_>) -> PyResult<()> {
-    door::ensure_heap().or_raise(py)
+    py.detach(door::ensure_heap).or_raise(py)
 }
 
 /// Bytes of shared memory that the program occupies, in all its processes together.
 #[pyfunction]
 pub fn resident_bytes(py: Python<'_>) -> PyResult<u64> {
-    procession::resident_bytes().or_raise(py)
+    wait::briefly(py, procession::resident_bytes).or_raise(py)
 }

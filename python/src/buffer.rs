@@ -1,6 +1,6 @@
 //! Buffers that lie in shared memory.
 
-use procession::door::Parcel;
+use crate::parcel::Parcel;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::ffi;
@@ -111,14 +111,79 @@ pub fn copy(py: Python<'_>, from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// Copies what a contiguous view shows (`PickleBuffer.raw()` makes no others) to memory that it does not lie in.
-#[allow(unsafe_code)]
-pub fn copy_view(py: Python<'_>, from: &PyBuffer<u8>, to: &mut [u8]) {
-    let start = from.buf_ptr().cast::<u8>().cast_const();
-    let bytes = std::ptr::slice_from_raw_parts(start, from.len_bytes());
-    // SAFETY: the exporter keeps so many bytes where they are as long as the view exists, which the caller does not drop
-    // meanwhile.
-    unsafe { copy_lent(py, bytes, to.as_mut_ptr(), to.len()) };
+/// Memory of others that is read while the interpreter may be let go.
+///
+/// Other threads may write to it meanwhile, and then what arrives is some of the old and some of the new, as with pickle's own
+/// copying. So there is no reference to it, which would promise that nobody does.
+#[derive(Clone, Copy)]
+pub struct Lent {
+    start: usize,
+    len: usize,
+}
+
+impl Lent {
+    /// What a contiguous view shows (`PickleBuffer.raw()` makes no others).
+    ///
+    /// # Safety
+    ///
+    /// As for [`of`](Self::of): the view lives as long as this is used.
+    #[allow(unsafe_code)]
+    pub unsafe fn of_view(view: &PyBuffer<u8>) -> Self {
+        let start = view.buf_ptr().cast::<u8>().cast_const();
+        // SAFETY: the exporter keeps so many bytes where they are as long as the view exists; the rest is the caller's promise.
+        unsafe { Self::of(std::ptr::slice_from_raw_parts(start, view.len_bytes())) }
+    }
+
+    /// The memory at `bytes`.
+    ///
+    /// # Safety
+    ///
+    /// It may be read, and stays where it is, as long as this is used.
+    #[allow(unsafe_code)]
+    pub unsafe fn of(bytes: *const [u8]) -> Self {
+        Self {
+            start: bytes.cast::<u8>().expose_provenance(),
+            len: bytes.len(),
+        }
+    }
+
+    /// How many bytes it has.
+    pub fn len(self) -> usize {
+        self.len
+    }
+
+    /// Copies it to `to`, of the same length.
+    #[allow(unsafe_code)]
+    pub fn copy_to(self, to: &mut [u8]) {
+        assert_eq!(self.len, to.len(), "room for all of it");
+        // SAFETY: `to` has so many bytes, and is borrowed mutably, so this does not lie in it.
+        unsafe { self.copy(to.as_mut_ptr()) };
+    }
+
+    /// Copies it to the end of `to`.
+    #[allow(unsafe_code)]
+    #[inline]
+    pub fn append_to(self, to: &mut Vec<u8>) {
+        to.reserve(self.len);
+        // SAFETY: there was made room for so many bytes, which are written before they count.
+        unsafe {
+            self.copy(to.as_mut_ptr().add(to.len()));
+            to.set_len(to.len() + self.len);
+        }
+    }
+
+    /// Copies it to `to`.
+    ///
+    /// # Safety
+    ///
+    /// There is room for so many bytes, in which nothing of this lies.
+    #[allow(unsafe_code)]
+    #[inline]
+    unsafe fn copy(self, to: *mut u8) {
+        let from = std::ptr::with_exposed_provenance::<u8>(self.start);
+        // SAFETY: it may be read (the promise of who made this); the rest is the caller's promise.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, self.len) };
+    }
 }
 
 /// Copies `from` to `len` bytes at `to`, with the interpreter let go where that takes a while.

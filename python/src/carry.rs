@@ -1,6 +1,9 @@
 //! Handles on their way: which ones the object being encoded speaks of, and which ones came with the one being decoded.
 
-use procession::door::{Address, Handle, Parcel, Sort};
+use crate::errors::OrRaise;
+use crate::parcel::Parcel;
+use crate::wait;
+use procession::door::{Address, Handle, Sort};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::cell::RefCell;
@@ -39,7 +42,8 @@ impl Collection {
 impl Drop for Collection {
     fn drop(&mut self) {
         if self.0 {
-            drop(OUTGOING.with_borrow_mut(Vec::pop));
+            // The last handle to something may be among them.
+            wait::let_go(OUTGOING.with_borrow_mut(Vec::pop));
         }
     }
 }
@@ -87,13 +91,17 @@ pub fn address(handle: &Handle) -> Ticket {
 }
 
 /// The handle a ticket stands for.
-pub fn redeem(ticket: &Ticket, sort: Sort) -> PyResult<Handle> {
+pub fn redeem(py: Python<'_>, ticket: &Ticket, sort: Sort) -> PyResult<Handle> {
     let found = match *ticket {
-        Ticket::Carried(index) => INCOMING
-            .with_borrow(|parcels| parcels.last().cloned())
-            .ok_or_else(|| PyRuntimeError::new_err("something shared came without its message"))?
-            .handle(index),
-        Ticket::Address((heap, off, serial)) => Handle::find(Address { heap, off, serial }, sort),
+        Ticket::Carried(index) => {
+            let parcel = INCOMING
+                .with_borrow(|parcels| parcels.last().cloned())
+                .ok_or_else(|| PyRuntimeError::new_err("something shared came without its message"))?;
+            wait::briefly(py, || parcel.handle(index))
+        }
+        Ticket::Address((heap, off, serial)) => {
+            wait::briefly(py, || Handle::find(Address { heap, off, serial }, sort))
+        }
     };
-    found.map_err(|error| PyRuntimeError::new_err(error.to_string()))
+    found.or_raise(py)
 }

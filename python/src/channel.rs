@@ -2,10 +2,11 @@
 
 use crate::carry::{self, Ticket};
 use crate::errors::{self, OrRaise};
-use crate::message::{self, Encoded};
+use crate::message::{self, Encoded, Taken};
+use crate::parcel::Parcel;
 use crate::wait::{self, patiently};
 use crate::watch::Watch;
-use procession::door::{self, Deadline, Handle, Parcel, Received, Sort};
+use procession::door::{self, Deadline, Handle, Received, Sort};
 use procession::{Error, Result};
 use pyo3::exceptions::{PyException, PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -53,9 +54,10 @@ impl Channel {
         slf: &Bound<'_, Self>,
         object: &Bound<'_, PyAny>,
         out: &mut Vec<u8>,
+        deadline: Deadline,
     ) -> PyResult<Option<Encoded>> {
-        match message::encode(object, out) {
-            Ok(encoded) => Ok(Some(encoded)),
+        match message::encode(object, out, deadline) {
+            Ok(encoded) => encoded.map(Some),
             // The standard library's feeder thread survives these. That there is no memory is for the caller to know.
             Err(error) if is_about_the_object(object.py(), &error) => {
                 slf.call_method1("_encoding_failed", (error, object))?;
@@ -68,7 +70,7 @@ impl Channel {
     fn put_until(slf: &Bound<'_, Self>, object: &Bound<'_, PyAny>, deadline: Deadline) -> PyResult<()> {
         let (py, channel) = (slf.py(), Self::open(slf)?);
         slf.get().used.store(true, Ordering::Relaxed);
-        message::with_scratch(|buffer| match Self::encode(slf, object, buffer)? {
+        message::with_scratch(|buffer| match Self::encode(slf, object, buffer, deadline)? {
             None => Ok(()),
             Some(Encoded::Small) => {
                 let full = |answer: &Result<()>| *answer == Err(Error::Full);
@@ -86,18 +88,37 @@ impl Channel {
                 wait::for_a_moment(|| channel.shows_message());
             }
             let received = patiently(py, deadline, empty, |until| channel.get(buffer, until));
-            this.look_again(channel);
-            let received = received.or_raise(py)?;
-            message::decode(py, received, buffer, this.zero_copy.load(Ordering::Relaxed))
+            let taken = received.map(Taken::from);
+            this.look_again(py, channel);
+            message::decode(
+                py,
+                taken.or_raise(py)?,
+                buffer,
+                this.zero_copy.load(Ordering::Relaxed),
+            )
         })
     }
 
     #[inline]
-    fn look_again(&self, channel: &door::Channel) {
+    fn look_again(&self, py: Python<'_>, channel: &door::Channel) {
         if self.watched.load(Ordering::Relaxed)
             && let Some(watch) = &*self.watch.lock().unwrap_or_else(PoisonError::into_inner)
         {
-            watch.look_again(channel);
+            watch.look_again(py, channel);
+        }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        let Some(channel) = self.channel.take() else {
+            return;
+        };
+        // The last reference takes the messages with it.
+        if door::awake(|| channel.is_empty()).0 {
+            wait::let_go(channel);
+        } else {
+            wait::let_go_of_much(channel);
         }
     }
 }
@@ -131,17 +152,24 @@ impl Batch {
     }
 }
 
-fn put_parcel(py: Python<'_>, channel: &door::Channel, parcel: Parcel, deadline: Deadline) -> PyResult<()> {
-    let mut given = Some(parcel);
+/// Puts a parcel, or drops it.
+pub fn put_parcel(
+    py: Python<'_>,
+    channel: &door::Channel,
+    parcel: Parcel,
+    deadline: Deadline,
+) -> PyResult<()> {
+    let mut given = Some(parcel.into_inner());
     let full = |answer: &Result<()>| *answer == Err(Error::Full);
-    patiently(py, deadline, full, |until| match given.take() {
+    let answer = patiently(py, deadline, full, |until| match given.take() {
         None => Ok(()),
         Some(parcel) => channel.put_parcel(parcel, until).map_err(|(error, parcel)| {
             given = Some(parcel);
             error
         }),
-    })
-    .or_raise(py)
+    });
+    drop(given.map(Parcel::from));
+    answer.or_raise(py)
 }
 
 #[pymethods]
@@ -161,7 +189,7 @@ impl Channel {
 
     /// Makes the queue, for at most `capacity` messages (0: any number).
     fn _make(&self, py: Python<'_>, capacity: u64, zero_copy: bool) -> PyResult<()> {
-        let channel = door::Channel::new(capacity).or_raise(py)?;
+        let channel = wait::briefly(py, || door::Channel::new(capacity)).or_raise(py)?;
         self.zero_copy.store(zero_copy, Ordering::Relaxed);
         self.channel
             .set(channel)
@@ -174,8 +202,8 @@ impl Channel {
         Ok((ticket, self.zero_copy.load(Ordering::Relaxed)))
     }
 
-    fn _redeem(&self, ticket: Ticket, zero_copy: bool) -> PyResult<()> {
-        let channel = carry::redeem(&ticket, Sort::Channel)?
+    fn _redeem(&self, py: Python<'_>, ticket: Ticket, zero_copy: bool) -> PyResult<()> {
+        let channel = carry::redeem(py, &ticket, Sort::Channel)?
             .try_into()
             .map_err(|error: Error| PyRuntimeError::new_err(error.to_string()))?;
         self.zero_copy.store(zero_copy, Ordering::Relaxed);
@@ -226,7 +254,7 @@ impl Channel {
         let mut batch = Batch::default();
         let mut count = 0;
         for object in objs.try_iter()? {
-            let encoded = object.and_then(|object| Self::encode(slf, &object, &mut batch.bytes));
+            let encoded = object.and_then(|object| Self::encode(slf, &object, &mut batch.bytes, deadline));
             match encoded {
                 Ok(None) => {}
                 Ok(Some(Encoded::Small)) => batch.ends.push(batch.bytes.len()),
@@ -269,13 +297,15 @@ impl Channel {
         let received = patiently(py, wait::deadline(block, timeout), empty, |until| {
             channel.get_many(&mut buffer, most, until)
         });
-        this.look_again(channel);
+        let received = received.map(|messages| messages.into_iter().map(Taken::from).collect());
+        this.look_again(py, channel);
         let zero_copy = this.zero_copy.load(Ordering::Relaxed);
         let (objects, mut at) = (PyList::empty(py), 0);
-        for message in received.or_raise(py)? {
+        let taken: Vec<Taken> = received.or_raise(py)?;
+        for message in taken {
             let len = match message {
-                Received::Inline(len) => len,
-                Received::Parcel(_) => 0,
+                Taken::Inline(len) => len,
+                Taken::Parcel(_) => 0,
             };
             objects.append(message::decode(py, message, &buffer[at..at + len], zero_copy)?)?;
             at += len;
@@ -284,8 +314,9 @@ impl Channel {
     }
 
     /// The number of objects in the queue; where others are at work, old news at once.
-    fn qsize(&self) -> PyResult<u64> {
-        Ok(self.channel()?.len())
+    fn qsize(&self, py: Python<'_>) -> PyResult<u64> {
+        let channel = self.channel()?;
+        Ok(wait::awake(py, || channel.len()))
     }
 
     /// Whether a bounded queue has no room.
@@ -296,15 +327,15 @@ impl Channel {
     /// Whether there is an object, waiting for one until the time is up.
     fn _poll(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let channel = self.channel()?;
-        self.look_again(channel);
+        self.look_again(py, channel);
         let deadline = wait::deadline(timeout != Some(0.0), timeout);
         let nothing = |answer: &Result<bool>| *answer == Ok(false);
         patiently(py, deadline, nothing, |until| channel.wait_readable(until)).or_raise(py)?;
-        Ok(!channel.is_empty())
+        Ok(!wait::awake(py, || channel.is_empty()))
     }
 
     /// A descriptor of this process that polls readable while there is an object.
-    fn _fileno(&self) -> PyResult<i32> {
+    fn _fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let channel = self.channel()?;
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         if watch.as_ref().is_none_or(|watch| !watch.is_ours()) {
@@ -312,7 +343,7 @@ impl Channel {
             self.watched.store(true, Ordering::Relaxed);
         }
         let watch = watch.as_ref().expect("it was just made");
-        watch.look_again(channel);
+        watch.look_again(py, channel);
         Ok(watch.fd())
     }
 
@@ -347,7 +378,8 @@ impl Channel {
     }
 
     fn _task_done(&self, py: Python<'_>) -> PyResult<()> {
-        self.channel()?.task_done().or_raise(py)
+        let channel = self.channel()?;
+        wait::briefly(py, || channel.task_done()).or_raise(py)
     }
 
     fn _join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {

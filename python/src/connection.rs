@@ -11,9 +11,9 @@ use crate::carry::Collection;
 use crate::errors;
 use crate::lane::{self, Fate, Lane};
 use crate::message;
+use crate::parcel::Parcel;
 use crate::pickling::{self, Form, Pickled};
 use crate::stream::{Stream, Transfer};
-use procession::door::Parcel;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyBufferError, PyEOFError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -153,7 +153,7 @@ impl Connection {
         }
         let lane = self.lane(py);
         let lane = lane.as_ref().map(Py::get);
-        let Some(lane) = lane.filter(|lane| lane.is_free() && stream.would_wait(len)) else {
+        let Some(lane) = lane.filter(|lane| lane.is_free(py) && stream.would_wait(len)) else {
             return Ok(Left::Everything);
         };
         // SAFETY: as in `write`, whose parts these are.
@@ -161,7 +161,7 @@ impl Connection {
             return Ok(Left::Everything);
         };
         self.refuse_another(stream)?;
-        if !lane.put(contents) {
+        if !lane.put(py, contents) {
             return Ok(Left::Everything);
         }
         let mut head = [0xFF; 12];
@@ -179,7 +179,8 @@ impl Connection {
                 Ok(Left::Contents)
             }
             Err(error) => {
-                let broken_off = lane.take_back() && transfer.has_begun();
+                // Where it is not known whether it was taken, nothing more may follow.
+                let broken_off = lane.take_back(py).unwrap_or(true) && transfer.has_begun();
                 self.wrote_part.fetch_or(broken_off, Ordering::Relaxed);
                 Err(error)
             }
@@ -207,7 +208,13 @@ impl Connection {
         let Ok(len) = usize::try_from(len.cast_signed()) else {
             return bad_length(slf);
         };
-        let contents = this.lane(py).and_then(|lane| lane.get().take(len));
+        let contents = match this.lane(py) {
+            // The message's length was read.
+            Some(lane) => {
+                (lane.get().take(py, len)).inspect_err(|_| this.read_part.store(true, Ordering::Relaxed))?
+            }
+            None => None,
+        };
         Ok(contents.map_or(Incoming::Stream(len), Incoming::Parcel))
     }
 
@@ -463,7 +470,7 @@ impl Connection {
     /// is not `duplex`.
     #[staticmethod]
     fn _join(py: Python<'_>, one: &Bound<'_, Self>, two: &Bound<'_, Self>, duplex: bool) -> PyResult<()> {
-        if let Some((to, from)) = Lane::pair(duplex) {
+        if let Some((to, from)) = Lane::pair(py, duplex) {
             one.get().set_lane(Some(Py::new(py, to)?));
             two.get().set_lane(Some(Py::new(py, from)?));
         }

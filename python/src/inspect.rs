@@ -1,6 +1,7 @@
 //! What a program's processes do, as Python's tuples.
 
 use crate::errors::OrRaise;
+use crate::wait;
 use procession::door;
 use procession::{Inspection, ObjectReport, Party, WaitReport};
 use pyo3::prelude::*;
@@ -69,5 +70,5 @@ pub fn inspect(py: Python<'_>) -> PyResult<Report> {
 /// Gives this process the name that others see.
 #[pyfunction]
 pub fn rename(py: Python<'_>, name: &str) -> PyResult<()> {
-    door::rename(name).or_raise(py)
+    wait::briefly(py, || door::rename(name)).or_raise(py)
 }

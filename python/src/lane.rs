@@ -21,12 +21,15 @@
 //! A length in eight bytes belongs to the contents in the lane, because a message of that size has such a length only if its
 //! contents were put before, and nobody puts any while there are some. Who shares an end takes turns, as at any pipe.
 
-use crate::buffer;
+use crate::buffer::Lent;
 use crate::carry::{self, Ticket};
+use crate::channel::put_parcel;
+use crate::message::Taken;
+use crate::parcel::Parcel;
 use crate::stream::Stream;
 use crate::wait::{self, patiently};
 use procession::Error;
-use procession::door::{self, Channel, Deadline, Handle, Parcel, Received, Sort};
+use procession::door::{self, Channel, Deadline, Handle, Sort};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -67,16 +70,16 @@ impl Lane {
     }
 
     /// The ends of a new one, if there is memory; for what the second sends only, where it is not `duplex`.
-    pub fn pair(duplex: bool) -> Option<(Self, Self)> {
+    pub fn pair(py: Python<'_>, duplex: bool) -> Option<(Self, Self)> {
         let make = || {
-            let channel = Channel::new(1).ok()?;
+            let channel = wait::briefly(py, || Channel::new(1)).ok()?;
             channel.look_after_the_dead();
             Some(channel)
         };
         let there = make()?;
         let back = if duplex { Some(make()?) } else { None };
         // Programs that only have pipes wait at none of the engine's things, where the dead would be noticed.
-        door::look_around();
+        wait::awake(py, door::look_around);
         Some((
             Self::of(Some(there.clone()), back.clone()),
             Self::of(back, Some(there)),
@@ -84,20 +87,25 @@ impl Lane {
     }
 
     /// Whether a message may be sent this way.
-    pub fn is_free(&self) -> bool {
-        self.in_vain.load(Ordering::Relaxed) < IN_VAIN && self.outbox.as_ref().is_some_and(Channel::is_empty)
+    pub fn is_free(&self, py: Python<'_>) -> bool {
+        let is_empty = |outbox: &Channel| wait::awake(py, || outbox.is_empty());
+        self.in_vain.load(Ordering::Relaxed) < IN_VAIN && self.outbox.as_ref().is_some_and(is_empty)
     }
 
     /// Puts the contents of a message, if there are none.
-    pub fn put(&self, contents: Parcel) -> bool {
+    pub fn put(&self, py: Python<'_>, contents: Parcel) -> bool {
         let outbox = self.outbox.as_ref();
-        outbox.is_some_and(|outbox| outbox.put_parcel(contents, Deadline::Now).is_ok())
+        outbox.is_some_and(|outbox| put_parcel(py, outbox, contents, Deadline::Now).is_ok())
     }
 
     /// Takes the contents of a message that was not taken; whether they were still there.
-    pub fn take_back(&self) -> bool {
-        let outbox = self.outbox.as_ref();
-        outbox.and_then(take).is_some()
+    ///
+    /// Raises what a signal handler raised while somebody was stopped who is in the middle of taking them: it is not known.
+    pub fn take_back(&self, py: Python<'_>) -> PyResult<bool> {
+        match &self.outbox {
+            Some(outbox) => Ok(take(py, outbox)?.is_some()),
+            None => Ok(false),
+        }
     }
 
     /// Waits until the contents are taken by somebody, or it is clear that nobody will.
@@ -122,7 +130,7 @@ impl Lane {
             }
             let is_read = stream.is_read();
             if stream.is_broken() || (was_read && is_read) {
-                if !self.take_back() {
+                if !self.take_back(py)? {
                     return Ok(Fate::Taken);
                 }
                 self.in_vain.fetch_add(1, Ordering::Relaxed);
@@ -134,15 +142,39 @@ impl Lane {
     }
 
     /// The contents of the message of `len` bytes whose length was read, if they are in the lane.
-    pub fn take(&self, len: usize) -> Option<Parcel> {
-        take(self.inbox.as_ref()?).filter(|contents| contents.len() == len)
+    ///
+    /// Raises what a signal handler raised while somebody was stopped who is in the middle of a change to the lane.
+    pub fn take(&self, py: Python<'_>, len: usize) -> PyResult<Option<Parcel>> {
+        match &self.inbox {
+            Some(inbox) => Ok(take(py, inbox)?.filter(|contents| contents.len() == len)),
+            None => Ok(None),
+        }
     }
 }
 
-fn take(channel: &Channel) -> Option<Parcel> {
-    match channel.get(&mut Vec::new(), Deadline::Now) {
-        Ok(Received::Parcel(parcel)) => Some(parcel),
-        _ => None,
+impl Drop for Lane {
+    fn drop(&mut self) {
+        for channel in [self.inbox.take(), self.outbox.take()].into_iter().flatten() {
+            if door::awake(|| channel.is_empty()).0 {
+                wait::let_go(channel);
+            } else {
+                wait::let_go_of_much(channel);
+            }
+        }
+    }
+}
+
+/// Takes what is in the lane. The other end waits for the answer, whatever it is, so somebody who is stopped is waited for like
+/// somebody who does not read.
+fn take(py: Python<'_>, channel: &Channel) -> PyResult<Option<Parcel>> {
+    loop {
+        let taken = wait::briefly(py, || channel.get(&mut Vec::new(), Deadline::Now));
+        match taken.map(Taken::from) {
+            Ok(Taken::Parcel(parcel)) => return Ok(Some(parcel)),
+            Err(Error::OwnerStopped { .. }) => wait::look_for_signals_now(py)?,
+            Err(Error::Interrupted) => return Err(wait::pending()),
+            _ => return Ok(None),
+        }
     }
 }
 
@@ -153,15 +185,16 @@ fn take(channel: &Channel) -> Option<Parcel> {
 /// The parts may be read, and stay where they are, until this returns.
 #[allow(unsafe_code)]
 pub unsafe fn contents(py: Python<'_>, parts: &[*const [u8]], len: usize) -> Option<Parcel> {
-    let mut parcel = Parcel::new(len, &[]).ok()?;
-    let mut at = 0;
-    for &part in parts {
-        let to = &mut parcel[at..at + part.len()];
-        // SAFETY: the caller's promise; the parcel is new, and ours.
-        unsafe { buffer::copy_lent(py, part, to.as_mut_ptr(), to.len()) };
-        at += part.len();
-    }
-    Some(parcel)
+    // SAFETY: the caller's promise.
+    let parts: Vec<Lent> = parts.iter().map(|&part| unsafe { Lent::of(part) }).collect();
+    let filled = Parcel::filled(py, len, &[], Deadline::Never, |parcel| {
+        let mut at = 0;
+        for part in parts {
+            part.copy_to(&mut parcel[at..at + part.len()]);
+            at += part.len();
+        }
+    });
+    filled.ok()
 }
 
 type Tickets = (Option<Ticket>, Option<Ticket>);
@@ -169,8 +202,8 @@ type Tickets = (Option<Ticket>, Option<Ticket>);
 #[pymethods]
 impl Lane {
     /// Whether a message may be sent this way.
-    fn _is_free(&self) -> bool {
-        self.is_free()
+    fn _is_free(&self, py: Python<'_>) -> bool {
+        self.is_free(py)
     }
 
     /// What stands for this end in a pickle; `directly`, if that is the message itself, and not bytes in it.
@@ -188,10 +221,12 @@ impl Lane {
 
     /// The end that tickets stand for, if it is of this program and somebody has kept it.
     #[staticmethod]
-    fn _redeem(tickets: Tickets) -> Option<Self> {
+    fn _redeem(py: Python<'_>, tickets: Tickets) -> Option<Self> {
         let redeem = |ticket: Option<Ticket>| match ticket {
             None => Some(None),
-            Some(ticket) => Some(Some(carry::redeem(&ticket, Sort::Channel).ok()?.try_into().ok()?)),
+            Some(ticket) => Some(Some(
+                carry::redeem(py, &ticket, Sort::Channel).ok()?.try_into().ok()?,
+            )),
         };
         Some(Self::of(redeem(tickets.0)?, redeem(tickets.1)?))
     }

@@ -15,6 +15,7 @@ mod memory;
 mod message;
 mod named;
 mod numbers;
+mod parcel;
 mod pickling;
 mod select;
 mod shared;

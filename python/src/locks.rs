@@ -98,7 +98,7 @@ macro_rules! sync_class {
                     Taken::FromDead => {
                         if let Err(error) = warn(py, $what) {
                             // Warnings are errors here: then it was not acquired.
-                            let _ = inner.release();
+                            let _ = wait::briefly(py, || inner.release());
                             return Err(error);
                         }
                     }
@@ -129,6 +129,16 @@ macro_rules! sync_class {
             }
         }
 
+        impl Drop for $name {
+            fn drop(&mut self) {
+                match self.inner.take() {
+                    Some(inner) if Acquire::is_in_change(&inner) => wait::let_go_of_much(inner),
+                    Some(inner) => wait::let_go(inner),
+                    None => {}
+                }
+            }
+        }
+
         #[pymethods]
         impl $name {
             #[new]
@@ -149,17 +159,17 @@ macro_rules! sync_class {
                 self.acquire_until(py, door::Deadline::Never)
             }
 
-            #[pyo3(signature = (*_error))]
-            fn __exit__(&self, _error: &Bound<'_, PyTuple>) -> PyResult<()> {
-                self.release()
+            #[pyo3(signature = (*error))]
+            fn __exit__(&self, error: &Bound<'_, PyTuple>) -> PyResult<()> {
+                self.release(error.py())
             }
 
             fn _ticket(&self) -> PyResult<Ticket> {
                 Ok(carry::ticket(Handle::from(self.inner()?)))
             }
 
-            fn _redeem(&self, ticket: Ticket) -> PyResult<()> {
-                let inner = carry::redeem(&ticket, $sort)?.try_into().map_err(refused)?;
+            fn _redeem(&self, py: Python<'_>, ticket: Ticket) -> PyResult<()> {
+                let inner = carry::redeem(py, &ticket, $sort)?.try_into().map_err(refused)?;
                 self.set(inner)
             }
 
@@ -223,11 +233,11 @@ sync_class!(
     "A lock between processes and threads.",
     {
         fn _make(&self, py: Python<'_>) -> PyResult<()> {
-            self.set(EngineLock::new().or_raise(py)?)
+            self.set(wait::briefly(py, EngineLock::new).or_raise(py)?)
         }
 
         /// Release it, whoever has acquired it. Raises `ValueError` if nobody has.
-        pub fn release(&self) -> PyResult<()> {
+        pub fn release(&self, _py: Python<'_>) -> PyResult<()> {
             match self.inner()?.release() {
                 Ok(()) => {
                     self.record.add(-1);
@@ -251,11 +261,11 @@ sync_class!(
     "A lock that its holder can acquire again.",
     {
         fn _make(&self, py: Python<'_>) -> PyResult<()> {
-            self.set(EngineRLock::new().or_raise(py)?)
+            self.set(wait::briefly(py, EngineRLock::new).or_raise(py)?)
         }
 
         /// Release it once. Raises `AssertionError` if this thread does not hold it.
-        pub fn release(&self) -> PyResult<()> {
+        pub fn release(&self, _py: Python<'_>) -> PyResult<()> {
             match self.inner()?.release() {
                 Ok(()) => {
                     self.record.add(-1);
@@ -293,22 +303,31 @@ sync_class!(
                     i32::MAX
                 )));
             }
-            let made = if most == value as u64 {
-                EngineSemaphore::bounded(value)
-            } else {
-                EngineSemaphore::new(value)
-            };
+            let made = wait::briefly(py, || {
+                if most == value as u64 {
+                    EngineSemaphore::bounded(value)
+                } else {
+                    EngineSemaphore::new(value)
+                }
+            });
             self.set(made.or_raise(py)?)
         }
 
         /// Release it, whoever has acquired it. Raises `ValueError` for a bounded one that nobody has acquired.
-        pub fn release(&self) -> PyResult<()> {
-            match self.inner()?.release() {
+        pub fn release(&self, py: Python<'_>) -> PyResult<()> {
+            let inner = self.inner()?;
+            let released = if door::release_quick(inner) {
+                Ok(())
+            } else {
+                wait::briefly(py, || inner.release())
+            };
+            match released {
                 Ok(()) => {
                     self.record.add(-1);
                     Ok(())
                 }
-                Err(_) => Err(too_many()),
+                Err(Error::TooManyReleases { .. }) => Err(too_many()),
+                Err(error) => Err(errors::from_engine(py, error)),
             }
         }
 

@@ -1,8 +1,10 @@
 //! Pieces of shared memory that ctypes objects are made over.
 
+use crate::buffer::MUCH;
 use crate::carry::{self, Ticket};
 use crate::errors::OrRaise;
 use crate::numbers::{Code, Place};
+use crate::wait;
 use procession::door::{Handle, Memory as EngineMemory, Sort};
 use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::ffi;
@@ -36,6 +38,16 @@ impl Memory {
     }
 }
 
+impl Drop for Memory {
+    fn drop(&mut self) {
+        match self.inner.take() {
+            Some(inner) if inner.len() < MUCH => wait::let_go(inner),
+            Some(inner) => wait::let_go_of_much(inner),
+            None => {}
+        }
+    }
+}
+
 #[pymethods]
 impl Memory {
     #[new]
@@ -46,15 +58,20 @@ impl Memory {
     }
 
     fn _make(&self, py: Python<'_>, len: usize) -> PyResult<()> {
-        self.set(EngineMemory::new(len).or_raise(py)?)
+        let made = if len < MUCH {
+            wait::briefly(py, || EngineMemory::new(len))
+        } else {
+            py.detach(|| EngineMemory::new(len))
+        };
+        self.set(made.or_raise(py)?)
     }
 
     fn _ticket(&self) -> PyResult<Ticket> {
         Ok(carry::ticket(Handle::from(self.inner()?)))
     }
 
-    fn _redeem(&self, ticket: Ticket) -> PyResult<()> {
-        let found = carry::redeem(&ticket, Sort::Memory)?;
+    fn _redeem(&self, py: Python<'_>, ticket: Ticket) -> PyResult<()> {
+        let found = carry::redeem(py, &ticket, Sort::Memory)?;
         let memory = EngineMemory::try_from(found);
         self.set(memory.map_err(|error| PyRuntimeError::new_err(error.to_string()))?)
     }

@@ -10,12 +10,13 @@
 //! | 24 on | place and length of each buffer |
 //! | then | the pickle, and the buffers, each at a multiple of [`ALIGN`] |
 
-use crate::buffer::{self, SharedBuffer};
+use crate::buffer::{self, Lent, MUCH, SharedBuffer};
 use crate::carry::{self, Collection};
 use crate::compact::{self, tag};
-use crate::errors::OrRaise;
+use crate::parcel::Parcel;
 use crate::pickling::{self, Form, Pickled};
-use procession::door::{ALIGN, Channel, Handle, Parcel, Received};
+use crate::wait;
+use procession::door::{ALIGN, Channel, Deadline, Handle, Received};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -53,29 +54,49 @@ pub fn with_scratch<T>(use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     answer
 }
 
-/// Appends the message of `object` to `out`, or makes a parcel of it.
+/// A message that was taken.
+pub enum Taken {
+    /// A small one of so many bytes, which are in the buffer.
+    Inline(usize),
+    Parcel(Parcel),
+}
+
+impl From<Received> for Taken {
+    #[inline]
+    fn from(received: Received) -> Self {
+        match received {
+            Received::Inline(len) => Self::Inline(len),
+            Received::Parcel(parcel) => Self::Parcel(parcel.into()),
+        }
+    }
+}
+
+/// Appends the message of `object` to `out`, or makes a parcel of it; see [`Parcel::filled`] for the deadline.
+///
+/// The error is about the object; the one within, about the making of the parcel.
 #[inline]
-pub fn encode(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<Encoded> {
+pub fn encode(
+    object: &Bound<'_, PyAny>,
+    out: &mut Vec<u8>,
+    deadline: Deadline,
+) -> PyResult<PyResult<Encoded>> {
     let py = object.py();
     if let Some((tag, content)) = large_text(object) {
-        let mut parcel = Parcel::new(1 + content.len(), &[]).or_raise(py)?;
-        parcel[0] = tag;
-        buffer::copy(py, content, &mut parcel[1..]);
-        return Ok(Encoded::Parcel(parcel));
+        return Ok(tagged(py, tag, content, &[], deadline).map(Encoded::Parcel));
     }
     if compact::encode(object, out) {
-        return Ok(Encoded::Small);
+        return Ok(Ok(Encoded::Small));
     }
     let collection = Collection::begin();
     pickling::dumps(object, Form::Parted, |pickled| {
-        let handles = collection.finish();
+        let handles = Handles(collection.finish());
         let small = Channel::is_small(1 + pickled.stream.len());
-        if small && handles.is_empty() && pickled.buffers.is_empty() {
+        if small && handles.0.is_empty() && pickled.buffers.is_empty() {
             out.push(tag::PICKLE);
             out.extend_from_slice(&pickled.stream);
-            return Ok(Encoded::Small);
+            return Ok(Ok(Encoded::Small));
         }
-        parcel_of(py, pickled, &handles).map(Encoded::Parcel)
+        Ok(parcel_of(py, pickled, &handles.0, deadline).map(Encoded::Parcel))
     })
 }
 
@@ -83,8 +104,8 @@ pub fn encode(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<Encoded>
 pub fn encode_parcel(object: &Bound<'_, PyAny>) -> PyResult<Parcel> {
     let collection = Collection::begin();
     pickling::dumps(object, Form::Parted, |pickled| {
-        let handles = collection.finish();
-        parcel_of(object.py(), pickled, &handles)
+        let handles = Handles(collection.finish());
+        parcel_of(object.py(), pickled, &handles.0, Deadline::Never)
     })
 }
 
@@ -101,13 +122,36 @@ fn large_text<'a>(object: &'a Bound<'_, PyAny>) -> Option<(u8, &'a [u8])> {
     (!Channel::is_small(1 + content.len())).then_some((tag, content))
 }
 
-fn parcel_of(py: Python<'_>, pickled: &Pickled, handles: &[Handle]) -> PyResult<Parcel> {
-    let (stream, buffers) = (&pickled.stream, &pickled.buffers);
+/// Handles that a parcel takes along; the last to an object may be among them.
+struct Handles(Vec<Handle>);
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            wait::let_go(std::mem::take(&mut self.0));
+        }
+    }
+}
+
+/// A parcel of `content` behind its tag.
+fn tagged(
+    py: Python<'_>,
+    tag: u8,
+    content: &[u8],
+    handles: &[Handle],
+    deadline: Deadline,
+) -> PyResult<Parcel> {
+    Parcel::filled(py, 1 + content.len(), handles, deadline, |parcel| {
+        parcel[0] = tag;
+        parcel[1..].copy_from_slice(content);
+    })
+}
+
+#[allow(unsafe_code)]
+fn parcel_of(py: Python<'_>, pickled: &Pickled, handles: &[Handle], deadline: Deadline) -> PyResult<Parcel> {
+    let (stream, buffers) = (pickled.stream.as_slice(), &pickled.buffers);
     if buffers.is_empty() {
-        let mut parcel = Parcel::new(1 + stream.len(), handles).or_raise(py)?;
-        parcel[0] = tag::PICKLE;
-        buffer::copy(py, stream, &mut parcel[1..]);
-        return Ok(parcel);
+        return tagged(py, tag::PICKLE, stream, handles, deadline);
     }
     let pickle_at = TABLE + 16 * buffers.len();
     let mut end = pickle_at + stream.len();
@@ -117,19 +161,22 @@ fn parcel_of(py: Python<'_>, pickled: &Pickled, handles: &[Handle]) -> PyResult<
         end = start + buffer.len_bytes();
         places.push(start..end);
     }
-    let mut parcel = Parcel::new(end, handles).or_raise(py)?;
-    parcel[0] = tag::BUFFERS;
-    put_number(&mut parcel, 8, stream.len());
-    put_number(&mut parcel, 16, buffers.len());
-    for (i, place) in places.iter().enumerate() {
-        put_number(&mut parcel, TABLE + 16 * i, place.start);
-        put_number(&mut parcel, TABLE + 16 * i + 8, place.len());
-    }
-    parcel[pickle_at..pickle_at + stream.len()].copy_from_slice(stream);
-    for (buffer, place) in buffers.iter().zip(places) {
-        buffer::copy_view(py, buffer, &mut parcel[place]);
-    }
-    Ok(parcel)
+    // SAFETY: the views are borrowed until this returns.
+    let lent: Vec<Lent> = buffers
+        .iter()
+        .map(|view| unsafe { Lent::of_view(view) })
+        .collect();
+    Parcel::filled(py, end, handles, deadline, |parcel| {
+        parcel[0] = tag::BUFFERS;
+        put_number(parcel, 8, stream.len());
+        put_number(parcel, 16, lent.len());
+        parcel[pickle_at..pickle_at + stream.len()].copy_from_slice(stream);
+        for (i, (lent, place)) in lent.into_iter().zip(places).enumerate() {
+            put_number(parcel, TABLE + 16 * i, place.start);
+            put_number(parcel, TABLE + 16 * i + 8, place.len());
+            lent.copy_to(&mut parcel[place]);
+        }
+    })
 }
 
 fn put_number(bytes: &mut [u8], at: usize, number: usize) {
@@ -145,13 +192,13 @@ fn number(bytes: &[u8], at: usize) -> Option<usize> {
 #[inline]
 pub fn decode<'py>(
     py: Python<'py>,
-    received: Received,
+    taken: Taken,
     inline: &[u8],
     zero_copy: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    match received {
-        Received::Inline(_) => decode_bytes(py, inline),
-        Received::Parcel(parcel) => decode_parcel(py, parcel, zero_copy),
+    match taken {
+        Taken::Inline(_) => decode_bytes(py, inline),
+        Taken::Parcel(parcel) => decode_parcel(py, parcel, zero_copy),
     }
 }
 
@@ -166,14 +213,31 @@ pub fn decode_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, P
 
 /// The object of a parcel.
 pub fn decode_parcel(py: Python<'_>, parcel: Parcel, zero_copy: bool) -> PyResult<Bound<'_, PyAny>> {
+    if parcel.first() == Some(&tag::BYTES) {
+        return unpacked(py, parcel);
+    }
     let parcel = Arc::new(parcel);
     let (&first, content) = parcel.split_first().ok_or_else(malformed)?;
     match first {
-        tag::BYTES => buffer::copied(py, content, false),
         tag::PICKLE => carry::lending(&parcel, || pickling::loads(&view(py, content)?)),
         tag::BUFFERS => carry::lending(&parcel, || decode_buffers(py, &parcel, zero_copy)),
         _ => compact::decode(py, &parcel).ok_or_else(malformed),
     }
+}
+
+/// The bytes that are in a parcel behind its tag. It is freed where it was copied, so the interpreter is let go once.
+fn unpacked(py: Python<'_>, parcel: Parcel) -> PyResult<Bound<'_, PyAny>> {
+    let len = parcel.len() - 1;
+    if len < MUCH {
+        return buffer::copied(py, &parcel[1..], false);
+    }
+    buffer::filled(py, len, false, |to| {
+        py.detach(|| {
+            let parcel = parcel.into_inner();
+            to.copy_from_slice(&parcel[1..]);
+        });
+        Ok(())
+    })
 }
 
 fn decode_buffers<'py>(

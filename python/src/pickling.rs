@@ -3,6 +3,7 @@
 //! A pickler is dear to make, so each thread keeps one, which writes to a sink of ours and looks reducers up in a mapping of
 //! ours. An object whose pickling pickles something else finds the keeping place empty, and gets a new one.
 
+use crate::buffer::{Lent, MUCH};
 use pyo3::buffer::{PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::{PyBufferError, PyKeyError};
 use pyo3::prelude::*;
@@ -39,6 +40,18 @@ impl Sink {
     fn lock(&self) -> MutexGuard<'_, Pickled> {
         self.pickled.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Copies something to the end of the stream, with the interpreter let go where that takes a while.
+    fn append(&self, py: Python<'_>, lent: Lent) {
+        if lent.len() < MUCH {
+            lent.append_to(&mut self.lock().stream);
+            return;
+        }
+        // The pickler is this thread's alone: nobody else looks for the stream meanwhile.
+        let mut stream = std::mem::take(&mut self.lock().stream);
+        py.detach(|| lent.append_to(&mut stream));
+        self.lock().stream = stream;
+    }
 }
 
 #[pymethods]
@@ -48,28 +61,26 @@ impl Sink {
         if let Ok(bytes) = data.cast::<PyBytes>()
             && (self.form == Form::Parted || bytes.as_bytes().len() < LEAST_LENT)
         {
-            self.lock().stream.extend_from_slice(bytes.as_bytes());
-            return Ok(bytes.as_bytes().len());
+            let bytes = bytes.as_bytes();
+            // SAFETY: borrowed until this returns.
+            self.append(data.py(), unsafe { Lent::of(bytes) });
+            return Ok(bytes.len());
         }
         let view = PyUntypedBuffer::get(data)?;
         if !view.is_c_contiguous() && !view.is_fortran_contiguous() {
             return Err(PyBufferError::new_err("a pickle's buffer must be contiguous"));
         }
         let len = view.len_bytes();
-        let mut pickled = self.lock();
         if self.form == Form::Whole && len >= LEAST_LENT {
+            let mut pickled = self.lock();
             let place = pickled.stream.len();
             pickled.lent.push((place, view));
         } else {
-            let old = pickled.stream.len();
-            pickled.stream.reserve(len);
-            // SAFETY: so many bytes are there, in one piece, and there was made room for them. They are copied without a
-            // reference to them, for other threads may write to them.
-            unsafe {
-                let to = pickled.stream.as_mut_ptr().add(old);
-                std::ptr::copy_nonoverlapping(view.buf_ptr().cast::<u8>().cast_const(), to, len);
-                pickled.stream.set_len(old + len);
-            }
+            let start = view.buf_ptr().cast::<u8>().cast_const();
+            // SAFETY: so many bytes are there, in one piece, as long as the view, which is there until this returns.
+            self.append(data.py(), unsafe {
+                Lent::of(std::ptr::slice_from_raw_parts(start, len))
+            });
         }
         Ok(len)
     }
@@ -186,6 +197,8 @@ pub fn dumps<T>(
     pickled.lent.clear();
     if pickled.stream.capacity() <= KEEP {
         *pickler.sink.get().lock() = pickled;
+    } else {
+        py.detach(|| drop(pickled.stream));
     }
     // A pickler that failed may be half-way through something: only one that did not is kept.
     KEPT.with(|kept| kept[form as usize].replace(Some(pickler)));

@@ -45,6 +45,15 @@ impl Thing {
     }
 }
 
+/// Handles to all of them, the last of which may be among them when the wait is over.
+struct Things(Vec<Thing>);
+
+impl Drop for Things {
+    fn drop(&mut self) {
+        wait::let_go(std::mem::take(&mut self.0));
+    }
+}
+
 /// Wait until one of `things` (queues, events, descriptors) is ready, for at most `timeout` seconds; the positions of those
 /// that are.
 #[pyfunction]
@@ -54,11 +63,14 @@ pub fn wait_for_any(
     things: Vec<Bound<'_, PyAny>>,
     timeout: Option<f64>,
 ) -> PyResult<Vec<usize>> {
-    let taken: Vec<Thing> = things.iter().map(Thing::of).collect::<PyResult<_>>()?;
+    let mut taken = Things(Vec::with_capacity(things.len()));
+    for thing in &things {
+        taken.0.push(Thing::of(thing)?);
+    }
     let deadline = wait::deadline(true, timeout);
     let nothing = |ready: &procession::Result<Vec<usize>>| ready.as_ref().is_ok_and(Vec::is_empty);
     wait::patiently(py, deadline, nothing, |until| {
-        let list: Vec<&dyn Waitable> = taken.iter().map(Thing::waitable).collect();
+        let list: Vec<&dyn Waitable> = taken.0.iter().map(Thing::waitable).collect();
         door::wait_until(&list, until)
     })
     .or_raise(py)

@@ -41,8 +41,8 @@ impl Guard {
     #[inline]
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         match self {
-            Self::Lock(lock) => lock.get().release(),
-            Self::RLock(lock) => lock.get().release(),
+            Self::Lock(lock) => lock.get().release(py),
+            Self::RLock(lock) => lock.get().release(py),
             Self::Any { release, .. } => release.call0(py).map(drop),
         }
     }

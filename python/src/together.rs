@@ -36,6 +36,14 @@ macro_rules! shared_class {
             }
         }
 
+        impl Drop for $name {
+            fn drop(&mut self) {
+                if let Some(inner) = self.inner.take() {
+                    wait::let_go(inner);
+                }
+            }
+        }
+
         #[pymethods]
         impl $name {
             #[new]
@@ -48,8 +56,8 @@ macro_rules! shared_class {
                 Ok(carry::ticket(Handle::from(self.inner()?)))
             }
 
-            fn _redeem(&self, ticket: Ticket) -> PyResult<()> {
-                let found = carry::redeem(&ticket, $sort)?.try_into();
+            fn _redeem(&self, py: Python<'_>, ticket: Ticket) -> PyResult<()> {
+                let found = carry::redeem(py, &ticket, $sort)?.try_into();
                 self.set_inner(found.map_err(|error: Error| PyRuntimeError::new_err(error.to_string()))?)
             }
 
@@ -115,7 +123,7 @@ shared_class!(
     "A line to wait in until somebody calls.",
     {
         fn _make(&self, py: Python<'_>) -> PyResult<()> {
-            self.set_inner(EngineLine::new().or_raise(py)?)
+            self.set_inner(wait::briefly(py, EngineLine::new).or_raise(py)?)
         }
 
         /// Give `lock` up, wait to be called, and acquire it again; whether somebody called in time.
@@ -180,7 +188,7 @@ shared_class!(
     "A flag that processes and threads can wait for.",
     {
         fn _make(&self, py: Python<'_>) -> PyResult<()> {
-            self.set_inner(EngineEvent::new().or_raise(py)?)
+            self.set_inner(wait::briefly(py, EngineEvent::new).or_raise(py)?)
         }
 
         /// Whether it is set.
@@ -189,8 +197,9 @@ shared_class!(
         }
 
         /// Set it: whoever waits goes on. A signal handler may do so, also while its thread waits for it.
-        fn set(&self) -> PyResult<()> {
-            self.inner()?.set();
+        fn set(&self, py: Python<'_>) -> PyResult<()> {
+            let inner = self.inner()?;
+            wait::awake(py, || inner.set());
             Ok(())
         }
 
@@ -230,7 +239,9 @@ shared_class!(
     {
         fn _make(&self, py: Python<'_>, parties: i64) -> PyResult<()> {
             match usize::try_from(parties) {
-                Ok(parties) if parties > 0 => self.set_inner(EngineBarrier::new(parties).or_raise(py)?),
+                Ok(parties) if parties > 0 => {
+                    self.set_inner(wait::briefly(py, || EngineBarrier::new(parties)).or_raise(py)?)
+                }
                 _ => Err(PyValueError::new_err("parties must be > 0")),
             }
         }
@@ -252,12 +263,16 @@ shared_class!(
             let acts = action.is_some();
             let arrival = py.detach(|| door::arrive(barrier, deadline, acts));
             let passed = match (arrival, action) {
-                (Ok(Arrival::Acts(acting)), Some(action)) => {
-                    // If it raises, the barrier is broken by giving `acting` up.
-                    action.call0()?;
-                    acting.done()
+                (Ok(Arrival::Acts(acting)), action) => {
+                    match action.map_or(Ok(()), |action| action.call0().map(drop)) {
+                        Ok(()) => py.detach(|| acting.done()),
+                        Err(error) => {
+                            // This breaks the barrier.
+                            py.detach(|| drop(acting));
+                            return Err(error);
+                        }
+                    }
                 }
-                (Ok(Arrival::Acts(acting)), None) => acting.done(),
                 (Ok(Arrival::Passed(index)), _) => Ok(index),
                 (Err(error), _) => Err(error),
             };
@@ -268,15 +283,15 @@ shared_class!(
         }
 
         /// Make it as new: whoever waits gets `BrokenBarrierError`.
-        fn reset(&self) -> PyResult<()> {
-            self.inner()?.reset();
-            Ok(())
+        fn reset(&self, py: Python<'_>) -> PyResult<()> {
+            let inner = self.inner()?;
+            wait::briefly(py, || door::reset(inner)).or_raise(py)
         }
 
         /// Break it: whoever waits, and whoever comes, gets `BrokenBarrierError`.
-        fn abort(&self) -> PyResult<()> {
-            self.inner()?.abort();
-            Ok(())
+        fn abort(&self, py: Python<'_>) -> PyResult<()> {
+            let inner = self.inner()?;
+            wait::briefly(py, || door::abort(inner)).or_raise(py)
         }
 
         /// For how many it is.

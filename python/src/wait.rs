@@ -65,8 +65,7 @@ pub fn patiently<T: Send>(
     wants_more: impl Fn(&procession::Result<T>) -> bool,
     mut attempt: impl FnMut(Deadline) -> procession::Result<T> + Send,
 ) -> procession::Result<T> {
-    let at_once = door::awake(|| attempt(Deadline::Now));
-    match at_once {
+    match awake(py, || attempt(Deadline::Now)) {
         Err(procession::Error::Busy) => {}
         answer if deadline == Deadline::Now || !wants_more(&answer) => return answer,
         _ => {}
@@ -81,10 +80,36 @@ pub fn briefly<T: Send>(
     py: Python<'_>,
     mut work: impl FnMut() -> procession::Result<T> + Send,
 ) -> procession::Result<T> {
-    match door::awake(&mut work) {
+    match awake(py, &mut work) {
         Err(procession::Error::Busy) => py.detach(work),
         answer => answer,
     }
+}
+
+/// Does something with the interpreter held, in which this thread does not sleep over somebody who is in the middle of a change.
+/// What has an error to answer with, answers `Busy` instead; [`briefly`] is for that.
+#[inline]
+pub fn awake<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
+    let (answer, owes_news) = door::awake(work);
+    if owes_news {
+        py.detach(door::tell_news);
+    }
+    answer
+}
+
+/// Gives up `thing`, which refers to something shared: with the interpreter let go if somebody is in the middle of a change.
+pub fn let_go<T: Send>(thing: T) {
+    if door::is_busy() {
+        let_go_of_much(thing);
+    }
+}
+
+/// The same for what takes a while in any case.
+#[cold]
+pub fn let_go_of_much<T: Send>(thing: T) {
+    let mut thing = Some(thing);
+    // Where there is no interpreter any more, nobody waits for it.
+    let _ = Python::try_attach(|py| py.detach(|| drop(thing.take())));
 }
 
 /// Rounds of looking before the interpreter is let go, about a microsecond: less than letting go of it costs.

@@ -145,9 +145,9 @@ sys.exit(inner.returncode)
     result.check()
 
 
-def test_what_a_limit_on_files_says_is_said_once():
+def test_an_error_of_the_system_names_the_call_once():
     # The engine's error texts name the call; Python's must not name it again.
-    code = "import procession; procession.Pipe = None; from procession import _engine; _engine.attach(10_000, 1, 1)"
+    code = "from procession import _engine; _engine.attach(10_000, 1, 1, -1)"
     result = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("OSError: [Errno 9] ") and last.count("inherited descriptor") == 1, last

@@ -46,9 +46,11 @@ impl Invitation {
     /// [`Error::TooManyProcesses`], [`Error::OutOfMemory`], or what the system said when shared memory was set up.
     pub fn new(name: &str) -> Result<Self> {
         let heap = crate::program::heap()?;
+        // Before the entry, which nobody would give up.
+        let memory = heap.descriptor()?;
         let reserved = heap.reserve(heap.me(), 0, name)?;
         Ok(Self {
-            fd: heap.descriptor()?.number(),
+            fd: memory.number(),
             heap: heap.id(),
             id: reserved.id,
             claim: reserved.claim.map_or(-1, Claim::into_raw),

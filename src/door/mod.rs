@@ -19,7 +19,7 @@ pub use channel::{Channel, Received};
 pub use handle::{Address, Handle, Sort};
 pub use life::{die_with, lifeline, take_leave};
 pub use parcel::{ALIGN, Parcel};
-pub use together::{arrive, await_event, wait_in_line};
+pub use together::{abort, arrive, await_event, reset, wait_in_line};
 
 use crate::error::Result;
 use crate::heap::Heap;
@@ -77,10 +77,31 @@ pub fn look_briefly(done: impl FnMut() -> bool) -> bool {
 
 /// Runs `work`, in which this thread does not sleep over somebody who is in the middle of a change to what is shared: it ends with
 /// [`Error::Busy`](crate::Error::Busy) instead, with nothing changed. For threads that hold what others need, such as an
-/// interpreter's lock.
+/// interpreter's lock. Also whether [`tell_news`] is to be called, before this thread gives up what it changed.
 #[inline]
-pub fn awake<T>(work: impl FnOnce() -> T) -> T {
+pub fn awake<T>(work: impl FnOnce() -> T) -> (T, bool) {
     crate::heap::internal::awake(work)
+}
+
+/// Runs `work`, in which waits for whoever is in the middle of a change to what is shared end at `deadline` with
+/// [`Error::OwnerStopped`](crate::Error::OwnerStopped), if that one is stopped.
+#[inline]
+pub fn until<T>(deadline: Deadline, work: impl FnOnce() -> T) -> T {
+    crate::heap::internal::until(deadline, work)
+}
+
+/// Whether what takes a transaction, such as giving a handle or a parcel up, would sleep now: somebody is in the middle of one,
+/// and remains there for longer than it is worth looking.
+#[inline]
+pub fn is_busy() -> bool {
+    Heap::existing().is_some_and(Heap::is_busy)
+}
+
+/// Tells those who wait for several things at once what [`awake`] could not. This may sleep.
+pub fn tell_news() {
+    if let Some(heap) = Heap::existing() {
+        crate::heap::watch::tell_news(heap);
+    }
 }
 
 /// [`wait`](crate::wait) until a deadline.
@@ -121,9 +142,15 @@ fn forget<G>(answer: Result<G, LockError<G>>) -> Result<Taken> {
     })
 }
 
+/// Releases `semaphore` if that takes no time at all.
+#[inline]
+pub fn release_quick(semaphore: &Semaphore) -> bool {
+    semaphore.release_quick()
+}
+
 /// What is acquired and released.
 pub trait Acquire {
-    /// Acquires it if that takes no time at all; it is not asked whether a holder lives.
+    /// Acquires it if that takes no time at all; it is not asked whether a holder lives. Never sleeps.
     fn try_quick(&self) -> Taken;
 
     /// Acquires, for somebody who will release.
@@ -132,6 +159,11 @@ pub trait Acquire {
     ///
     /// [`Error::NoIdentity`](crate::Error::NoIdentity), [`Error::OwnerStopped`](crate::Error::OwnerStopped).
     fn acquire_until(&self, deadline: Deadline) -> Result<Taken>;
+
+    /// Whether somebody is in the middle of a change to it, for whom giving it up may sleep.
+    fn is_in_change(&self) -> bool {
+        false
+    }
 }
 
 impl Acquire for Lock {
@@ -169,7 +201,15 @@ impl Acquire for RLock {
 impl Acquire for Semaphore {
     #[inline]
     fn try_quick(&self) -> Taken {
-        Acquire::acquire_until(self, Deadline::Now).unwrap_or(Taken::Not)
+        if self.take_quick() {
+            return Taken::Clean;
+        }
+        let (taken, _) = awake(|| Acquire::acquire_until(self, Deadline::Now));
+        taken.unwrap_or(Taken::Not)
+    }
+
+    fn is_in_change(&self) -> bool {
+        Semaphore::is_in_change(self)
     }
 
     #[inline]

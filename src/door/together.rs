@@ -31,3 +31,21 @@ pub fn await_event(event: &Event, deadline: Deadline) -> Result<()> {
 pub fn arrive(barrier: &Barrier, deadline: Deadline, acts: bool) -> Result<Arrival<'_>> {
     barrier.arrive(deadline, acts)
 }
+
+/// Breaks `barrier`; see [`Barrier::abort`], which has no error to answer with and waits for as long as somebody is stopped.
+///
+/// # Errors
+///
+/// [`Error::OwnerStopped`](crate::Error::OwnerStopped).
+pub fn abort(barrier: &Barrier) -> Result<()> {
+    barrier.try_break_or_mend(true)
+}
+
+/// Makes `barrier` as new; see [`Barrier::reset`], and [`abort`].
+///
+/// # Errors
+///
+/// As for [`abort`].
+pub fn reset(barrier: &Barrier) -> Result<()> {
+    barrier.try_break_or_mend(false)
+}

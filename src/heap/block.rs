@@ -5,11 +5,13 @@
 //! Behind the payload stands the list of objects it refers to; [`EXTRA`] says how many of them are counted so far, so a
 //! death while the list is counted up or down leaves it exact.
 
-use super::Heap;
 use super::chunks::split;
+use super::holds::Slotted;
 use super::layout::{CHUNK, EXTRA, HEAD, LEN, MOST_CELL, Off, chunk, entry, kind};
 use super::object::{Facts, Kind, Object, refer, write_head};
+use super::release::Detached;
 use super::tx::Tx;
+use super::{Heap, fork};
 use crate::error::{Error, Result};
 use crate::wait::atomic::Ordering;
 use core::ops::{Deref, DerefMut};
@@ -48,13 +50,15 @@ impl Block {
     /// A block for `len` bytes, whose contents are arbitrary, and `carried` references.
     pub(crate) fn new(heap: &'static Heap, len: u64, carried: u64) -> Result<Self> {
         let bytes = HEAD + len.next_multiple_of(8) + 8 * carried;
-        let (off, slot) = if bytes <= MOST_CELL {
-            heap.make(&BLOCK, bytes, 0)?
-        } else {
-            heap.make_large(&BLOCK, bytes, 0, false)?
+        let wrap = |off, slot| {
+            heap.word(off + LEN).store(len, Ordering::Relaxed);
+            Self { heap, off, slot, len }
         };
-        heap.word(off + LEN).store(len, Ordering::Relaxed);
-        Ok(Self { heap, off, slot, len })
+        if bytes <= MOST_CELL {
+            heap.make(&BLOCK, bytes, 0, wrap)
+        } else {
+            heap.make_large(&BLOCK, bytes, 0, false, wrap)
+        }
     }
 
     /// A block with these bytes, referring to these objects, which the caller refers to meanwhile.
@@ -133,7 +137,22 @@ impl Block {
         heap: &'static Heap,
         stage: impl Fn(&mut Tx<'_>) -> Result<Option<Off>>,
     ) -> Result<Option<Self>> {
-        let taken = heap.with_slot(|tx, slot| {
+        loop {
+            match Self::take_into_spare(heap, &stage)? {
+                Slotted::Done(block) => return Ok(Some(block)),
+                Slotted::Nothing => return Ok(None),
+                Slotted::NoSlot => heap.make_slots()?,
+            }
+        }
+    }
+
+    /// The same for those who hold locks: where this process has no slot for it, they call
+    /// [`make_slots`](Heap::make_slots) when they do not any more.
+    pub(crate) fn take_into_spare(
+        heap: &'static Heap,
+        stage: impl FnOnce(&mut Tx<'_>) -> Result<Option<Off>>,
+    ) -> Result<Slotted<Self>> {
+        let taken = heap.with_spare_slot(|tx, slot| {
             let off = stage(tx)?;
             if let Some(off) = off {
                 heap.reach_whole(tx, off)?;
@@ -141,10 +160,11 @@ impl Block {
             }
             Ok(off)
         })?;
-        Ok(taken.map(|(off, slot)| {
+        let wrap = |(off, slot)| {
             let len = heap.word(off + LEN).load(Ordering::Relaxed);
             Self { heap, off, slot, len }
-        }))
+        };
+        Ok(taken.map(wrap))
     }
 }
 
@@ -168,8 +188,7 @@ impl DerefMut for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // See `Object`: what cannot be given up now is found when this process ends.
-        let _ = self.heap.release(self.slot);
+        self.heap.release(self.slot);
     }
 }
 
@@ -179,8 +198,16 @@ impl Heap {
         off + HEAD + self.word(off + LEN).load(Ordering::Relaxed).next_multiple_of(8)
     }
 
-    /// Makes an object of chunks of its own; its contents are arbitrary unless they are to be `zeroed`.
-    pub(super) fn make_large(&self, kind: &Kind, bytes: u64, extra: u64, zeroed: bool) -> Result<(Off, u64)> {
+    /// Makes an object of chunks of its own; its contents are arbitrary unless they are to be `zeroed`. `wrap` makes a handle
+    /// of offset and number of the slot, before this process can fork again.
+    pub(super) fn make_large<T>(
+        &self,
+        kind: &Kind,
+        bytes: u64,
+        extra: u64,
+        zeroed: bool,
+        wrap: impl FnOnce(Off, u64) -> T,
+    ) -> Result<T> {
         let (taken, slot) = self.retrying(bytes, || {
             self.prepare(bytes)?;
             let taken = self.with_slot(|tx, slot| {
@@ -192,7 +219,7 @@ impl Heap {
         })?;
         let off = self.chunk_at(taken.index);
         if let Err(error) = self.reach(off, bytes) {
-            self.release(slot)?;
+            self.release(slot);
             return Err(error);
         }
         if zeroed {
@@ -200,16 +227,20 @@ impl Heap {
             let warm = self.word(chunk!(taken.index, committed)).load(Ordering::Relaxed);
             self.clear(off, warm.min(bytes));
         }
-        if let Err(error) = self.commit(taken, bytes) {
-            self.release(slot)?;
-            return Err(error);
+        let made = self.commit(taken, bytes).and_then(|()| {
+            // A child that was forked up to here has no reference: it was raw.
+            let _steady = fork::steady();
+            self.transact(|tx| {
+                write_head(tx, off, kind, extra);
+                Self::mark_used(tx, taken);
+                Ok(())
+            })?;
+            Ok(wrap(off, slot))
+        });
+        if made.is_err() {
+            self.release(slot);
         }
-        self.transact(|tx| {
-            write_head(tx, off, kind, extra);
-            Self::mark_used(tx, taken);
-            Ok(())
-        })?;
-        Ok((off, slot))
+        made
     }
 
     /// The chunk whose block starts at `off`; `None` for a cell.
@@ -248,22 +279,19 @@ impl Heap {
     /// Gives up, one by one, the references a block carries.
     fn drop_carried(&self, off: Off) -> Result<()> {
         let list = self.carried_list(off);
-        loop {
-            // The reference goes from the block to this process, and from there the usual way.
-            let moved = self.with_slot(|tx, slot| {
-                let left = tx.get(off + EXTRA);
-                if left == 0 {
+        while self.word(off + EXTRA).load(Ordering::Acquire) > 0 {
+            let detached = self.detach(|tx| {
+                let Some(left) = tx.get(off + EXTRA).checked_sub(1) else {
                     return Ok(None);
-                }
-                tx.set(off + EXTRA, left - 1);
-                slot.hold(tx, tx.get(list + 8 * (left - 1)));
-                Ok(Some(()))
+                };
+                tx.set(off + EXTRA, left);
+                Ok(Some(tx.get(list + 8 * left)))
             })?;
-            match moved {
-                Some(((), slot)) => self.release(slot)?,
-                None => return Ok(()),
+            if let Detached::Last(doomed) = detached {
+                self.free_detached(doomed)?;
             }
         }
+        Ok(())
     }
 
     /// Puts a block that this process owns into word `field` of entry `index` (`start` or `result`).

@@ -21,6 +21,23 @@ pub(crate) struct Census {
 }
 
 impl Heap {
+    /// Pages of this process's table of references, up to the last.
+    pub(crate) fn pages(&self) -> u64 {
+        self.word(entry!(self.my_entry(), hold_pages))
+            .load(Ordering::Acquire)
+    }
+
+    /// Other processes that are, or were when somebody last looked.
+    pub(crate) fn others(&self) -> u64 {
+        let is_there = |&index: &u64| {
+            let entry = self.entry(index);
+            let runs = [state::EMBRYO, state::LIVE].contains(&entry.state.load(Ordering::Acquire));
+            runs && entry.id.load(Ordering::Acquire) != u64::from(self.me())
+        };
+        let top = self.word(header!(table_top)).load(Ordering::Acquire);
+        (0..top).filter(is_there).count() as u64
+    }
+
     /// Counts, and panics where the lists contradict the descriptors. Nobody else may be at work.
     pub(crate) fn census(&self) -> Census {
         self.settle().expect("nobody is stopped");
@@ -81,7 +98,7 @@ impl Heap {
         let live: Vec<u64> = (0..top)
             .filter(|&i| get(entry!(i, state)) != state::FREE)
             .collect();
-        let holds = live.iter().map(|&i| get(entry!(i, holds))).sum();
+        let holds = live.iter().map(|&i| self.count_references(i)).sum();
         Census {
             used_bytes: accounted,
             cells,

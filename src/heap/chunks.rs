@@ -6,7 +6,9 @@
 //! sizes up to a power of two costs nothing: memory is committed for the part that is asked for.
 
 use super::Heap;
+use super::internal::before_paging;
 use super::layout::{CHUNK, FIRST_CHUNK, ORDERS, Off, chunk, header, kind};
+use super::release::{Postponed, postpone};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::os::memory;
@@ -208,6 +210,7 @@ impl Heap {
             bytes.next_multiple_of(memory::page()),
         );
         if have < want {
+            before_paging();
             self.commit_at(self.chunk_at(taken.index) + have, want - have)?;
             committed.store(want, Ordering::Release);
         }
@@ -254,6 +257,7 @@ impl Heap {
 
     /// Gives the memory of a raw block back but for its beginning, and frees it warm.
     fn shorten(&self, index: u64, kept: u64, committed: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
+        before_paging();
         self.give_up_pages(self.chunk_at(index) + kept, committed - kept)?;
         self.transact(|tx| {
             tx.add(header!(used_bytes), -(tx.get(chunk!(index, accounted)) as i64));
@@ -270,6 +274,7 @@ impl Heap {
         let order = split(get(chunk!(index, state))).1;
         // What a process was about to commit when it died counts already, and is not said to be committed.
         let pages = get(chunk!(index, committed)).max(get(chunk!(index, accounted)));
+        before_paging();
         self.give_up_pages(self.chunk_at(index), pages.min(CHUNK << order))?;
         self.transact(|tx| {
             tx.add(header!(used_bytes), -(tx.get(chunk!(index, accounted)) as i64));
@@ -317,10 +322,11 @@ impl Heap {
 
     fn give_back(&self, wanted: impl Fn(&Tx<'_>) -> bool) -> Result<bool> {
         // The victim is held like any block of this process while its memory goes back, so a death leaks nothing.
-        let Some((index, number)) = self.with_spare_slot(|tx, slot| {
-            if !wanted(tx) {
-                return Ok(None);
-            }
+        let entry = self.my_entry();
+        let victim = self.transact(|tx| {
+            // Too many at once for that: somebody else will do it.
+            let slot = Self::freeing_slot(tx, entry).filter(|_| wanted(tx));
+            let Some(slot) = slot else { return Ok(None) };
             let oldest = (0..ORDERS as u64)
                 .filter_map(|order| {
                     tx.get(header!(warm_old[order]))
@@ -337,13 +343,16 @@ impl Heap {
             tx.set(chunk!(index, accounted), 0);
             tx.set(chunk!(index, state), state(kind::RAW, order));
             slot.hold(tx, self.chunk_at(index));
-            Ok(Some(index))
-        })?
-        else {
+            Ok(Some((index, slot.number())))
+        })?;
+        let Some((index, number)) = victim else {
             return Ok(false);
         };
-        self.cool(index, |tx| self.clear_slot(tx, number))?;
-        Ok(true)
+        let cooled = self.cool(index, |tx| self.clear_slot(tx, number));
+        if cooled.is_err() {
+            postpone(Postponed::Slot(self.me(), number));
+        }
+        cooled.map(|()| true)
     }
 }
 

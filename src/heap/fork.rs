@@ -19,14 +19,12 @@
 //! clears in every child (`MADV_WIPEONFORK`).
 
 use super::Heap;
-use super::layout::{PROCESSES, entry};
-use super::object::{refer, uncount};
+use super::internal::Rank;
+use super::layout::PROCESSES;
 use super::table::index_of;
-use super::waiter::WAITER;
 use crate::error::Result;
 use crate::os;
 use crate::os::witness::Claim;
-use crate::wait::atomic::Ordering;
 use core::mem::ManuallyDrop;
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
@@ -35,6 +33,9 @@ use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard
 
 /// Readers change what this process holds; the writer forks.
 static STEADY: RwLock<()> = RwLock::new(());
+
+/// How often room is made for a child that others take in between.
+const TRIES: u32 = 16;
 
 /// The entry of the child that a fork makes.
 #[derive(Clone, Copy)]
@@ -75,6 +76,9 @@ pub(crate) struct Steady(#[allow(dead_code)] Option<RwLockReadGuard<'static, ()>
 /// Keeps this process from forking while what it holds changes.
 pub(crate) fn steady() -> Steady {
     let depth = DEPTH.get();
+    if depth == 0 {
+        Rank::Steady.enter();
+    }
     DEPTH.set(depth + 1);
     // A thread that forks (and runs handlers of others before and after) has the lock already.
     let guard = (depth == 0 && !forking()).then(|| STEADY.read().unwrap_or_else(PoisonError::into_inner));
@@ -83,7 +87,11 @@ pub(crate) fn steady() -> Steady {
 
 impl Drop for Steady {
     fn drop(&mut self) {
-        DEPTH.set(DEPTH.get() - 1);
+        let depth = DEPTH.get() - 1;
+        DEPTH.set(depth);
+        if depth == 0 {
+            Rank::Steady.leave();
+        }
     }
 }
 
@@ -140,16 +148,7 @@ extern "C" fn before() {
     hold_still(outermost);
     if let Some(heap) = Heap::existing() {
         let planned = PLANNED.replace(Birth::NONE);
-        let mut copied = heap.reserve_copy(planned);
-        if copied.is_err() && outermost {
-            // There is no room for it. Some is made while nobody waits for this fork to be over.
-            move_on();
-            let emptied = heap.drop_copy(planned);
-            heap.make_room();
-            hold_still(outermost);
-            copied = emptied.and_then(|()| heap.reserve_copy(planned));
-        }
-        RESERVED.set(copied.unwrap_or(Birth::NONE));
+        RESERVED.set(heap.prepare_child(planned, outermost));
     }
     os::fork::forget_error();
 }
@@ -197,32 +196,58 @@ extern "C" fn after_in_child() {
 }
 
 impl Heap {
-    /// An entry that holds what this process holds: `planned`, or a new one where that is none.
-    fn reserve_copy(&self, planned: Birth) -> Result<Birth> {
-        let birth = if planned.planned {
-            planned
-        } else {
-            let reserved = self.reserve_quickly(self.me(), 0, "fork", PROCESSES)?;
-            Birth {
-                id: reserved.id,
-                claim: reserved.claim.map_or(-1, Claim::into_raw),
-                planned: false,
+    /// An entry that holds what this process holds: `planned`, or a new one where that is none. Called, and left, with other
+    /// threads kept from changing that; where it must make room, it lets them go on meanwhile.
+    fn prepare_child(&self, planned: Birth, outermost: bool) -> Birth {
+        let mut birth = planned;
+        let mut cleared = false;
+        for _ in 0..TRIES {
+            let copied = self.reserve_and_copy(&mut birth);
+            if let Ok(true) = copied {
+                return birth;
             }
-        };
-        let copied = self.copy_holds(index_of(birth.id));
-        if copied.is_err() && !birth.planned {
+            if !outermost {
+                break;
+            }
+            move_on();
+            let mut room = copied.and_then(|_| self.make_room_for_copy());
+            if room.is_err() && !cleared {
+                // What was copied in part goes; then so does what nobody needs.
+                cleared = true;
+                room = self.drop_copy(birth);
+                self.make_room();
+            }
+            hold_still(outermost);
+            if room.is_err() {
+                break;
+            }
+        }
+        if !birth.planned {
             // Without its lock the entry is dead, and whoever looks after the dead frees it.
             self.give_up_claim(birth.claim);
         }
-        copied.map(|()| birth)
+        Birth::NONE
     }
 
-    /// Takes back what a copy that failed has put into a planned entry.
-    fn drop_copy(&self, planned: Birth) -> Result<()> {
-        if planned.planned {
-            self.drop_references(index_of(planned.id))
-        } else {
+    /// Reserves an entry, if `birth` is none yet, and copies into it; false if there is not enough room.
+    fn reserve_and_copy(&self, birth: &mut Birth) -> Result<bool> {
+        if birth.id == 0 {
+            let reserved = self.reserve_quickly(self.me(), 0, "fork", PROCESSES)?;
+            *birth = Birth {
+                id: reserved.id,
+                claim: reserved.claim.map_or(-1, Claim::into_raw),
+                planned: false,
+            };
+        }
+        self.copy_references(index_of(birth.id))
+    }
+
+    /// Takes back what a copy that failed has put into its entry.
+    fn drop_copy(&self, birth: Birth) -> Result<()> {
+        if birth.id == 0 {
             Ok(())
+        } else {
+            self.drop_references(index_of(birth.id))
         }
     }
 
@@ -235,7 +260,7 @@ impl Heap {
         } else {
             !failed
         };
-        if !is_there {
+        if !is_there && DEPTH.get() == 0 {
             // An error leaves it to whoever looks after the dead.
             let _ = self.drop_entry(born.id);
         }
@@ -256,38 +281,5 @@ impl Heap {
     /// Closes this process's descriptor of a lock that is meant for a child.
     pub(crate) fn give_up_claim(&self, claim: RawFd) {
         os::witness::give_up(claim, |fd| self.is_own(fd));
-    }
-
-    /// Gives the (empty) entry `to` a hold on everything this process holds, under the same numbers.
-    fn copy_holds(&self, to: u64) -> Result<()> {
-        let from = self.my_entry();
-        let top = self.word(entry!(from, hold_top)).load(Ordering::Acquire);
-        for number in 0..top {
-            loop {
-                let done = self.transact(|tx| {
-                    let Some(theirs) = Self::slot(tx, to, number) else {
-                        return Ok(false);
-                    };
-                    let Some(ours) = Self::slot(tx, from, number) else {
-                        return Ok(true);
-                    };
-                    let off = ours.held(tx);
-                    // What another thread is making or giving back has no count yet, and no handle in the child; nor have
-                    // the records of this process's threads, which do not exist there.
-                    if off == 0 || self.is_raw(tx, off) || uncount(tx.get(off)).0 == WAITER {
-                        theirs.skip(tx);
-                    } else {
-                        refer(tx, off);
-                        theirs.fill(tx, off);
-                    }
-                    Ok(true)
-                })?;
-                if done {
-                    break;
-                }
-                self.add_page(to, number)?;
-            }
-        }
-        Ok(())
     }
 }

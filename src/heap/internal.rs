@@ -9,13 +9,17 @@
 //! A process without an entry of its own (see `fork.rs`) has no id with which to own anything: it gets
 //! [`Error::NoIdentity`] here, before it can touch what is shared.
 //!
-//! The order, for threads that need several; who holds one takes only what stands below it:
+//! The order, for threads that need several; who holds one takes only what stands below it ([`Rank`]):
 //!
 //! 1. the lock of whoever clears up after the dead (`sweep`);
 //! 2. the locks of objects: a ring's ends, a semaphore's;
 //! 3. the lock of whoever makes a slab (`grow`);
-//! 4. the guard that keeps this process from forking (`fork::steady`);
+//! 4. the guard that keeps this process from forking (`fork::steady`), and under it the table of what its handles share;
 //! 5. the lock of transactions.
+//!
+//! So memory is made (which may mean clearing up after the dead, to get some) by who holds none of them, and given back by
+//! who holds at most the first three; the guard is held around the transactions that change what this process holds and the
+//! making of the handle that goes with it, and around nothing that takes longer. Debug builds check all this.
 
 use super::Heap;
 use crate::error::{Error, Result};
@@ -25,6 +29,90 @@ use crate::wait::interrupt::interrupted;
 use crate::wait::latch::{Latch, Locked};
 use crate::wait::spin;
 use std::cell::Cell;
+
+/// Where a lock stands in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rank {
+    Sweep,
+    Object,
+    Grow,
+    Steady,
+    Transaction,
+}
+
+#[cfg(debug_assertions)]
+thread_local! {
+    /// A bit for each rank that this thread holds a lock of.
+    static HELD: Cell<u32> = const { Cell::new(0) };
+}
+
+impl Rank {
+    /// Notes that this thread takes a lock of this rank.
+    ///
+    /// # Panics
+    ///
+    /// In debug builds, where the thread holds one that stands no higher in the order.
+    #[inline]
+    pub(super) fn enter(self) {
+        #[cfg(debug_assertions)]
+        {
+            let held = HELD.get();
+            assert!(
+                held >> self as u32 == 0,
+                "a lock of rank {self:?} is taken under others ({held:05b})"
+            );
+            HELD.set(held | 1 << self as u32);
+        }
+    }
+
+    /// Notes that it is released.
+    #[inline]
+    pub(crate) fn leave(self) {
+        #[cfg(debug_assertions)]
+        HELD.set(HELD.get() & !(1 << self as u32));
+    }
+
+    /// Checks, in debug builds, that this thread holds no lock of this rank or below it.
+    #[inline]
+    pub(super) fn is_not_reached(self) {
+        #[cfg(debug_assertions)]
+        assert!(
+            HELD.get() >> self as u32 == 0,
+            "something is done under locks of rank {self:?} or below that takes too long ({:05b})",
+            HELD.get()
+        );
+    }
+}
+
+/// Something follows that takes long and is done under no lock that others wait for: pages are made or given back.
+pub(super) fn before_paging() {
+    Rank::Steady.is_not_reached();
+    #[cfg(all(test, not(loom)))]
+    paging::happens();
+}
+
+/// Lets tests do something while this thread makes pages or gives them back.
+#[cfg(all(test, not(loom)))]
+pub(crate) mod paging {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    thread_local! {
+        static HOOK: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
+    }
+
+    /// Has `hook` called whenever this thread does, until this is called again.
+    pub(crate) fn watch(hook: Option<Rc<dyn Fn()>>) {
+        HOOK.set(hook);
+    }
+
+    pub(super) fn happens() {
+        let hook = HOOK.with_borrow(Clone::clone);
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+}
 
 /// How long to sleep before asking whether the owner lives and runs.
 /// (As with [`BACKSTOP`](crate::wait::BACKSTOP), unit tests do not wait so long.)
@@ -41,8 +129,6 @@ pub(crate) struct Limit {
     pub deadline: Deadline,
     /// Whether the hook for interrupts may run meanwhile and end it: not while another lock is held.
     pub interruptible: bool,
-    /// Whether it may sleep at all; [`Error::Busy`] where it would have to.
-    pub sleeps: bool,
 }
 
 impl Limit {
@@ -50,13 +136,19 @@ impl Limit {
     pub(crate) const NONE: Self = Self {
         deadline: Deadline::Never,
         interruptible: false,
-        sleeps: true,
     };
 }
 
 thread_local! {
     static CURRENT: Cell<Limit> = const { Cell::new(Limit::NONE) };
+    /// What holds for this thread besides: the bits below.
+    static MODE: Cell<u8> = const { Cell::new(0) };
 }
+
+/// It must not sleep over a lock; [`Error::Busy`] where it would have to.
+const AWAKE: u8 = 1;
+/// There is something that it could not tell meanwhile.
+const OWES_NEWS: u8 = 2;
 
 /// Runs `work` under `limit`: it holds for all waits for internal locks in it.
 #[inline]
@@ -81,14 +173,30 @@ pub(crate) fn until<T>(deadline: Deadline, work: impl FnOnce() -> T) -> T {
     within(limit, work)
 }
 
-/// Runs `work` without sleeping over somebody else's locks: see [`Limit::sleeps`].
+/// Runs `work` without sleeping over somebody else's locks: it ends with [`Error::Busy`] instead. Also whether something is
+/// [left to be told](owe_news).
 #[inline]
-pub(crate) fn awake<T>(work: impl FnOnce() -> T) -> T {
-    let limit = Limit {
-        sleeps: false,
-        ..CURRENT.get()
-    };
-    within(limit, work)
+pub(crate) fn awake<T>(work: impl FnOnce() -> T) -> (T, bool) {
+    struct Restore<'m>(&'m Cell<u8>, u8);
+    impl Drop for Restore<'_> {
+        #[inline]
+        fn drop(&mut self) {
+            self.0.set(self.0.get() & !AWAKE | self.1);
+        }
+    }
+    // Found once: it is a call in a library that was loaded later.
+    MODE.with(|mode| {
+        let _restore = Restore(mode, mode.get() & AWAKE);
+        mode.set(mode.get() | AWAKE);
+        let answer = work();
+        (answer, mode.get() & OWES_NEWS != 0)
+    })
+}
+
+/// Notes that this thread has something to tell when it may sleep: see [`watch`](super::watch).
+pub(super) fn owe_news(owes: bool) {
+    let others = MODE.get() & !OWES_NEWS;
+    MODE.set(others | if owes { OWES_NEWS } else { 0 });
 }
 
 /// Repeats `work` for as long as somebody is stopped in the middle of a change: for calls that have no error to answer with.
@@ -101,6 +209,13 @@ pub(crate) fn insist<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
     }
 }
 
+/// Releases one of the engine's own locks, which was taken with this rank.
+#[inline]
+pub(crate) fn unlock_internal(latch: &Latch, rank: Rank) {
+    latch.unlock();
+    rank.leave();
+}
+
 impl Heap {
     /// Takes one of the engine's own locks; whether its owner died holding it, so that what it protects must be repaired.
     ///
@@ -108,12 +223,14 @@ impl Heap {
     ///
     /// [`Error::NoIdentity`]; [`Error::OwnerStopped`]; [`Error::Interrupted`] and [`Error::Busy`] where the limit says so.
     #[inline]
-    pub(crate) fn lock_internal(&self, latch: &Latch) -> Result<bool> {
+    pub(crate) fn lock_internal(&self, latch: &Latch, rank: Rank) -> Result<bool> {
         let me = self.me();
+        rank.enter();
         if me != 0 && latch.try_quick(me) {
             return Ok(false);
         }
-        self.lock_internal_slow(latch, me, CURRENT.get())
+        self.lock_internal_slow(latch, rank, me, CURRENT.get())
+            .inspect_err(|_| rank.leave())
     }
 
     /// The same as the first lock of a user's call: a wait for it ends at the call's deadline and where the hook for interrupts
@@ -123,8 +240,9 @@ impl Heap {
     ///
     /// As for [`lock_internal`](Self::lock_internal).
     #[inline]
-    pub(crate) fn lock_internal_until(&self, latch: &Latch, deadline: Deadline) -> Result<bool> {
+    pub(crate) fn lock_internal_until(&self, latch: &Latch, rank: Rank, deadline: Deadline) -> Result<bool> {
         let me = self.me();
+        rank.enter();
         if me != 0 && latch.try_quick(me) {
             return Ok(false);
         }
@@ -133,16 +251,27 @@ impl Heap {
             interruptible: true,
             ..CURRENT.get()
         };
-        self.lock_internal_slow(latch, me, limit)
+        self.lock_internal_slow(latch, rank, me, limit)
+            .inspect_err(|_| rank.leave())
+    }
+
+    /// Takes one of the engine's own locks if it is free this moment.
+    pub(super) fn try_internal(&self, latch: &Latch, rank: Rank) -> bool {
+        let me = self.me();
+        let taken = me != 0 && latch.try_quick(me);
+        if taken {
+            rank.enter();
+        }
+        taken
     }
 
     #[cold]
     #[inline(never)]
-    fn lock_internal_slow(&self, latch: &Latch, me: u32, limit: Limit) -> Result<bool> {
+    fn lock_internal_slow(&self, latch: &Latch, rank: Rank, me: u32, limit: Limit) -> Result<bool> {
         if me == 0 {
             return Err(Error::NoIdentity);
         }
-        if !limit.sleeps {
+        if MODE.get() & AWAKE != 0 {
             return self.lock_awake(latch, me);
         }
         let began = now();
@@ -153,7 +282,12 @@ impl Heap {
         let alive = |id| self.alive(id);
         let ended = Cell::new(false);
         let give_up = || {
-            ended.set(limit.interruptible && interrupted());
+            if limit.interruptible {
+                // The hook may use what is shared: nothing is held yet.
+                rank.leave();
+                ended.set(interrupted());
+                rank.enter();
+            }
             ended.get()
         };
         let mut watch = OwnerWatch { began, idle: None };
@@ -175,7 +309,14 @@ impl Heap {
         }
     }
 
-    /// The same for a caller that must not sleep.
+    /// Whether a transaction would sleep now, or not be had by a caller that must not: somebody is in the middle of one.
+    #[inline]
+    pub(crate) fn is_busy(&self) -> bool {
+        let latch = &self.header().latch;
+        latch.owner() != 0 && !spin::until(|| latch.owner() == 0)
+    }
+
+    /// Takes a lock for a caller that must not sleep.
     fn lock_awake(&self, latch: &Latch, me: u32) -> Result<bool> {
         if spin::until(|| latch.try_quick(me)) {
             return Ok(false);

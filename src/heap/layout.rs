@@ -161,12 +161,12 @@ pub(crate) struct Entry {
     pub start: AtomicU64,
     /// The block with the result, until the parent takes it.
     pub result: AtomicU64,
-    /// Slots of the hold table handed out at least once.
-    pub hold_top: AtomicU64,
-    /// First free slot of the hold table (slot + 1).
-    pub hold_free: AtomicU64,
-    /// Objects held.
-    pub holds: AtomicU64,
+    /// No page of the table of references has this number or a higher one.
+    pub hold_pages: AtomicU64,
+    /// First page of the table of references with a free slot (number + 1).
+    pub hold_room: AtomicU64,
+    /// No page number below this one is free.
+    pub hold_hint: AtomicU64,
     /// 1 once a lock of the kernel's witnesses the process's life: see [`os::witness`](crate::os::witness).
     pub witnessed: AtomicU64,
     /// The pid namespace that `pid` is a number of; 0 where that is not known.
@@ -176,7 +176,9 @@ pub(crate) struct Entry {
     _pad: u32,
     /// 1 once the process has said that it ends in an orderly way: see [`Heap::take_leave`](super::Heap::take_leave).
     pub left: AtomicU64,
-    /// Directories of hold pages.
+    /// Slots of the table of references that only freeing uses.
+    pub freeing: [AtomicU64; FREEING],
+    /// Directories of pages of the table of references.
     pub directory: [AtomicU64; DIRECTORIES],
     pub name: [AtomicU64; NAME / 8],
 }
@@ -197,13 +199,15 @@ impl Entry {
             status: zero(),
             start: zero(),
             result: zero(),
-            hold_top: zero(),
-            hold_free: zero(),
-            holds: zero(),
+            hold_pages: zero(),
+            hold_room: zero(),
+            hold_hint: zero(),
             witnessed: zero(),
             namespace: zero(),
             phase: AtomicU32::new(0),
             _pad: 0,
+            left: zero(),
+            freeing: core::array::from_fn(|_| zero()),
             directory: core::array::from_fn(|_| zero()),
             name: core::array::from_fn(|_| zero()),
         }
@@ -222,6 +226,8 @@ pub(crate) mod state {
     pub const GONE: u64 = 3;
 }
 
+/// Slots in an entry itself.
+pub(super) const FREEING: usize = 16;
 /// Directories in an entry.
 pub(super) const DIRECTORIES: usize = 16;
 /// Words in a hold page (two a slot) and in a directory of them: a largest cell less its header.

@@ -6,14 +6,16 @@ pub(crate) mod block;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod census;
 mod chunks;
+mod copy;
 pub(crate) mod fork;
-mod holds;
+pub(crate) mod holds;
 pub(crate) mod internal;
 pub(crate) mod layout;
 #[cfg(all(test, loom))]
 mod models;
 pub(crate) mod object;
 mod recovery;
+pub(crate) mod release;
 mod shared_slots;
 mod slabs;
 mod source;
@@ -228,7 +230,7 @@ impl Heap {
     /// Makes memory exist.
     fn commit_at(&self, off: Off, len: u64) -> Result<()> {
         self.reach(off, len)?;
-        os::memory::commit(self.address(off, len), len, self.source.file(), off)
+        os::memory::commit(self.address(off, len), len, || self.source.file(), off)
     }
 
     /// Gives memory back to the system that this process alone has, and that reads as zero afterwards.

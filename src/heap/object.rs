@@ -5,12 +5,11 @@
 
 use super::Heap;
 use super::fork;
-use super::holds::next_serial;
+use super::holds::{Slotted, next_serial};
 use super::layout::{EXTRA, HEAD, Head, LEAST_CELL, LEN, MOST_CELL, Off, REFS, SERIAL};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::wait::atomic::Ordering;
-use core::cell::Cell;
 use std::sync::Arc;
 // This process's own memory: no crash points, no model.
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -82,7 +81,7 @@ pub(crate) unsafe trait SharedLayout {}
 unsafe impl SharedLayout for Head {}
 
 /// The first word of an object of `kind` with `refs` references.
-fn counted(kind: u8, refs: u64) -> u64 {
+pub(super) fn counted(kind: u8, refs: u64) -> u64 {
     u64::from(kind) | refs << 8
 }
 
@@ -102,6 +101,12 @@ pub(super) fn write_head(tx: &mut Tx<'_>, off: Off, kind: &Kind, extra: u64) {
 /// Stages one reference more.
 pub(crate) fn refer(tx: &mut Tx<'_>, off: Off) {
     tx.add(off + REFS, 1 << 8);
+}
+
+/// What an object cannot be made for want of.
+enum Missing {
+    Slot,
+    Cell,
 }
 
 /// A reference of this process to an object; all that it has to one object share a slot, and the last one dropped gives
@@ -168,45 +173,61 @@ impl Object {
 impl Heap {
     /// Makes an object of `bytes` (its [`Head`] included), all zero but for the head, referred to by this process.
     pub(crate) fn make_object(&self, kind: &Kind, bytes: u64, extra: u64) -> Result<Object> {
-        let _steady = fork::steady();
-        let (off, slot) = if bytes <= MOST_CELL {
-            self.make(kind, bytes, extra)?
+        if bytes <= MOST_CELL {
+            self.make(kind, bytes, extra, Self::introduce)
         } else {
-            self.make_large(kind, bytes, extra, true)?
-        };
-        let made = Self::share(off, || Ok(true), || Ok(Some(slot)))?;
-        Ok(made.expect("it has a slot"))
+            self.make_large(kind, bytes, extra, true, Self::introduce)
+        }
     }
 
-    /// The same in a cell, as offset and number of the slot.
-    pub(super) fn make(&self, kind: &Kind, bytes: u64, extra: u64) -> Result<(Off, u64)> {
-        let _steady = fork::steady();
-        let entry = self.my_entry();
+    /// The same in a cell; `wrap` makes a handle of offset and number of the slot, before this process can fork again.
+    pub(super) fn make<T>(
+        &self,
+        kind: &Kind,
+        bytes: u64,
+        extra: u64,
+        wrap: impl FnOnce(Off, u64) -> T,
+    ) -> Result<T> {
         loop {
-            // Slot and cell are taken together, so neither is ever without the other.
-            let outcome = Cell::new(Err(0));
-            self.with_cell(bytes, |tx, cell| {
-                let number = Self::free_slot(tx, entry);
-                let Some(slot) = Self::slot(tx, entry, number) else {
-                    outcome.set(Err(number));
-                    return Ok(false);
-                };
-                self.clear(cell + 16, bytes.next_power_of_two().max(LEAST_CELL) - 16);
-                write_head(tx, cell, kind, extra);
-                slot.hold(tx, cell);
-                outcome.set(Ok((cell, number)));
-                Ok(true)
-            })?;
-            match outcome.get() {
-                Ok(made) => return Ok(made),
-                Err(number) => self.add_page(entry, number)?,
+            let missing = {
+                let _steady = fork::steady();
+                match self.transact(|tx| self.try_make(tx, kind, bytes, extra))? {
+                    Ok((off, slot)) => return Ok(wrap(off, slot)),
+                    Err(missing) => missing,
+                }
+            };
+            match missing {
+                Missing::Slot => self.make_slots()?,
+                Missing::Cell => self.make_cells(bytes, 1)?,
             }
         }
     }
 
+    /// Slot and cell are taken together, so neither is ever without the other.
+    fn try_make(
+        &self,
+        tx: &mut Tx<'_>,
+        kind: &Kind,
+        bytes: u64,
+        extra: u64,
+    ) -> Result<Result<(Off, u64), Missing>> {
+        let Some(slot) = Self::free_slot(tx, self.my_entry()) else {
+            return Ok(Err(Missing::Slot));
+        };
+        let mut made = Err(Missing::Cell);
+        self.with_spare_cell(tx, bytes, |tx, cell| {
+            self.clear(cell + 16, bytes.next_power_of_two().max(LEAST_CELL) - 16);
+            write_head(tx, cell, kind, extra);
+            slot.hold(tx, cell);
+            made = Ok((cell, slot.number()));
+            Ok(true)
+        })?;
+        Ok(made)
+    }
+
     /// One more reference of this process to an object that somebody it trusts refers to meanwhile.
     pub(crate) fn acquire(&self, off: Off) -> Result<Object> {
-        let held = Self::share(off, || Ok(true), || self.hold_if(off, |_| true))?;
+        let held = self.share(off, || Ok(true), || self.hold_if(off, |_| true))?;
         held.ok_or(Error::OutOfMemory { requested: 8 })
     }
 
@@ -219,9 +240,10 @@ impl Heap {
         extra: u64,
         serial: u64,
     ) -> Result<Option<Object>> {
-        if !off.is_multiple_of(LEAST_CELL) {
+        if !off.is_multiple_of(LEAST_CELL) || self.chunk_of(off).is_none() {
             return Ok(None);
         }
+        self.reach(off, LEAST_CELL)?;
         let is_there = |tx: &Tx<'_>| {
             if !self.is_in_use(tx, off) {
                 return false;
@@ -231,7 +253,7 @@ impl Heap {
             same && refs > 0
         };
         let look = || self.transact(|tx| Ok(is_there(tx)));
-        Self::share(off, look, || self.hold_if(off, is_there))
+        self.share(off, look, || self.hold_if(off, is_there))
     }
 
     /// One more reference of this process to the object whose offset stands in `field`, a word of an object that it refers to. The
@@ -244,12 +266,12 @@ impl Heap {
         }
         let is_there = |tx: &Tx<'_>| tx.get(field) == off && uncount(tx.get(off + REFS)).1 > 0;
         let look = || self.transact(|tx| Ok(is_there(tx)));
-        Self::share(off, look, || self.hold_if(off, is_there))
+        self.share(off, look, || self.hold_if(off, is_there))
     }
 
     /// Takes a reference into a slot of this process, if `is_there` says so in the same transaction; gives the slot.
-    fn hold_if(&self, off: Off, is_there: impl Fn(&Tx<'_>) -> bool) -> Result<Option<u64>> {
-        let held = self.with_slot(|tx, slot| {
+    fn hold_if(&self, off: Off, is_there: impl Fn(&Tx<'_>) -> bool) -> Result<Slotted<u64>> {
+        let held = self.with_spare_slot(|tx, slot| {
             if !is_there(tx) {
                 return Ok(None);
             }
@@ -272,56 +294,6 @@ impl Heap {
 
     pub(super) fn kind(&self, number: u8) -> Option<&'static Kind> {
         self.kinds.iter().find(|kind| kind.number == number).copied()
-    }
-
-    /// Gives up the reference in slot `number` of this process; the object goes if it was the last.
-    pub(super) fn release(&self, number: u64) -> Result<()> {
-        let _steady = fork::steady();
-        self.release_of(self.my_entry(), number)
-    }
-
-    /// The same for any process: a survivor does it for the dead.
-    pub(super) fn release_of(&self, entry: u64, number: u64) -> Result<()> {
-        let last = self.transact(|tx| {
-            let Some(slot) = Self::slot(tx, entry, number) else {
-                return Ok(None);
-            };
-            let off = slot.held(tx);
-            if off == 0 {
-                return Ok(None);
-            }
-            if self.is_raw(tx, off) {
-                return Ok(Some((off, 0)));
-            }
-            let (kind, refs) = uncount(tx.get(off + REFS));
-            if refs > 1 {
-                tx.set(off + REFS, counted(kind, refs - 1));
-                slot.clear(tx);
-                return Ok(None);
-            }
-            // From here on nobody finds it by its address any more.
-            tx.set(off + REFS, counted(kind, 0));
-            Ok(Some((off, kind)))
-        })?;
-        let Some((off, kind)) = last else { return Ok(()) };
-        // The slot keeps it while it is emptied: should this process die here, a survivor goes on with it.
-        if let Some(kind) = self.kind(kind) {
-            (kind.empty)(self, off)?;
-        }
-        let clear = |tx: &mut Tx<'_>| {
-            if let Some(slot) = Self::slot(tx, entry, number) {
-                slot.clear(tx);
-            }
-        };
-        if let Some(index) = self.own_chunk(off) {
-            return self.free_block(index, clear);
-        }
-        self.transact(|tx| {
-            self.free_cell(tx, off);
-            clear(tx);
-            Ok(())
-        })?;
-        self.trim()
     }
 }
 

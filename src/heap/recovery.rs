@@ -5,8 +5,8 @@
 //! sweep latch; each step is a transaction, so a death while clearing up leaves the rest to the next.
 
 use super::Heap;
-use super::layout::{Off, entry, header, state};
-use super::object::uncount;
+use super::internal::{Rank, unlock_internal};
+use super::layout::{entry, header, state};
 use super::table::{WANTED, index_of};
 use crate::error::Result;
 use crate::os;
@@ -26,9 +26,9 @@ impl Heap {
         self.header().latch.orphan(id);
         sweep.orphan(id);
         // Sweeping begins at the beginning, whoever died sweeping.
-        self.lock_internal(sweep)?;
+        self.lock_internal(sweep, Rank::Sweep)?;
         let answer = self.sweep(id);
-        sweep.unlock();
+        unlock_internal(sweep, Rank::Sweep);
         answer
     }
 
@@ -37,15 +37,15 @@ impl Heap {
     fn clear_up_quickly(&self, id: u32) -> bool {
         let (sweep, me) = (&self.header().sweep, self.me());
         let is_dead = |owner| owner != 0 && !self.alive(owner);
-        let locked =
-            me != 0 && (sweep.try_quick(me) || (is_dead(sweep.owner()) && self.lock_internal(sweep).is_ok()));
+        let locked = self.try_internal(sweep, Rank::Sweep)
+            || (me != 0 && is_dead(sweep.owner()) && self.lock_internal(sweep, Rank::Sweep).is_ok());
         if !locked {
             return false;
         }
         // Asked once more: its entry may have been taken over, or freed, since the caller looked.
         let due = self.is_due(index_of(id), id);
         let done = due && self.sweep(id).is_ok();
-        sweep.unlock();
+        unlock_internal(sweep, Rank::Sweep);
         done
     }
 
@@ -57,10 +57,7 @@ impl Heap {
         };
         if entry.state.load(Ordering::Acquire) != state::GONE {
             self.bury_grower(id)?;
-            let top = entry.hold_top.load(Ordering::Acquire);
-            for number in 0..top {
-                self.bury(id, index, number)?;
-            }
+            self.bury_references(id, index)?;
             self.drop_references(index)?;
             self.drop_kept(entry!(index, start))?;
             self.transact(|tx| {
@@ -86,38 +83,6 @@ impl Heap {
             })?;
         }
         Ok(())
-    }
-
-    /// Lets an object know that a process that held it is dead.
-    fn bury(&self, dead: u32, entry: u64, number: u64) -> Result<()> {
-        let found = self.transact(|tx| {
-            let off = Self::slot(tx, entry, number).map_or(0, |slot| slot.held(tx));
-            let note = Self::slot(tx, entry, number).map_or(0, |slot| slot.note());
-            Ok(if off == 0 || self.is_raw(tx, off) {
-                None
-            } else {
-                Some((off, uncount(tx.get(off)).0, note))
-            })
-        })?;
-        if let Some((off, number, note)) = found
-            && let Some(kind) = self.kind(number)
-        {
-            (kind.bury)(self, off, dead, note)?;
-        }
-        Ok(())
-    }
-
-    /// Gives up the block or object that a word of an entry or of another object refers to.
-    pub(crate) fn drop_kept(&self, field: Off) -> Result<()> {
-        let taken = self.with_slot(|tx, slot| {
-            let off = tx.get(field);
-            if off != 0 {
-                tx.set(field, 0);
-                slot.hold(tx, off);
-            }
-            Ok((off != 0).then_some(()))
-        })?;
-        taken.map_or(Ok(()), |((), number)| self.release(number))
     }
 
     /// The parent of `id` has no more questions: its entry can go once it is dead.
@@ -205,14 +170,5 @@ impl Heap {
     pub(super) fn make_room(&self) -> bool {
         let dead = self.clear_up_all_dead();
         self.cool_everything().unwrap_or(false) || dead
-    }
-
-    /// Gives up all that an entry holds which nobody has taken over yet.
-    pub(super) fn drop_references(&self, index: u64) -> Result<()> {
-        let top = self.entry(index).hold_top.load(Ordering::Acquire);
-        for number in 0..top {
-            self.release_of(index, number)?;
-        }
-        self.drop_pages(index)
     }
 }

@@ -6,8 +6,10 @@
 
 use super::Heap;
 use super::fork;
+use super::holds::Slotted;
 use super::layout::Off;
 use super::object::Object;
+use super::release::{Postponed, postpone};
 use crate::error::Result;
 use crate::wait::atomic::Ordering;
 use std::collections::BTreeMap;
@@ -27,44 +29,99 @@ fn slots() -> MutexGuard<'static, BTreeMap<Off, Use>> {
 }
 
 impl Heap {
+    /// A handle for an object that this process has just made, in slot `slot`. The caller keeps it from forking.
+    pub(super) fn introduce(off: Off, slot: u64) -> Object {
+        let _steady = fork::steady();
+        slots().insert(off, Use { slot, handles: 1 });
+        Object::of(off, slot)
+    }
+
     /// A handle for the object at `off`, through the slot that this process has for it, or else one that `fill` fills.
     ///
     /// `is_it` says whether what this process has there is what was meant: since the caller looked, another thread may
     /// have given that up and made something else in its place. It is asked where nobody here can give it up.
     pub(super) fn share(
+        &self,
         off: Off,
-        is_it: impl FnOnce() -> Result<bool>,
-        fill: impl FnOnce() -> Result<Option<u64>>,
+        is_it: impl Fn() -> Result<bool>,
+        fill: impl Fn() -> Result<Slotted<u64>>,
     ) -> Result<Option<Object>> {
-        let _steady = fork::steady();
-        let mut slots = slots();
-        if let Some(known) = slots.get_mut(&off) {
-            if !is_it()? {
-                return Ok(None);
+        loop {
+            {
+                let _steady = fork::steady();
+                let mut slots = slots();
+                if let Some(known) = slots.get_mut(&off) {
+                    if !is_it()? {
+                        return Ok(None);
+                    }
+                    known.handles += 1;
+                    return Ok(Some(Object::of(off, known.slot)));
+                }
+                match fill()? {
+                    Slotted::Nothing => return Ok(None),
+                    Slotted::Done(slot) => {
+                        slots.insert(off, Use { slot, handles: 1 });
+                        return Ok(Some(Object::of(off, slot)));
+                    }
+                    Slotted::NoSlot => {}
+                }
             }
-            known.handles += 1;
-            return Ok(Some(Object::of(off, known.slot)));
+            self.make_slots()?;
         }
-        let Some(slot) = fill()? else { return Ok(None) };
-        slots.insert(off, Use { slot, handles: 1 });
-        Ok(Some(Object::of(off, slot)))
     }
 
     /// A handle goes away, and with the last one the reference.
     pub(super) fn let_go(&self, off: Off) {
-        let _steady = fork::steady();
+        let steady = fork::steady();
         let mut slots = slots();
         let Some(known) = slots.get_mut(&off) else { return };
         known.handles -= 1;
-        let note = self.word(self.note_at(known.slot)).load(Ordering::Relaxed);
-        let noted = note.cast_signed() > 0;
-        if known.handles > 0 || noted {
-            return;
-        }
-        let slot = known.slot;
-        slots.remove(&off);
+        let given_up = self.give_up_unused(&mut slots, off);
         drop(slots);
-        // An error here is memory running out while giving memory up; what remains is found when this process ends.
-        let _ = self.release(slot);
+        drop(steady);
+        match given_up {
+            Ok(Some((slot, last))) => self.free_last(slot, last),
+            Ok(None) => {}
+            // It stays known, so that another handle finds it.
+            Err(_) => postpone(Postponed::Handle(off)),
+        }
+    }
+
+    /// Tries again to give up the reference to an object of which this process has no handle any more.
+    pub(super) fn let_go_unused(&self, off: Off) -> Result<()> {
+        let given_up = {
+            let _steady = fork::steady();
+            self.give_up_unused(&mut slots(), off)?
+        };
+        if let Some((slot, last)) = given_up {
+            self.free_last(slot, last);
+        }
+        Ok(())
+    }
+
+    /// Gives up the reference to `off` where no handle and no note keeps it: its slot, and what is to be freed in it.
+    #[allow(
+        clippy::type_complexity,
+        reason = "the answer of `give_up` and the slot it was asked about"
+    )]
+    fn give_up_unused(
+        &self,
+        slots: &mut BTreeMap<Off, Use>,
+        off: Off,
+    ) -> Result<Option<(u64, Option<(Off, u8)>)>> {
+        let Some(known) = slots.get(&off) else {
+            return Ok(None);
+        };
+        let slot = known.slot;
+        let noted = || {
+            let note = self.word(self.note_at(slot)).load(Ordering::Relaxed);
+            note.cast_signed() > 0
+        };
+        if known.handles > 0 || noted() {
+            return Ok(None);
+        }
+        let last = self.give_up(self.my_entry(), slot)?;
+        slots.remove(&off);
+        Ok(Some((slot, last)))
     }
 }

@@ -4,6 +4,7 @@
 //! class's only one with room. Taking and freeing a cell is part of the caller's transaction.
 
 use super::Heap;
+use super::internal::{Rank, unlock_internal};
 use super::layout::{CHUNK, CLASSES, LEAST_CELL, MOST_CELL, Off, SERIAL, chunk, header, kind};
 use super::tx::Tx;
 use crate::error::{Error, Result};
@@ -43,25 +44,47 @@ impl Heap {
     pub(super) fn with_cell(
         &self,
         bytes: u64,
-        stage: impl Fn(&mut Tx<'_>, Off) -> Result<bool>,
+        mut stage: impl FnMut(&mut Tx<'_>, Off) -> Result<bool>,
     ) -> Result<()> {
+        while !self.transact(|tx| self.with_spare_cell(tx, bytes, &mut stage))? {
+            self.make_cells(bytes, 1)?;
+        }
+        Ok(())
+    }
+
+    /// The same within a transaction; whether there was a cell.
+    pub(super) fn with_spare_cell(
+        &self,
+        tx: &mut Tx<'_>,
+        bytes: u64,
+        stage: impl FnOnce(&mut Tx<'_>, Off) -> Result<bool>,
+    ) -> Result<bool> {
         debug_assert!(bytes <= MOST_CELL);
         let class = class_of(bytes);
-        loop {
-            let found = self.transact(|tx| {
-                let Some(cell) = self.peek_cell(tx, class) else {
-                    return Ok(false);
-                };
-                if stage(tx, cell)? {
-                    self.take_cell(tx, class as u64, cell);
-                }
-                Ok(true)
-            })?;
-            if found {
-                return Ok(());
-            }
-            self.retrying(CHUNK, || self.grow(class))?;
+        let Some(cell) = self.peek_cell(tx, class) else {
+            return Ok(false);
+        };
+        if stage(tx, cell)? {
+            self.take_cell(tx, class as u64, cell);
         }
+        Ok(true)
+    }
+
+    /// Makes free cells of at least `bytes` until there are `count`.
+    pub(super) fn make_cells(&self, bytes: u64, count: u64) -> Result<()> {
+        let class = class_of(bytes);
+        self.retrying(CHUNK, || self.grow(class, count))
+    }
+
+    /// Free cells of `class`, counted up to `count`.
+    fn free_cells(tx: &Tx<'_>, class: usize, count: u64) -> u64 {
+        let mut free = 0;
+        let mut slab = tx.get(header!(slabs[class]));
+        while slab != 0 && free < count {
+            free += CHUNK / cell_size(class as u64) - tx.get(chunk!(slab - 1, accounted));
+            slab = tx.get(chunk!(slab - 1, next));
+        }
+        free
     }
 
     /// Offset of a free cell of `class`.
@@ -120,12 +143,12 @@ impl Heap {
         super::chunks::make_warm(tx, index, 0, CHUNK);
     }
 
-    /// Makes another chunk a slab of `class`.
-    fn grow(&self, class: usize) -> Result<()> {
-        let header = self.header();
-        self.lock_internal(&header.grow)?;
-        let answer = self.grow_latched(class);
-        header.grow.unlock();
+    /// Makes chunks slabs of `class` until there are `count` free cells.
+    fn grow(&self, class: usize, count: u64) -> Result<()> {
+        let grow = &self.header().grow;
+        self.lock_internal(grow, Rank::Grow)?;
+        let answer = self.grow_latched(class, count);
+        unlock_internal(grow, Rank::Grow);
         answer
     }
 
@@ -135,12 +158,12 @@ impl Heap {
         if !grow.orphan(dead) {
             return Ok(());
         }
-        let answer = if self.lock_internal(grow)? {
+        let answer = if self.lock_internal(grow, Rank::Grow)? {
             self.drop_growing()
         } else {
             Ok(())
         };
-        grow.unlock();
+        unlock_internal(grow, Rank::Grow);
         answer
     }
 
@@ -151,12 +174,16 @@ impl Heap {
         }
     }
 
-    fn grow_latched(&self, class: usize) -> Result<()> {
+    fn grow_latched(&self, class: usize, count: u64) -> Result<()> {
         // What somebody who died here, or ran into an error, has left.
         self.drop_growing()?;
-        if self.transact(|tx| Ok(tx.get(header!(slabs[class])) != 0))? {
-            return Ok(());
+        while self.transact(|tx| Ok(Self::free_cells(tx, class, count)))? < count {
+            self.make_slab(class)?;
         }
+        Ok(())
+    }
+
+    fn make_slab(&self, class: usize) -> Result<()> {
         self.prepare(CHUNK)?;
         let taken = self.transact(|tx| {
             let taken = self.take(tx, CHUNK)?;
@@ -184,8 +211,9 @@ impl Heap {
         })
     }
 
-    /// Runs `take`; if memory is out, once more after everything that can be given back was.
+    /// Runs `take`; if memory is out, once more after everything that can be given back was. The caller holds no lock.
     pub(super) fn retrying<T>(&self, bytes: u64, take: impl Fn() -> Result<T>) -> Result<T> {
+        Rank::Sweep.is_not_reached();
         match take() {
             // In the middle of a fork other latches than the heap's must not be waited for.
             Err(Error::OutOfMemory { .. }) if !super::fork::forking() => {

@@ -410,6 +410,18 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore)]
+    fn a_heap_whose_size_is_learnt_later_is_reserved_as_a_whole() {
+        let (source, space) = heap();
+        space.limit(32 << 20, MORE);
+        space.open(0, 1, &source).expect("addresses");
+        space.limit(256 << 30, descriptor((256 << 30) / CHUNK));
+        let last = space.open(NEAR - 8, 8, &source).expect("addresses");
+        write(last, 1);
+        assert_eq!(mapped(&source), NEAR);
+    }
+
+    #[test]
     #[should_panic(expected = "outside the heap")]
     fn an_offset_behind_the_end_is_refused() {
         let space = Space::new();

@@ -2,16 +2,13 @@
 //! longer than it takes to read a few hundred words.
 
 use super::Heap;
-use super::holds::Slot;
+use super::holds::{BATCH, PAGE_SLOTS, Slot};
 use super::layout::{Off, SERIAL, entry, header, state};
 use super::object::{Facts, uncount};
 use super::table::{CHILD, DAEMON};
 use super::tx::Tx;
 use crate::error::Result;
 use crate::wait::atomic::Ordering;
-
-/// Slots read under one hold of the heap's latch.
-const BATCH: u64 = 128;
 
 /// One process of the program.
 #[derive(Debug)]
@@ -84,22 +81,23 @@ impl Heap {
 
     fn resident_at(&self, index: u64, id: u32) -> Result<Option<Resident>> {
         let mut holds = Vec::new();
-        let mut number = 0;
-        loop {
-            let more = self.transact(|tx| {
-                // The entry may have become another process's.
-                if tx.get(entry!(index, id)) != u64::from(id) {
+        let mut next = 0;
+        while let Some((page, used)) = self.next_page(index, next)? {
+            for start in (0..used).step_by(BATCH as usize) {
+                let is_theirs = self.transact(|tx| {
+                    // The entry may have become another process's.
+                    if tx.get(entry!(index, id)) != u64::from(id) {
+                        return Ok(false);
+                    }
+                    let numbers = page * PAGE_SLOTS + start..page * PAGE_SLOTS + used.min(start + BATCH);
+                    holds.extend(numbers.filter_map(|number| self.hold_at(tx, index, number)));
+                    Ok(true)
+                })?;
+                if !is_theirs {
                     return Ok(None);
                 }
-                let end = tx.get(entry!(index, hold_top)).min(number + BATCH);
-                holds.extend((number..end).filter_map(|number| self.hold_at(tx, index, number)));
-                Ok(Some(end))
-            })?;
-            match more {
-                None => return Ok(None),
-                Some(end) if end <= number => break,
-                Some(end) => number = end,
             }
+            next = page + 1;
         }
         let entry = self.entry(index);
         Ok(Some(Resident {

@@ -261,7 +261,6 @@ impl Heap {
             entry!(index, pid),
             entry!(index, started),
             entry!(index, status),
-            entry!(index, holds),
             entry!(index, witnessed),
             entry!(index, namespace),
             entry!(index, left),

@@ -9,6 +9,7 @@
 //! header in a queue, say): it sees all that came before.
 
 use super::Heap;
+use super::internal::{Rank, unlock_internal};
 use super::layout::{JOURNAL, Off};
 use crate::error::Result;
 use crate::wait::atomic::Ordering;
@@ -17,18 +18,81 @@ use crate::wait::atomic::Ordering;
 pub(crate) struct Tx<'h> {
     heap: &'h Heap,
     staged: usize,
+    /// A bit for the hash of each word staged: most words that are read are not among them.
+    filter: u64,
+    /// Places in the journal by hash, plus one, with open addressing; there is one from [`INDEXED`] words on.
+    index: Option<[u16; INDEX]>,
 }
 
-impl Tx<'_> {
+/// Up to so many words the journal is looked through.
+const INDEXED: usize = 16;
+/// Twice as many places as there can be words.
+const INDEX: usize = 2 * JOURNAL;
+const _: () = assert!(INDEX.is_power_of_two() && JOURNAL < u16::MAX as usize);
+
+fn hash(at: Off) -> u64 {
+    (at >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The bit of a hash in the filter.
+fn bit(hash: u64) -> u64 {
+    1 << (hash >> 58)
+}
+
+/// Where in the index to look for a hash first.
+fn start(hash: u64) -> usize {
+    (hash >> (64 - INDEX.trailing_zeros())) as usize
+}
+
+impl<'h> Tx<'h> {
+    /// The heap it is about.
+    pub(super) fn heap(&self) -> &'h Heap {
+        self.heap
+    }
+
     /// The word at `at` as this transaction sees it.
+    #[inline]
     pub(crate) fn get(&self, at: Off) -> u64 {
+        match self.find(at, hash(at)) {
+            Some(place) => self.heap.header().journal[place][1].load(Ordering::Relaxed),
+            None => self.heap.word(at).load(Ordering::Acquire),
+        }
+    }
+
+    /// Where in the journal the word at `at` is staged.
+    #[inline]
+    fn find(&self, at: Off, hash: u64) -> Option<usize> {
+        if self.filter & bit(hash) == 0 {
+            return None;
+        }
         let journal = &self.heap.header().journal;
-        for entry in journal[..self.staged].iter().rev() {
-            if entry[0].load(Ordering::Relaxed) == at {
-                return entry[1].load(Ordering::Relaxed);
+        let is_it = |place: usize| journal[place][0].load(Ordering::Relaxed) == at;
+        let Some(index) = &self.index else {
+            return (0..self.staged).rev().find(|&place| is_it(place));
+        };
+        let mut i = start(hash);
+        loop {
+            match index[i] {
+                0 => return None,
+                place if is_it(place as usize - 1) => return Some(place as usize - 1),
+                _ => i = (i + 1) % INDEX,
             }
         }
-        self.heap.word(at).load(Ordering::Acquire)
+    }
+
+    /// Enters what is staged at `place` into the index, which begins when there is enough.
+    #[cold]
+    fn enter(&mut self, place: usize) {
+        let journal = &self.heap.header().journal;
+        let begin = if self.index.is_some() { place } else { 0 };
+        let index = self.index.get_or_insert([0; INDEX]);
+        for (place, entry) in journal.iter().enumerate().take(place + 1).skip(begin) {
+            let mut i = start(hash(entry[0].load(Ordering::Relaxed)));
+            while index[i] != 0 {
+                i = (i + 1) % INDEX;
+            }
+            index[i] = place as u16 + 1;
+        }
     }
 
     /// Sets the word at `at` when the transaction is carried out.
@@ -38,11 +102,10 @@ impl Tx<'_> {
     /// If the transaction changes more words than the journal has room for, which is a mistake in this crate.
     pub(crate) fn set(&mut self, at: Off, value: u64) {
         let journal = &self.heap.header().journal;
-        for entry in journal[..self.staged].iter().rev() {
-            if entry[0].load(Ordering::Relaxed) == at {
-                entry[1].store(value, Ordering::Relaxed);
-                return;
-            }
+        let hash = hash(at);
+        if let Some(place) = self.find(at, hash) {
+            journal[place][1].store(value, Ordering::Relaxed);
+            return;
         }
         assert!(
             self.staged < JOURNAL,
@@ -50,6 +113,10 @@ impl Tx<'_> {
         );
         journal[self.staged][0].store(at, Ordering::Relaxed);
         journal[self.staged][1].store(value, Ordering::Relaxed);
+        self.filter |= bit(hash);
+        if self.staged >= INDEXED {
+            self.enter(self.staged);
+        }
         self.staged += 1;
     }
 
@@ -64,7 +131,7 @@ struct Latched<'h>(&'h Heap);
 
 impl Drop for Latched<'_> {
     fn drop(&mut self) {
-        self.0.header().latch.unlock();
+        unlock_internal(&self.0.header().latch, Rank::Transaction);
     }
 }
 
@@ -75,6 +142,8 @@ impl Heap {
         let mut tx = Tx {
             heap: self,
             staged: 0,
+            filter: 0,
+            index: None,
         };
         let answer = stage(&mut tx)?;
         let staged = tx.staged as u64;
@@ -87,7 +156,7 @@ impl Heap {
     }
 
     fn latched(&self) -> Result<Latched<'_>> {
-        let owner_died = self.lock_internal(&self.header().latch)?;
+        let owner_died = self.lock_internal(&self.header().latch, Rank::Transaction)?;
         let latched = Latched(self);
         if owner_died {
             let decided = self.header().journal_len.load(Ordering::Acquire);

@@ -133,8 +133,7 @@ impl Drop for Record {
         if let Some(heap) = Heap::existing()
             && heap.me() == self.owner
         {
-            // An error is memory running out while giving memory up; what remains is found when this process ends.
-            let _ = heap.release(self.slot);
+            heap.release(self.slot);
         }
     }
 }
@@ -243,10 +242,11 @@ impl Heap {
         let owner = self.me();
         let kind = self.kind(WAITER).filter(|_| owner != 0);
         let kind = kind.ok_or_else(|| Error::BadHeap("this process has no place in it".to_owned()))?;
-        let (off, slot) = self.make(kind, size_of::<Waiter>() as u64, 0)?;
-        let waiter: &Waiter = self.shared(off);
-        waiter.thread.store(u64::from(own_thread()), Ordering::Relaxed);
-        Ok(Record { owner, off, slot })
+        self.make(kind, size_of::<Waiter>() as u64, 0, |off, slot| {
+            let waiter: &Waiter = self.shared(off);
+            waiter.thread.store(u64::from(own_thread()), Ordering::Relaxed);
+            Record { owner, off, slot }
+        })
     }
 }
 

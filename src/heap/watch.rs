@@ -5,13 +5,15 @@
 //! and wakes who sleeps at the bell. The protocol is in `src/select/README.md`.
 
 use super::Heap;
+use super::internal::owe_news;
 use super::layout::{Head, Off};
 use super::object::{Facts, Kind, Object, SharedLayout};
 use super::tx::Tx;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::wait::atomic::{AtomicU64, Ordering, fence_after_rmw};
 use crate::wait::gate::Gate;
 use core::mem::offset_of;
+use std::cell::RefCell;
 
 /// Words of bits that a bell has.
 const WORDS: usize = 64;
@@ -120,6 +122,20 @@ fn unlink(heap: &Heap, off: Off) -> Result<()> {
     })
 }
 
+thread_local! {
+    /// Lists whose bells this thread was to ring when it must not sleep, and somebody was in the middle of a transaction.
+    static UNTOLD: RefCell<Vec<Off>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Rings the bells that could not be rung. Whoever changed the objects must not have given them up since.
+#[cold]
+pub(crate) fn tell_news(heap: &Heap) {
+    owe_news(false);
+    for list in UNTOLD.take() {
+        tell(heap, list);
+    }
+}
+
 /// Rings the bells of all who watch the object whose list begins at `list`. Call it behind a read-modify-write that follows
 /// the change.
 #[cold]
@@ -131,7 +147,7 @@ pub(crate) fn tell(heap: &Heap, list: Off) {
     loop {
         let (mut due, mut count) = ([0; AT_ONCE], 0);
         // It stages nothing: the heap's latch keeps watches and bells where they are.
-        let _ = heap.transact(|tx| {
+        let told = heap.transact(|tx| {
             let mut at = tx.get(list);
             while at != 0 && count < AT_ONCE {
                 let watch = heap.shared::<SharedWatch>(at);
@@ -146,6 +162,11 @@ pub(crate) fn tell(heap: &Heap, list: Off) {
             }
             Ok(())
         });
+        if told == Err(Error::Busy) {
+            UNTOLD.with_borrow_mut(|lists| lists.push(list));
+            owe_news(true);
+            return;
+        }
         // A bell that has gone meanwhile is only a needless wake-up.
         for &bell in &due[..count] {
             heap.shared::<SharedBell>(bell).gate.wake(1);
@@ -249,5 +270,41 @@ impl Drop for Watch {
             // Somebody is stopped in the middle of a change: as long as it is in the list it must not be freed.
             core::mem::forget(self.object.clone());
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::heap::internal::awake;
+    use crate::sync::Event;
+    use std::sync::Barrier;
+    use std::thread;
+
+    #[test]
+    fn what_cannot_be_told_awake_is_told_later() {
+        let heap = crate::program::heap().unwrap();
+        let (bell, event) = (Bell::new(heap).unwrap(), Event::new().unwrap());
+        let _watch = Watch::new(&bell, 3, &event).unwrap();
+        event.gate().watch();
+        let (begun, over) = (Barrier::new(2), Barrier::new(2));
+        let in_the_middle = thread::scope(|scope| {
+            scope.spawn(|| {
+                heap.transact(|_| {
+                    begun.wait();
+                    over.wait();
+                    Ok(())
+                })
+            });
+            begun.wait();
+            let (set, owes_news) = awake(|| event.set());
+            let seen = (set, owes_news, bell.is_rung());
+            over.wait();
+            seen
+        });
+        assert_eq!(in_the_middle, (true, true, false));
+        tell_news(heap);
+        assert!(bell.is_rung());
+        assert!(!awake(|| ()).1, "nothing is left to be told");
     }
 }

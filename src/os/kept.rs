@@ -64,7 +64,10 @@ impl Kept {
 
     /// Keeps `fd` in this place, and closes what was there before. Not by two threads at a time.
     pub(crate) fn keep(&self, fd: OwnedFd) {
-        self.close();
+        // One that the program closed may have had the same number.
+        if self.number() != Some(fd.as_raw_fd()) {
+            self.close();
+        }
         // A descriptor that is not understood is never used, as one that was lost.
         if let Ok(stat) = fstat(&fd) {
             self.device.store(stat.st_dev, Ordering::Relaxed);
@@ -200,6 +203,24 @@ mod tests {
             "the stranger is open, still"
         );
         drop(crate::os::fd::inherited(number).expect("it is open"));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn the_same_file_may_come_back_under_the_same_number() {
+        let (read, write) = pipe();
+        let kept = Kept::new(write.try_clone().expect("descriptors"));
+        let number = kept.number().expect("a number");
+        // Closed by the program and opened again by us, to the same effect as this.
+        let again = crate::os::fd::inherited(number).expect("it is open");
+        kept.keep(again);
+        assert_eq!(kept.get().map(|fd| fd.as_raw_fd()), Some(number));
+        drop((kept, write));
+        assert_eq!(
+            rustix::io::read(&read, &mut [0u8; 1]),
+            Ok(0),
+            "it was closed, once"
+        );
     }
 
     #[test]

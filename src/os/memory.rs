@@ -207,12 +207,17 @@ fn keep_out_of_core_files(base: *mut u8, len: u64) {
     let _ = unsafe { rustix::mm::madvise(base.cast(), len as usize, Advice::LinuxDontDump) };
 }
 
-/// Makes the `len` bytes from `at` on exist, so that touching them cannot fail. They have been opened; `file` is their descriptor
-/// and `offset` their place in it, if it can be had.
+/// Makes the `len` bytes from `at` on exist, so that touching them cannot fail. They have been opened; `file` gives their
+/// descriptor, if it can be had, and `offset` is their place in it.
 ///
 /// `MADV_POPULATE_WRITE` (Linux 5.14) also enters them into this process's page table; older kernels get `fallocate`.
 #[allow(unsafe_code)]
-pub(crate) fn commit(at: *mut u8, len: u64, file: Option<BorrowedFd<'_>>, offset: u64) -> Result<()> {
+pub(crate) fn commit<'f>(
+    at: *mut u8,
+    len: u64,
+    file: impl FnOnce() -> Option<BorrowedFd<'f>>,
+    offset: u64,
+) -> Result<()> {
     static NO_POPULATE: AtomicBool = AtomicBool::new(false);
     let full = || Error::OutOfMemory { requested: len };
     if len == 0 {
@@ -230,7 +235,7 @@ pub(crate) fn commit(at: *mut u8, len: u64, file: Option<BorrowedFd<'_>>, offset
         }
         NO_POPULATE.store(true, Ordering::Relaxed);
     }
-    let Some(file) = file else {
+    let Some(file) = file() else {
         for n in (0..len as usize).step_by(page() as usize) {
             // SAFETY: opened memory; adding no bit to a byte changes none, whoever else uses it.
             unsafe { AtomicU8::from_ptr(at.add(n)).fetch_or(0, Ordering::Relaxed) };

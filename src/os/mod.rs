@@ -61,3 +61,27 @@ pub(crate) fn allowed_processors() -> u64 {
 pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::allowed_processors;
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn only_allowed_processors_count() {
+        let allowed = sched_getaffinity(None).unwrap();
+        let all: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&n| allowed.is_set(n)).collect();
+        assert_eq!(
+            allowed_processors(),
+            all.iter().fold(0, |bits, n| bits | 1 << (n % 64))
+        );
+        for &n in &all {
+            let mut one = CpuSet::new();
+            one.set(n);
+            // This thread's alone.
+            sched_setaffinity(None, &one).unwrap();
+            assert_eq!(allowed_processors(), 1 << (n % 64));
+        }
+    }
+}

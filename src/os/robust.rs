@@ -46,21 +46,23 @@ impl Robust {
         unsafe { AtomicU32::from_ptr(self.mutex().cast()) }
     }
 
-    /// Makes the mutex. To be called once, before anybody else sees it.
+    /// Makes the mutex; false where there is no such thing, and it must not be used. To be called once, before anybody else
+    /// sees it.
     #[allow(unsafe_code)]
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(&self) -> bool {
         if !KNOWN {
-            return;
+            return false;
         }
         let mut attributes = core::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
         // SAFETY: the attributes are made before they are used and unmade afterwards, and the mutex's memory is large and
-        // aligned enough (`KNOWN`) and nobody's yet. None of these calls fails with these arguments.
+        // aligned enough (`KNOWN`) and nobody's yet. Only the one that makes it can fail, on systems without robust mutexes.
         unsafe {
             libc::pthread_mutexattr_init(attributes.as_mut_ptr());
             libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED);
             libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST);
-            libc::pthread_mutex_init(self.mutex(), attributes.as_ptr());
+            let failed = libc::pthread_mutex_init(self.mutex(), attributes.as_ptr());
             libc::pthread_mutexattr_destroy(attributes.as_mut_ptr());
+            failed == 0
         }
     }
 

@@ -43,17 +43,38 @@ pub(super) fn inherited() -> Option<Arc<Kept>> {
 
 /// Our end of the fork server's socket; starts it if there is none.
 fn ours(heap: &'static Heap) -> Result<Arc<Kept>> {
+    // One that the program closed is gone for this process.
+    if let Some(socket) = inherited().filter(|socket| socket.get().is_some()) {
+        return Ok(socket);
+    }
+    // Before the lock: making an entry, one looks after the dead.
+    let memory = heap.descriptor()?.number();
+    let reserved = heap.reserve(heap.me(), 0, "forkserver")?;
+    let (socket, used) = ours_or_new(heap, &reserved, memory);
+    let id = reserved.id;
+    drop(reserved);
+    if !used {
+        heap.drop_entry(id)?;
+    }
+    socket
+}
+
+/// The same with an entry for a server, and whether that is used.
+fn ours_or_new(heap: &'static Heap, reserved: &Reserved, memory: RawFd) -> (Result<Arc<Kept>>, bool) {
     let _steady = steady();
     let mut server = server();
-    // One that the program closed is gone for this process.
     if let Some(socket) = &*server
         && socket.get().is_some()
     {
-        return Ok(socket.clone());
+        return (Ok(socket.clone()), false);
     }
-    let (ours, theirs) = socket::pair()?;
-    start_server(heap, &theirs)?;
-    Ok(server.insert(Arc::new(Kept::new(ours))).clone())
+    let started = socket::pair()
+        .and_then(|(ours, theirs)| start_server(heap, reserved, memory, &theirs).map(|()| ours));
+    let used = started.is_ok();
+    (
+        started.map(|ours| server.insert(Arc::new(Kept::new(ours))).clone()),
+        used,
+    )
 }
 
 /// The server behind this socket is dead: the next request starts another, unless somebody has done so.
@@ -62,12 +83,10 @@ fn forget(socket: &Arc<Kept>) {
     server().take_if(|known| Arc::ptr_eq(known, socket));
 }
 
-fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
-    let memory = heap.descriptor()?;
-    let reserved = heap.reserve(heap.me(), 0, "forkserver")?;
+fn start_server(heap: &'static Heap, reserved: &Reserved, memory: RawFd, socket: &OwnedFd) -> Result<()> {
     let id = reserved.id;
     let order = Order {
-        heap: memory.number(),
+        heap: memory,
         heap_id: heap.id(),
         id,
         claim: reserved.claim_fd(),
@@ -76,19 +95,12 @@ fn start_server(heap: &'static Heap, socket: &OwnedFd) -> Result<()> {
         server: socket.as_raw_fd(),
         stdout: -1,
     };
-    match super::start::start_program(order, None, &[], None, [None; 3]) {
-        Ok(pid) => {
-            heap.entry(index_of(id))
-                .pid
-                .store(u64::from(pid), Ordering::Release);
-            os::signal::reap_when_dead(pid);
-            Ok(())
-        }
-        Err(error) => {
-            heap.drop_entry(id)?;
-            Err(error)
-        }
-    }
+    let pid = super::start::start_program(order, None, &[], None, [None; 3])?;
+    heap.entry(index_of(id))
+        .pid
+        .store(u64::from(pid), Ordering::Release);
+    os::signal::reap_when_dead(pid);
+    Ok(())
 }
 
 /// This process ends: the server will, as soon as nobody else uses it.

@@ -119,7 +119,7 @@ impl Ring {
                     place.copy_to(len, buffer);
                     Got::Inline(len)
                 }
-                _ => return Take::Block,
+                _ => return Take::Last,
             });
             Take::Last
         })
@@ -140,11 +140,10 @@ impl Ring {
             if let Record::Inline(len) = record {
                 place.copy_to(len, buffer);
                 got.push(Got::Inline(len));
-                if more { Take::More } else { Take::Last }
             } else {
                 places.push(index);
-                if more { Take::BlockAndMore } else { Take::Block }
             }
+            if more { Take::More } else { Take::Last }
         })?;
         // Both run in order, and the places were noted as indices into the whole.
         for (place, block) in places.into_iter().zip(blocks) {

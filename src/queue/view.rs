@@ -6,10 +6,11 @@ use super::segment::{END_WORDS, Place, Record};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
-use crate::heap::internal;
+use crate::heap::holds::Slotted;
+use crate::heap::internal::{self, Rank, unlock_internal};
 use crate::heap::layout::{CHUNK, HEAD, Head, Off};
 use crate::heap::object::{Facts, Kind, SharedLayout};
-use crate::heap::tx::Tx;
+use crate::heap::release::{Detached, Doomed};
 use crate::heap::watch::tell;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
@@ -128,6 +129,19 @@ pub(crate) enum Refused {
     Failed(Error),
 }
 
+/// What ends the work of a producer under its latch, or of a consumer under its: something it must not do there.
+enum Stop<E> {
+    /// A want of memory: for the next segment, or for a slot to take a block into.
+    Memory,
+    For(E),
+}
+
+impl<E> From<E> for Stop<E> {
+    fn from(reason: E) -> Self {
+        Self::For(reason)
+    }
+}
+
 /// A message to put.
 pub(crate) enum Message<'b> {
     /// At most [`INLINE`](super::segment::INLINE) bytes.
@@ -142,16 +156,12 @@ pub(crate) enum Message<'b> {
     },
 }
 
-/// What a visitor wants of the record it was shown.
+/// What a visitor wants who was shown a message: one in the ring, to copy it before it is taken, or a block that was taken.
 pub(super) enum Take {
-    /// It copied the message, and wants the next one too.
+    /// The next one, too.
     More,
-    /// It copied the message, and that is enough.
+    /// That was enough.
     Last,
-    /// The block, and the next one too.
-    BlockAndMore,
-    /// The block, and that is enough.
-    Block,
 }
 
 /// A ring without a reference of its own: survivors repair queues through it.
@@ -172,7 +182,7 @@ struct Held<'l>(&'l Latch);
 impl Drop for Held<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.unlock();
+        unlock_internal(self.0, Rank::Object);
     }
 }
 
@@ -235,12 +245,13 @@ impl<'h> View<'h> {
     #[inline]
     fn with<T>(self, latch: &Latch, repair: impl FnOnce(), change: impl FnOnce() -> Result<T>) -> Result<T> {
         let owner_died = match self.deadline {
-            Some(deadline) => self.heap.lock_internal_until(latch, deadline)?,
-            None => self.heap.lock_internal(latch)?,
+            Some(deadline) => self.heap.lock_internal_until(latch, Rank::Object, deadline)?,
+            None => self.heap.lock_internal(latch, Rank::Object)?,
         };
         if owner_died && let Err(error) = self.heap.settle() {
             // Whoever takes it next repairs.
             latch.orphan(self.heap.me());
+            Rank::Object.leave();
             return Err(error);
         }
         let held = Held(latch);
@@ -392,26 +403,20 @@ impl<'h> View<'h> {
     /// Puts what there is room for; `Full` only if something is left to be put.
     #[inline]
     pub(super) fn try_put(self, message: &mut Message<'_>) -> Result<(), Refused> {
-        let put = self.with_tail(|| {
-            Ok(match message {
-                Message::Bytes(bytes) => self.put_inline(bytes),
-                Message::Block(block) => self.put_block(block),
-                Message::Many { bytes, ends, put } => {
-                    let mut answer = Ok(());
-                    for _ in 0..BATCH {
-                        let Some(&end) = ends.get(*put) else { break };
-                        let start = put.checked_sub(1).map_or(0, |before| ends[before]);
-                        answer = self.put_inline(&bytes[start..end]);
-                        if answer.is_err() {
-                            break;
-                        }
-                        *put += 1;
-                    }
-                    answer
-                }
-            })
-        });
-        let answer = put.unwrap_or_else(|error| Err(Refused::Failed(error)));
+        let mut segment = None;
+        let answer = loop {
+            let put = self.with_tail(|| Ok(self.put_some(message, &mut segment)));
+            match put {
+                Ok(Ok(())) => break Ok(()),
+                Ok(Err(Stop::For(refused))) => break Err(refused),
+                // Memory is made where nobody waits for it.
+                Ok(Err(Stop::Memory)) => match self.new_segment() {
+                    Ok(block) => segment = Some(block),
+                    Err(error) => break Err(Refused::Failed(error)),
+                },
+                Err(error) => break Err(Refused::Failed(error)),
+            }
+        };
         // Also when the queue got full on the way: what was put must be seen.
         self.shared.not_empty.notify_one_and(|| self.tell_watchers());
         match message {
@@ -420,12 +425,30 @@ impl<'h> View<'h> {
         }
     }
 
+    /// Puts what is put under one hold of the latch; a segment that is needed is taken from `segment`.
+    #[inline]
+    fn put_some(self, message: &mut Message<'_>, segment: &mut Option<Block>) -> Result<(), Stop<Refused>> {
+        match message {
+            Message::Bytes(bytes) => self.put_inline(bytes, segment),
+            Message::Block(block) => self.put_block(block, segment),
+            Message::Many { bytes, ends, put } => {
+                for _ in 0..BATCH {
+                    let Some(&end) = ends.get(*put) else { break };
+                    let start = put.checked_sub(1).map_or(0, |before| ends[before]);
+                    self.put_inline(&bytes[start..end], segment)?;
+                    *put += 1;
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// Where a record of so many words goes, if it may be put.
     #[inline]
-    fn room(self, words: u64) -> Result<(Place<'h>, Cursor), Refused> {
+    fn room(self, words: u64, segment: &mut Option<Block>) -> Result<(Place<'h>, Cursor), Stop<Refused>> {
         let (place, cursor) = self.tail();
         if self.shared.closed.load(Ordering::Relaxed) != 0 {
-            return Err(Refused::Closed);
+            return Err(Refused::Closed.into());
         }
         let capacity = self.capacity();
         let left = |taken| capacity == 0 || cursor.since(Cursor(taken)) < capacity;
@@ -433,21 +456,20 @@ impl<'h> View<'h> {
             let taken = self.shared.taken.load(Ordering::Acquire);
             self.shared.seen_taken.store(taken, Ordering::Relaxed);
             if !left(taken) {
-                return Err(Refused::Full);
+                return Err(Refused::Full.into());
             }
         }
         if place.word + words + END_WORDS <= self.words(place.segment) {
             return Ok((place, cursor));
         }
-        self.in_time(|| self.add_segment(place, cursor))
-            .map_err(Refused::Failed)?;
+        self.add_segment(place, cursor, segment)?;
         Ok(self.tail())
     }
 
     #[inline]
-    fn put_inline(self, bytes: &[u8]) -> Result<(), Refused> {
+    fn put_inline(self, bytes: &[u8], segment: &mut Option<Block>) -> Result<(), Stop<Refused>> {
         let record = Record::Inline(bytes.len());
-        let (place, cursor) = self.room(record.words())?;
+        let (place, cursor) = self.room(record.words(), segment)?;
         place.fill(bytes);
         place.publish(record);
         self.shared
@@ -464,11 +486,11 @@ impl<'h> View<'h> {
         }
     }
 
-    fn put_block(self, block: &mut Option<Block>) -> Result<(), Refused> {
+    fn put_block(self, block: &mut Option<Block>, segment: &mut Option<Block>) -> Result<(), Stop<Refused>> {
         let Some(given) = block.as_ref() else {
             return Ok(());
         };
-        let (place, cursor) = self.room(Record::Block.words())?;
+        let (place, cursor) = self.room(Record::Block.words(), segment)?;
         self.heap.word(place.off() + 16).store(0, Ordering::Relaxed);
         let handed = self.in_time(|| {
             self.heap.transact(|tx| {
@@ -489,94 +511,148 @@ impl<'h> View<'h> {
         Ok(())
     }
 
+    /// Memory for another segment.
+    #[cold]
+    fn new_segment(self) -> Result<Block> {
+        let block = self.in_time(|| Block::new(lasting(), CHUNK - HEAD, 0))?;
+        self.heap.word(block.off() + HEAD).store(0, Ordering::Relaxed);
+        Ok(block)
+    }
+
     /// Links a new segment behind the one that is full.
     #[cold]
-    fn add_segment(self, place: Place<'_>, cursor: Cursor) -> Result<()> {
-        let block = Block::new(lasting(), CHUNK - HEAD, 0)?;
+    fn add_segment(
+        self,
+        place: Place<'_>,
+        cursor: Cursor,
+        new: &mut Option<Block>,
+    ) -> Result<(), Stop<Refused>> {
+        let Some(block) = new.as_ref() else {
+            return Err(Stop::Memory);
+        };
         let segment = block.off() + HEAD;
-        self.heap.word(segment).store(0, Ordering::Relaxed);
-        self.heap.transact(|tx| {
-            block.give(tx);
-            tx.set(place.off() + 8, segment);
-            tx.set(place.off(), Record::End.header());
-            tx.set(self.field(offset_of!(Shared, tail_segment)), segment);
-            tx.set(self.field(offset_of!(Shared, tail)), cursor.rewound().0);
-            Ok(())
-        })?;
-        block.given();
+        let linked = self.in_time(|| {
+            self.heap.transact(|tx| {
+                block.give(tx);
+                tx.set(place.off() + 8, segment);
+                tx.set(place.off(), Record::End.header());
+                tx.set(self.field(offset_of!(Shared, tail_segment)), segment);
+                tx.set(self.field(offset_of!(Shared, tail)), cursor.rewound().0);
+                Ok(())
+            })
+        });
+        linked.map_err(Refused::Failed)?;
+        if let Some(block) = new.take() {
+            block.given();
+        }
         Ok(())
     }
 
     // ---- getting ----
 
-    /// Shows the messages that are there to `visit` and takes those it wants.
+    /// Shows the messages that are there to `visit` and takes those it wants. An error behind the first that was taken is
+    /// none: it comes again.
     #[inline]
     pub(super) fn try_get(self, visit: &mut impl FnMut(Place<'_>, Record) -> Take) -> Result<Vec<Block>> {
-        let mut blocks = Vec::new();
-        let outcome = self.with_head(|| {
-            // Asked before looking: what was put before the queue was closed is seen behind this.
-            let closed = self.is_closed();
-            let mut taken = 0;
-            loop {
-                let (place, cursor) = self.head();
-                let record = place.record();
-                let wants = match record {
-                    Record::Empty if taken > 0 => return Ok(()),
-                    Record::Empty => return Err(if closed { Error::Closed } else { Error::Empty }),
-                    Record::End => {
-                        self.in_time(|| self.leave_segment(place, cursor))?;
-                        continue;
+        let (mut blocks, mut left) = (Vec::new(), Vec::new());
+        let outcome = loop {
+            let outcome = self.with_head(|| Ok(self.take_some(visit, &mut blocks, &mut left)));
+            match outcome {
+                Ok(Ok(())) => break Ok(()),
+                Ok(Err(Stop::For(error))) | Err(error) => break Err(error),
+                // Memory is made where nobody waits for it.
+                Ok(Err(Stop::Memory)) => {
+                    if let Err(error) = self.in_time(|| self.heap.make_slots()) {
+                        break Err(error);
                     }
-                    _ => visit(place, record),
-                };
-                let next = cursor.after(record.words()).0;
-                if let Take::Block | Take::BlockAndMore = wants {
-                    blocks.push(self.in_time(|| self.take_block(place, next))?);
-                } else {
-                    self.claim(next);
-                }
-                taken += 1;
-                if let Take::Last | Take::Block = wants {
-                    return Ok(());
                 }
             }
-        });
+        };
         if self.capacity() != 0 {
             self.shared.not_full.notify_one();
+        }
+        for segment in left {
+            // What cannot be freed now is some other time.
+            let _ = self.heap.free_detached(segment);
         }
         outcome.map(|()| blocks)
     }
 
-    fn take_block(self, place: Place<'_>, next: u64) -> Result<Block> {
-        let block = Block::take(lasting(), |tx| {
+    /// Takes what is taken under one hold of the latch; segments that were left are to be freed.
+    #[inline]
+    fn take_some(
+        self,
+        visit: &mut impl FnMut(Place<'_>, Record) -> Take,
+        blocks: &mut Vec<Block>,
+        left: &mut Vec<Doomed>,
+    ) -> Result<(), Stop<Error>> {
+        // Asked before looking: what was put before the queue was closed is seen behind this.
+        let closed = self.is_closed();
+        let mut taken = 0;
+        loop {
+            let (place, cursor) = self.head();
+            let next = |record: Record| cursor.after(record.words()).0;
+            let record = place.record();
+            let wants = match record {
+                Record::Empty if taken > 0 => return Ok(()),
+                Record::Empty => return Err(if closed { Error::Closed } else { Error::Empty }.into()),
+                Record::End => match self.in_time(|| self.leave_segment(place, cursor)) {
+                    Ok(doomed) => {
+                        left.extend(doomed);
+                        continue;
+                    }
+                    Err(_) if taken > 0 => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                },
+                Record::Block => match self.in_time(|| self.take_block(place, next(record))) {
+                    Ok(block) => {
+                        blocks.push(block);
+                        visit(place, record)
+                    }
+                    Err(_) if taken > 0 => return Ok(()),
+                    Err(stop) => return Err(stop),
+                },
+                Record::Inline(_) => {
+                    let wants = visit(place, record);
+                    self.claim(next(record));
+                    wants
+                }
+            };
+            taken += 1;
+            if let Take::Last = wants {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_block(self, place: Place<'_>, next: u64) -> Result<Block, Stop<Error>> {
+        let block = Block::take_into_spare(lasting(), |tx| {
             tx.set(self.field(offset_of!(Shared, taken)), next);
             if self.note != 0 {
                 tx.add(self.note, 1);
             }
             Ok(Some(place.target()))
         })?;
-        Ok(block.expect("the transaction names a block"))
+        match block {
+            Slotted::Done(block) => Ok(block),
+            Slotted::Nothing | Slotted::NoSlot => Err(Stop::Memory),
+        }
     }
 
-    /// Goes on to the next segment and frees this one.
+    /// Goes on to the next segment; the old one is to be freed.
     #[cold]
-    fn leave_segment(self, place: Place<'_>, cursor: Cursor) -> Result<()> {
+    fn leave_segment(self, place: Place<'_>, cursor: Cursor) -> Result<Option<Doomed>> {
         let next = place.target();
-        let go_on = |tx: &mut Tx<'_>| {
+        let detached = self.heap.detach(|tx| {
             tx.set(self.field(offset_of!(Shared, head_segment)), next);
             tx.set(self.field(offset_of!(Shared, taken)), cursor.rewound().0);
-        };
-        if place.segment == self.first_segment() {
-            return self.heap.transact(|tx| {
-                go_on(tx);
-                Ok(())
-            });
-        }
-        drop(Block::take(lasting(), |tx| {
-            go_on(tx);
-            Ok(Some(place.segment - HEAD))
-        })?);
-        Ok(())
+            let own = place.segment == self.first_segment();
+            Ok((!own).then(|| place.segment - HEAD))
+        })?;
+        Ok(match detached {
+            Detached::Last(doomed) => Some(doomed),
+            Detached::Nothing | Detached::Shared => None,
+        })
     }
 
     // ---- whose item it is ----
@@ -679,20 +755,42 @@ impl<'h> View<'h> {
     pub(super) fn discard(self) -> Result<u64> {
         let mut dropped = 0;
         loop {
-            let answer = self.try_get(&mut |_, record| {
-                dropped += 1;
-                if record == Record::Block {
-                    Take::Block
-                } else {
-                    Take::Last
-                }
-            });
-            match answer {
-                Ok(_) => {}
-                Err(Error::Empty | Error::Closed) => return Ok(dropped),
-                Err(error) => return Err(error),
+            let mut left = None;
+            let taken = self.with_head(|| self.drop_first(&mut left));
+            if let Some(doomed) = left {
+                self.heap.free_detached(doomed)?;
+            }
+            match taken? {
+                Some(messages) => dropped += messages,
+                None => return Ok(dropped),
             }
         }
+    }
+
+    /// Takes out the first message, or leaves the first segment, and says how many messages that is; `None` where there is
+    /// nothing more. What is to be freed is put into `left`. A block needs no slot of its own here, hence no memory.
+    fn drop_first(self, left: &mut Option<Doomed>) -> Result<Option<u64>> {
+        let (place, cursor) = self.head();
+        let record = place.record();
+        let next = cursor.after(record.words()).0;
+        match record {
+            Record::Empty => return Ok(None),
+            Record::End => {
+                *left = self.leave_segment(place, cursor)?;
+                return Ok(Some(0));
+            }
+            Record::Inline(_) => self.shared.taken.store(next, Ordering::Release),
+            Record::Block => {
+                let detached = self.heap.detach(|tx| {
+                    tx.set(self.field(offset_of!(Shared, taken)), next);
+                    Ok(Some(place.target()))
+                })?;
+                if let Detached::Last(doomed) = detached {
+                    *left = Some(doomed);
+                }
+            }
+        }
+        Ok(Some(1))
     }
 }
 
@@ -725,7 +823,7 @@ fn empty(heap: &Heap, off: Off) -> Result<()> {
     if segment != 0 && segment != view.first_segment() {
         let first = view.first_segment();
         heap.word(first).store(0, Ordering::Relaxed);
-        drop(Block::take(lasting(), |tx| {
+        let detached = heap.detach(|tx| {
             for field in [offset_of!(Shared, head_segment), offset_of!(Shared, tail_segment)] {
                 tx.set(view.field(field), first);
             }
@@ -733,7 +831,10 @@ fn empty(heap: &Heap, off: Off) -> Result<()> {
                 tx.set(view.field(field), 0);
             }
             Ok(Some(segment - HEAD))
-        })?);
+        })?;
+        if let Detached::Last(doomed) = detached {
+            heap.free_detached(doomed)?;
+        }
     }
     Ok(())
 }

@@ -5,8 +5,7 @@ use super::source::{Kind, Waitable};
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
 use crate::os::ready;
-use crate::wait::BACKSTOP;
-use crate::wait::interrupt::interrupted;
+use crate::wait::interrupt::{interrupted, longest_sleep};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -57,7 +56,7 @@ pub(crate) fn wait_until(things: &[&dyn Waitable], deadline: Deadline) -> Result
         return Ok(positions);
     }
     loop {
-        let found = look(things, deadline.within(BACKSTOP))?;
+        let found = look(things, deadline.within(longest_sleep()))?;
         if !found.is_empty() || deadline.passed() {
             return Ok(found);
         }

@@ -8,13 +8,14 @@ use crate::heap::waiter::Purpose;
 use crate::heap::watch::{Bell, NUMBERS, Watch, Watchable};
 use crate::os::clock::{self, Deadline};
 use crate::os::futex::Wake;
+use crate::os::kept::Kept;
 use crate::os::ready::{Added, Set};
-use crate::wait::interrupt::interrupted;
+use crate::wait::interrupt::{interrupted, longest_sleep};
 use crate::wait::sleeper::Sleeper;
 use crate::wait::{BACKSTOP, spin};
 use core::fmt;
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 /// What [`Selector::add`] gives and [`Selector::wait`] answers with: which of its members it is.
@@ -107,7 +108,7 @@ enum What {
         thing: Box<dyn Watchable>,
     },
     Descriptor(RawFd),
-    Sentinel(OwnedFd),
+    Sentinel(Kept),
     Always,
     /// A descriptor whose number stands for another one by now.
     Closed,
@@ -117,7 +118,7 @@ impl What {
     fn descriptor(&self) -> Option<RawFd> {
         match self {
             Self::Descriptor(fd) => Some(*fd),
-            Self::Sentinel(fd) => Some(fd.as_raw_fd()),
+            Self::Sentinel(fd) => fd.number(),
             _ => None,
         }
     }
@@ -227,7 +228,7 @@ impl Selector {
             Kind::Sentinel(fd) => {
                 let own = fd.try_clone_to_owned()?;
                 self.watch(slot, own.as_raw_fd())?;
-                What::Sentinel(own)
+                What::Sentinel(Kept::new(own))
             }
             Kind::Always => What::Always,
         })
@@ -450,7 +451,9 @@ impl Selector {
                     }
                     self.bridge.iter().for_each(Bridge::listen);
                 }
-                set.wait(deadline.within(BACKSTOP))?;
+                // Who was to ring may die, and the thread at the bell does not say so.
+                let slice = if bell.is_some() { BACKSTOP } else { longest_sleep() };
+                set.wait(deadline.within(slice))?;
             }
             (None, None) => unreachable!("what is always ready is ready, and there is a member"),
         }

@@ -439,16 +439,19 @@ impl Barrier {
     }
 
     fn break_or_mend(&self, broken: bool) {
-        let off = self.object.off();
         // It fails only in a process that cannot use what is shared.
-        let _ = insist(|| {
-            self.heap.transact(|tx| {
-                break_it(tx, off);
-                tx.set(barrier!(off, broken), u64::from(broken));
-                Ok(())
-            })
-        });
+        let _ = insist(|| self.try_break_or_mend(broken));
+    }
+
+    pub(crate) fn try_break_or_mend(&self, broken: bool) -> Result<()> {
+        let off = self.object.off();
+        self.heap.transact(|tx| {
+            break_it(tx, off);
+            tx.set(barrier!(off, broken), u64::from(broken));
+            Ok(())
+        })?;
         self.shared().gate.wake_all();
+        Ok(())
     }
 
     /// For how many it is.

@@ -4,7 +4,7 @@ use super::bias::{self, Bias, Share};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
-use crate::heap::internal;
+use crate::heap::internal::{self, Rank, unlock_internal};
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::waiter::Purpose;
@@ -122,14 +122,14 @@ impl View<'_> {
     /// Runs `change` under the latch, with nobody favoured.
     #[inline]
     fn latched<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.heap.lock_internal(&self.shared.latch)? {
+        if self.heap.lock_internal(&self.shared.latch, Rank::Object)? {
             self.replay();
         }
         if self.shared.bias.share().is_some() {
             self.unbias();
         }
         let answer = change();
-        self.shared.latch.unlock();
+        unlock_internal(&self.shared.latch, Rank::Object);
         answer
     }
 
@@ -437,6 +437,28 @@ impl Semaphore {
     #[inline]
     pub fn release(&self) -> Result<()> {
         self.view().release(|| self.heap.note_of(&self.object))
+    }
+
+    /// Takes a permit if this process is favoured, and has one.
+    #[inline]
+    pub(crate) fn take_quick(&self) -> bool {
+        self.view().shared.bias.take(self.heap.me())
+    }
+
+    /// Gives a permit back if this process is favoured.
+    #[inline]
+    pub(crate) fn release_quick(&self) -> bool {
+        let shared = self.view().shared;
+        let given = shared.bias.give_back(self.heap.me());
+        if given {
+            shared.free.notify_one();
+        }
+        given
+    }
+
+    /// Whether somebody is in the middle of a change.
+    pub(crate) fn is_in_change(&self) -> bool {
+        self.view().shared.latch.owner() != 0
     }
 
     /// Permits to be had; with others at work, old news at once.

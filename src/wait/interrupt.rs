@@ -1,5 +1,7 @@
 //! Ending waits early, when a signal handler asks for it.
 
+use super::BACKSTOP;
+use super::lookout::LONG;
 use std::sync::OnceLock;
 
 static HOOK: OnceLock<Hook> = OnceLock::new();
@@ -41,6 +43,11 @@ pub(crate) fn on_signal(hook: fn() -> bool) -> bool {
 /// Whether every wait of this process is to wake once a second to ask the hook.
 pub(crate) fn is_asked_often() -> bool {
     HOOK.get().is_some_and(|hook| hook.often)
+}
+
+/// The longest sleep of a thread that only the system wakes (for a descriptor, say), in nanoseconds: deaths are nothing to it.
+pub(crate) fn longest_sleep() -> u64 {
+    if is_asked_often() { BACKSTOP } else { LONG }
 }
 
 /// Whether a wait that woke for nothing is to end.

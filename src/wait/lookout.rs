@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 const POSTS: usize = 2;
 
 /// The program looks so often after the dead, in nanoseconds. With what clearing up takes it is less than a second.
-const PACE: u64 = BACKSTOP / 20 * 19;
+pub(super) const PACE: u64 = BACKSTOP / 20 * 19;
 
 /// Who has no post looks at least so often whether those who have one do what they should: none does where they are all
 /// stopped. Each thread has a time of its own between this and a hundred times a [`BACKSTOP`] more. (Nothing may need that, and
@@ -41,6 +41,9 @@ pub(crate) struct Words {
     deaths: AtomicU32,
     /// As many deaths were told to everybody who sleeps.
     told: AtomicU32,
+    /// 1 where the system has such mutexes.
+    usable: AtomicU32,
+    _pad: u32,
 }
 
 #[repr(C)]
@@ -54,9 +57,8 @@ struct Post {
 impl Words {
     /// To be called once, when the heap is made.
     pub(crate) fn begin(&self) {
-        for post in &self.posts {
-            post.mutex.begin();
-        }
+        let usable = self.posts.iter().all(|post| post.mutex.begin());
+        self.usable.store(u32::from(usable), Ordering::Relaxed);
     }
 
     /// A process was cleared up after. To be called by one at a time.
@@ -133,6 +135,11 @@ pub(super) struct Duty {
 impl Lookout {
     pub(super) fn get() -> Option<&'static Self> {
         LOOKOUT.get()
+    }
+
+    /// Whether there are posts in this program.
+    pub(super) fn has_posts(&self) -> bool {
+        self.words.usable.load(Ordering::Relaxed) != 0
     }
 
     /// How many deaths there have been. Who looks at what it waits for behind this, and sleeps until the number is another one,
@@ -278,7 +285,7 @@ mod tests {
     #[allow(unsafe_code)]
     fn lookout() -> &'static Lookout {
         // SAFETY: `Words` consists of atomics, for which all zeros are valid.
-        let words: &'static Words = Box::leak(unsafe { Box::<Words>::new_zeroed().assume_init() });
+        let words: &'static Words = Box::leak(Box::new(unsafe { core::mem::zeroed() }));
         words.begin();
         let looked = Box::leak(Box::new(AtomicU64::new(0)));
         let look = || {};

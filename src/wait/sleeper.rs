@@ -6,7 +6,7 @@ use super::atomic::AtomicU32;
 #[cfg(not(loom))]
 use super::interrupt;
 #[cfg(not(loom))]
-use super::lookout::{Duty, LONG, Lookout};
+use super::lookout::{Duty, LONG, Lookout, PACE};
 use crate::os::clock::Deadline;
 use crate::os::futex::Wake;
 
@@ -68,7 +68,7 @@ impl Sleeper {
         expected: u32,
         deadline: Deadline,
     ) -> Wake {
-        let by_itself = || word.futex_wait(expected, deadline.within(BACKSTOP));
+        let by_itself = || word.futex_wait(expected, deadline.within(PACE));
         // Then each thread has to wake for the hook's sake.
         if interrupt::is_asked_often() {
             return by_itself();
@@ -77,6 +77,9 @@ impl Sleeper {
         let Some(lookout) = lookout else {
             return word.futex_wait(expected, deadline.within(LONG));
         };
+        if !lookout.has_posts() {
+            return by_itself();
+        }
         if self.duty.is_none() {
             self.duty = lookout.take_post();
         }
@@ -86,7 +89,7 @@ impl Sleeper {
         self.leaves = true;
         let expected_post = lookout.expect_post();
         let wake = lookout.sleep_on(word, expected, deadline, self.deaths);
-        if wake == Some(Wake::TimedOut) {
+        if wake == Some(Wake::TimedOut) && !deadline.passed() {
             self.duty = lookout.take_post();
         }
         drop(expected_post);

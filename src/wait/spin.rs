@@ -19,8 +19,10 @@ const YIELDS: u32 = 4;
 const NEIGHBOURS: u32 = 4;
 /// After so many, one of the two should go where there is room.
 const PART_LEAST: u32 = 8;
-/// As often, where that has not helped.
-const PART_MOST: u32 = 1 << 12;
+/// After so many at most, where that has not helped: some milliseconds.
+const PART_MOST: u32 = 512;
+/// In the place of a number of turns: this thread has parted from its neighbour, and shall see whether that has helped.
+const PARTED: u32 = u32::MAX;
 
 /// Rounds that outlast waking from a sleep in the kernel, where each is a system call: some 60 µs.
 const LONG: u32 = 96;
@@ -28,7 +30,7 @@ const LONG: u32 = 96;
 thread_local! {
     /// Rounds that the last sleeps in the kernel deserved.
     static KERNEL: Cell<u32> = const { Cell::new(LONG) };
-    /// How many waits in a row were over when this thread had given its turn away.
+    /// How many waits in a row were over when this thread had given its turn away; or [`PARTED`].
     static TURNS: Cell<u32> = const { Cell::new(0) };
     /// At how many of them it parts from its neighbour.
     static PART: Cell<u32> = const { Cell::new(PART_LEAST) };
@@ -51,7 +53,7 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     }
     // Who answered in the turns that were given away of late runs where this thread runs: spinning keeps it from that.
     let turns = TURNS.get();
-    let neighbours = turns >= NEIGHBOURS;
+    let neighbours = (NEIGHBOURS..PARTED).contains(&turns);
     if !neighbours && !is_alone() {
         let budget = BUDGET.get();
         for round in 0..budget {
@@ -59,7 +61,9 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
                 BUDGET.set((budget + budget / 4 + 4).min(MOST));
                 if turns > 0 {
                     TURNS.set(0);
-                    PART.set((PART.get() / 2).max(PART_LEAST));
+                }
+                if turns == PARTED {
+                    PART.set(PART_LEAST);
                 }
                 return true;
             }
@@ -69,16 +73,16 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     } else if done() {
         return true;
     }
-    if neighbours && turns.is_multiple_of(PART.get()) && !is_alone() {
+    if neighbours && turns >= PART.get() && !is_alone() {
         // Whoever sleeps is woken on a processor that has nothing to do, if there is one.
         PART.set((PART.get() * 2).min(PART_MOST));
-        TURNS.set(turns + 1);
+        TURNS.set(PARTED);
         return false;
     }
     for _ in 0..YIELDS {
         std::thread::yield_now();
         if done() {
-            TURNS.set(turns.saturating_add(1));
+            TURNS.set(if turns == PARTED { 1 } else { turns + 1 });
             return true;
         }
     }

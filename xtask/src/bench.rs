@@ -22,6 +22,10 @@ pub struct Options {
     #[arg(long)]
     python: bool,
 
+    /// Measure its ground: forks, idleness, turns at a lock, crashes
+    #[arg(long, requires = "python")]
+    ground: bool,
+
     /// The Python to measure it with (3.11 or newer) [default: the newest that is found]
     #[arg(long, value_name = "PROGRAM", requires = "python")]
     python_exe: Option<PathBuf>,
@@ -69,12 +73,17 @@ fn of_python(options: &Options) -> Result<(), Failure> {
     let environment = Environment::of(&interpreter, LIMIT)?;
     environment.install_wheel(LIMIT)?;
     environment.install_tools(LIMIT)?;
-    match environment.install("faster-fifo", LIMIT) {
-        Err(Failure::Interrupted) => return Err(Failure::Interrupted),
-        Err(failure) => eprintln!("warning: it will be missing from the table: {failure}"),
-        Ok(()) => {}
-    }
+    let program = if options.ground {
+        "python/bench/ground.py"
+    } else {
+        match environment.install("faster-fifo", LIMIT) {
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(failure) => eprintln!("warning: it will be missing from the table: {failure}"),
+            Ok(()) => {}
+        }
+        "python/bench/bench.py"
+    };
     let mut command = python::command(environment.python());
-    command.arg("python/bench/bench.py").args(&options.arguments);
+    command.arg(program).args(&options.arguments);
     run(&mut command, LIMIT)
 }

@@ -12,6 +12,7 @@ mod new_user;
 mod plan;
 mod python;
 mod report;
+mod sanitize;
 mod step;
 
 /// The chores of Procession.

@@ -8,12 +8,12 @@ use clap::Args;
 
 use crate::child::{Failure, cargo, target};
 use crate::step::{Outcome, Step};
-use crate::{conformance, fuzz, new_user, python, report};
+use crate::{conformance, fuzz, new_user, python, report, sanitize};
 
 /// What may be asked of `cargo xtask test`.
 #[derive(Args)]
 pub struct Options {
-    /// Run the long form of the kill, leak and stress tests
+    /// Run the long form of the kill, leak and stress tests, and the sanitizers
     #[arg(long)]
     long: bool,
 
@@ -33,6 +33,7 @@ pub struct Options {
 /// Runs the steps, prints a summary, and fails if a step has failed.
 pub fn test(options: &Options) -> ExitCode {
     let mut plan = steps(options.long);
+    plan.extend(long_steps());
     if let Some(stranger) = options
         .only
         .iter()
@@ -45,7 +46,9 @@ pub fn test(options: &Options) -> ExitCode {
         );
         return ExitCode::from(2);
     }
-    if !options.only.is_empty() {
+    if options.only.is_empty() {
+        plan.retain(|step| options.long || !step.long);
+    } else {
         plan.retain(|step| options.only.iter().any(|only| only == step.name));
     }
 
@@ -167,6 +170,15 @@ fn steps(long: bool) -> Vec<Step> {
             command
         })
         .needs("miri"),
+    ]
+}
+
+/// The steps that are too slow for every day.
+fn long_steps() -> [Step; 2] {
+    let step = |name, about, check| Step::call(name, about, check).long();
+    [
+        step("asan", "no access to memory that is not there", sanitize::address),
+        step("tsan", "no data race among threads", sanitize::thread),
     ]
 }
 

@@ -19,6 +19,8 @@ pub struct Step {
     pub about: &'static str,
     /// The cargo subcommand without which the step is skipped.
     pub needs: Option<&'static str>,
+    /// Whether it belongs to the long form alone.
+    pub long: bool,
     pub work: Work,
 }
 
@@ -44,6 +46,7 @@ impl Step {
             name,
             about,
             needs: None,
+            long: false,
             work: Work::Run(command),
         }
     }
@@ -54,19 +57,24 @@ impl Step {
         about: &'static str,
         check: fn(Duration) -> Result<Outcome, Failure>,
     ) -> Self {
-        let needs = None;
-        let work = Work::Call(check);
         Self {
             name,
             about,
-            needs,
-            work,
+            needs: None,
+            long: false,
+            work: Work::Call(check),
         }
     }
 
     /// The same step, skipped where a cargo subcommand is not installed.
     pub fn needs(mut self, subcommand: &'static str) -> Self {
         self.needs = Some(subcommand);
+        self
+    }
+
+    /// The same step, run with `--long` or by its name alone.
+    pub fn long(mut self) -> Self {
+        self.long = true;
         self
     }
 

@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+"""Measures the ground on which all else stands, and prints one table (Markdown): what it costs to ask who lives, to
+fork, to be idle, to wait for one's turn, to crash, and to be there at all.
+
+Rounds are the outermost loop, and each measurement is a program of its own. A row is the median of the rounds. With
+`--earlier FOLDER` the same package as it was in another state, built into that folder, stands beside. Progress goes
+to standard error.
+
+Let the machine do nothing else meanwhile.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+
+from ground_cases import CASES, EARLIER, OWN, STANDARD, Skipped, measure_here
+from machine import describe
+from measure import Failure, guard, in_session
+from table import align, number, shortened
+
+# A measurement that has not ended after so many seconds hangs.
+LIMIT = 300
+
+HEAD = ("what", STANDARD, EARLIER, OWN, "target")
+
+
+class Results:
+    """A list of values for each case, figure and contender, and why some are missing."""
+
+    def __init__(self):
+        self.values = defaultdict(list)
+        self.failures = {}
+
+    def median(self, case, figure, contender):
+        """`None` if it is not known."""
+        values = self.values[case, figure, contender]
+        return median(values) if values else None
+
+
+def main():
+    options = parse()
+    cases = chosen(options.only)
+    if options.list:
+        print("\n".join(case.name for case in cases))
+        return 0
+    facts = describe("fork")
+    facts["rounds"] = f"{options.rounds}, everything in each"
+    if options.quick:
+        facts["quick"] = "with less work, so take the figures as a first impression"
+    results = Results()
+    for turn in range(1, options.rounds + 1):
+        for case in cases:
+            for contender in contenders(options):
+                say(f"round {turn} of {options.rounds}: {case.name}, {contender}")
+                attempt(case, contender, options, results)
+    for name, value in facts.items():
+        print(f"* {name}: {value}")
+    text, met = table(cases, results)
+    print(f"\n{text}\n\n{sum(met)} of {len(met)} targets met")
+    if options.json:
+        options.json.write_text(json.dumps(report(facts, results), indent=2, ensure_ascii=False) + "\n")
+    return 1 if any(not skipped for skipped, _ in results.failures.values()) else 0
+
+
+def parse():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often everything is measured")
+    parser.add_argument("--quick", action="store_true", help="less work: to see that it runs")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only cases whose name contains this (in any case; may be repeated); see --list",
+    )
+    parser.add_argument("--package", default=OWN, help="the package to measure (default: %(default)s)")
+    parser.add_argument("--earlier", type=Path, metavar="FOLDER", help="where the same package in an earlier state is")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=LIMIT,
+        metavar="SECONDS",
+        help="how long a measurement may take before it counts as a hang (default: %(default)s)",
+    )
+    parser.add_argument("--list", action="store_true", help="name the cases, measure nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file too")
+    return parser.parse_args()
+
+
+def chosen(only):
+    """The cases that `--only` asks for; all if it was not given."""
+    cases = [case for case in CASES if not only or any(part.lower() in case.name.lower() for part in only)]
+    if not cases:
+        sys.exit(f"error: no case's name contains {' or '.join(map(repr, only))}; --list shows them")
+    return cases
+
+
+def contenders(options):
+    return [STANDARD, EARLIER, OWN] if options.earlier else [STANDARD, OWN]
+
+
+def attempt(case, contender, options, results):
+    """Measures it once more, unless that has failed before: a hang takes minutes, and once is enough."""
+    if (case.name, contender) in results.failures:
+        return
+    package = "" if contender == STANDARD else options.package
+    command = [sys.executable, __file__, "--measure", case.name, package, "quick" if options.quick else "full"]
+    environment = dict(os.environ)
+    if contender == EARLIER:
+        environment["PYTHONPATH"] = str(options.earlier.absolute())
+    try:
+        answer = in_session(command, options.limit, environment)
+        if "skipped" in answer:
+            raise Skipped(answer["skipped"])
+    except (Failure, Skipped) as failure:
+        results.failures[case.name, contender] = isinstance(failure, Skipped), str(failure)
+        say(f"{case.name}, {contender}: {failure}")
+        return
+    for figure, value in answer.items():
+        results.values[case.name, figure, contender].append(value)
+
+
+def table(cases, results):
+    """All results as a Markdown table, and for each target whether it is met."""
+    lines = [HEAD, ("---", "---:", "---:", "---:", "---")]
+    met = []
+    for case in cases:
+        for figure in case.figures:
+            cells = [cell(results, case, figure, contender) for contender in HEAD[1:4]]
+            remarks = []
+            for goal in figure.goals:
+                verdict = goal.reached(results, case, figure)
+                word = {None: "not measured", True: "met", False: "**missed**"}[verdict]
+                remarks.append(f"{word} ({goal.text(figure)})")
+                if verdict is not None:
+                    met.append(verdict)
+            if figure is case.figures[0]:
+                remarks += reasons(results, case)
+            lines.append((f"{case.name}: {figure.name}", *cells, "; ".join(remarks)))
+    return align_cells(lines), met
+
+
+def reasons(results, case):
+    """Why something is missing, and for whom."""
+    whose = defaultdict(list)
+    for contender in HEAD[1:4]:
+        if (case.name, contender) in results.failures:
+            _, reason = results.failures[case.name, contender]
+            whose[shortened(reason).replace("|", " ")].append(contender)
+    return [f"{', '.join(names)}: {reason}" for reason, names in whose.items()]
+
+
+def align_cells(lines):
+    """Without the column of the earlier state if nothing stands in it."""
+    if not any(line[2] for line in lines[2:]):
+        lines = [line[:2] + line[3:] for line in lines]
+    return align(lines, [mark == "---:" for mark in lines[1]])
+
+
+def cell(results, case, figure, contender):
+    values = results.values[case.name, figure.name, contender]
+    if not values:
+        return "-" if (case.name, contender) in results.failures else ""
+    text = f"{number(median(values))} {figure.unit}".strip()
+    return f"{text} ({number(min(values))} to {number(max(values))})" if len(values) > 1 else text
+
+
+def report(facts, results):
+    """What the table says, and each value that it was made of."""
+    rows = [
+        {"case": case, "figure": figure, "contender": contender, "values": values}
+        for (case, figure, contender), values in results.values.items()
+        if values
+    ]
+    failures = [
+        {"case": case, "contender": contender, "skipped": skipped, "reason": reason}
+        for (case, contender), (skipped, reason) in results.failures.items()
+    ]
+    return {"facts": facts, "results": rows, "failures": failures}
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def measure_and_tell(name, package, work):
+    """Makes one measurement in this program, and prints its figures as JSON."""
+    try:
+        answer = measure_here(name, package, quick=work == "quick")
+    except Skipped as reason:
+        answer = {"skipped": str(reason)}
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--measure"]:
+        guard()
+        measure_and_tell(*sys.argv[2:])
+    else:
+        sys.exit(main())

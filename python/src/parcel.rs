@@ -1,0 +1,70 @@
+//! Parcels, whose pages are made, filled and given back with the interpreter let go where that takes a while.
+
+use crate::buffer::MUCH;
+use crate::errors::OrRaise;
+use crate::wait;
+use procession::Error;
+use procession::door::{self, Deadline, Handle};
+use pyo3::prelude::*;
+use std::ops::Deref;
+
+/// A parcel of the engine; `None` only while it is dropped.
+pub struct Parcel(Option<door::Parcel>);
+
+impl Parcel {
+    /// A parcel of `len` bytes, which `fill` writes, with references to `handles`.
+    ///
+    /// While somebody is stopped in the middle of a change, it is waited for until `deadline`, or for about a second.
+    pub fn filled(
+        py: Python<'_>,
+        len: usize,
+        handles: &[Handle],
+        deadline: Deadline,
+        fill: impl FnOnce(&mut [u8]) + Send,
+    ) -> PyResult<Self> {
+        let make = || door::Parcel::new(len, handles);
+        if len < MUCH {
+            let made = match wait::awake(py, make) {
+                Err(Error::Busy) => py.detach(|| door::until(deadline, make)),
+                made => made,
+            };
+            let mut parcel = made.or_raise(py)?;
+            fill(&mut parcel);
+            return Ok(parcel.into());
+        }
+        let made = py.detach(|| {
+            let mut parcel = door::until(deadline, make)?;
+            fill(&mut parcel);
+            Ok(parcel)
+        });
+        made.map(Self::from).or_raise(py)
+    }
+
+    /// The parcel, to be passed on, or dropped where the interpreter is let go.
+    pub fn into_inner(mut self) -> door::Parcel {
+        self.0.take().expect("it is there until it is dropped")
+    }
+}
+
+impl From<door::Parcel> for Parcel {
+    fn from(parcel: door::Parcel) -> Self {
+        Self(Some(parcel))
+    }
+}
+
+impl Deref for Parcel {
+    type Target = door::Parcel;
+    fn deref(&self) -> &door::Parcel {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        match self.0.take() {
+            Some(parcel) if parcel.len() < MUCH => wait::let_go(parcel),
+            Some(parcel) => wait::let_go_of_much(parcel),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Giving references up, one's own and those of the dead; with the last one the object goes.
+//!
+//! The transaction that gives up the last reference leaves the object in a slot, with a count of zero, where nobody finds it
+//! by its address any more. Then it is emptied, and freed in the transaction that clears the slot. Whoever dies on the way
+//! leaves the slot to a survivor, who goes on; so does an error (somebody is stopped in the middle of a change, say), after
+//! which this process goes on itself when it next gives something up.
+//!
+//! None of this needs memory, and none of it is done under the guard against forks but the first transaction: a child that is
+//! forked meanwhile gets no reference to what has none.
+
+use super::holds::{BATCH, PAGE_SLOTS};
+use super::layout::{LEAST_CELL, Off, REFS};
+use super::object::{counted, uncount};
+use super::tx::Tx;
+use super::{Heap, fork};
+use crate::error::{Error, Result};
+use crate::wait::atomic::Ordering;
+use core::ops::Range;
+use std::sync::{Mutex, PoisonError};
+// This process's own memory: no crash points, no model.
+use std::sync::atomic::AtomicBool;
+
+/// What became of a reference that was taken from somewhere to be given up.
+pub(crate) enum Detached {
+    /// There was none.
+    Nothing,
+    /// Others refer to the object.
+    Shared,
+    /// It was the last: the object is to be freed.
+    Last(Doomed),
+}
+
+/// An object without references, to be freed with [`Heap::free_detached`]. If it is not, that is done some time later.
+#[must_use]
+pub(crate) struct Doomed {
+    slot: u64,
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        postpone(Postponed::Slot(own_id(), self.slot));
+    }
+}
+
+/// What an error kept from being given up.
+#[derive(Clone, Copy)]
+pub(super) enum Postponed {
+    /// A slot of the process with this owner id (a forked child's slot of that number is another).
+    Slot(u32, u64),
+    /// The slot that handles share for the object at this offset, if there are none any more.
+    Handle(Off),
+}
+
+/// Locked only by who keeps this process from forking.
+static POSTPONED: Mutex<Vec<Postponed>> = Mutex::new(Vec::new());
+/// Whether there may be any: nearly always there are none.
+static ANY: AtomicBool = AtomicBool::new(false);
+
+fn own_id() -> u32 {
+    Heap::existing().map_or(0, Heap::me)
+}
+
+pub(super) fn postpone(what: Postponed) {
+    let _steady = fork::steady();
+    let mut postponed = POSTPONED.lock().unwrap_or_else(PoisonError::into_inner);
+    postponed.push(what);
+    ANY.store(true, Ordering::Relaxed);
+}
+
+impl Heap {
+    /// Gives up the reference in slot `number` of this process; the object goes if it was the last.
+    pub(super) fn release(&self, number: u64) {
+        let last = {
+            let _steady = fork::steady();
+            self.give_up(self.my_entry(), number)
+        };
+        match last {
+            Ok(last) => self.free_last(number, last),
+            Err(_) => postpone(Postponed::Slot(self.me(), number)),
+        }
+    }
+
+    /// Frees what [`give_up`](Self::give_up) has found to be without references, and what was postponed.
+    pub(super) fn free_last(&self, number: u64, last: Option<(Off, u8)>) {
+        if let Some((off, kind)) = last
+            && self.free_held(self.my_entry(), number, off, kind).is_err()
+        {
+            postpone(Postponed::Slot(self.me(), number));
+            return;
+        }
+        if ANY.load(Ordering::Relaxed) {
+            self.catch_up();
+        }
+    }
+
+    /// Tries again what was postponed.
+    #[cold]
+    fn catch_up(&self) {
+        let due = {
+            let _steady = fork::steady();
+            let mut postponed = POSTPONED.lock().unwrap_or_else(PoisonError::into_inner);
+            ANY.store(false, Ordering::Relaxed);
+            core::mem::take(&mut *postponed)
+        };
+        for what in due {
+            let done = match what {
+                Postponed::Slot(owner, number) if owner == self.me() => {
+                    self.release_of(self.my_entry(), number)
+                }
+                Postponed::Slot(..) => Ok(()),
+                Postponed::Handle(off) => self.let_go_unused(off),
+            };
+            if done.is_err() {
+                postpone(what);
+            }
+        }
+    }
+
+    /// The same for any process: a survivor does it for the dead.
+    pub(super) fn release_of(&self, entry: u64, number: u64) -> Result<()> {
+        match self.give_up(entry, number)? {
+            None => Ok(()),
+            Some((off, kind)) => self.free_held(entry, number, off, kind),
+        }
+    }
+
+    /// Gives up the reference in a slot. If it was the last, the slot keeps the object, whose offset and kind are the answer.
+    pub(super) fn give_up(&self, entry: u64, number: u64) -> Result<Option<(Off, u8)>> {
+        self.transact(|tx| {
+            let Some(slot) = Self::slot(tx, entry, number) else {
+                return Ok(None);
+            };
+            let off = slot.held(tx);
+            if off == 0 {
+                return Ok(None);
+            }
+            if self.is_raw(tx, off) {
+                return Ok(Some((off, 0)));
+            }
+            self.reach(off, LEAST_CELL)?;
+            let last = unrefer(tx, off);
+            if last.is_none() {
+                slot.clear(tx);
+            }
+            Ok(last.map(|kind| (off, kind)))
+        })
+    }
+
+    /// Frees an object without references that slot `number` keeps.
+    fn free_held(&self, entry: u64, number: u64, off: Off, kind: u8) -> Result<()> {
+        if let Some(kind) = self.kind(kind) {
+            (kind.empty)(self, off)?;
+        }
+        let clear = |tx: &mut Tx<'_>| {
+            if let Some(slot) = Self::slot(tx, entry, number) {
+                slot.clear(tx);
+            }
+        };
+        if let Some(index) = self.own_chunk(off) {
+            return self.free_block(index, clear);
+        }
+        self.transact(|tx| {
+            self.free_cell(tx, off);
+            clear(tx);
+            Ok(())
+        })?;
+        // A failure leaves more warm memory than there should be, until the next time.
+        let _ = self.trim();
+        Ok(())
+    }
+
+    /// Runs a transaction that takes a reference from where it was (`stage` names the object) to give it up. What was the
+    /// last one is in a slot of this process then; for those who hold locks it is enough to free it when they do not.
+    pub(crate) fn detach(&self, stage: impl FnOnce(&mut Tx<'_>) -> Result<Option<Off>>) -> Result<Detached> {
+        let entry = self.my_entry();
+        self.transact(|tx| {
+            let Some(off) = stage(tx)? else {
+                return Ok(Detached::Nothing);
+            };
+            if unrefer(tx, off).is_none() {
+                return Ok(Detached::Shared);
+            }
+            let slot = Self::freeing_slot(tx, entry).ok_or(Error::OutOfMemory { requested: 8 })?;
+            slot.hold(tx, off);
+            Ok(Detached::Last(Doomed { slot: slot.number() }))
+        })
+    }
+
+    /// Frees what [`detach`](Self::detach) has left to be freed.
+    pub(crate) fn free_detached(&self, doomed: Doomed) -> Result<()> {
+        let slot = doomed.slot;
+        core::mem::forget(doomed);
+        let freed = self.release_of(self.my_entry(), slot);
+        if freed.is_err() {
+            postpone(Postponed::Slot(self.me(), slot));
+        }
+        freed
+    }
+
+    /// Gives up the block or object that a word of an entry or of another object refers to.
+    pub(crate) fn drop_kept(&self, field: Off) -> Result<()> {
+        let detached = self.detach(|tx| {
+            let off = tx.get(field);
+            tx.set(field, 0);
+            Ok((off != 0).then_some(off))
+        })?;
+        match detached {
+            Detached::Last(doomed) => self.free_detached(doomed),
+            Detached::Nothing | Detached::Shared => Ok(()),
+        }
+    }
+
+    /// Lets the objects that a dead process held know of its death; may be run again after a death half-way.
+    pub(super) fn bury_references(&self, dead: u32, entry: u64) -> Result<()> {
+        // Not those in the entry itself: nobody has anything to do with what is being freed.
+        self.in_batches(entry, |numbers| {
+            let mut found = [(0, 0, 0); BATCH as usize];
+            let count = self.transact(|tx| {
+                let mut count = 0;
+                for number in numbers {
+                    let Some(slot) = Self::slot(tx, entry, number) else {
+                        continue;
+                    };
+                    let off = slot.held(tx);
+                    if off != 0 && !self.is_raw(tx, off) {
+                        self.reach(off, LEAST_CELL)?;
+                        found[count] = (off, uncount(tx.get(off + REFS)).0, slot.note());
+                        count += 1;
+                    }
+                }
+                Ok(count)
+            })?;
+            for &(off, kind, note) in &found[..count] {
+                if let Some(kind) = self.kind(kind) {
+                    (kind.bury)(self, off, dead, note)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives up everything that a dead process held.
+    pub(super) fn drop_references(&self, entry: u64) -> Result<()> {
+        let give_up = |numbers: Range<u64>| {
+            let mut last = [0; BATCH as usize];
+            let count = self.transact(|tx| {
+                let mut count = 0;
+                for number in numbers {
+                    let Some(slot) = Self::slot(tx, entry, number) else {
+                        continue;
+                    };
+                    let off = slot.held(tx);
+                    if off == 0 {
+                        continue;
+                    }
+                    if !self.is_raw(tx, off) {
+                        self.reach(off, LEAST_CELL)?;
+                    }
+                    if self.is_raw(tx, off) || uncount(tx.get(off + REFS)).1 <= 1 {
+                        last[count] = number;
+                        count += 1;
+                    } else {
+                        unrefer(tx, off);
+                        slot.clear(tx);
+                    }
+                }
+                Ok(count)
+            })?;
+            last[..count]
+                .iter()
+                .try_for_each(|&number| self.release_of(entry, number))
+        };
+        give_up(Self::reserved_numbers())?;
+        self.in_batches(entry, give_up)?;
+        self.drop_pages(entry)
+    }
+
+    /// Runs `work` with the numbers of all slots in pages that may be filled, so many at a time as fit a transaction.
+    fn in_batches(&self, entry: u64, mut work: impl FnMut(Range<u64>) -> Result<()>) -> Result<()> {
+        let mut next = 0;
+        while let Some((page, used)) = self.next_page(entry, next)? {
+            let first = page * PAGE_SLOTS;
+            for start in (0..used).step_by(BATCH as usize) {
+                work(first + start..first + used.min(start + BATCH))?;
+            }
+            next = page + 1;
+        }
+        Ok(())
+    }
+}
+
+/// Stages one reference less; if it was the last, the object's kind. Nobody finds it by its address any more then.
+fn unrefer(tx: &mut Tx<'_>, off: Off) -> Option<u8> {
+    let (kind, refs) = uncount(tx.get(off + REFS));
+    tx.set(off + REFS, counted(kind, refs.saturating_sub(1)));
+    (refs <= 1).then_some(kind)
+}

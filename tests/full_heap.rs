@@ -1,0 +1,113 @@
+//! A heap without any memory left: nothing that was put is lost, and what is given up needs none.
+
+mod common;
+
+use common::{alone_with, pattern, watchdog};
+use procession::{Error, Lock, PutError, Queue};
+
+const SMALL: [(&str, &str); 1] = [("PROCESSION_HEAP_BYTES", "67108864")];
+
+type Message = (u64, Vec<u8>, Vec<Lock>);
+
+/// Puts messages of `len` bytes, each with a handle, until there is no memory for another.
+fn fill(queue: &Queue<Message>, count: &mut u64, len: usize, lock: &Lock) {
+    loop {
+        match queue.put((*count, pattern(*count, len), vec![lock.clone()])) {
+            Ok(()) => *count += 1,
+            Err(PutError::Failed(_, Error::OutOfMemory { .. })) => return,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+/// Takes all there is, with `get_many` and as many at once as that gives; how many errors there were.
+fn drain(queue: &Queue<Message>, from: u64, to: u64) -> u64 {
+    let (mut next, mut errors) = (from, 0);
+    while next < to {
+        match queue.get_many(256) {
+            Ok(messages) => {
+                assert!(!messages.is_empty());
+                for (n, bytes, _) in messages {
+                    assert_eq!(n, next, "messages are lost");
+                    assert!(bytes == pattern(n, bytes.len()), "message {n} is whole");
+                    next += 1;
+                }
+            }
+            Err(Error::OutOfMemory { .. }) => errors += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+        assert!(errors < 3, "message {next} of {to} cannot be got");
+    }
+    assert!(queue.is_empty());
+    errors
+}
+
+/// Blocks are taken one by one, each into a slot of this process's; behind some of them there is no slot left, and no memory
+/// for more.
+#[procession::test]
+fn what_was_taken_before_memory_ran_out_is_not_lost() {
+    let _watchdog = watchdog();
+    alone_with("what_was_taken_before_memory_ran_out_is_not_lost", &SMALL, || {
+        for held in [440, 500] {
+            let queue = Queue::<Message>::unbounded().unwrap();
+            let locks: Vec<_> = (0..held).map(|_| Lock::new().unwrap()).collect();
+            let mut count = 0;
+            for len in [300_000, 20_000, 9_000, 5_000] {
+                fill(&queue, &mut count, len, &locks[0]);
+            }
+            assert!(count > 100);
+            assert_eq!(drain(&queue, 0, count), 0);
+        }
+    });
+}
+
+/// With every slot in use and no memory, queues full of messages that carry the last handles of others are dropped.
+#[procession::test]
+fn giving_up_needs_no_memory() {
+    let _watchdog = watchdog();
+    alone_with("giving_up_needs_no_memory", &SMALL, || {
+        let mut most = 0;
+        for _ in 0..3 {
+            let queue = Queue::<Message>::unbounded().unwrap();
+            let few = Queue::unbounded().unwrap();
+            few.put_many((0..600).map(|_| Lock::new().unwrap())).unwrap();
+            let mut count = 0;
+            // Each message has the last handle of a lock.
+            for len in [300_000, 20_000, 9_000, 5_000] {
+                loop {
+                    let Ok(lock) = Lock::new() else { break };
+                    match queue.put((count, pattern(count, len), vec![lock])) {
+                        Ok(()) => count += 1,
+                        Err(PutError::Failed(_, Error::OutOfMemory { .. })) => break,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+            }
+            // Now every slot is taken: what comes out of the other queue needs but those.
+            let mut locks = Vec::new();
+            for make in [|few: &Queue<Lock>| few.try_get(), |_: &Queue<Lock>| Lock::new()] {
+                let error = loop {
+                    match make(&few) {
+                        Ok(lock) => locks.push(lock),
+                        Err(error) => break error,
+                    }
+                };
+                let is_memory = matches!(error, Error::OutOfMemory { .. } | Error::Decode { .. });
+                assert!(is_memory, "{error:?}");
+            }
+            drop(queue);
+            drop(few);
+            // All of it is there again.
+            let again = Queue::<Message>::unbounded().unwrap();
+            let mut fits = 0;
+            fill(&again, &mut fits, 300_000, &locks[0]);
+            assert!(fits > 80, "only {fits} messages fit where {count} had been");
+            most = most.max(fits);
+            assert!(
+                fits * 10 > most * 9,
+                "memory is lost on the way: {fits} of {most}"
+            );
+            assert_eq!(drain(&again, 0, fits), 0);
+        }
+    });
+}
