@@ -246,7 +246,7 @@ fn somebody_who_clears_up_is_stopped() {
     let heap = crate::program::heap().expect("a heap");
     let patient = Cell::new(true);
     stops_at_every_step(
-        23,
+        67,
         || {
             let queue = queue_with(&[vec![1; 10]]);
             let reserved = entry(heap);
