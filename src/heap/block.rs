@@ -266,6 +266,14 @@ impl Heap {
             .is_some_and(|index| split(tx.get(chunk!(index, state))).0 == kind::RAW)
     }
 
+    /// The same in the middle of a transaction that has not changed what `off` is.
+    pub(super) fn is_raw_now(&self, off: Off) -> bool {
+        self.chunk_of(off).is_some_and(|index| {
+            let state = self.word(chunk!(index, state)).load(Ordering::Acquire);
+            split(state).0 == kind::RAW
+        })
+    }
+
     /// Whether `off` may be where an object is: in a slab, or at the start of a block in use. Its head can be looked at.
     pub(super) fn is_in_use(&self, tx: &Tx<'_>, off: Off) -> bool {
         self.chunk_of(off)

@@ -8,12 +8,12 @@
 //! is being made or given back, have no count, and the child has no handle to them.
 
 use super::Heap;
-use super::holds::{self, BATCH, PAGE_SLOTS};
+use super::holds::{self, BATCH, Batch};
 use super::layout::{MOST_CELL, Off, REFS};
 use super::object::{refer, uncount};
-use super::tx::Tx;
 use super::waiter::WAITER;
 use crate::error::Result;
+use crate::wait::atomic::Ordering;
 
 impl Heap {
     /// Sees to it that there are as many free cells as a copy of this process's table needs, if nobody else takes them.
@@ -46,7 +46,7 @@ impl Heap {
         next = 0;
         while let Some((page, used)) = self.next_page(from, next)? {
             for start in (0..used).step_by(BATCH as usize) {
-                self.copy_slots(from, to, page, start..used.min(start + BATCH))?;
+                self.copy_slots(from, to, page, start)?;
             }
             next = page + 1;
         }
@@ -70,15 +70,15 @@ impl Heap {
     }
 
     /// Copies slots of one page, in one transaction.
-    fn copy_slots(&self, from: u64, to: u64, page: u64, places: core::ops::Range<u64>) -> Result<()> {
+    fn copy_slots(&self, from: u64, to: u64, page: u64, start: u64) -> Result<()> {
         self.transact(|tx| {
             let Some(mut copy) = holds::Copy::begin(tx, to, page) else {
                 return Ok(());
             };
-            for place in places {
-                let ours = Self::slot(tx, from, page * PAGE_SLOTS + place);
-                let off = ours.map_or(0, |slot| slot.held(tx));
-                if off != 0 && self.is_counted(tx, off) {
+            let ours = Batch::of(tx, from, page, start);
+            for place in start..ours.end() {
+                let off = ours.held(self, place);
+                if off != 0 && self.is_counted(off) {
                     refer(tx, off);
                     copy.fill(tx, place, off);
                 } else {
@@ -92,11 +92,11 @@ impl Heap {
 
     /// Whether what a slot holds is an object that a child gets a reference to. What another thread is making or freeing has
     /// no count, and no handle in the child; nor have the records of this process's threads, which do not exist there.
-    fn is_counted(&self, tx: &Tx<'_>, off: Off) -> bool {
-        if self.is_raw(tx, off) {
+    fn is_counted(&self, off: Off) -> bool {
+        if self.is_raw_now(off) {
             return false;
         }
-        let (kind, refs) = uncount(tx.get(off + REFS));
+        let (kind, refs) = uncount(self.word(off + REFS).load(Ordering::Relaxed));
         refs > 0 && kind != WAITER
     }
 }

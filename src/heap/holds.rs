@@ -111,9 +111,8 @@ impl Slot {
                 }
             }
         }
-        let alone = tx.get(self.page + NEXT) == 0 && tx.get(self.page + PREV) == 0;
-        if used == 1 && !alone {
-            remove_page(tx, self.entry, number, self.page);
+        if used == 1 {
+            remove_if_spare(tx, self.entry, number, self.page);
         }
     }
 
@@ -188,6 +187,13 @@ fn delist(tx: &mut Tx<'_>, entry: u64, at: Off) {
     }
     if next != 0 {
         tx.set(page_at(tx, entry, next - 1) + PREV, prev);
+    }
+}
+
+/// Frees a page that is empty, unless it is the only one with room.
+fn remove_if_spare(tx: &mut Tx<'_>, entry: u64, page: u64, at: Off) {
+    if tx.get(at + NEXT) != 0 || tx.get(at + PREV) != 0 {
+        remove_page(tx, entry, page, at);
     }
 }
 
@@ -470,6 +476,106 @@ impl Heap {
 /// Directories that the first `pages` pages of a table need.
 pub(super) fn directories(pages: u64) -> u64 {
     pages.div_ceil(PAGE_WORDS)
+}
+
+/// Up to [`BATCH`] slots of one page, looked at in a transaction that changes none of them otherwise.
+pub(super) struct Batch {
+    at: Off,
+    end: u64,
+}
+
+impl Batch {
+    /// Those from `start` on of page number `page`; none where there is no such page.
+    pub(super) fn of(tx: &Tx<'_>, entry: u64, page: u64, start: u64) -> Self {
+        let at = page_at(tx, entry, page);
+        let end = if at == 0 {
+            0
+        } else {
+            tx.get(at + BUMP).min(start + BATCH)
+        };
+        Self { at, end }
+    }
+
+    /// Behind the last of them.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Where slot number `place` of the page is.
+    fn slot(&self, place: u64) -> Off {
+        self.at + HEAD + 16 * place
+    }
+
+    /// What the slot holds, 0 if nothing.
+    pub(super) fn held(&self, heap: &Heap, place: u64) -> Off {
+        match heap.word(self.slot(place)).load(Ordering::Relaxed) {
+            word if word & 1 == 1 => 0,
+            word => word,
+        }
+    }
+
+    /// Where its note is.
+    pub(super) fn note(&self, place: u64) -> Off {
+        self.slot(place) + 8
+    }
+}
+
+/// Takes slots at the end of a page of a dead process's table away, within a transaction. The words of the slots stay as they
+/// are: nobody looks behind the page's end.
+pub(super) struct Cutting {
+    entry: u64,
+    page: u64,
+    at: Off,
+    used: u64,
+    left: u64,
+    bump: u64,
+}
+
+impl Cutting {
+    /// `None` where there is no such page.
+    pub(super) fn begin(tx: &Tx<'_>, entry: u64, page: u64) -> Option<Self> {
+        let at = page_at(tx, entry, page);
+        if at == 0 {
+            return None;
+        }
+        let [used, bump] = [USED, BUMP].map(|field| tx.get(at + field));
+        Some(Self {
+            entry,
+            page,
+            at,
+            used,
+            left: used,
+            bump,
+        })
+    }
+
+    /// The last slot: its number, and what it holds.
+    pub(super) fn last(&self, heap: &Heap) -> Option<(u64, Off)> {
+        let place = self.bump.checked_sub(1)?;
+        let batch = Batch {
+            at: self.at,
+            end: self.bump,
+        };
+        Some((self.page * PAGE_SLOTS + place, batch.held(heap, place)))
+    }
+
+    /// Takes the last slot away, which holds something (to which a reference has been given up) or does not.
+    pub(super) fn cut(&mut self, held: bool) {
+        self.bump -= 1;
+        self.left -= u64::from(held);
+    }
+
+    pub(super) fn end(self, tx: &mut Tx<'_>) {
+        tx.set(self.at + BUMP, self.bump);
+        tx.set(self.at + FREE, 0);
+        tx.set(self.at + USED, self.left);
+        if self.used == PAGE_SLOTS && self.left < self.used {
+            enlist(tx, self.entry, self.page, self.at);
+        }
+        if self.left == 0 {
+            remove_if_spare(tx, self.entry, self.page, self.at);
+        }
+    }
 }
 
 /// Extends a page of an unborn child's table over more slots, within a transaction.

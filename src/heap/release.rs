@@ -8,14 +8,13 @@
 //! None of this needs memory, and none of it is done under the guard against forks but the first transaction: a child that is
 //! forked meanwhile gets no reference to what has none.
 
-use super::holds::{BATCH, PAGE_SLOTS};
+use super::holds::{BATCH, Batch, Cutting};
 use super::layout::{LEAST_CELL, Off, REFS};
 use super::object::{counted, uncount};
 use super::tx::Tx;
 use super::{Heap, fork};
 use crate::error::{Error, Result};
 use crate::wait::atomic::Ordering;
-use core::ops::Range;
 use std::sync::{Mutex, PoisonError};
 // This process's own memory: no crash points, no model.
 use std::sync::atomic::AtomicBool;
@@ -213,79 +212,91 @@ impl Heap {
     /// Lets the objects that a dead process held know of its death; may be run again after a death half-way.
     pub(super) fn bury_references(&self, dead: u32, entry: u64) -> Result<()> {
         // Not those in the entry itself: nobody has anything to do with what is being freed.
-        self.in_batches(entry, |numbers| {
-            let mut found = [(0, 0, 0); BATCH as usize];
-            let count = self.transact(|tx| {
-                let mut count = 0;
-                for number in numbers {
-                    let Some(slot) = Self::slot(tx, entry, number) else {
-                        continue;
-                    };
-                    let off = slot.held(tx);
-                    if off != 0 && !self.is_raw(tx, off) {
-                        self.reach(off, LEAST_CELL)?;
-                        found[count] = (off, uncount(tx.get(off + REFS)).0, slot.note());
-                        count += 1;
-                    }
-                }
-                Ok(count)
-            })?;
-            for &(off, kind, note) in &found[..count] {
-                if let Some(kind) = self.kind(kind) {
-                    (kind.bury)(self, off, dead, note)?;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Gives up everything that a dead process held.
-    pub(super) fn drop_references(&self, entry: u64) -> Result<()> {
-        let give_up = |numbers: Range<u64>| {
-            let mut last = [0; BATCH as usize];
-            let count = self.transact(|tx| {
-                let mut count = 0;
-                for number in numbers {
-                    let Some(slot) = Self::slot(tx, entry, number) else {
-                        continue;
-                    };
-                    let off = slot.held(tx);
-                    if off == 0 {
-                        continue;
-                    }
-                    if !self.is_raw(tx, off) {
-                        self.reach(off, LEAST_CELL)?;
-                    }
-                    if self.is_raw(tx, off) || uncount(tx.get(off + REFS)).1 <= 1 {
-                        last[count] = number;
-                        count += 1;
-                    } else {
-                        unrefer(tx, off);
-                        slot.clear(tx);
-                    }
-                }
-                Ok(count)
-            })?;
-            last[..count]
-                .iter()
-                .try_for_each(|&number| self.release_of(entry, number))
-        };
-        give_up(Self::reserved_numbers())?;
-        self.in_batches(entry, give_up)?;
-        self.drop_pages(entry)
-    }
-
-    /// Runs `work` with the numbers of all slots in pages that may be filled, so many at a time as fit a transaction.
-    fn in_batches(&self, entry: u64, mut work: impl FnMut(Range<u64>) -> Result<()>) -> Result<()> {
         let mut next = 0;
         while let Some((page, used)) = self.next_page(entry, next)? {
-            let first = page * PAGE_SLOTS;
             for start in (0..used).step_by(BATCH as usize) {
-                work(first + start..first + used.min(start + BATCH))?;
+                self.bury_some(dead, entry, page, start)?;
             }
             next = page + 1;
         }
         Ok(())
+    }
+
+    fn bury_some(&self, dead: u32, entry: u64, page: u64, start: u64) -> Result<()> {
+        let mut found = [(0, 0, 0); BATCH as usize];
+        let count = self.transact(|tx| {
+            let batch = Batch::of(tx, entry, page, start);
+            let mut count = 0;
+            for place in start..batch.end() {
+                let off = batch.held(self, place);
+                if off != 0 && !self.is_raw_now(off) {
+                    self.reach(off, LEAST_CELL)?;
+                    let (kind, _) = uncount(self.word(off + REFS).load(Ordering::Relaxed));
+                    found[count] = (off, kind, batch.note(place));
+                    count += 1;
+                }
+            }
+            Ok(count)
+        })?;
+        for &(off, kind, note) in &found[..count] {
+            if let Some(kind) = self.kind(kind) {
+                (kind.bury)(self, off, dead, note)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up everything that a dead process held.
+    pub(super) fn drop_references(&self, entry: u64) -> Result<()> {
+        for number in Self::reserved_numbers() {
+            self.release_of(entry, number)?;
+        }
+        let mut next = 0;
+        while let Some((page, _)) = self.next_page(entry, next)? {
+            while let Some(last) = self.cut_page(entry, page)? {
+                self.release_of(entry, last)?;
+            }
+            next = page + 1;
+        }
+        self.drop_pages(entry)
+    }
+
+    /// Gives up what slots at the end of a page hold, up to one that has to be given up by itself, whose number is the answer.
+    fn cut_page(&self, entry: u64, page: u64) -> Result<Option<u64>> {
+        let mut more = true;
+        while more {
+            let stopped = self.transact(|tx| {
+                let Some(mut cutting) = Cutting::begin(tx, entry, page) else {
+                    more = false;
+                    return Ok(None);
+                };
+                let mut single = None;
+                for _ in 0..BATCH {
+                    let Some((number, off)) = cutting.last(self) else {
+                        more = false;
+                        break;
+                    };
+                    if off != 0 {
+                        let raw = self.is_raw_now(off);
+                        if !raw {
+                            self.reach(off, LEAST_CELL)?;
+                        }
+                        if raw || uncount(tx.get(off + REFS)).1 <= 1 {
+                            single = Some(number);
+                            break;
+                        }
+                        tx.add(off + REFS, -(1 << 8));
+                    }
+                    cutting.cut(off != 0);
+                }
+                cutting.end(tx);
+                Ok(single)
+            })?;
+            if stopped.is_some() {
+                return Ok(stopped);
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -80,18 +80,23 @@ impl<'h> Tx<'h> {
         }
     }
 
-    /// Enters what is staged at `place` into the index, which begins when there is enough.
+    /// Enters what is staged at `place` into the index.
+    #[inline]
+    fn enter(index: &mut [u16; INDEX], hash: u64, place: usize) {
+        let mut i = start(hash);
+        while index[i] != 0 {
+            i = (i + 1) % INDEX;
+        }
+        index[i] = place as u16 + 1;
+    }
+
+    /// There are enough words for an index.
     #[cold]
-    fn enter(&mut self, place: usize) {
+    fn begin_index(&mut self) {
         let journal = &self.heap.header().journal;
-        let begin = if self.index.is_some() { place } else { 0 };
-        let index = self.index.get_or_insert([0; INDEX]);
-        for (place, entry) in journal.iter().enumerate().take(place + 1).skip(begin) {
-            let mut i = start(hash(entry[0].load(Ordering::Relaxed)));
-            while index[i] != 0 {
-                i = (i + 1) % INDEX;
-            }
-            index[i] = place as u16 + 1;
+        let index = self.index.insert([0; INDEX]);
+        for (place, entry) in journal[..self.staged].iter().enumerate() {
+            Self::enter(index, hash(entry[0].load(Ordering::Relaxed)), place);
         }
     }
 
@@ -100,29 +105,49 @@ impl<'h> Tx<'h> {
     /// # Panics
     ///
     /// If the transaction changes more words than the journal has room for, which is a mistake in this crate.
+    #[inline]
     pub(crate) fn set(&mut self, at: Off, value: u64) {
-        let journal = &self.heap.header().journal;
+        let hash = hash(at);
+        match self.find(at, hash) {
+            Some(place) => self.heap.header().journal[place][1].store(value, Ordering::Relaxed),
+            None => self.stage(at, hash, value),
+        }
+    }
+
+    /// Adds `n`, which may be negative, to the word at `at`.
+    #[inline]
+    pub(crate) fn add(&mut self, at: Off, n: i64) {
         let hash = hash(at);
         if let Some(place) = self.find(at, hash) {
-            journal[place][1].store(value, Ordering::Relaxed);
-            return;
+            let word = &self.heap.header().journal[place][1];
+            word.store(
+                word.load(Ordering::Relaxed).wrapping_add_signed(n),
+                Ordering::Relaxed,
+            );
+        } else {
+            let word = self.heap.word(at).load(Ordering::Acquire);
+            self.stage(at, hash, word.wrapping_add_signed(n));
         }
+    }
+
+    /// Stages a word that is not yet.
+    #[inline]
+    fn stage(&mut self, at: Off, hash: u64, value: u64) {
         assert!(
             self.staged < JOURNAL,
             "a transaction of more than {JOURNAL} words"
         );
-        journal[self.staged][0].store(at, Ordering::Relaxed);
-        journal[self.staged][1].store(value, Ordering::Relaxed);
+        let entry = &self.heap.header().journal[self.staged];
+        entry[0].store(at, Ordering::Relaxed);
+        entry[1].store(value, Ordering::Relaxed);
         self.filter |= bit(hash);
-        if self.staged >= INDEXED {
-            self.enter(self.staged);
+        if let Some(index) = &mut self.index {
+            Self::enter(index, hash, self.staged);
         }
         self.staged += 1;
-    }
-
-    /// Adds `n`, which may be negative, to the word at `at`.
-    pub(crate) fn add(&mut self, at: Off, n: i64) {
-        self.set(at, self.get(at).wrapping_add_signed(n));
+        if self.staged == INDEXED {
+            self.begin_index();
+        }
     }
 }
 

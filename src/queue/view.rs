@@ -16,7 +16,7 @@ use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::Gate;
 use crate::wait::latch::Latch;
-use core::mem::offset_of;
+use core::mem::{ManuallyDrop, offset_of};
 
 /// Bits of a cursor that are the word in the segment; the rest counts messages (and wraps after 10^15).
 const PLACE_BITS: u32 = 14;
@@ -129,17 +129,21 @@ pub(crate) enum Refused {
     Failed(Error),
 }
 
-/// What ends the work of a producer under its latch, or of a consumer under its: something it must not do there.
-enum Stop<E> {
-    /// A want of memory: for the next segment, or for a slot to take a block into.
-    Memory,
-    For(E),
+/// The next segment of a producer, which makes it where it does not hold the latch.
+#[derive(Default)]
+struct Spare {
+    block: Option<Block>,
+    /// It was needed, and there was none.
+    wanted: bool,
 }
 
-impl<E> From<E> for Stop<E> {
-    fn from(reason: E) -> Self {
-        Self::For(reason)
-    }
+/// What a consumer leaves behind, to be seen to where it does not hold the latch.
+#[derive(Default)]
+struct Left {
+    /// Segments to be freed.
+    segments: Vec<Doomed>,
+    /// A slot for a block was needed, and there was none.
+    slot_wanted: bool,
 }
 
 /// A message to put.
@@ -403,20 +407,12 @@ impl<'h> View<'h> {
     /// Puts what there is room for; `Full` only if something is left to be put.
     #[inline]
     pub(super) fn try_put(self, message: &mut Message<'_>) -> Result<(), Refused> {
-        let mut segment = None;
-        let answer = loop {
-            let put = self.with_tail(|| Ok(self.put_some(message, &mut segment)));
-            match put {
-                Ok(Ok(())) => break Ok(()),
-                Ok(Err(Stop::For(refused))) => break Err(refused),
-                // Memory is made where nobody waits for it.
-                Ok(Err(Stop::Memory)) => match self.new_segment() {
-                    Ok(block) => segment = Some(block),
-                    Err(error) => break Err(Refused::Failed(error)),
-                },
-                Err(error) => break Err(Refused::Failed(error)),
-            }
-        };
+        // There is no block in it yet, so there is nothing to be dropped.
+        let mut spare = ManuallyDrop::new(Spare::default());
+        let mut answer = self.put_some(message, &mut spare);
+        if spare.wanted {
+            answer = self.put_with_segment(message);
+        }
         // Also when the queue got full on the way: what was put must be seen.
         self.shared.not_empty.notify_one_and(|| self.tell_watchers());
         match message {
@@ -425,30 +421,52 @@ impl<'h> View<'h> {
         }
     }
 
-    /// Puts what is put under one hold of the latch; a segment that is needed is taken from `segment`.
-    #[inline]
-    fn put_some(self, message: &mut Message<'_>, segment: &mut Option<Block>) -> Result<(), Stop<Refused>> {
-        match message {
-            Message::Bytes(bytes) => self.put_inline(bytes, segment),
-            Message::Block(block) => self.put_block(block, segment),
-            Message::Many { bytes, ends, put } => {
-                for _ in 0..BATCH {
-                    let Some(&end) = ends.get(*put) else { break };
-                    let start = put.checked_sub(1).map_or(0, |before| ends[before]);
-                    self.put_inline(&bytes[start..end], segment)?;
-                    *put += 1;
-                }
-                Ok(())
+    /// The same for a producer that needs another segment, and makes it where nobody waits for it.
+    #[cold]
+    #[inline(never)]
+    fn put_with_segment(self, message: &mut Message<'_>) -> Result<(), Refused> {
+        let mut spare = Spare::default();
+        loop {
+            spare.block = Some(self.new_segment().map_err(Refused::Failed)?);
+            spare.wanted = false;
+            let answer = self.put_some(message, &mut spare);
+            if !spare.wanted {
+                return answer;
             }
         }
     }
 
+    /// Puts what is put under one hold of the latch. Where it needs a segment and has none, it says so in `spare`.
+    #[inline]
+    fn put_some(self, message: &mut Message<'_>, spare: &mut Spare) -> Result<(), Refused> {
+        let put = self.with_tail(|| {
+            Ok(match message {
+                Message::Bytes(bytes) => self.put_inline(bytes, spare),
+                Message::Block(block) => self.put_block(block, spare),
+                Message::Many { bytes, ends, put } => {
+                    let mut answer = Ok(());
+                    for _ in 0..BATCH {
+                        let Some(&end) = ends.get(*put) else { break };
+                        let start = put.checked_sub(1).map_or(0, |before| ends[before]);
+                        answer = self.put_inline(&bytes[start..end], spare);
+                        if answer.is_err() {
+                            break;
+                        }
+                        *put += 1;
+                    }
+                    answer
+                }
+            })
+        });
+        put.unwrap_or_else(|error| Err(Refused::Failed(error)))
+    }
+
     /// Where a record of so many words goes, if it may be put.
     #[inline]
-    fn room(self, words: u64, segment: &mut Option<Block>) -> Result<(Place<'h>, Cursor), Stop<Refused>> {
+    fn room(self, words: u64, spare: &mut Spare) -> Result<(Place<'h>, Cursor), Refused> {
         let (place, cursor) = self.tail();
         if self.shared.closed.load(Ordering::Relaxed) != 0 {
-            return Err(Refused::Closed.into());
+            return Err(Refused::Closed);
         }
         let capacity = self.capacity();
         let left = |taken| capacity == 0 || cursor.since(Cursor(taken)) < capacity;
@@ -456,20 +474,20 @@ impl<'h> View<'h> {
             let taken = self.shared.taken.load(Ordering::Acquire);
             self.shared.seen_taken.store(taken, Ordering::Relaxed);
             if !left(taken) {
-                return Err(Refused::Full.into());
+                return Err(Refused::Full);
             }
         }
         if place.word + words + END_WORDS <= self.words(place.segment) {
             return Ok((place, cursor));
         }
-        self.add_segment(place, cursor, segment)?;
+        self.add_segment(place, cursor, spare)?;
         Ok(self.tail())
     }
 
     #[inline]
-    fn put_inline(self, bytes: &[u8], segment: &mut Option<Block>) -> Result<(), Stop<Refused>> {
+    fn put_inline(self, bytes: &[u8], spare: &mut Spare) -> Result<(), Refused> {
         let record = Record::Inline(bytes.len());
-        let (place, cursor) = self.room(record.words(), segment)?;
+        let (place, cursor) = self.room(record.words(), spare)?;
         place.fill(bytes);
         place.publish(record);
         self.shared
@@ -486,11 +504,11 @@ impl<'h> View<'h> {
         }
     }
 
-    fn put_block(self, block: &mut Option<Block>, segment: &mut Option<Block>) -> Result<(), Stop<Refused>> {
+    fn put_block(self, block: &mut Option<Block>, spare: &mut Spare) -> Result<(), Refused> {
         let Some(given) = block.as_ref() else {
             return Ok(());
         };
-        let (place, cursor) = self.room(Record::Block.words(), segment)?;
+        let (place, cursor) = self.room(Record::Block.words(), spare)?;
         self.heap.word(place.off() + 16).store(0, Ordering::Relaxed);
         let handed = self.in_time(|| {
             self.heap.transact(|tx| {
@@ -521,14 +539,11 @@ impl<'h> View<'h> {
 
     /// Links a new segment behind the one that is full.
     #[cold]
-    fn add_segment(
-        self,
-        place: Place<'_>,
-        cursor: Cursor,
-        new: &mut Option<Block>,
-    ) -> Result<(), Stop<Refused>> {
-        let Some(block) = new.as_ref() else {
-            return Err(Stop::Memory);
+    fn add_segment(self, place: Place<'_>, cursor: Cursor, spare: &mut Spare) -> Result<(), Refused> {
+        let Some(block) = spare.block.as_ref() else {
+            spare.wanted = true;
+            // It is not: see `try_put`.
+            return Err(Refused::Full);
         };
         let segment = block.off() + HEAD;
         let linked = self.in_time(|| {
@@ -542,7 +557,7 @@ impl<'h> View<'h> {
             })
         });
         linked.map_err(Refused::Failed)?;
-        if let Some(block) = new.take() {
+        if let Some(block) = spare.block.take() {
             block.given();
         }
         Ok(())
@@ -554,38 +569,43 @@ impl<'h> View<'h> {
     /// none: it comes again.
     #[inline]
     pub(super) fn try_get(self, visit: &mut impl FnMut(Place<'_>, Record) -> Take) -> Result<Vec<Block>> {
-        let (mut blocks, mut left) = (Vec::new(), Vec::new());
+        let (mut blocks, mut left) = (Vec::new(), Left::default());
         let outcome = loop {
-            let outcome = self.with_head(|| Ok(self.take_some(visit, &mut blocks, &mut left)));
-            match outcome {
-                Ok(Ok(())) => break Ok(()),
-                Ok(Err(Stop::For(error))) | Err(error) => break Err(error),
-                // Memory is made where nobody waits for it.
-                Ok(Err(Stop::Memory)) => {
-                    if let Err(error) = self.in_time(|| self.heap.make_slots()) {
-                        break Err(error);
-                    }
-                }
+            let outcome = self.with_head(|| self.take_some(visit, &mut blocks, &mut left));
+            if !left.slot_wanted {
+                break outcome;
+            }
+            // Memory is made where nobody waits for it.
+            left.slot_wanted = false;
+            if let Err(error) = self.in_time(|| self.heap.make_slots()) {
+                break Err(error);
             }
         };
         if self.capacity() != 0 {
             self.shared.not_full.notify_one();
         }
-        for segment in left {
-            // What cannot be freed now is some other time.
-            let _ = self.heap.free_detached(segment);
+        if !left.segments.is_empty() {
+            self.free_segments(left.segments);
         }
         outcome.map(|()| blocks)
     }
 
-    /// Takes what is taken under one hold of the latch; segments that were left are to be freed.
+    #[cold]
+    fn free_segments(self, segments: Vec<Doomed>) {
+        for segment in segments {
+            // What cannot be freed now is some other time.
+            let _ = self.heap.free_detached(segment);
+        }
+    }
+
+    /// Takes what is taken under one hold of the latch.
     #[inline]
     fn take_some(
         self,
         visit: &mut impl FnMut(Place<'_>, Record) -> Take,
         blocks: &mut Vec<Block>,
-        left: &mut Vec<Doomed>,
-    ) -> Result<(), Stop<Error>> {
+        left: &mut Left,
+    ) -> Result<()> {
         // Asked before looking: what was put before the queue was closed is seen behind this.
         let closed = self.is_closed();
         let mut taken = 0;
@@ -595,22 +615,26 @@ impl<'h> View<'h> {
             let record = place.record();
             let wants = match record {
                 Record::Empty if taken > 0 => return Ok(()),
-                Record::Empty => return Err(if closed { Error::Closed } else { Error::Empty }.into()),
+                Record::Empty => return Err(if closed { Error::Closed } else { Error::Empty }),
                 Record::End => match self.in_time(|| self.leave_segment(place, cursor)) {
                     Ok(doomed) => {
-                        left.extend(doomed);
+                        left.segments.extend(doomed);
                         continue;
                     }
                     Err(_) if taken > 0 => return Ok(()),
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(error),
                 },
                 Record::Block => match self.in_time(|| self.take_block(place, next(record))) {
-                    Ok(block) => {
+                    Ok(Some(block)) => {
                         blocks.push(block);
                         visit(place, record)
                     }
-                    Err(_) if taken > 0 => return Ok(()),
-                    Err(stop) => return Err(stop),
+                    _ if taken > 0 => return Ok(()),
+                    Ok(None) => {
+                        left.slot_wanted = true;
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
                 },
                 Record::Inline(_) => {
                     let wants = visit(place, record);
@@ -625,7 +649,8 @@ impl<'h> View<'h> {
         }
     }
 
-    fn take_block(self, place: Place<'_>, next: u64) -> Result<Block, Stop<Error>> {
+    /// Takes the block here; `None` where this process has no slot for it.
+    fn take_block(self, place: Place<'_>, next: u64) -> Result<Option<Block>> {
         let block = Block::take_into_spare(lasting(), |tx| {
             tx.set(self.field(offset_of!(Shared, taken)), next);
             if self.note != 0 {
@@ -633,10 +658,10 @@ impl<'h> View<'h> {
             }
             Ok(Some(place.target()))
         })?;
-        match block {
-            Slotted::Done(block) => Ok(block),
-            Slotted::Nothing | Slotted::NoSlot => Err(Stop::Memory),
-        }
+        Ok(match block {
+            Slotted::Done(block) => Some(block),
+            Slotted::Nothing | Slotted::NoSlot => None,
+        })
     }
 
     /// Goes on to the next segment; the old one is to be freed.
