@@ -7,13 +7,14 @@ carries little, and `start` does not wait for the child to read it, however larg
 """
 
 import os
+import time
 from contextlib import contextmanager
 from threading import RLock, local
 
 from . import _engine, context, process, util
 from .reduction import DupFd
 
-__all__ = ["UNKNOWN", "Invitation", "Left", "ended", "fork", "invite", "is_dead", "launch", "reap", "started"]
+__all__ = ["UNKNOWN", "Invitation", "Left", "ended", "fork", "invite", "is_dead", "launch", "reap", "started", "wait"]
 
 # The exit code of a child that is dead, and whose status somebody else has collected: the one that the standard library has
 # for a child whose fork server is gone.
@@ -140,6 +141,22 @@ def reap(popen, poll, flag):
             if popen.returncode is not None:
                 ended(popen)
     return popen.returncode
+
+
+def wait(popen, timeout):
+    """Wait for a child's exit code, for at most so many seconds.
+
+    That it is dead is seen before its exit code can be had: as long as a debugger that traces it has not let go of it.
+    """
+    from .connection import wait as wait_for
+
+    deadline = time.monotonic() + timeout
+    pause = 0.001
+    wait_for([popen.sentinel], timeout)
+    while (code := popen.poll(os.WNOHANG)) is None and (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, 0.02)
+    return code
 
 
 def ended(popen):

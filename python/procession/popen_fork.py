@@ -21,6 +21,12 @@ class Popen(_Popen):
         except ChildProcessError:
             pass  # somebody else has reaped it
 
+    def wait(self, timeout=None):
+        """The exit code; None where it is not there in time."""
+        if timeout is None or self.returncode is not None:
+            return super().wait(timeout)
+        return _birth.wait(self, timeout)
+
     def poll(self, flag=os.WNOHANG):  # noqa: F821
         """The exit code, None while it runs, 255 if somebody else has collected it."""
         return _birth.reap(self, self._ask, flag)

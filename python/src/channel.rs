@@ -89,7 +89,7 @@ impl Channel {
             }
             let received = patiently(py, deadline, empty, |until| channel.get(buffer, until));
             let taken = received.map(Taken::from);
-            this.look_again(py, channel);
+            this.look_again(channel);
             message::decode(
                 py,
                 taken.or_raise(py)?,
@@ -100,11 +100,11 @@ impl Channel {
     }
 
     #[inline]
-    fn look_again(&self, py: Python<'_>, channel: &door::Channel) {
+    fn look_again(&self, channel: &door::Channel) {
         if self.watched.load(Ordering::Relaxed)
             && let Some(watch) = &*self.watch.lock().unwrap_or_else(PoisonError::into_inner)
         {
-            watch.look_again(py, channel);
+            watch.look_again(channel);
         }
     }
 }
@@ -298,7 +298,7 @@ impl Channel {
             channel.get_many(&mut buffer, most, until)
         });
         let received = received.map(|messages| messages.into_iter().map(Taken::from).collect());
-        this.look_again(py, channel);
+        this.look_again(channel);
         let zero_copy = this.zero_copy.load(Ordering::Relaxed);
         let (objects, mut at) = (PyList::empty(py), 0);
         let taken: Vec<Taken> = received.or_raise(py)?;
@@ -327,7 +327,7 @@ impl Channel {
     /// Whether there is an object, waiting for one until the time is up.
     fn _poll(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let channel = self.channel()?;
-        self.look_again(py, channel);
+        self.look_again(channel);
         let deadline = wait::deadline(timeout != Some(0.0), timeout);
         let nothing = |answer: &Result<bool>| *answer == Ok(false);
         patiently(py, deadline, nothing, |until| channel.wait_readable(until)).or_raise(py)?;
@@ -335,7 +335,7 @@ impl Channel {
     }
 
     /// A descriptor of this process that polls readable while there is an object.
-    fn _fileno(&self, py: Python<'_>) -> PyResult<i32> {
+    fn _fileno(&self) -> PyResult<i32> {
         let channel = self.channel()?;
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         if watch.as_ref().is_none_or(|watch| !watch.is_ours()) {
@@ -343,7 +343,7 @@ impl Channel {
             self.watched.store(true, Ordering::Relaxed);
         }
         let watch = watch.as_ref().expect("it was just made");
-        watch.look_again(py, channel);
+        watch.look_again(channel);
         Ok(watch.fd())
     }
 

@@ -74,7 +74,11 @@ impl Connection {
     }
 
     fn set_lane(&self, lane: Option<Py<Lane>>) {
-        *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = lane;
+        let mut ours = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *ours, lane);
+        // Giving that up may let go of the interpreter: who gets it then may want this.
+        drop(ours);
+        drop(old);
     }
 
     fn stream(&self) -> PyResult<Stream<'_>> {

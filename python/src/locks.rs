@@ -159,9 +159,9 @@ macro_rules! sync_class {
                 self.acquire_until(py, door::Deadline::Never)
             }
 
-            #[pyo3(signature = (*error))]
-            fn __exit__(&self, error: &Bound<'_, PyTuple>) -> PyResult<()> {
-                self.release(error.py())
+            #[pyo3(signature = (*_error))]
+            fn __exit__(&self, py: Python<'_>, _error: &Bound<'_, PyTuple>) -> PyResult<()> {
+                self.release(py)
             }
 
             fn _ticket(&self) -> PyResult<Ticket> {

@@ -4,10 +4,8 @@
 //! asked for the descriptor. The thread sets it and stops looking; whoever then finds the queue empty clears it and has the
 //! thread look again. So it may be set a moment too long, but never clear while there is a message and somebody polls.
 
-use crate::wait;
 use procession::Error;
 use procession::door::{self, Channel, Deadline, Flag};
-use pyo3::Python;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -78,9 +76,9 @@ impl Watch {
     }
 
     /// To be called when something was taken, or nothing was found.
-    pub fn look_again(&self, py: Python<'_>, channel: &Channel) {
+    pub fn look_again(&self, channel: &Channel) {
         // A forked child's copy may be locked for ever.
-        if !self.is_ours() || !wait::awake(py, || channel.is_empty()) || channel.is_shut_down() {
+        if !self.is_ours() || !door::awake(|| channel.is_empty()).0 || channel.is_shut_down() {
             return;
         }
         let state = *self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -246,7 +246,7 @@ fn somebody_who_clears_up_is_stopped() {
     let heap = crate::program::heap().expect("a heap");
     let patient = Cell::new(true);
     stops_at_every_step(
-        23,
+        67,
         || {
             let queue = queue_with(&[vec![1; 10]]);
             let reserved = entry(heap);
@@ -536,8 +536,9 @@ fn a_fork_after_much_was_dropped_changes_no_more_than_before() {
             .collect::<Vec<_>>(),
     );
     let after = changes_of_a_fork(heap);
+    // A page of the table that holds something is copied as far as it was ever used.
     assert!(
-        after <= 2 * before + 200,
+        after <= 2 * before + 2000,
         "{before} changes before, {after} after"
     );
 }

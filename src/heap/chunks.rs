@@ -25,6 +25,9 @@ const DEMAND: u64 = 128 << 20;
 /// Keeping less than this of a block is not worth the trouble.
 const LEAST_KEPT: u64 = 1 << 20;
 
+/// Bytes of memory, and of the heap's end, that only forks may use, for the child's table of references: they cannot be refused.
+const FOR_FORKS: u64 = 1 << 20;
+
 /// A block taken from the lists: its first chunk's index.
 #[derive(Clone, Copy)]
 pub(super) struct Taken {
@@ -160,7 +163,8 @@ impl Heap {
     pub(super) fn take(&self, tx: &mut Tx<'_>, bytes: u64) -> Result<Taken> {
         let order = order_of(bytes);
         // An error now is better than a visit of the kernel's out-of-memory killer later.
-        let limit = self.header().limit.load(Ordering::Relaxed);
+        let spared = if super::fork::makes_child() { 0 } else { FOR_FORKS };
+        let limit = self.header().limit.load(Ordering::Relaxed).saturating_sub(spared);
         let warm = tx.get(header!(warm_new[order]));
         if warm == 0 && tx.get(header!(used_bytes)) + tx.get(header!(warm_bytes)) + bytes > limit {
             return Err(Error::OutOfMemory { requested: bytes });
@@ -170,7 +174,7 @@ impl Heap {
             tx.add(header!(warm_bytes), -(tx.get(chunk!(warm - 1, committed)) as i64));
             warm - 1
         } else {
-            let chunks = self.header().chunks.load(Ordering::Relaxed);
+            let chunks = self.header().chunks.load(Ordering::Relaxed) - spared / CHUNK;
             let found = take_cold(tx, order).or_else(|| take_new(tx, order, chunks));
             found.ok_or(Error::OutOfMemory { requested: bytes })?
         };

@@ -66,6 +66,8 @@ thread_local! {
     static RESERVED: Cell<Birth> = const { Cell::new(Birth::NONE) };
     /// Asks for the child to be somebody's in particular: see [`adopt_as`].
     static PLANNED: Cell<Birth> = const { Cell::new(Birth::NONE) };
+    /// Whether it is making room for the child.
+    static MAKES_CHILD: Cell<bool> = const { Cell::new(false) };
     /// The child that this thread forked last.
     static LAST: Cell<u32> = const { Cell::new(0) };
 }
@@ -106,6 +108,11 @@ pub(crate) fn on_child(function: fn()) {
 /// Whether this thread is between the start of a fork and its end.
 pub(super) fn forking() -> bool {
     FORKING.with_borrow(|guard| guard.is_some())
+}
+
+/// Whether this thread makes room for a child, and may use what is kept for that.
+pub(super) fn makes_child() -> bool {
+    MAKES_CHILD.get()
 }
 
 /// The next fork of this thread makes the process of this entry, which its parent has reserved and whose lock `claim` is.
@@ -210,7 +217,9 @@ impl Heap {
                 break;
             }
             move_on();
+            MAKES_CHILD.set(true);
             let mut room = copied.and_then(|_| self.make_room_for_copy());
+            MAKES_CHILD.set(false);
             if room.is_err() && !cleared {
                 // What was copied in part goes; then so does what nobody needs.
                 cleared = true;

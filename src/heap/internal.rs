@@ -249,7 +249,6 @@ impl Heap {
         let limit = Limit {
             deadline,
             interruptible: true,
-            ..CURRENT.get()
         };
         self.lock_internal_slow(latch, rank, me, limit)
             .inspect_err(|_| rank.leave())

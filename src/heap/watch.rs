@@ -5,7 +5,7 @@
 //! and wakes who sleeps at the bell. The protocol is in `src/select/README.md`.
 
 use super::Heap;
-use super::internal::owe_news;
+use super::internal::{insist, owe_news};
 use super::layout::{Head, Off};
 use super::object::{Facts, Kind, Object, SharedLayout};
 use super::tx::Tx;
@@ -147,20 +147,23 @@ pub(crate) fn tell(heap: &Heap, list: Off) {
     loop {
         let (mut due, mut count) = ([0; AT_ONCE], 0);
         // It stages nothing: the heap's latch keeps watches and bells where they are.
-        let told = heap.transact(|tx| {
-            let mut at = tx.get(list);
-            while at != 0 && count < AT_ONCE {
-                let watch = heap.shared::<SharedWatch>(at);
-                let bell = watch.bell.load(Ordering::Relaxed);
-                let rung = heap.shared::<SharedBell>(bell);
-                rung.set(watch.number.load(Ordering::Relaxed));
-                if rung.gate.disarm() {
-                    due[count] = bell;
-                    count += 1;
+        // Without the news a watcher may sleep for ever: it is worth waiting for somebody who is stopped.
+        let told = insist(|| {
+            heap.transact(|tx| {
+                let mut at = tx.get(list);
+                while at != 0 && count < AT_ONCE {
+                    let watch = heap.shared::<SharedWatch>(at);
+                    let bell = watch.bell.load(Ordering::Relaxed);
+                    let rung = heap.shared::<SharedBell>(bell);
+                    rung.set(watch.number.load(Ordering::Relaxed));
+                    if rung.gate.disarm() {
+                        due[count] = bell;
+                        count += 1;
+                    }
+                    at = tx.get(at + NEXT);
                 }
-                at = tx.get(at + NEXT);
-            }
-            Ok(())
+                Ok(())
+            })
         });
         if told == Err(Error::Busy) {
             UNTOLD.with_borrow_mut(|lists| lists.push(list));

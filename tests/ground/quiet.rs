@@ -1,8 +1,8 @@
 //! What waiting costs: wake-ups and processor time of those who wait, and who gets what others wait for, too.
 
 use crate::common::{alone, watchdog};
-use crate::place::{Teller, by_hand, reap, skipped};
-use procession::{Lock, Process, Queue, Semaphore, StartMethod};
+use crate::place::{Teller, by_hand, reap};
+use procession::{Lock, Queue, Semaphore};
 use std::time::{Duration, Instant};
 
 /// Context switches of the other threads of this process.
@@ -120,58 +120,6 @@ fn a_lock_is_fair_to_all_who_wait() {
             all[0],
             all[25],
             all[49]
-        );
-    });
-}
-
-fn answer(there: Queue<u32>, back: Queue<u32>) {
-    for number in there.iter() {
-        back.put(number).unwrap();
-    }
-}
-
-fn own_switches() -> [u64; 2] {
-    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-    ["voluntary", "nonvoluntary"].map(|what| {
-        let line = status
-            .lines()
-            .find(|line| line.starts_with(&format!("{what}_ctxt_switches")));
-        line.unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
-    })
-}
-
-/// Who waits there sleeps. The system counts a turn given away by somebody who does not sleep as involuntary.
-#[procession::test]
-fn where_one_processor_is_allowed_nobody_spins() {
-    let _watchdog = watchdog();
-    alone("quiet::where_one_processor_is_allowed_nobody_spins", || {
-        const ROUNDS: u64 = 3_000;
-        let allowed = rustix::thread::sched_getaffinity(None).unwrap();
-        if allowed.count() < 2 {
-            return skipped("there is one processor");
-        }
-        let mut one = rustix::thread::CpuSet::new();
-        one.set(
-            (0..rustix::thread::CpuSet::MAX_CPU)
-                .find(|&n| allowed.is_set(n))
-                .unwrap(),
-        );
-        rustix::thread::sched_setaffinity(None, &one).unwrap();
-        let (there, back) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
-        let fork = Process::builder().method(StartMethod::Fork);
-        let child = fork.spawn(answer, (there.clone(), back.clone())).unwrap();
-        let before = own_switches();
-        for n in 0..ROUNDS as u32 {
-            there.put(n).unwrap();
-            assert_eq!(back.get(), Ok(n));
-        }
-        let after = own_switches();
-        there.shutdown();
-        child.join().unwrap();
-        let [slept, yielded] = [after[0] - before[0], after[1] - before[1]];
-        assert!(
-            5 * slept > ROUNDS,
-            "{slept} sleeps and {yielded} turns given away in {ROUNDS} round trips"
         );
     });
 }
