@@ -120,14 +120,12 @@ impl Heap {
             },
             life => life,
         };
-        match life {
-            Life::Numbered(pid) => self.seems_alive(entry, pid),
-            // Not there, or not far enough to say so: as alive as who may start it.
-            _ => {
-                let parent = entry.parent.load(Ordering::Relaxed) as u32;
-                parent != id && self.alive(parent)
-            }
+        if let Life::Numbered(pid) = life {
+            return self.seems_alive(entry, pid);
         }
+        // Not there, or not far enough to say so: as alive as who may start it.
+        let parent = entry.parent.load(Ordering::Relaxed) as u32;
+        parent != id && self.alive(parent)
     }
 
     /// Whether the table says more of the child `id`'s life than that its parent expects it.

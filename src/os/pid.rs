@@ -90,10 +90,9 @@ pub(crate) fn namespace() -> u64 {
 pub(crate) fn seems_alive(pid: u32, started: u64) -> bool {
     match open(pid).map(|pidfd| wait_dead(pidfd.as_fd(), Deadline::Now)) {
         Ok(true) | Err(Errno::SRCH) => return false,
-        Ok(false) => {}
         // No descriptor to be had, or no such call: asked by number.
         Err(_) if !exists(pid) || is_zombie(pid) => return false,
-        Err(_) => {}
+        Ok(false) | Err(_) => {}
     }
     matches!(started, 0 | UNKNOWN_START) || start_time(pid).is_none_or(|now| now == started)
 }

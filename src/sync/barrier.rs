@@ -66,6 +66,7 @@ pub(crate) const BARRIER: Kind = Kind {
 };
 
 /// It may have died between ending a generation and waking those who wait.
+#[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
 fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) -> Result<()> {
     heap.shared::<Shared>(off).gate.notify_all();
     Ok(())

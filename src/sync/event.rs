@@ -49,6 +49,7 @@ pub(crate) const EVENT: Kind = Kind {
 };
 
 /// It may have died between setting it and waking those who wait.
+#[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
 fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) -> Result<()> {
     heap.shared::<Shared>(off).gate.notify_all();
     tell(heap, off + WATCHERS);

@@ -40,6 +40,7 @@ pub(crate) const LOCK: Kind = Kind {
 };
 
 /// The holder died: whoever waits gets the lock and is told.
+#[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
 fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) -> Result<()> {
     heap.shared::<Shared>(off).latch.orphan(dead);
     Ok(())

@@ -52,6 +52,7 @@ fn describe(heap: &Heap, off: Off) -> Facts {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
 fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) -> Result<()> {
     heap.shared::<Shared>(off).latch.orphan(dead);
     Ok(())

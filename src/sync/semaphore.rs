@@ -479,11 +479,9 @@ impl Drop for Semaphore {
     /// The note that a bias speaks of goes with the process's last handle, so no bias outlasts a handle.
     fn drop(&mut self) {
         let view = self.view();
-        if view.shared.bias.is_towards(self.heap.me()) {
-            if view.latched(|| Ok(())).is_err() {
-                // Somebody is stopped who is in the middle of a change: then the reference stays as long as this process.
-                core::mem::forget(self.object.clone());
-            }
+        if view.shared.bias.is_towards(self.heap.me()) && view.latched(|| Ok(())).is_err() {
+            // Somebody is stopped who is in the middle of a change: then the reference stays as long as this process.
+            core::mem::forget(self.object.clone());
         }
     }
 }
