@@ -212,7 +212,7 @@ pub(crate) fn insist<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
 /// Releases one of the engine's own locks, which was taken with this rank.
 #[inline]
 pub(crate) fn unlock_internal(latch: &Latch, rank: Rank) {
-    latch.unlock();
+    latch.unlock_short();
     rank.leave();
 }
 

@@ -36,7 +36,6 @@ use source::Source;
 use space::Space;
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU32 as LocalU32;
 
 /// The smallest heap worth having.
 const LEAST: u64 = 32 << 20;
@@ -52,8 +51,6 @@ pub(crate) struct Heap {
     source: Source,
     /// The file on which processes' lives are witnessed, where the heap is none.
     lives: Kept,
-    /// Owner id of this process, 0 while it has none; in memory that is zero in every child until that is told who it is.
-    me: &'static LocalU32,
     kinds: &'static [&'static Kind],
 }
 
@@ -114,6 +111,7 @@ impl Heap {
 
     /// The heap with nothing mapped but its header. Of its addresses the first `end` bytes are chunks.
     fn begin(source: Source, end: u64, file_size: u64, kinds: &'static [&'static Kind]) -> Result<Self> {
+        os::fork::WIPED.begin();
         let space = Space::new();
         space.limit(end, file_size);
         let base = space.open(0, CHUNK, &source)?;
@@ -122,7 +120,6 @@ impl Heap {
             space,
             source,
             lives: Kept::none(),
-            me: os::fork::wiped_word()?,
             kinds,
         })
     }
@@ -293,14 +290,16 @@ impl Heap {
         Ok(())
     }
 
-    /// Owner id of this process.
+    /// Owner id of this process, 0 while it has none; in memory that is zero in every child until that is told who it is.
     #[inline]
     pub(crate) fn me(&self) -> u32 {
-        self.me.load(core::sync::atomic::Ordering::Relaxed)
+        os::fork::WIPED.word().load(core::sync::atomic::Ordering::Relaxed)
     }
 
     fn set_me(&self, id: u32) {
-        self.me.store(id, core::sync::atomic::Ordering::Relaxed);
+        os::fork::WIPED
+            .word()
+            .store(id, core::sync::atomic::Ordering::Relaxed);
     }
 
     /// The most bytes one message can have: a block of half the heap, whose first half has the header in it.

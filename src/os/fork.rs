@@ -42,21 +42,37 @@ pub(crate) fn seems_failed() -> bool {
     )
 }
 
+/// The largest page of the platforms that there are.
+const PAGE: usize = 64 << 10;
+
 /// A word of this process's own memory that the kernel sets to zero in every child that has a copy of the memory, however it is
-/// made (`MADV_WIPEONFORK`, Linux 4.14); where the kernel does not do so, an ordinary one.
-#[allow(unsafe_code)]
-pub(crate) fn wiped_word() -> Result<&'static AtomicU32> {
-    use rustix::mm::{Advice, MapFlags, ProtFlags};
-    let len = rustix::param::page_size();
-    let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a fresh private mapping at an address of the kernel's choice.
-    let page =
-        unsafe { rustix::mm::mmap_anonymous(core::ptr::null_mut(), len, protection, MapFlags::PRIVATE) }
-            .map_err(|errno| crate::error::Error::errno("mmap", errno))?;
-    // SAFETY: the page was just mapped, and nobody refers to it yet.
-    let _ = unsafe { rustix::mm::madvise(page, len, Advice::LinuxWipeOnFork) };
-    // SAFETY: mapped for good, aligned, zero, and reached as an atomic only.
-    Ok(unsafe { &*page.cast::<AtomicU32>() })
+/// made (`MADV_WIPEONFORK`, Linux 4.14); where the kernel does not do so, an ordinary one. It has pages of its own.
+#[repr(C, align(65536))]
+pub(crate) struct Wiped {
+    word: AtomicU32,
+    _rest: [u8; PAGE - 4],
+}
+
+/// The one that there is.
+pub(crate) static WIPED: Wiped = Wiped {
+    word: AtomicU32::new(0),
+    _rest: [0; PAGE - 4],
+};
+
+impl Wiped {
+    #[inline]
+    pub(crate) fn word(&self) -> &AtomicU32 {
+        &self.word
+    }
+
+    /// Has the kernel wipe it in every child from now on.
+    #[allow(unsafe_code)]
+    pub(crate) fn begin(&'static self) {
+        let pages = core::ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: whole pages that hold nothing but this static, in this process's anonymous memory (it is zero at first); the
+        // advice changes nothing here, and what a child finds is a valid value: zero.
+        let _ = unsafe { rustix::mm::madvise(pages, size_of::<Self>(), rustix::mm::Advice::LinuxWipeOnFork) };
+    }
 }
 
 /// A function that is called around a fork.

@@ -267,6 +267,9 @@ impl ConditionGuard<'_> {
     /// Wakes the first `n` who wait; how many there were.
     #[inline]
     pub fn notify(&self, n: usize) -> usize {
+        if self.condition.line.waiting() == 0 {
+            return 0;
+        }
         // It fails only in a process that cannot use what is shared, and where nobody can wait therefore.
         insist(|| self.condition.line.notify(n as u64)).unwrap_or(0) as usize
     }

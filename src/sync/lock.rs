@@ -184,11 +184,10 @@ impl Lock {
     ///
     /// [`Error::NotLocked`] if nobody holds it.
     pub fn release(&self) -> Result<()> {
-        // Nobody can take it between the look and the release unless it is free at the look or released twice.
-        if self.latch().owner() == 0 || !self.latch().unlock() {
-            Err(Error::NotLocked)
-        } else {
+        if self.latch().unlock_mine(self.heap.me()) {
             Ok(())
+        } else {
+            Err(Error::NotLocked)
         }
     }
 
@@ -316,7 +315,7 @@ impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.owner == self.lock.heap.me() {
-            self.lock.latch().unlock();
+            self.lock.latch().unlock_mine(self.owner);
         }
     }
 }

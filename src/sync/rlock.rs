@@ -199,7 +199,7 @@ impl RLock {
         shared.depth.store(depth - 1, Ordering::Relaxed);
         if depth == 1 {
             shared.thread.store(0, Ordering::Relaxed);
-            shared.latch.unlock();
+            shared.latch.unlock_mine(self.heap.me());
         }
         Ok(())
     }
@@ -239,7 +239,7 @@ impl Mutual for RLock {
         let depth = shared.depth.load(Ordering::Relaxed);
         shared.depth.store(0, Ordering::Relaxed);
         shared.thread.store(0, Ordering::Relaxed);
-        shared.latch.unlock();
+        shared.latch.unlock_mine(self.heap.me());
         Ok(depth)
     }
 

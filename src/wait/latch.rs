@@ -284,6 +284,24 @@ impl Latch {
             .map(|_| Locked::Inherited(owner))
     }
 
+    /// Releases the latch, and wakes one sleeper; with one exchange where `me` holds it and nobody has put a mark on it. False
+    /// if nobody held it.
+    #[inline]
+    pub(crate) fn unlock_mine(&self, me: u32) -> bool {
+        let quick = self
+            .0
+            .compare_exchange(me, 0, Ordering::AcqRel, Ordering::Relaxed);
+        quick.is_ok() || self.unlock()
+    }
+
+    /// Releases a latch that nobody waits for [fairly](Manner::Fair), and wakes one sleeper.
+    #[inline]
+    pub(crate) fn unlock_short(&self) {
+        if self.0.swap(0, Ordering::AcqRel) & SLEEPERS != 0 {
+            self.0.futex_wake(1);
+        }
+    }
+
     /// Releases the latch, whoever holds it, and wakes one sleeper. False if nobody held it.
     #[inline]
     pub(crate) fn unlock(&self) -> bool {

@@ -2,8 +2,9 @@
 
 use crate::common::{METHODS, alone, alone_with, watchdog};
 use crate::place::{
-    LATE, LITTLE, SMALL, Teller, by_hand, children_wait, comes_true, comes_true_looking_around, fill,
-    is_gone, large_queue, reap, refuse_forks, resident, signal, skipped, try_by_hand,
+    LATE, LITTLE, SMALL, Teller, by_bare_clone, by_hand, children_wait, comes_true,
+    comes_true_looking_around, fill, is_gone, large_queue, reap, refuse_forks, resident, signal, skipped,
+    try_by_hand,
 };
 use procession::{ByteQueue, Error, Lock, Process, Queue, Semaphore, StartMethod, inspect, pipe_one_way};
 use std::time::Duration;
@@ -46,6 +47,39 @@ fn what_children_of_a_full_program_put_arrives() {
                 "in order, and once"
             );
             assert!(pids.into_iter().all(|pid| reap(pid) == 0));
+        },
+    );
+}
+
+/// What the fork handlers do not see is nobody: it is told so, and changes nothing.
+#[procession::test]
+fn a_child_that_nobody_saw_being_made_can_use_nothing() {
+    let _watchdog = watchdog();
+    alone(
+        "births::a_child_that_nobody_saw_being_made_can_use_nothing",
+        || {
+            let queue = Queue::<u64>::unbounded().unwrap();
+            let (lock, permits) = (Lock::new().unwrap(), Semaphore::new(1).unwrap());
+            let told = Teller::new();
+            let pid = by_bare_clone(|| {
+                let answers = [
+                    queue.put(1).is_err(),
+                    queue.try_get() == Err(Error::NoIdentity),
+                    lock.lock().is_err(),
+                    permits.acquire().is_err(),
+                    permits.release().is_err(),
+                    Lock::new().is_err(),
+                ];
+                told.tell(&answers.map(u64::from));
+            });
+            for operation in 0..6 {
+                assert_eq!(told.hear(), Some(1), "operation {operation}");
+            }
+            reap(pid);
+            queue.put(2).unwrap();
+            assert_eq!(queue.try_get(), Ok(2));
+            assert_eq!(permits.value(), 1);
+            drop(lock.try_lock().unwrap());
         },
     );
 }
