@@ -292,10 +292,12 @@ impl Heap {
 
     /// Owner id of this process, 0 while it has none; in memory that is zero in every child until that is told who it is.
     #[inline]
+    #[allow(clippy::unused_self, reason = "there is one heap, so one such word")]
     pub(crate) fn me(&self) -> u32 {
         os::fork::WIPED.word().load(core::sync::atomic::Ordering::Relaxed)
     }
 
+    #[allow(clippy::unused_self, reason = "as above")]
     fn set_me(&self, id: u32) {
         os::fork::WIPED
             .word()

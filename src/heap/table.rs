@@ -1,8 +1,8 @@
 //! The process table: who belongs to the program, and whether they live.
 
-use super::Heap;
 use super::layout::{Entry, NAME, PROCESSES, entry, header, state};
 use super::tx::Tx;
+use super::{Heap, fork};
 use crate::error::{Error, Result};
 use crate::os;
 use crate::os::pid::Activity;
@@ -178,11 +178,22 @@ impl Heap {
         self.set_me(id);
         let witnessed = claim.is_some_and(|claim| {
             self.join_lives(claim);
-            // Without a mapping, a descriptor keeps it.
-            let keeps = |_| rustix::io::fcntl_dupfd_cloexec(claim, 3).map(core::mem::forget);
-            os::witness::keep(claim).or_else(keeps).is_ok()
+            os::witness::keep(claim).is_ok()
         });
-        let adopted = self.take_over(id, witnessed);
+        let mut adopted = self.take_over(id, witnessed);
+        // Somebody is stopped in the middle of a transaction. With the lock the entry is nobody else's, and it is only that a
+        // few words do not change at once: the state last.
+        if matches!(adopted, Err(Error::OwnerStopped { .. }))
+            && witnessed
+            && let Some(entry) = self.entry_of(id)
+        {
+            let [pid, started, namespace] = what_others_see();
+            entry.pid.store(pid, Ordering::Relaxed);
+            entry.started.store(started, Ordering::Relaxed);
+            entry.namespace.store(namespace, Ordering::Relaxed);
+            entry.state.store(state::LIVE, Ordering::Release);
+            adopted = Ok(());
+        }
         if adopted.is_err() {
             self.set_me(0);
         }
@@ -190,15 +201,13 @@ impl Heap {
     }
 
     fn take_over(&self, id: u32, witnessed: bool) -> Result<()> {
-        let pid = os::pid::own();
-        let started = os::pid::start_time(pid).unwrap_or(os::pid::UNKNOWN_START);
-        let namespace = os::pid::namespace();
+        let [pid, started, namespace] = what_others_see();
         let index = index_of(id);
         self.transact(|tx| {
             if tx.get(entry!(index, id)) != u64::from(id) || tx.get(entry!(index, state)) != state::EMBRYO {
                 return Err(Error::NoIdentity);
             }
-            tx.set(entry!(index, pid), u64::from(pid));
+            tx.set(entry!(index, pid), pid);
             tx.set(entry!(index, started), started);
             tx.set(entry!(index, namespace), namespace);
             if !witnessed {
@@ -229,9 +238,12 @@ impl Heap {
         let id = self.transact(|tx| {
             Self::take_entry(tx, parent, flags, name, most).ok_or(Error::TooManyProcesses { max: most })
         })?;
+        // No child is forked that has the lock and does not know.
+        let steady = fork::steady();
         let claim = self
             .witnesses_again()
             .and_then(|file| os::witness::claim(file, index_of(id)));
+        drop(steady);
         if claim.is_some() {
             self.entry(index_of(id)).witnessed.store(1, Ordering::Release);
         }
@@ -355,6 +367,13 @@ impl Heap {
         self.entry_of(id)
             .map_or(0, |entry| entry.pid.load(Ordering::Relaxed) as u32)
     }
+}
+
+/// What this process's entry says of it: pid, start time, pid namespace.
+fn what_others_see() -> [u64; 3] {
+    let pid = os::pid::own();
+    let started = os::pid::start_time(pid).unwrap_or(os::pid::UNKNOWN_START);
+    [u64::from(pid), started, os::pid::namespace()]
 }
 
 /// A name as words of the table, cut at a character's end where it is too long.
