@@ -1,0 +1,217 @@
+//! Getting, under the head latch, and whose an item is that was taken.
+
+use super::super::segment::{Place, Record};
+use super::{Cursor, Left, Shared, Take, View, lasting};
+use crate::error::{Error, Result};
+use crate::heap::block::Block;
+use crate::heap::holds::Slotted;
+use crate::heap::layout::{HEAD, Off};
+use crate::heap::release::{Detached, Doomed};
+use crate::wait::atomic::Ordering;
+use core::mem::offset_of;
+
+impl View<'_> {
+    /// Shows the messages that are there to `visit` and takes those it wants. An error behind the first that was taken is
+    /// none: it comes again.
+    #[inline]
+    pub(in crate::queue) fn try_get(
+        self,
+        visit: &mut impl FnMut(Place<'_>, Record) -> Take,
+    ) -> Result<Vec<Block>> {
+        let (mut blocks, mut left) = (Vec::new(), Left::default());
+        let outcome = loop {
+            let outcome = self.with_head(|| self.take_some(visit, &mut blocks, &mut left));
+            if !left.slot_wanted {
+                break outcome;
+            }
+            // Memory is made where nobody waits for it.
+            left.slot_wanted = false;
+            if let Err(error) = self.in_time(|| self.heap.make_slots()) {
+                break Err(error);
+            }
+        };
+        if self.capacity() != 0 {
+            self.shared.not_full.notify_one();
+        }
+        if !left.segments.is_empty() {
+            self.free_segments(left.segments);
+        }
+        outcome.map(|()| blocks)
+    }
+
+    #[cold]
+    fn free_segments(self, segments: Vec<Doomed>) {
+        for segment in segments {
+            // What cannot be freed now is some other time.
+            let _ = self.heap.free_detached(segment);
+        }
+    }
+
+    /// Takes what is taken under one hold of the latch.
+    #[inline]
+    fn take_some(
+        self,
+        visit: &mut impl FnMut(Place<'_>, Record) -> Take,
+        blocks: &mut Vec<Block>,
+        left: &mut Left,
+    ) -> Result<()> {
+        // Asked before looking: what was put before the queue was closed is seen behind this.
+        let closed = self.is_closed();
+        let mut taken = 0;
+        loop {
+            let (place, cursor) = self.head();
+            let next = |record: Record| cursor.after(record.words()).0;
+            let record = place.record();
+            let wants = match record {
+                Record::Empty if taken > 0 => return Ok(()),
+                Record::Empty => return Err(if closed { Error::Closed } else { Error::Empty }),
+                Record::End => match self.in_time(|| self.leave_segment(place, cursor)) {
+                    Ok(doomed) => {
+                        left.segments.extend(doomed);
+                        continue;
+                    }
+                    Err(_) if taken > 0 => return Ok(()),
+                    Err(error) => return Err(error),
+                },
+                Record::Block => match self.in_time(|| self.take_block(place, next(record))) {
+                    Ok(Some(block)) => {
+                        blocks.push(block);
+                        visit(place, record)
+                    }
+                    _ if taken > 0 => return Ok(()),
+                    Ok(None) => {
+                        left.slot_wanted = true;
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
+                },
+                Record::Inline(_) => {
+                    let wants = visit(place, record);
+                    self.claim(next(record));
+                    wants
+                }
+            };
+            taken += 1;
+            if let Take::Last = wants {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the block here; `None` where this process has no slot for it.
+    fn take_block(self, place: Place<'_>, next: u64) -> Result<Option<Block>> {
+        let block = Block::take_into_spare(lasting(), |tx| {
+            tx.set(self.field(offset_of!(Shared, taken)), next);
+            if self.note != 0 {
+                tx.add(self.note, 1);
+            }
+            Ok(Some(place.target()))
+        })?;
+        Ok(match block {
+            Slotted::Done(block) => Some(block),
+            Slotted::Nothing | Slotted::NoSlot => None,
+        })
+    }
+
+    /// Goes on to the next segment; the old one is to be freed.
+    #[cold]
+    pub(super) fn leave_segment(self, place: Place<'_>, cursor: Cursor) -> Result<Option<Doomed>> {
+        let next = place.target();
+        let detached = self.heap.detach(|tx| {
+            tx.set(self.field(offset_of!(Shared, head_segment)), next);
+            tx.set(self.field(offset_of!(Shared, taken)), cursor.rewound().0);
+            let own = place.segment == self.first_segment();
+            Ok((!own).then(|| place.segment - HEAD))
+        })?;
+        Ok(match detached {
+            Detached::Last(doomed) => Some(doomed),
+            Detached::Nothing | Detached::Shared => None,
+        })
+    }
+
+    // ---- whose item it is ----
+
+    /// From now on, deaths of consumers with unfinished items are noted.
+    pub(in crate::queue) fn watch(self) {
+        self.shared.watched.store(1, Ordering::Release);
+    }
+
+    /// Moves the head cursor behind an inline message, and notes where that is watched that this process has it.
+    #[inline]
+    fn claim(self, next: u64) {
+        let shared = self.shared;
+        if self.note == 0 {
+            shared.taken.store(next, Ordering::Release);
+            return;
+        }
+        let note = self.heap.word(self.note).load(Ordering::Relaxed);
+        shared.claim_note.store(note + 1, Ordering::Relaxed);
+        shared.claim_cursor.store(next, Ordering::Relaxed);
+        shared.claim_at.store(self.note, Ordering::Release);
+        shared.taken.store(next, Ordering::Release);
+        self.settle_claim();
+    }
+
+    /// Writes the note of a message that was taken. The cursor says whether it was.
+    pub(super) fn settle_claim(self) {
+        let shared = self.shared;
+        let at = shared.claim_at.load(Ordering::Acquire);
+        if at != 0 {
+            if shared.taken.load(Ordering::Relaxed) == shared.claim_cursor.load(Ordering::Relaxed) {
+                let note = shared.claim_note.load(Ordering::Relaxed);
+                self.heap.word(at).store(note, Ordering::Release);
+            }
+            shared.claim_at.store(0, Ordering::Release);
+        }
+    }
+
+    /// Counts a message as done, and where that is watched no longer as this process's.
+    pub(in crate::queue) fn finish(self) -> Result<()> {
+        if self.is_watched() {
+            return self.finish_noted();
+        }
+        let done = &self.shared.done;
+        let mut before = done.load(Ordering::Relaxed);
+        loop {
+            let next = self.one_more_done(before)?;
+            match done.compare_exchange(before, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => before = now,
+            }
+        }
+    }
+
+    fn finish_noted(self) -> Result<()> {
+        self.with_head(|| {
+            self.heap.transact(|tx| {
+                let done = self.field(offset_of!(Shared, done));
+                tx.set(done, self.one_more_done(tx.get(done))?);
+                if self.note != 0 {
+                    tx.set(self.note, tx.get(self.note).saturating_sub(1));
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// The count of messages done behind `done`, if there is one that is not.
+    fn one_more_done(self, done: u64) -> Result<u64> {
+        // Counted now: others may have put and finished more since anybody last looked.
+        let (_, put) = self.counts();
+        if put.since(Cursor(done)) == 0 {
+            return Err(Error::TooManyTasksDone);
+        }
+        Ok(Cursor(done).after(0).0)
+    }
+
+    /// The items that a dead consumer had: from its note to the queue's count of those lost.
+    pub(super) fn lose(self, note: Off) -> Result<()> {
+        self.with_head(|| {
+            self.heap.transact(|tx| {
+                tx.add(self.field(offset_of!(Shared, lost)), tx.get(note).cast_signed());
+                tx.set(note, 0);
+                Ok(())
+            })
+        })
+    }
+}
