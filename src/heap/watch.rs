@@ -286,6 +286,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_awake_is_told_later() {
+        let _one = crate::crash_tests::one_at_a_time();
         let heap = crate::program::heap().unwrap();
         let (bell, event) = (Bell::new(heap).unwrap(), Event::new().unwrap());
         let _watch = Watch::new(&bell, 3, &event).unwrap();
