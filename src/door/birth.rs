@@ -20,8 +20,6 @@ use crate::heap::block::{Block, start_field};
 use crate::heap::layout::{entry, state};
 use crate::heap::table::index_of;
 use crate::os;
-use crate::os::witness::Claim;
-use crate::wait::atomic::Ordering;
 use std::os::fd::{AsFd, RawFd};
 
 /// An entry for a child that is about to be started, and what the child must be told.
@@ -53,7 +51,7 @@ impl Invitation {
             fd: memory.number(),
             heap: heap.id(),
             id: reserved.id,
-            claim: reserved.claim.map_or(-1, Claim::into_raw),
+            claim: reserved.into_raw(),
         })
     }
 
@@ -82,8 +80,10 @@ impl Invitation {
 /// [`Error::BadHeap`] if it is in another program already, or nobody expects it; what the system said.
 pub fn attach(invitation: Invitation) -> Result<()> {
     if let Some(heap) = Heap::existing() {
-        // It has a lock of its own.
+        // It has a lock of its own. The one that was sent for it is closed, so that nobody takes it for alive under two names:
+        // if it is one, and not the descriptor that this process asks with.
         heap.give_up_claim(invitation.claim);
+        heap.close_claim(invitation.claim);
         // This process has the memory already; what was sent is one more descriptor of it.
         heap.adopt_descriptor(invitation.fd)?;
         if heap.id() != invitation.heap {
@@ -102,20 +102,19 @@ pub fn attach(invitation: Invitation) -> Result<()> {
     heap.adopt(invitation.id, claim.as_ref().map(AsFd::as_fd))
 }
 
-fn expected(heap: &Heap, id: u32) -> Result<()> {
-    let now = heap.entry_of(id).map(|entry| entry.state.load(Ordering::Acquire));
-    if now == Some(state::EMBRYO) {
-        Ok(())
-    } else {
-        Err(Error::BadHeap("this process is not expected".to_owned()))
-    }
+fn not_expected() -> Error {
+    Error::BadHeap("this process is not expected".to_owned())
 }
 
 /// Takes what was left in the entry that was made for this process over to the one it has.
 fn merge(heap: &'static Heap, id: u32) -> Result<()> {
-    expected(heap, id)?;
     let (theirs, mine) = (index_of(id), index_of(heap.me()));
     heap.transact(|tx| {
+        let is_expected =
+            tx.get(entry!(theirs, id)) == u64::from(id) && tx.get(entry!(theirs, state)) == state::EMBRYO;
+        if !is_expected {
+            return Err(not_expected());
+        }
         tx.set(start_field(mine), tx.get(start_field(theirs)));
         tx.set(start_field(theirs), 0);
         tx.set(entry!(mine, parent), tx.get(entry!(theirs, parent)));

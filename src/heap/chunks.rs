@@ -6,11 +6,12 @@
 //! sizes up to a power of two costs nothing: memory is committed for the part that is asked for.
 
 use super::Heap;
-use super::internal::before_paging;
+use super::internal::{before_paging, until};
 use super::layout::{CHUNK, FIRST_CHUNK, ORDERS, Off, chunk, header, kind};
 use super::release::{Postponed, postpone};
 use super::tx::Tx;
 use crate::error::{Error, Result};
+use crate::os::clock::Deadline;
 use crate::os::memory;
 use crate::wait::atomic::Ordering;
 
@@ -256,7 +257,10 @@ impl Heap {
             Fate::Shorten { kept: 0, .. } => self.cool(index, then)?,
             Fate::Shorten { kept, committed } => self.shorten(index, kept, committed, then)?,
         }
-        self.trim()
+        // The block is free and its slot may be another's: a failure here leaves more warm memory than there should be, and is
+        // none of freeing.
+        let _ = self.trim();
+        Ok(())
     }
 
     /// Gives the memory of a raw block back but for its beginning, and frees it warm.
@@ -307,12 +311,14 @@ impl Heap {
         if self.header().demand.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let calmed = self.transact(|tx| {
-            tx.set(header!(demand), 0);
-            Ok(())
+        // Beside somebody who is stopped it fails; then it goes back some other time. Nobody waits for that.
+        let _ = until(Deadline::Now, || {
+            self.transact(|tx| {
+                tx.set(header!(demand), 0);
+                Ok(())
+            })?;
+            self.trim()
         });
-        // It can only fail for want of memory to note what goes back; then it goes back some other time.
-        let _ = calmed.and_then(|()| self.trim());
     }
 
     /// Makes all warm memory cold, so that other sizes can have it; whether there was any.

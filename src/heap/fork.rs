@@ -24,10 +24,9 @@ use super::layout::PROCESSES;
 use super::table::index_of;
 use crate::error::Result;
 use crate::os;
-use crate::os::witness::Claim;
 use core::mem::ManuallyDrop;
 use std::cell::{Cell, RefCell};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -244,7 +243,7 @@ impl Heap {
             let reserved = self.reserve_quickly(self.me(), 0, "fork", PROCESSES)?;
             *birth = Birth {
                 id: reserved.id,
-                claim: reserved.claim.map_or(-1, Claim::into_raw),
+                claim: reserved.into_raw(),
                 planned: false,
             };
         }
@@ -289,6 +288,16 @@ impl Heap {
 
     /// Closes this process's descriptor of a lock that is meant for a child.
     pub(crate) fn give_up_claim(&self, claim: RawFd) {
+        // No child is forked between its being forgotten and its being closed.
+        let _steady = steady();
         os::witness::give_up(claim, |fd| self.is_own(fd));
+    }
+
+    /// Closes a descriptor of a lock that this process was sent; not the one that it asks with.
+    pub(crate) fn close_claim(&self, claim: RawFd) {
+        let asked = self.witnesses().map(|fd| fd.as_raw_fd());
+        if asked != Some(claim) {
+            os::witness::close_sent(claim, |fd| self.is_own(fd));
+        }
     }
 }

@@ -5,11 +5,12 @@
 //! sweep latch; each step is a transaction, so a death while clearing up leaves the rest to the next.
 
 use super::Heap;
-use super::internal::{Rank, unlock_internal};
+use super::internal::{Rank, unlock_internal, until};
 use super::layout::{entry, header, state};
 use super::table::{WANTED, index_of};
 use crate::error::Result;
 use crate::os;
+use crate::os::clock::Deadline;
 use crate::wait::BACKSTOP;
 use crate::wait::atomic::Ordering;
 
@@ -36,7 +37,8 @@ impl Heap {
     /// does it. Whether it was dead.
     fn clear_up_quickly(&self, id: u32) -> bool {
         let (sweep, me) = (&self.header().sweep, self.me());
-        let is_dead = |owner| owner != 0 && !self.alive(owner);
+        // Nobody's is one that a waiter has marked and not taken.
+        let is_dead = |owner| owner == 0 || !self.alive(owner);
         let locked = self.try_internal(sweep, Rank::Sweep)
             || (me != 0 && is_dead(sweep.owner()) && self.lock_internal(sweep, Rank::Sweep).is_ok());
         if !locked {
@@ -118,14 +120,19 @@ impl Heap {
                 .compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         {
-            let top = self.word(header!(table_top)).load(Ordering::Acquire);
-            for _ in 0..top {
-                let found = self.look_at_next(top);
-                if !found && os::clock::now() - now > LOOK {
-                    break;
+            // Whoever looks has a deadline of its own, and somebody else will look.
+            until(Deadline::Now, || {
+                let top = self.word(header!(table_top)).load(Ordering::Acquire);
+                for _ in 0..top {
+                    let found = self.look_at_next(top);
+                    if !found && os::clock::now() - now > LOOK {
+                        break;
+                    }
                 }
-            }
+            });
         }
+        // What this process could not give up beside somebody who was stopped.
+        self.give_up_postponed();
     }
 
     /// Looks at the entry whose turn it is; whether its process was dead.

@@ -9,11 +9,13 @@
 //! forked meanwhile gets no reference to what has none.
 
 use super::holds::{BATCH, Batch, Cutting};
+use super::internal::until;
 use super::layout::{LEAST_CELL, Off, REFS};
 use super::object::{counted, uncount};
 use super::tx::Tx;
 use super::{Heap, fork};
 use crate::error::{Error, Result};
+use crate::os::clock::Deadline;
 use crate::wait::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 // This process's own memory: no crash points, no model.
@@ -89,6 +91,18 @@ impl Heap {
         }
         if ANY.load(Ordering::Relaxed) {
             self.catch_up();
+        }
+    }
+
+    /// Whether this process has something to give up that it could not.
+    pub(crate) fn has_postponed(&self) -> bool {
+        ANY.load(Ordering::Relaxed)
+    }
+
+    /// Tries again what was postponed, if there is any; for threads that hold no locks, and wait for something.
+    pub(crate) fn give_up_postponed(&self) {
+        if self.has_postponed() {
+            until(Deadline::Now, || self.catch_up());
         }
     }
 

@@ -43,6 +43,19 @@ impl Reserved {
     pub(crate) fn claim_fd(&self) -> RawFd {
         self.claim.as_ref().map_or(-1, |claim| claim.as_fd().as_raw_fd())
     }
+
+    /// Leaves the descriptor open, for [`Heap::give_up_claim`]; its number, -1 for none.
+    pub(crate) fn into_raw(mut self) -> RawFd {
+        self.claim.take().map_or(-1, Claim::into_raw)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        // No child is forked between its being forgotten and its being closed.
+        let _steady = fork::steady();
+        drop(self.claim.take());
+    }
 }
 
 /// The entry an owner id stands for.
@@ -317,7 +330,14 @@ impl Heap {
             return Ok(());
         };
         entry.flags.store(0, Ordering::Relaxed);
-        os::witness::give_up_byte(index_of(id), |fd| self.is_own(fd));
+        {
+            let _steady = fork::steady();
+            os::witness::give_up_byte(index_of(id), |fd| self.is_own(fd));
+        }
+        if self.is_witnessed(index_of(id)) == Some(true) {
+            // Somebody was started, late, and has the lock: it is cleared up after like any other.
+            return Ok(());
+        }
         self.clear_up(id)
     }
 

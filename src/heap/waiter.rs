@@ -5,10 +5,11 @@
 //! finds where its threads stood. A forked child inherits none: its threads make their own.
 
 use super::Heap;
+use super::internal::until;
 use super::layout::{Head, Off};
 use super::object::{Facts, SharedLayout, Waits};
 use crate::error::{Error, Result};
-use crate::os::clock;
+use crate::os::clock::{self, Deadline};
 use crate::os::pid::own_thread;
 use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::cell::Cell;
@@ -184,7 +185,8 @@ impl Waiter {
 impl Heap {
     /// Says that this thread is about to sleep over the object at `off`. Without memory for a record it is not said.
     pub(crate) fn waiting_for(&self, off: Off, purpose: Purpose) -> Announced<'_> {
-        let lent = self.lend_waiter().ok();
+        // Nor beside somebody who is stopped: the wait has a deadline.
+        let lent = until(Deadline::Now, || self.lend_waiter()).ok();
         let before = lent.as_ref().map_or((0, 0, 0), |lent| {
             let waiter = lent.waiter();
             let before =

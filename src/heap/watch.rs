@@ -5,11 +5,12 @@
 //! and wakes who sleeps at the bell. The protocol is in `src/select/README.md`.
 
 use super::Heap;
-use super::internal::{insist, owe_news};
+use super::internal::{insist, owe_news, until};
 use super::layout::{Head, Off};
 use super::object::{Facts, Kind, Object, SharedLayout};
 use super::tx::Tx;
 use crate::error::{Error, Result};
+use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering, fence_after_rmw};
 use crate::wait::gate::Gate;
 use core::mem::offset_of;
@@ -140,42 +141,43 @@ pub(crate) fn tell_news(heap: &Heap) {
 /// the change.
 #[cold]
 pub(crate) fn tell(heap: &Heap, list: Off) {
+    // Without the news a watcher may sleep for ever: it is worth waiting for somebody who is stopped.
+    if insist(|| try_tell(heap, list)) == Err(Error::Busy) {
+        UNTOLD.with_borrow_mut(|lists| lists.push(list));
+        owe_news(true);
+    }
+}
+
+/// The same for survivors, who hold a lock and come again: an error means that not everybody was told.
+pub(crate) fn try_tell(heap: &Heap, list: Off) -> Result<()> {
     fence_after_rmw();
     if heap.word(list).load(Ordering::Relaxed) == 0 {
-        return;
+        return Ok(());
     }
     loop {
         let (mut due, mut count) = ([0; AT_ONCE], 0);
         // It stages nothing: the heap's latch keeps watches and bells where they are.
-        // Without the news a watcher may sleep for ever: it is worth waiting for somebody who is stopped.
-        let told = insist(|| {
-            heap.transact(|tx| {
-                let mut at = tx.get(list);
-                while at != 0 && count < AT_ONCE {
-                    let watch = heap.shared::<SharedWatch>(at);
-                    let bell = watch.bell.load(Ordering::Relaxed);
-                    let rung = heap.shared::<SharedBell>(bell);
-                    rung.set(watch.number.load(Ordering::Relaxed));
-                    if rung.gate.disarm() {
-                        due[count] = bell;
-                        count += 1;
-                    }
-                    at = tx.get(at + NEXT);
+        heap.transact(|tx| {
+            let mut at = tx.get(list);
+            while at != 0 && count < AT_ONCE {
+                let watch = heap.shared::<SharedWatch>(at);
+                let bell = watch.bell.load(Ordering::Relaxed);
+                let rung = heap.shared::<SharedBell>(bell);
+                rung.set(watch.number.load(Ordering::Relaxed));
+                if rung.gate.disarm() {
+                    due[count] = bell;
+                    count += 1;
                 }
-                Ok(())
-            })
-        });
-        if told == Err(Error::Busy) {
-            UNTOLD.with_borrow_mut(|lists| lists.push(list));
-            owe_news(true);
-            return;
-        }
+                at = tx.get(at + NEXT);
+            }
+            Ok(())
+        })?;
         // A bell that has gone meanwhile is only a needless wake-up.
         for &bell in &due[..count] {
             heap.shared::<SharedBell>(bell).gate.wake(1);
         }
         if count < AT_ONCE {
-            return;
+            return Ok(());
         }
     }
 }
@@ -239,11 +241,12 @@ impl Bell {
     }
 }
 
-/// A watch in the list of an object, taken out when it is dropped. The object must be kept as long.
-#[derive(Debug)]
+/// A watch in the list of an object, taken out when it is dropped.
 pub(crate) struct Watch {
     heap: &'static Heap,
     object: Object,
+    /// What it names: the bell, and the object in whose list it is. They stay where it cannot be taken out.
+    named: Option<(Bell, Box<dyn Watchable>)>,
     /// The process that watches.
     owner: u32,
 }
@@ -262,16 +265,31 @@ impl Watch {
             link(tx, off, thing.watchers());
             Ok(())
         })?;
-        Ok(Self { heap, object, owner })
+        Ok(Self {
+            heap,
+            object,
+            named: Some((bell.clone(), thing.keep())),
+            owner,
+        })
+    }
+}
+
+impl core::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Watch")
+            .field("object", &self.object)
+            .finish_non_exhaustive()
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         // A forked child's copy is its parent's.
-        if self.owner == self.heap.me() && unlink(self.heap, self.object.off()).is_err() {
-            // Somebody is stopped in the middle of a change: as long as it is in the list it must not be freed.
-            core::mem::forget(self.object.clone());
+        let in_time = || until(Deadline::Now, || unlink(self.heap, self.object.off()));
+        if self.owner == self.heap.me() && in_time().is_err() {
+            // Somebody is stopped in the middle of a change: as long as it is in the list, nothing of it must be freed. It is
+            // taken out when this process ends.
+            core::mem::forget((self.object.clone(), self.named.take()));
         }
     }
 }

@@ -115,11 +115,11 @@ fn is_zombie(pid: u32) -> bool {
 /// What a process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// A thread of it runs, waits for a processor or for a disk.
+    /// A thread of it runs, or waits for a processor.
     Running,
     /// It is stopped: by a signal, or by a debugger.
     Stopped,
-    /// All its threads sleep; so they seem to where it is frozen with its container.
+    /// All its threads sleep, if only for a disk; so they seem to where it is frozen with its container.
     Idle,
     /// That cannot be seen from here.
     Unknown,
@@ -135,7 +135,7 @@ pub(crate) fn activity(pid: u32) -> Activity {
     match of(&format!("/proc/{pid}/stat")) {
         None => Activity::Unknown,
         Some(b'T' | b't') => Activity::Stopped,
-        Some(b'R' | b'D') => Activity::Running,
+        Some(b'R') => Activity::Running,
         // Its first thread sleeps, or has ended; another may be at work.
         Some(_) => {
             let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
@@ -144,7 +144,7 @@ pub(crate) fn activity(pid: u32) -> Activity {
             let mut states = threads
                 .flatten()
                 .filter_map(|thread| of(thread.path().join("stat").to_str()?));
-            if states.any(|state| matches!(state, b'R' | b'D')) {
+            if states.any(|state| state == b'R') {
                 Activity::Running
             } else {
                 Activity::Idle

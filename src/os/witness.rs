@@ -115,6 +115,15 @@ pub(crate) fn give_up(number: RawFd, is_ours: impl Fn(BorrowedFd<'_>) -> bool) {
     close_those(|entry| entry.left_open && entry.number == number, is_ours);
 }
 
+/// Closes a descriptor that was sent to this process, if it is one of the file on which lives are witnessed.
+pub(crate) fn close_sent(number: RawFd, is_ours: impl Fn(BorrowedFd<'_>) -> bool) {
+    if let Some(fd) = borrow(number)
+        && is_ours(fd)
+    {
+        close(number);
+    }
+}
+
 /// The same for whatever was left open of the lock on `byte`.
 pub(crate) fn give_up_byte(byte: u64, is_ours: impl Fn(BorrowedFd<'_>) -> bool) {
     close_those(|entry| entry.left_open && entry.byte == byte, is_ours);

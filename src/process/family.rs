@@ -3,6 +3,7 @@
 use super::error::ExitStatus;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
+use crate::heap::internal;
 use crate::heap::table::{DAEMON, index_of};
 use crate::os;
 use crate::os::clock::Deadline;
@@ -45,8 +46,15 @@ impl Child {
             }
             // Waiting happens outside the lock, so that one thread's patience is not another's.
             let pidfd = self.pidfd();
-            let readable = pidfd.is_some_and(|pidfd| pause == PAUSE && os::pid::wait_dead(pidfd, deadline));
-            if !readable || pause > PAUSE {
+            // Somebody may wait for what this process could not give up.
+            self.heap.give_up_postponed();
+            let slice = if self.heap.has_postponed() {
+                Deadline::At(deadline.within(BACKSTOP))
+            } else {
+                deadline
+            };
+            let readable = pidfd.is_some_and(|pidfd| pause == PAUSE && os::pid::wait_dead(pidfd, slice));
+            if (!readable && pidfd.is_none()) || pause > PAUSE {
                 // There is nothing to wait for but its status: it has no descriptor, or is dead and its status not to be had
                 // yet, because a debugger has it.
                 os::clock::sleep_until(deadline.within(pause));
@@ -75,7 +83,11 @@ impl Child {
             .is_none_or(|e| e.started.load(Ordering::Acquire) != 0);
         *known = Some((status, started));
         drop(known);
-        self.heap.clear_up(self.id)?;
+        // Beside somebody who is stopped in the middle of a change, it is left to whoever looks after the dead next.
+        match internal::until(Deadline::Now, || self.heap.clear_up(self.id)) {
+            Err(Error::OwnerStopped { .. }) => {}
+            cleared => cleared?,
+        }
         Ok(Some((status, started)))
     }
 

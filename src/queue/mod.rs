@@ -24,6 +24,7 @@ pub(crate) use typed::{get_value, put_value};
 pub(crate) use view::QUEUE;
 
 use crate::error::{Error, Result};
+use crate::heap::internal::insist;
 use crate::os::clock::Deadline;
 use ring::Ring;
 
@@ -46,9 +47,10 @@ pub(crate) fn in_time(error: Error, deadline: Deadline) -> Error {
     }
 }
 
-/// Shuts a ring down. Discarding can only fail for want of memory to note what is discarded; it goes with the queue then.
+/// Shuts a ring down, however long somebody is stopped in the middle of a change to it. It fails only in a process that cannot
+/// use what is shared.
 fn shut(ring: &Ring, discard: bool) {
-    let _ = ring.shutdown(discard);
+    let _ = insist(|| ring.shutdown(discard));
 }
 
 fn debug(ring: &Ring, name: &str, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -313,7 +313,7 @@ impl Ring {
 pub(crate) fn shut(heap: &Heap, off: Off, discard: bool) -> Result<()> {
     let view = View::of(heap, off);
     view.close()?;
-    view.notify_everybody();
+    view.notify_everybody()?;
     if discard {
         for _ in 0..view.discard()? {
             // Nobody has taken these: they are on nobody's note.
@@ -321,7 +321,7 @@ pub(crate) fn shut(heap: &Heap, off: Off, discard: bool) -> Result<()> {
                 break;
             }
         }
-        view.notify_everybody();
+        view.notify_everybody()?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::heap::internal::{self, Rank, unlock_internal};
 use crate::heap::layout::{CHUNK, HEAD, Head, Off};
 use crate::heap::object::{Facts, Kind, SharedLayout};
 use crate::heap::release::{Detached, Doomed};
-use crate::heap::watch::tell;
+use crate::heap::watch::{tell, try_tell};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::Gate;
@@ -302,12 +302,12 @@ impl<'h> View<'h> {
         }
     }
 
-    pub(super) fn notify_everybody(self) {
+    pub(super) fn notify_everybody(self) -> Result<()> {
         let shared = self.shared;
         for gate in [&shared.not_empty, &shared.not_full, &shared.all_done] {
             gate.notify_all();
         }
-        self.tell_watchers();
+        try_tell(self.heap, self.watchers())
     }
 
     /// Those who wait for several things at once are told that there may be a message.
@@ -485,8 +485,7 @@ fn bury(heap: &Heap, off: Off, dead: u32, note: Off) -> Result<()> {
     if view.is_watched() {
         view.lose(note)?;
     }
-    view.notify_everybody();
-    Ok(())
+    view.notify_everybody()
 }
 
 /// The last reference is gone: so are the messages and the segments.

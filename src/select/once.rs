@@ -3,6 +3,7 @@
 use super::selector::Selector;
 use super::source::{Kind, Waitable};
 use crate::error::{Error, Result};
+use crate::heap::internal::until;
 use crate::os::clock::Deadline;
 use crate::os::ready;
 use crate::wait::interrupt::{interrupted, longest_sleep};
@@ -46,10 +47,14 @@ pub(crate) fn wait_until(things: &[&dyn Waitable], deadline: Deadline) -> Result
         .iter()
         .any(|thing| matches!(thing.source().0, Kind::Object(_)));
     if has_objects {
-        let mut selector = Selector::new()?;
-        for thing in things {
-            selector.add(*thing)?;
-        }
+        let selector = until(deadline, || {
+            let mut selector = Selector::new()?;
+            for thing in things {
+                selector.add(*thing)?;
+            }
+            Ok::<_, Error>(selector)
+        });
+        let mut selector = selector?;
         let ready = selector.wait_until(deadline)?;
         let mut positions: Vec<_> = ready.into_iter().map(super::Key::index).collect();
         positions.sort_unstable();

@@ -6,7 +6,7 @@ use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, Kind, Object, SharedLayout};
 use crate::heap::waiter::Purpose;
-use crate::heap::watch::{Watchable, tell};
+use crate::heap::watch::{Watchable, tell, try_tell};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::gate::{Ended, Gate};
@@ -49,11 +49,9 @@ pub(crate) const EVENT: Kind = Kind {
 };
 
 /// It may have died between setting it and waking those who wait.
-#[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
 fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) -> Result<()> {
     heap.shared::<Shared>(off).gate.notify_all();
-    tell(heap, off + WATCHERS);
-    Ok(())
+    try_tell(heap, off + WATCHERS)
 }
 
 /// A flag between processes and threads that can be waited for: set, it lets everybody through until it is cleared.

@@ -532,8 +532,8 @@ impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.owner == self.semaphore.heap.me() {
-            // It can only fail where somebody released a permit that was not theirs.
-            let _ = self.semaphore.release();
+            // It can only fail where somebody released a permit that was not theirs. Whoever is stopped is waited for.
+            let _ = internal::insist(|| self.semaphore.release());
         }
     }
 }

@@ -58,7 +58,7 @@ def test_what_children_of_a_full_program_put_arrives(program):
         arrived = {k: len(all) for k, all in got.items()}
         check(arrived == put, f"put returned so often: {put}; so many arrived: {arrived}; qsize {work.qsize()}")
         check(all(all_ == sorted(set(all_)) for all_ in got.values()), "twice or out of order")
-        print("ok")
+        print("ok", flush=True)
         os._exit(0)
         """,
         env=SMALL_HEAP,
@@ -311,7 +311,7 @@ def test_a_late_child_does_not_take_the_place_of_another(program):
         check(holder_told.hear() == "gave it back")
         os.waitpid(holder, 0)
         check(lock.acquire(timeout=LATE))
-        print("ok")
+        print("ok", flush=True)
         os._exit(0)
         """
     )

@@ -87,7 +87,7 @@ os.write(go[1], b"!")
 check(told.hear() == "gave it back")
 check(lock.acquire(timeout=LATE))
 os.waitpid(first, 0)
-print("ok")
+print("ok", flush=True)
 os._exit(0)
 """
     )
@@ -113,7 +113,7 @@ check(told.hear() == "got it early: False", "it was taken from this process, whi
 lock.release()
 check(told.hear() == "got it: True")
 os.waitpid(child, 0)
-print("ok")
+print("ok", flush=True)
 os._exit(0)
 """
     )
