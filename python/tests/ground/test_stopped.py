@@ -133,3 +133,126 @@ def test_waiting_for_a_dead_child_that_is_traced_ends_at_its_deadline(program, m
         """,
         method,
     )
+
+
+STUCK = """
+import threading
+import procession as mp
+from procession import sharedctypes
+ctx = mp.get_context("fork")
+other, probe = ctx.Queue(), ctx.Queue()
+
+def hammer():
+    while True:
+        other.put(bytes(10_000))
+        other.get()
+
+def is_stuck():
+    try:
+        probe.put(bytes(10_000), timeout=0.01)
+        probe.get()
+        return False
+    except TimeoutError:
+        return True
+
+def stop_in_a_transaction(process, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.003)
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(0.002)
+        if is_stuck():
+            return True
+        os.kill(process.pid, signal.SIGCONT)
+    return False
+
+def arrays(count):
+    made = [sharedctypes.RawArray("B", 1900) for _ in range(count)]
+    for array in made:
+        array[:] = b"\\xff" * 1900
+    return made
+"""
+
+
+def test_what_a_wait_leaves_behind_writes_into_nothing_of_others(program):
+    """A wait ends while somebody is stopped, and cannot take out what it put into the queue's list of those who watch."""
+    program(
+        STUCK
+        + """
+stopped = ctx.Process(target=hammer, daemon=True)
+stopped.start()
+told, watched = ctx.Event(), ctx.Queue()
+
+def wait():
+    global watched
+    try:
+        mp.connection.wait([watched], 3)
+    except TimeoutError:
+        pass
+    told.wait(LATE)
+    watched = None
+    gc.collect()
+    for _ in range(2):
+        mp.Lock()
+    time.sleep(0.5)
+
+waits = ctx.Process(target=wait)
+waits.start()
+time.sleep(0.5)
+if not stop_in_a_transaction(stopped, 2):
+    skip("it was never stopped in the middle of a change")
+time.sleep(5)
+os.kill(stopped.pid, signal.SIGKILL)
+stopped.join()
+told.set()
+watched = None
+gc.collect()
+others = arrays(70)
+waits.join()
+check(all(bytes(array) == b"\\xff" * 1900 for array in others), "somebody has written into them")
+print("ok")
+""",
+        timeout=90,
+    )
+
+
+def test_waits_of_new_threads_keep_their_deadlines_beside_a_stopped_process(program):
+    """A thread that waits for the first time makes a record of its wait, and looks around: both take the engine's locks."""
+    program(
+        STUCK
+        + """
+quiet, lock = ctx.Queue(), ctx.Lock()
+lock.acquire()
+stopped = ctx.Process(target=hammer, daemon=True)
+stopped.start()
+if not stop_in_a_transaction(stopped, 10):
+    skip("it was never stopped in the middle of a change")
+
+def took(ask):
+    spans = []
+    def run():
+        begin = time.monotonic()
+        try:
+            ask()
+        except (queue.Empty, TimeoutError):
+            pass
+        spans.append(time.monotonic() - begin)
+    for _ in range(3):
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    return min(spans)
+
+for name, ask in {
+    "get": lambda: quiet.get(timeout=0.05),
+    "acquire": lambda: lock.acquire(timeout=0.05),
+    "wait": lambda: mp.connection.wait([quiet], 0.05),
+}.items():
+    span = took(ask)
+    check(span < 0.9, f"{name} of 0.05 s took {span:.2f} s at best")
+os.kill(stopped.pid, signal.SIGKILL)
+stopped.join()
+print("ok")
+""",
+        timeout=90,
+    )
