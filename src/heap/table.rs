@@ -392,7 +392,7 @@ impl Heap {
 /// What this process's entry says of it: pid, start time, pid namespace.
 fn what_others_see() -> [u64; 3] {
     let pid = os::pid::own();
-    let started = os::pid::start_time(pid).unwrap_or(os::pid::UNKNOWN_START);
+    let started = os::pid::own_start_time().unwrap_or(os::pid::UNKNOWN_START);
     [u64::from(pid), started, os::pid::namespace()]
 }
 
