@@ -95,6 +95,7 @@ impl Heap {
     }
 
     /// Whether this process has something to give up that it could not.
+    #[allow(clippy::unused_self, reason = "there is one heap, so one list")]
     pub(crate) fn has_postponed(&self) -> bool {
         ANY.load(Ordering::Relaxed)
     }
