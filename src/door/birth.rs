@@ -80,10 +80,6 @@ impl Invitation {
 /// [`Error::BadHeap`] if it is in another program already, or nobody expects it; what the system said.
 pub fn attach(invitation: Invitation) -> Result<()> {
     if let Some(heap) = Heap::existing() {
-        // It has a lock of its own. The one that was sent for it is closed, so that nobody takes it for alive under two names:
-        // if it is one, and not the descriptor that this process asks with.
-        heap.give_up_claim(invitation.claim);
-        heap.close_claim(invitation.claim);
         // This process has the memory already; what was sent is one more descriptor of it.
         heap.adopt_descriptor(invitation.fd)?;
         if heap.id() != invitation.heap {
@@ -91,7 +87,7 @@ pub fn attach(invitation: Invitation) -> Result<()> {
                 "this process made shared memory of its own before it was told of its program's".to_owned(),
             ));
         }
-        return merge(heap, invitation.id);
+        return merge(heap, invitation);
     }
     let heap = Heap::attach(invitation.fd, invitation.heap, crate::program::KINDS)?;
     // Closed at the end: a mapping keeps what there is to be kept.
@@ -107,9 +103,12 @@ fn not_expected() -> Error {
 }
 
 /// Takes what was left in the entry that was made for this process over to the one it has.
-fn merge(heap: &'static Heap, id: u32) -> Result<()> {
+///
+/// The lock that was sent for that entry keeps it until then, and is closed: this process has one of its own. (It may be the
+/// parent's own descriptor, where this process was forked with the invitation.)
+fn merge(heap: &'static Heap, Invitation { id, claim, .. }: Invitation) -> Result<()> {
     let (theirs, mine) = (index_of(id), index_of(heap.me()));
-    heap.transact(|tx| {
+    let merged = heap.transact(|tx| {
         let is_expected =
             tx.get(entry!(theirs, id)) == u64::from(id) && tx.get(entry!(theirs, state)) == state::EMBRYO;
         if !is_expected {
@@ -119,7 +118,10 @@ fn merge(heap: &'static Heap, id: u32) -> Result<()> {
         tx.set(start_field(theirs), 0);
         tx.set(entry!(mine, parent), tx.get(entry!(theirs, parent)));
         Ok(())
-    })?;
+    });
+    heap.give_up_claim(claim);
+    heap.close_claim(claim);
+    merged?;
     heap.drop_entry(id)
 }
 
