@@ -148,6 +148,7 @@ pub fn ended(id: u32, pid: u32) -> Result<()> {
         return Ok(());
     };
     if id != 0 && heap.entry_of(id).is_some() {
+        heap.give_up_claims_of(id);
         return heap.clear_up(id);
     }
     if pid != 0

@@ -324,16 +324,19 @@ impl Heap {
             .is_some_and(|entry| entry.left.load(Ordering::Acquire) != 0)
     }
 
+    /// Closes what this process has left open of the lock for the process `id`.
+    pub(crate) fn give_up_claims_of(&self, id: u32) {
+        let _steady = fork::steady();
+        os::witness::give_up_byte(index_of(id), |fd| self.is_own(fd));
+    }
+
     /// Gives up an entry whose process was never born.
     pub(crate) fn drop_entry(&self, id: u32) -> Result<()> {
         let Some(entry) = self.entry_of(id) else {
             return Ok(());
         };
         entry.flags.store(0, Ordering::Relaxed);
-        {
-            let _steady = fork::steady();
-            os::witness::give_up_byte(index_of(id), |fd| self.is_own(fd));
-        }
+        self.give_up_claims_of(id);
         if self.is_witnessed(index_of(id)) == Some(true) {
             // Somebody was started, late, and has the lock: it is cleared up after like any other.
             return Ok(());
