@@ -186,7 +186,7 @@ impl Heap {
     ///
     /// # Errors
     ///
-    /// [`Error::NoIdentity`] if the entry is not (or no longer) for it; then it has none.
+    /// [`Error::NoIdentity`] if the entry is not (or no longer) for it, and [`Error::OwnerStopped`] without a lock; then it has none.
     pub(crate) fn adopt(&self, id: u32, claim: Option<BorrowedFd<'_>>) -> Result<()> {
         self.set_me(id);
         let witnessed = claim.is_some_and(|claim| {
