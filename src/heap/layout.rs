@@ -102,6 +102,8 @@ pub(super) struct Header {
     pub looked: AtomicU64,
     /// The processors that any process of the program was allowed to run on, modulo 64. Not journaled.
     pub processors: AtomicU64,
+    /// When a thread last left its processor for another one. Not journaled.
+    pub parted: AtomicU64,
     /// Who looks at everybody in turn, as long as others sleep. Not journaled.
     pub lookout: Words,
 }

@@ -131,7 +131,7 @@ impl Heap {
         os::fork::at_exit(take_leave);
         let heap = HEAP.get_or_init(|| heap);
         let header = heap.header();
-        crate::wait::spin::install(&header.processors);
+        crate::wait::spin::install(&header.processors, &header.parted);
         crate::wait::lookout::install(&header.lookout, &header.looked, look_around);
         heap
     }

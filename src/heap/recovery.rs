@@ -17,7 +17,7 @@ use crate::wait::atomic::Ordering;
 /// Entries a process that makes one looks at.
 const GLANCES: u64 = 2;
 /// How long somebody who waits looks at others, once a second, in nanoseconds.
-const LOOK: u64 = 150_000;
+const LOOK: u64 = 120_000;
 
 impl Heap {
     /// Clears up after process `id`, which is dead. Its entry stays while its parent may ask for result and status.

@@ -335,7 +335,7 @@ pub fn active_children() -> Vec<ProcessInfo> {
 
 /// Processors this process may run on, at least one (`sched_getaffinity` and cgroup limits are respected).
 pub fn cpu_count() -> usize {
-    os::processors()
+    os::processor::count()
 }
 
 /// Whether this process is a daemon.

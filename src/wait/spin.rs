@@ -21,8 +21,11 @@ const NEIGHBOURS: u32 = 4;
 const PART_LEAST: u32 = 8;
 /// After so many at most, where that has not helped: some milliseconds.
 const PART_MOST: u32 = 512;
-/// In the place of a number of turns: this thread has parted from its neighbour, and shall see whether that has helped.
+/// In the place of a number of turns: this thread or its neighbour has left, and this thread shall see whether that has
+/// helped.
 const PARTED: u32 = u32::MAX;
+/// One thread of the program leaves its processor in this many nanoseconds, so that neighbours do not follow each other.
+const PART_PAUSE: u64 = 1_000_000;
 
 /// Rounds that outlast waking from a sleep in the kernel, where each is a system call: some 60 µs.
 const LONG: u32 = 96;
@@ -52,8 +55,12 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
         return done();
     }
     // Who answered in the turns that were given away of late runs where this thread runs: spinning keeps it from that.
-    let turns = TURNS.get();
-    let neighbours = (NEIGHBOURS..PARTED).contains(&turns);
+    let mut turns = TURNS.get();
+    let mut neighbours = (NEIGHBOURS..PARTED).contains(&turns);
+    if neighbours && turns >= PART.get() && !is_alone() {
+        part();
+        (turns, neighbours) = (PARTED, false);
+    }
     if !neighbours && !is_alone() {
         let budget = BUDGET.get();
         for round in 0..budget {
@@ -72,12 +79,6 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
         BUDGET.set((budget - budget / 4).max(LEAST));
     } else if done() {
         return true;
-    }
-    if neighbours && turns >= PART.get() && !is_alone() {
-        // Whoever sleeps is woken on a processor that has nothing to do, if there is one.
-        PART.set((PART.get() * 2).min(PART_MOST));
-        TURNS.set(PARTED);
-        return false;
     }
     for _ in 0..YIELDS {
         std::thread::yield_now();
@@ -125,8 +126,34 @@ fn pause(round: u32) {
     }
 }
 
-/// The word of shared memory in which every process of the program says which processors it may run on.
-static PROGRAM: OnceLock<&'static SharedU64> = OnceLock::new();
+/// Parts this thread from its neighbour: it goes to another processor, unless a thread of the program has just done so, which
+/// may be the neighbour.
+#[cold]
+fn part() {
+    PART.set((PART.get() * 2).min(PART_MOST));
+    TURNS.set(PARTED);
+    let Some(Shared { parted, .. }) = PROGRAM.get() else {
+        return;
+    };
+    let (now, last) = (os::clock::now(), parted.load(Ordering::Relaxed));
+    if now.saturating_sub(last) >= PART_PAUSE
+        && parted
+            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    {
+        os::processor::leave();
+    }
+}
+
+/// Words of shared memory, the same for every process of the program.
+struct Shared {
+    /// Which processors the program's processes may run on.
+    processors: &'static SharedU64,
+    /// When one of its threads last left its processor.
+    parted: &'static SharedU64,
+}
+
+static PROGRAM: OnceLock<Shared> = OnceLock::new();
 
 /// The one processor that this process may run on, as a bit; [`SEVERAL`]; or 0 while that is not known. Asked more than once
 /// rather than waited for: a thread that was about to know does not exist in a forked child, which would wait for it for
@@ -137,9 +164,10 @@ const SEVERAL: u64 = u64::MAX;
 /// After so many waits that were not over after spinning, the system is asked again where this process may run.
 const ASK_AGAIN: u32 = 256;
 
-/// Has this process say in `word` which processors it may run on, and look there for those of the others.
-pub(crate) fn install(word: &'static SharedU64) {
-    PROGRAM.get_or_init(|| word);
+/// Has this process say in `processors` where it may run and look there for the others, and say in `parted` when one of
+/// its threads leaves its processor.
+pub(crate) fn install(processors: &'static SharedU64, parted: &'static SharedU64) {
+    PROGRAM.get_or_init(|| Shared { processors, parted });
     learn();
 }
 
@@ -152,16 +180,16 @@ fn is_alone() -> bool {
     own != SEVERAL
         && PROGRAM
             .get()
-            .is_none_or(|all| all.load(Ordering::Relaxed) & !own == 0)
+            .is_none_or(|program| program.processors.load(Ordering::Relaxed) & !own == 0)
 }
 
 #[cold]
 fn learn() -> u64 {
-    let mask = os::allowed_processors();
-    if let Some(all) = PROGRAM.get()
-        && all.load(Ordering::Relaxed) & mask != mask
+    let mask = os::processor::allowed();
+    if let Some(Shared { processors, .. }) = PROGRAM.get()
+        && processors.load(Ordering::Relaxed) & mask != mask
     {
-        all.fetch_or(mask, Ordering::Relaxed);
+        processors.fetch_or(mask, Ordering::Relaxed);
     }
     let own = if mask.is_power_of_two() { mask } else { SEVERAL };
     ALLOWED.store(own, Ordering::Relaxed);

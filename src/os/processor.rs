@@ -1,0 +1,114 @@
+//! Processors: which ones a thread may run on, and leaving the one it runs on.
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+
+/// The processors this thread may run on, as bits of their numbers modulo 64; all, where the system does not say. Limits on
+/// processor *time* (of a container, say) do not matter here.
+#[allow(unsafe_code)]
+pub(crate) fn allowed() -> u64 {
+    // Room for 8,192 processors; the system refuses if it has more.
+    let mut set = [0u64; 128];
+    // SAFETY: the system writes at most as many bytes as it is told into the array; it has the layout of a set of processors
+    // where `long` has 64 bits or the machine is little-endian.
+    let bytes = unsafe {
+        libc::syscall(
+            libc::SYS_sched_getaffinity,
+            0,
+            size_of_val(&set),
+            set.as_mut_ptr(),
+        )
+    };
+    let all = set.iter().fold(0, |all, word| all | word);
+    let (count, seen) = (
+        set.iter().map(|word| word.count_ones()).sum::<u32>(),
+        all.count_ones(),
+    );
+    // Two that are the same modulo 64 must not look like one.
+    if bytes > 0 && (seen > 1 || count == 1) {
+        all
+    } else {
+        u64::MAX
+    }
+}
+
+/// Number of processors this process may run on; at least one.
+pub(crate) fn count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Moves this thread to another of the processors it may run on; returns whether there was one.
+///
+/// The system moves a thread at once when its set of processors no longer has the one it runs on; afterwards the set is
+/// what it was. A set of all processors is given back as one without limits, so that it goes on growing with the machine.
+pub(crate) fn leave() -> bool {
+    let Ok(before) = sched_getaffinity(None) else {
+        return false;
+    };
+    let (mut others, here) = (before, sched_getcpu());
+    others.unset(here);
+    if others.count() == 0 || sched_setaffinity(None, &others).is_err() {
+        return false;
+    }
+    let mut after = before;
+    if before.count() as usize == configured() {
+        (0..CpuSet::MAX_CPU).for_each(|n| after.set(n));
+    }
+    // The system allows what it has allowed before; there is nobody to tell if not.
+    let _ = sched_setaffinity(None, &after);
+    true
+}
+
+/// Returns how many processors the machine can have.
+fn configured() -> usize {
+    // SAFETY: the call takes no pointers.
+    #[allow(unsafe_code)]
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
+    usize::try_from(count).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{allowed, leave};
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn only_allowed_processors_count() {
+        let set = sched_getaffinity(None).unwrap();
+        let all: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&n| set.is_set(n)).collect();
+        assert_eq!(
+            allowed(),
+            all.iter().fold(0, |bits, n| bits | 1 << (n % 64))
+        );
+        for &n in &all {
+            let mut one = CpuSet::new();
+            one.set(n);
+            // This thread's alone.
+            sched_setaffinity(None, &one).unwrap();
+            assert_eq!(allowed(), 1 << (n % 64));
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn whoever_leaves_runs_elsewhere_and_may_run_where_it_could() {
+        let before = sched_getaffinity(None).unwrap();
+        let mut here = CpuSet::new();
+        here.set(sched_getcpu());
+        let was_on = sched_getcpu();
+        // Where it is pinned there is nowhere to go, and nothing changes.
+        sched_setaffinity(None, &here).unwrap();
+        assert!(!leave());
+        assert_eq!(sched_getaffinity(None).unwrap(), here);
+        sched_setaffinity(None, &before).unwrap();
+        if before.count() > 1 {
+            while sched_getcpu() != was_on {
+                std::thread::yield_now();
+                sched_setaffinity(None, &here).unwrap();
+                sched_setaffinity(None, &before).unwrap();
+            }
+            assert!(leave());
+            assert_eq!(sched_getaffinity(None).unwrap(), before);
+        }
+    }
+}
