@@ -291,7 +291,13 @@ impl Latch {
         let quick = self
             .0
             .compare_exchange(me, 0, Ordering::AcqRel, Ordering::Relaxed);
-        quick.is_ok() || self.unlock()
+        quick.is_ok() || self.unlock_slow()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unlock_slow(&self) -> bool {
+        self.unlock()
     }
 
     /// Releases a latch that nobody waits for [fairly](Manner::Fair), and wakes one sleeper.
