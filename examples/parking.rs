@@ -65,7 +65,7 @@ fn open(cli: &Cli) -> procession::Result<()> {
 /// Runs in a process of its own: parks for a while.
 fn park(number: u16, places: Semaphore, parked: Queue<u16>) -> procession::Result<()> {
     let place = places.acquire()?;
-    let note = if place.is_returned() {
+    let note = if place.owner_died() {
         ", where somebody left in a hurry"
     } else {
         ""

@@ -43,7 +43,7 @@ fn ask(numbers: &[i64]) -> procession::Result<()> {
         match questions.recv() {
             Ok(root) => println!("{number}: {root:.3}"),
             // The other end is gone, and with it whoever had it.
-            Err(Error::Closed) => {
+            Err(Error::Disconnected) => {
                 println!("{number}: the helper has died of it");
                 helper = None;
             }

@@ -81,7 +81,7 @@ fn ask(questions: &Connection<(), Tally>) -> Result<Option<Tally>> {
     };
     match answer {
         Ok(tally) => Ok(Some(tally)),
-        Err(Error::BrokenPipe | Error::Closed) => Ok(None),
+        Err(Error::BrokenPipe | Error::Disconnected) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -129,7 +129,7 @@ fn dispatch(clients: Vec<Queue<u32>>, answers: Connection<Tally, ()>) -> Result<
                         jobs.put(number)?;
                         pending += 1;
                     }
-                    Err(Error::Closed) => {
+                    Err(Error::Disconnected) => {
                         selector.remove(key);
                         open -= 1;
                     }

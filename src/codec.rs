@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
 use crate::heap::layout::{HEAD, Off};
-use crate::heap::object::{Kind, Object};
+use crate::heap::object::{Object, ObjectKind};
 use core::mem::ManuallyDrop;
 use postcard::ser_flavors::Flavor;
 use serde::de::{DeserializeOwned, Error as _};
@@ -186,7 +186,7 @@ pub(crate) fn serialize_handle<S: Serializer>(
 
 /// Decodes a handle to an object of `kind` whose type number is `extra`.
 pub(crate) fn deserialize_handle<'de, D: Deserializer<'de>>(
-    kind: &Kind,
+    kind: &ObjectKind,
     extra: u64,
     deserializer: D,
 ) -> Result<(Object, &'static Heap), D::Error> {

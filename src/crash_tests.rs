@@ -9,7 +9,7 @@ mod references;
 mod select;
 mod semaphore;
 mod shared;
-mod together;
+mod sync;
 
 use crate::heap::table::{Reserved, WANTED};
 use crate::heap::{Heap, waiter};
@@ -31,7 +31,7 @@ pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
 }
 
 /// Steps after which something must be wrong.
-const MOST: u64 = 5000;
+const MAX_STEPS: u64 = 5000;
 
 /// An entry for a child to be forked. Making it, one looks after the dead.
 fn entry(heap: &Heap) -> Reserved {
@@ -66,7 +66,7 @@ fn run_to(reserved: Reserved, step: u64, work: impl FnOnce()) -> bool {
     }
 }
 
-fn bury(heap: &'static Heap, id: u32) {
+fn clear_up_after(heap: &'static Heap, id: u32) {
     heap.clear_up(id).expect("memory");
     heap.no_longer_wanted(id).expect("memory");
 }
@@ -94,18 +94,18 @@ fn dies_at_every_step_over<K, S>(
     for clear_first in [true, false] {
         let before = heap.census();
         for step in 1.. {
-            assert!(step < MOST, "it never gets through");
+            assert!(step < MAX_STEPS, "it never gets through");
             // Made before there is somebody dead to be looked after, which may be what is tried here.
             let reserved = entry(heap);
             let dead = reserved.id;
             let state = setup(&made);
             let through = run_to(reserved, step, || work(&state));
             if clear_first {
-                bury(heap, dead);
+                clear_up_after(heap, dead);
             }
             check(&state, through);
             if !clear_first {
-                bury(heap, dead);
+                clear_up_after(heap, dead);
             }
             drop(state);
             let after = heap.census();
@@ -380,7 +380,7 @@ fn recursive_locks() {
                 Ok(_) => {}
                 Err(LockError::OwnerDied { guard, .. }) => {
                     assert!(!through);
-                    assert!(lock.is_mine() && lock.depth() == 1);
+                    assert!(lock.is_held_by_current_thread() && lock.depth() == 1);
                     drop(guard);
                 }
                 Err(error) => panic!("{error}"),
@@ -396,7 +396,7 @@ fn watched_and_die(messages: &[Vec<u8>], finishes: usize) {
     dies_at_every_step(
         || {
             let queue = JoinableQueue::unbounded().expect("a queue");
-            queue.watch_consumers();
+            queue.track_consumers();
             queue.put_many(messages.iter().cloned()).expect("room");
             Watched {
                 queue,
@@ -483,7 +483,7 @@ fn clearing_up() {
             let queue = queue_with(&[vec![1; 10]]);
             let semaphore = three();
             let watched = JoinableQueue::unbounded().expect("a queue");
-            watched.watch_consumers();
+            watched.track_consumers();
             watched.put_many([1, 2, 3]).expect("room");
             // This process has the third permit, so that one given back twice is one too many.
             semaphore.acquire().expect("a permit").forget();

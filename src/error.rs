@@ -14,9 +14,12 @@ pub type Result<T, E = Error> = core::result::Result<T, E>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Error {
-    /// The queue was shut down (and, for a `get`, is empty), or the other end of the pipe is gone (and nothing is left).
-    #[error("it is shut down, or the other end is gone")]
-    Closed,
+    /// The queue was shut down and, for a `get`, is empty.
+    #[error("the queue is shut down")]
+    ShutDown,
+    /// The other end of a pipe or connection is gone, and nothing is left to receive.
+    #[error("disconnected: the peer is gone, and nothing is left to receive")]
+    Disconnected,
     /// The other end of a pipe or connection is gone: nobody will read what is sent.
     #[error("broken pipe: the other end is gone")]
     BrokenPipe,
@@ -94,7 +97,7 @@ pub enum Error {
         /// The largest value.
         max: u64,
     },
-    /// A barrier was broken: somebody's patience ended, somebody died, or it was aborted or reset.
+    /// A barrier was broken: somebody timed out, somebody died, or it was aborted or reset.
     #[error("the barrier is broken")]
     BrokenBarrier,
     /// A barrier was to be for nobody.
@@ -284,7 +287,7 @@ pub enum AuthenticationError {
     Left,
     /// The peer's process belongs to another user, who has no business at an abstract address.
     #[error("the peer is of another user ({uid})")]
-    Stranger {
+    OtherUser {
         /// The user.
         uid: u32,
     },

@@ -1,15 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+#[doc(hidden)]
+pub mod bindings;
 mod channel;
 mod codec;
 #[cfg(all(test, not(loom)))]
 mod crash_tests;
-#[doc(hidden)]
-pub mod door;
 mod error;
 mod heap;
 mod inspect;
-mod named;
 mod os;
 mod panic;
 mod process;
@@ -17,6 +16,7 @@ mod program;
 mod queue;
 mod select;
 mod shared;
+mod shm;
 mod sync;
 pub mod thread;
 mod wait;
@@ -30,7 +30,6 @@ pub use channel::{
 };
 pub use error::{AuthenticationError, Error, Result};
 pub use inspect::{Deadlock, Inspection, ObjectReport, Party, ProcessReport, User, WaitReport, inspect};
-pub use named::SharedMemory;
 pub use os::clock::Deadline;
 pub use process::{
     Builder, ExitStatus, Function, Process, ProcessError, ProcessInfo, StartMethod, Stdio, active_children,
@@ -44,7 +43,8 @@ pub use queue::{
 #[doc(hidden)]
 pub use select::Source;
 pub use select::{Key, Selector, Waitable, wait};
-pub use shared::{Array, ArrayGuard, Atom, Atomic, Number, RawArray, RawValue, Value, ValueGuard};
+pub use shared::{Array, ArrayGuard, Atomic, Number, Primitive, RawArray, RawValue, Value, ValueGuard};
+pub use shm::SharedMemory;
 pub use sync::{
     Barrier, Condition, ConditionGuard, Event, Lock, LockError, LockGuard, Permit, RLock, RLockGuard,
     Semaphore,

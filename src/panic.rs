@@ -22,18 +22,18 @@ thread_local! {
 }
 
 /// Has the places of panics noted from now on; the hook that was there goes on being called.
-pub(crate) fn note() {
-    static NOTED: Once = Once::new();
+pub(crate) fn install_hook() {
+    static INSTALLED: Once = Once::new();
     // A thread that panics may not change the hook: it leaves that to another.
-    if NOTED.is_completed() || std::thread::panicking() {
+    if INSTALLED.is_completed() || std::thread::panicking() {
         return;
     }
     // A child would find the hook half changed, and its lock held.
     let _steady = steady();
-    NOTED.call_once(note_places);
+    INSTALLED.call_once(install);
 }
 
-fn note_places() {
+fn install() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if NOTING.get() {

@@ -4,16 +4,28 @@ use crate::channel::END;
 use crate::error::Result;
 use crate::heap::Heap;
 use crate::heap::block::BLOCK;
-use crate::heap::object::Kind;
-use crate::heap::watch::{BELL, WATCH};
+use crate::heap::object::ObjectKind;
+use crate::heap::registration::{READY_SET, REGISTRATION};
 use crate::queue::{PRODUCERS, QUEUE};
-use crate::shared::MEMORY;
+use crate::shared::REGION;
 use crate::sync::{BARRIER, CONDITION, EVENT, LOCK, RLOCK, SEMAPHORE, WAITER};
 
 /// What lives in a program's heap.
-pub(crate) static KINDS: &[&Kind] = &[
-    &BLOCK, &QUEUE, &LOCK, &SEMAPHORE, &RLOCK, &CONDITION, &EVENT, &BARRIER, &WAITER, &MEMORY, &END, &BELL,
-    &WATCH, &PRODUCERS,
+pub(crate) static KINDS: &[&ObjectKind] = &[
+    &BLOCK,
+    &QUEUE,
+    &LOCK,
+    &SEMAPHORE,
+    &RLOCK,
+    &CONDITION,
+    &EVENT,
+    &BARRIER,
+    &WAITER,
+    &REGION,
+    &END,
+    &READY_SET,
+    &REGISTRATION,
+    &PRODUCERS,
 ];
 
 /// What a copy of this program can be started to be, other than a process of it.
@@ -26,8 +38,8 @@ pub(crate) struct Helper {
 
 /// All of them.
 pub(crate) static HELPERS: &[Helper] = &[Helper {
-    variable: crate::named::keeper::VARIABLE,
-    serve: crate::named::keeper::serve,
+    variable: crate::shm::tracker::VARIABLE,
+    serve: crate::shm::tracker::serve,
 }];
 
 /// The program's heap, made by whoever asks first.

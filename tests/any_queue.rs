@@ -58,20 +58,20 @@ fn each_has_its_order() {
 #[test]
 fn bounds_and_deadlines() {
     let _watchdog = watchdog();
-    let patience = Duration::from_millis(20);
+    let timeout = Duration::from_millis(20);
     for (make, _) in KINDS {
         let queue = make(Some(2));
         assert_eq!((queue.capacity(), queue.is_full()), (Some(2), false));
         assert_eq!(queue.try_get(), Err(Error::Empty));
         assert_eq!(
-            not_before(patience, || queue.get_timeout(patience)),
+            not_before(timeout, || queue.get_timeout(timeout)),
             Err(Error::Timeout)
         );
         queue.put(1).unwrap();
         queue.try_put(2).unwrap();
         assert!(queue.is_full());
         assert!(matches!(queue.try_put(3), Err(PutError::Full(3))));
-        let late = not_before(patience, || queue.put_timeout(3, patience));
+        let late = not_before(timeout, || queue.put_timeout(3, timeout));
         assert!(matches!(late, Err(PutError::Timeout(3))));
         assert!(matches!(
             queue.put_until(3, Deadline::after(Duration::ZERO)),
@@ -115,13 +115,13 @@ fn shutting_down() {
         queue.shutdown();
         assert!(queue.is_shut_down());
         match producer.join().unwrap() {
-            Err(PutError::Closed(rest)) => assert_eq!(rest, [7; 3]),
+            Err(PutError::ShutDown(rest)) => assert_eq!(rest, [7; 3]),
             other => panic!("{other:?}"),
         }
-        assert!(matches!(queue.put(8), Err(PutError::Closed(8))));
+        assert!(matches!(queue.put(8), Err(PutError::ShutDown(8))));
         assert_eq!(queue.iter().collect::<Vec<_>>(), [7, 7]);
-        assert_eq!(queue.get(), Err(Error::Closed));
-        assert_eq!(queue.try_get(), Err(Error::Closed));
+        assert_eq!(queue.get(), Err(Error::ShutDown));
+        assert_eq!(queue.try_get(), Err(Error::ShutDown));
 
         // Who waits on an empty queue is told.
         let empty = make(None);
@@ -132,7 +132,7 @@ fn shutting_down() {
         .unwrap();
         std::thread::sleep(A_WHILE);
         empty.shutdown();
-        assert_eq!(consumer.join().unwrap(), Err(Error::Closed));
+        assert_eq!(consumer.join().unwrap(), Err(Error::ShutDown));
     }
 }
 
@@ -145,7 +145,7 @@ fn shutting_down_at_once_drops_what_is_there() {
         queue.get().unwrap();
         queue.shutdown_now();
         assert_eq!((queue.len(), queue.unfinished()), (0, 1));
-        assert_eq!(queue.get(), Err(Error::Closed));
+        assert_eq!(queue.get(), Err(Error::ShutDown));
         queue.task_done().unwrap();
         queue.join().unwrap();
     }
@@ -154,14 +154,14 @@ fn shutting_down_at_once_drops_what_is_there() {
 #[test]
 fn work_is_counted() {
     let _watchdog = watchdog();
-    let patience = Duration::from_millis(20);
+    let timeout = Duration::from_millis(20);
     for (make, _) in KINDS {
         let queue = make(None);
         queue.join().unwrap();
         assert_eq!(queue.task_done(), Err(Error::TooManyTasksDone));
         queue.put_many(vec![1, 2]).unwrap();
         assert_eq!(
-            not_before(patience, || queue.join_timeout(patience)),
+            not_before(timeout, || queue.join_timeout(timeout)),
             Err(Error::Timeout)
         );
         let joiner = thread::Thread::spawn({

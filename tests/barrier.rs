@@ -154,11 +154,11 @@ fn an_action_that_panics_breaks_it() {
 fn one_whose_patience_ends_breaks_it_for_all() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(3).unwrap();
-    for patience in [0, 1, 100].map(Duration::from_millis) {
+    for timeout in [0, 1, 100].map(Duration::from_millis) {
         thread::scope(|scope| {
             let other = scope.spawn(|| barrier.wait());
             until(|| barrier.waiting() == 1);
-            let late = not_before(patience, || barrier.wait_timeout(patience));
+            let late = not_before(timeout, || barrier.wait_timeout(timeout));
             assert_eq!(late, Err(Error::Timeout));
             assert_eq!(other.join().unwrap(), Err(Error::BrokenBarrier));
         });

@@ -77,8 +77,8 @@ fn a_deadline_does_not_come_early_and_leaves_the_line() {
     let _watchdog = watchdog();
     let condition = Condition::new().unwrap();
     let mut guard = condition.lock().unwrap();
-    for patience in [0, 1, 30, 120].map(Duration::from_millis) {
-        let late = not_before(patience, || guard.wait_timeout(patience));
+    for timeout in [0, 1, 30, 120].map(Duration::from_millis) {
+        let late = not_before(timeout, || guard.wait_timeout(timeout));
         assert_eq!((late, condition.waiting()), (Err(Error::Timeout), 0));
         assert!(
             matches!(condition.try_lock(), Err(LockError::WouldBlock)),
@@ -143,7 +143,7 @@ fn a_recursive_lock_is_given_up_altogether_and_taken_as_often() {
             let mut guard = condition.lock().unwrap();
             assert_eq!(lock.depth(), 3);
             guard.wait().unwrap();
-            assert_eq!((lock.depth(), lock.is_mine()), (3, true));
+            assert_eq!((lock.depth(), lock.is_held_by_current_thread()), (3, true));
             drop((guard, inner));
             assert_eq!(lock.depth(), 1);
             drop(outer);
@@ -228,7 +228,7 @@ fn it_travels_through_queues() {
     road.put(condition.clone()).unwrap();
     let same = road.get().unwrap();
     let _guard = same.lock().unwrap();
-    assert!(lock.is_mine());
+    assert!(lock.is_held_by_current_thread());
 }
 
 // ---- the dead ----

@@ -28,8 +28,8 @@ fn set_and_cleared() {
 fn a_deadline_does_not_come_early() {
     let _watchdog = watchdog();
     let event = Event::new().unwrap();
-    for patience in [1, 30, 120].map(Duration::from_millis) {
-        let late = not_before(patience, || event.wait_timeout(patience));
+    for timeout in [1, 30, 120].map(Duration::from_millis) {
+        let late = not_before(timeout, || event.wait_timeout(timeout));
         assert_eq!(late, Err(Error::Timeout));
     }
     event.set();

@@ -104,7 +104,7 @@ fn holding() {
 fn counting() {
     let semaphore = Semaphore::bounded(5).unwrap();
     let jobs = JoinableQueue::unbounded().unwrap();
-    jobs.watch_consumers();
+    jobs.track_consumers();
     jobs.put_many([1, 2, 3]).unwrap();
     semaphore.acquire().unwrap().forget();
     semaphore.acquire().unwrap().forget();

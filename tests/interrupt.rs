@@ -128,7 +128,7 @@ fn waits_for_locks_and_permits_end() {
         waiting.lock(),
         Err(LockError::Interrupted)
     )));
-    assert_eq!((lock.depth(), lock.is_mine()), (1, true));
+    assert_eq!((lock.depth(), lock.is_held_by_current_thread()), (1, true));
     drop(guard);
 
     let semaphore = Semaphore::bounded(1).unwrap();

@@ -303,7 +303,7 @@ fn permit_holders_are_killed() {
         }
         let permit = semaphore.acquire_timeout(PATIENCE).expect("a permit");
         drop(sit(&seats));
-        told += u64::from(permit.is_returned());
+        told += u64::from(permit.owner_died());
     }
     for process in running {
         process.kill().expect("SIGKILL");

@@ -105,8 +105,8 @@ fn a_held_lock_is_refused_in_time() {
         lock.lock_timeout(Duration::ZERO),
         Err(LockError::Timeout)
     ));
-    for patience in [1, 30, 120].map(Duration::from_millis) {
-        let late = not_before(patience, || lock.lock_timeout(patience));
+    for timeout in [1, 30, 120].map(Duration::from_millis) {
+        let late = not_before(timeout, || lock.lock_timeout(timeout));
         assert!(matches!(late, Err(LockError::Timeout)));
     }
     assert_eq!(Error::from(lock.try_lock().unwrap_err()), Error::Timeout);
@@ -136,20 +136,20 @@ fn who_waits_gets_it() {
 // ---- release by others ----
 
 fn release(lock: Lock) -> Result<(), Error> {
-    lock.release()
+    lock.force_unlock()
 }
 
 #[procession::test]
 fn anybody_can_release_it() {
     let _watchdog = watchdog();
     let lock = Lock::new().unwrap();
-    assert_eq!(lock.release(), Err(Error::NotLocked));
+    assert_eq!(lock.force_unlock(), Err(Error::NotLocked));
     lock.lock().unwrap().forget();
-    lock.release().unwrap();
-    assert_eq!(lock.release(), Err(Error::NotLocked));
+    lock.force_unlock().unwrap();
+    assert_eq!(lock.force_unlock(), Err(Error::NotLocked));
 
     lock.lock().unwrap().forget();
-    thread::scope(|scope| scope.spawn(|| lock.release()).join().unwrap()).unwrap();
+    thread::scope(|scope| scope.spawn(|| lock.force_unlock()).join().unwrap()).unwrap();
     assert!(!lock.is_locked());
 
     for method in METHODS {

@@ -73,7 +73,7 @@ fn an_end_travels_through_a_pipe() {
     // Nobody will receive this one: it goes with the end that would have.
     here.send(sender).unwrap();
     drop(there);
-    assert_eq!(receiver.recv(), Err(Error::Closed));
+    assert_eq!(receiver.recv(), Err(Error::Disconnected));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_buffer_that_is_too_short_costs_nothing() {
     }
     drop(sender);
     let error = receiver.recv_bytes_into(&mut []).unwrap_err();
-    assert!(matches!(error, RecvIntoError::Failed(Error::Closed)));
+    assert!(matches!(error, RecvIntoError::Failed(Error::Disconnected)));
 }
 
 // ---- bounds and deadlines ----
@@ -182,7 +182,7 @@ fn what_was_sent_is_read_before_the_end() {
     assert_eq!(there.recv(), Ok(1));
     assert_eq!(there.try_recv(), Err(Error::Empty), "there is another handle");
     drop(second);
-    assert_eq!(there.recv(), Err(Error::Closed));
+    assert_eq!(there.recv(), Err(Error::Disconnected));
     assert_eq!(there.poll(Duration::ZERO), Ok(true));
     assert!(matches!(there.send(5), Err(SendError::Broken(5))));
     assert_eq!(there.send_bytes(&[0; 20_000]), Err(Error::BrokenPipe));
@@ -199,7 +199,7 @@ fn who_waits_is_woken_by_the_end() {
         thread::sleep(A_WHILE);
         assert!(!reader.is_finished() && !writer.is_finished());
         drop(here);
-        assert_eq!(reader.join().unwrap(), Err(Error::Closed));
+        assert_eq!(reader.join().unwrap(), Err(Error::Disconnected));
         assert_eq!(writer.join().unwrap(), Err(1));
     });
 }
@@ -225,7 +225,7 @@ fn a_killed_peer_is_the_end_although_nobody_joins_it() {
         if writes {
             assert!(matches!(here.send(5), Err(SendError::Broken(5))));
         } else {
-            assert_eq!(here.recv(), Err(Error::Closed));
+            assert_eq!(here.recv(), Err(Error::Disconnected));
         }
         assert_eq!(here.poll(Duration::ZERO), Ok(true));
         assert!(process.join().is_err());
@@ -255,7 +255,7 @@ fn messages_of_a_killed_writer_are_whole() {
             }
             next += 1;
         }
-        assert_eq!(receiver.recv(), Err(Error::Closed));
+        assert_eq!(receiver.recv(), Err(Error::Disconnected));
         assert!(process.join().is_err());
     }
 }

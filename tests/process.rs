@@ -456,16 +456,16 @@ fn waiting_in_vain_and_again() {
             .spawn(answer_then_wait, (ready.clone(), go_on.clone()))
             .unwrap();
         ready.get().unwrap();
-        let patience = Duration::from_millis(30);
+        let timeout = Duration::from_millis(30);
         assert!(process.is_alive());
         assert_eq!(process.exit_status(), None);
         assert_eq!(process.join_timeout(Duration::ZERO), Err(Error::Timeout));
         assert_eq!(
-            not_before(patience, || process.join_timeout(patience)),
+            not_before(timeout, || process.join_timeout(timeout)),
             Err(Error::Timeout)
         );
         assert_eq!(
-            not_before(patience, || process.wait_timeout(patience)),
+            not_before(timeout, || process.wait_timeout(timeout)),
             Err(Error::Timeout)
         );
         go_on.put(()).unwrap();
@@ -480,9 +480,9 @@ fn waiting_in_vain_and_again() {
     }
 }
 
-fn readable(process: &Process<u32>, patience: Option<&Timespec>) -> bool {
+fn readable(process: &Process<u32>, timeout: Option<&Timespec>) -> bool {
     let sentinel = process.sentinel().expect("it was alive when it was started");
-    poll(&mut [PollFd::from_borrowed_fd(sentinel, PollFlags::IN)], patience).unwrap() == 1
+    poll(&mut [PollFd::from_borrowed_fd(sentinel, PollFlags::IN)], timeout).unwrap() == 1
 }
 
 #[procession::test]
@@ -877,12 +877,12 @@ fn disturbed<T: Send + core::fmt::Debug>(wait: impl FnOnce() -> T + Send, end: i
 }
 
 /// Runs a wait with a deadline, likewise.
-fn disturbed_until<T: Send>(patience: Duration, wait: impl FnOnce() -> T + Send) -> T {
+fn disturbed_until<T: Send>(timeout: Duration, wait: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let (tell, told) = std::sync::mpsc::channel();
         let waiter = scope.spawn(move || {
             tell.send(signals::me()).unwrap();
-            not_before(patience, wait)
+            not_before(timeout, wait)
         });
         let thread = told.recv().unwrap();
         while !waiter.is_finished() {
@@ -900,25 +900,25 @@ fn a_signal_handler_does_not_end_a_wait() {
         signals::install();
         let (queue, lock) = (Queue::bounded(1).unwrap(), Lock::new().unwrap());
         let jobs = JoinableQueue::unbounded().unwrap();
-        let patience = Duration::from_millis(100);
+        let timeout = Duration::from_millis(100);
 
         assert_eq!(
-            disturbed_until(patience, || queue.get_timeout(patience)),
+            disturbed_until(timeout, || queue.get_timeout(timeout)),
             Err(Error::Timeout)
         );
         assert_eq!(disturbed(|| queue.get(), || queue.put(5).unwrap()), Ok(5));
 
         queue.put(1).unwrap();
-        assert!(disturbed_until(patience, || queue.put_timeout(2, patience)).is_err());
+        assert!(disturbed_until(timeout, || queue.put_timeout(2, timeout)).is_err());
         assert!(disturbed(|| queue.put(2), || assert_eq!(queue.get(), Ok(1))).is_ok());
 
         let guard = lock.lock().unwrap();
-        assert!(disturbed_until(patience, || lock.lock_timeout(patience).is_err()));
+        assert!(disturbed_until(timeout, || lock.lock_timeout(timeout).is_err()));
         assert!(disturbed(|| lock.lock().map(drop).is_ok(), || drop(guard)));
 
         jobs.put(1).unwrap();
         assert_eq!(
-            disturbed_until(patience, || jobs.join_timeout(patience)),
+            disturbed_until(timeout, || jobs.join_timeout(timeout)),
             Err(Error::Timeout)
         );
         assert_eq!(disturbed(|| jobs.join(), || jobs.task_done().unwrap()), Ok(()));
@@ -927,7 +927,7 @@ fn a_signal_handler_does_not_end_a_wait() {
             let go_on = Queue::<()>::unbounded().unwrap();
             let process = by(method).spawn(sleep_well, go_on.clone()).unwrap();
             assert_eq!(
-                disturbed_until(patience, || process.wait_timeout(patience)),
+                disturbed_until(timeout, || process.wait_timeout(timeout)),
                 Err(Error::Timeout)
             );
             assert_eq!(disturbed(|| process.join(), || go_on.shutdown()), Ok(()));

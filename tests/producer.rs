@@ -28,9 +28,9 @@ fn a_queue_ends_when_the_last_is_dropped() {
     drop(third);
     assert!(queue.is_shut_down());
     assert!(queue.iter().eq(1..=5));
-    assert_eq!(queue.get(), Err(Error::Closed));
-    assert!(matches!(queue.put(6), Err(PutError::Closed(6))));
-    assert_eq!(queue.producer().map(drop), Err(Error::Closed));
+    assert_eq!(queue.get(), Err(Error::ShutDown));
+    assert!(matches!(queue.put(6), Err(PutError::ShutDown(6))));
+    assert_eq!(queue.producer().map(drop), Err(Error::ShutDown));
 }
 
 #[procession::test]
@@ -44,7 +44,7 @@ fn who_waits_is_told_at_once() {
         assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
         drop(producer);
         for waiter in waiters {
-            assert_eq!(waiter.join().unwrap(), Err(Error::Closed));
+            assert_eq!(waiter.join().unwrap(), Err(Error::ShutDown));
         }
     });
 }
@@ -66,7 +66,7 @@ fn plain_handles_put_and_do_not_count() {
     producer.put(2).unwrap();
     assert!(matches!(producer.try_put(3), Err(PutError::Full(3))));
     drop(producer);
-    assert!(matches!(queue.put(3), Err(PutError::Closed(3))));
+    assert!(matches!(queue.put(3), Err(PutError::ShutDown(3))));
     assert!(queue.iter().eq([1, 2]));
 }
 
@@ -76,12 +76,12 @@ fn a_queue_that_is_shut_down_otherwise_has_none() {
     let producer = queue.producer().unwrap();
     queue.shutdown();
     assert!(producer.is_shut_down());
-    assert!(matches!(producer.put(1), Err(PutError::Closed(1))));
-    assert_eq!(queue.producer().map(drop), Err(Error::Closed));
+    assert!(matches!(producer.put(1), Err(PutError::ShutDown(1))));
+    assert_eq!(queue.producer().map(drop), Err(Error::ShutDown));
     drop(producer);
     let queue = Queue::<u8>::unbounded().unwrap();
     queue.shutdown();
-    assert_eq!(queue.producer().map(drop), Err(Error::Closed));
+    assert_eq!(queue.producer().map(drop), Err(Error::ShutDown));
 }
 
 #[procession::test]
@@ -96,7 +96,7 @@ fn every_queue_has_them() {
     jobs.join().unwrap();
     let simple = SimpleQueue::new().unwrap();
     simple.producer().unwrap().put(1).unwrap();
-    assert_eq!((simple.get(), simple.get()), (Ok(1), Err(Error::Closed)));
+    assert_eq!((simple.get(), simple.get()), (Ok(1), Err(Error::ShutDown)));
 }
 
 #[procession::test]
@@ -125,7 +125,7 @@ fn threads_come_and_go() {
                     drop(mine);
                     match queue.producer() {
                         Ok(another) => another.put(n).unwrap(),
-                        Err(error) => assert_eq!(error, Error::Closed),
+                        Err(error) => assert_eq!(error, Error::ShutDown),
                     }
                 });
             }
@@ -178,7 +178,7 @@ fn one_on_its_way_counts() {
             .unwrap();
         assert!(!numbers.is_shut_down());
         producers.get().unwrap().put(1).unwrap();
-        assert_eq!((numbers.get(), numbers.get()), (Ok(1), Err(Error::Closed)));
+        assert_eq!((numbers.get(), numbers.get()), (Ok(1), Err(Error::ShutDown)));
         // Nobody takes this one from where it is.
         let numbers = Queue::unbounded().unwrap();
         let args = (numbers.clone(), producers.clone());
@@ -189,7 +189,7 @@ fn one_on_its_way_counts() {
             .join()
             .unwrap();
         drop(producers);
-        assert_eq!(numbers.get(), Err(Error::Closed));
+        assert_eq!(numbers.get(), Err(Error::ShutDown));
     }
 }
 
@@ -241,7 +241,7 @@ fn one_that_is_killed_is_gone() {
             assert!(message == vec![next as u8; 10_000]);
             next += 1;
         }
-        assert_eq!(messages.get(), Err(Error::Closed));
+        assert_eq!(messages.get(), Err(Error::ShutDown));
         // Of this queue there is another producer.
         assert!(!numbers.is_shut_down());
         while numbers.try_get().is_ok() {}

@@ -109,15 +109,15 @@ fn a_deadline_in_the_past_still_takes_what_is_there() {
 fn a_deadline_does_not_come_early() {
     let _watchdog = watchdog();
     let queue = Queue::<u8>::bounded(1).unwrap();
-    for patience in [1, 30, 120].map(Duration::from_millis) {
+    for timeout in [1, 30, 120].map(Duration::from_millis) {
         assert_eq!(
-            not_before(patience, || queue.get_timeout(patience)),
+            not_before(timeout, || queue.get_timeout(timeout)),
             Err(Error::Timeout)
         );
     }
     queue.put(1).unwrap();
-    for patience in [1, 30, 120].map(Duration::from_millis) {
-        assert!(not_before(patience, || queue.put_timeout(2, patience)).is_err());
+    for timeout in [1, 30, 120].map(Duration::from_millis) {
+        assert!(not_before(timeout, || queue.put_timeout(2, timeout)).is_err());
     }
     // Longer than any clock can count.
     assert_eq!(queue.get_timeout(Duration::MAX), Ok(1));
@@ -128,11 +128,11 @@ fn a_deadline_does_not_come_early() {
 fn what_others_take_does_not_end_a_wait_early() {
     let _watchdog = watchdog();
     let queue = Queue::bounded(4).unwrap();
-    let patience = Duration::from_millis(150);
+    let timeout = Duration::from_millis(150);
     thread::scope(|scope| {
         let patient = scope.spawn(|| {
             let mut mine = 0u32;
-            while not_or_after(patience, &queue).is_some() {
+            while not_or_after(timeout, &queue).is_some() {
                 mine += 1;
             }
             mine
@@ -147,15 +147,15 @@ fn what_others_take_does_not_end_a_wait_early() {
     });
 }
 
-/// A message, or nothing after all of `patience`.
-fn not_or_after(patience: Duration, queue: &Queue<u32>) -> Option<u32> {
+/// A message, or nothing after all of `timeout`.
+fn not_or_after(timeout: Duration, queue: &Queue<u32>) -> Option<u32> {
     let start = std::time::Instant::now();
-    let answer = queue.get_timeout(patience);
+    let answer = queue.get_timeout(timeout);
     match answer {
         Ok(n) => Some(n),
         Err(error) => {
             assert_eq!(error, Error::Timeout);
-            assert!(start.elapsed() >= patience);
+            assert!(start.elapsed() >= timeout);
             None
         }
     }
@@ -211,7 +211,7 @@ fn receive_parcels_at_once(queue: Queue<Parcel>) -> Vec<(u32, u32)> {
                 assert!((1..=50).contains(&parcels.len()));
                 seen.extend(parcels.into_iter().map(checked));
             }
-            Err(Error::Closed) => return seen,
+            Err(Error::ShutDown) => return seen,
             Err(error) => panic!("{error}"),
         }
     }
@@ -380,7 +380,7 @@ fn many_at_once_give_back_what_was_not_put() {
         thread::sleep(A_WHILE);
         queue.shutdown();
         match producer.join().unwrap() {
-            Err(PutError::Closed(rest)) => assert!(rest.into_iter().eq(300..1_000)),
+            Err(PutError::ShutDown(rest)) => assert!(rest.into_iter().eq(300..1_000)),
             other => panic!("{other:?}"),
         }
     });
@@ -539,16 +539,16 @@ fn shutdown_ends_the_wait_of_consumers() {
         thread::sleep(A_WHILE);
         queue.shutdown();
         for thread in threads {
-            assert_eq!(thread.join().unwrap(), Err(Error::Closed));
+            assert_eq!(thread.join().unwrap(), Err(Error::ShutDown));
         }
     });
     for process in processes {
-        assert_eq!(process.join().unwrap(), Err(Error::Closed));
+        assert_eq!(process.join().unwrap(), Err(Error::ShutDown));
     }
     assert!(queue.is_shut_down());
-    assert_eq!(queue.try_get(), Err(Error::Closed));
-    assert_eq!(queue.get_timeout(Duration::from_secs(1)), Err(Error::Closed));
-    assert_eq!(queue.get_many(5), Err(Error::Closed));
+    assert_eq!(queue.try_get(), Err(Error::ShutDown));
+    assert_eq!(queue.get_timeout(Duration::from_secs(1)), Err(Error::ShutDown));
+    assert_eq!(queue.get_many(5), Err(Error::ShutDown));
 }
 
 #[procession::test]
@@ -575,16 +575,16 @@ fn shutdown_ends_the_wait_of_producers() {
             queue.shutdown();
         }
         for thread in threads {
-            assert_eq!(thread.join().unwrap(), Err(Error::Closed));
+            assert_eq!(thread.join().unwrap(), Err(Error::ShutDown));
         }
     });
     for process in processes {
-        assert_eq!(process.join().unwrap(), Err(Error::Closed));
+        assert_eq!(process.join().unwrap(), Err(Error::ShutDown));
     }
     for queue in &queues {
         // What was in it is still there; what waited is not.
         assert_eq!(queue.get(), Ok(1));
-        assert_eq!(queue.get(), Err(Error::Closed));
+        assert_eq!(queue.get(), Err(Error::ShutDown));
     }
 }
 
@@ -599,16 +599,16 @@ fn after_a_shutdown_the_rest_is_drained() {
     assert!(!queue.is_shut_down());
     queue.shutdown();
     queue.shutdown();
-    assert!(matches!(queue.put(vec![3]), Err(PutError::Closed(v)) if v == [3]));
-    assert!(matches!(queue.try_put(large.clone()), Err(PutError::Closed(v)) if v == large));
+    assert!(matches!(queue.put(vec![3]), Err(PutError::ShutDown(v)) if v == [3]));
+    assert!(matches!(queue.try_put(large.clone()), Err(PutError::ShutDown(v)) if v == large));
     assert!(matches!(
         queue.put_timeout(vec![], Duration::ZERO),
-        Err(PutError::Closed(_))
+        Err(PutError::ShutDown(_))
     ));
-    assert!(matches!(queue.put_many([vec![3], vec![4]]), Err(PutError::Closed(v)) if v == [[3], [4]]));
+    assert!(matches!(queue.put_many([vec![3], vec![4]]), Err(PutError::ShutDown(v)) if v == [[3], [4]]));
     assert_eq!(queue.len(), 4);
     assert!(queue.iter().eq([vec![1], large.clone(), vec![2], large]));
-    assert_eq!(queue.try_get(), Err(Error::Closed));
+    assert_eq!(queue.try_get(), Err(Error::ShutDown));
 }
 
 #[test]
@@ -620,9 +620,9 @@ fn shutdown_now_drops_what_is_there() {
         .unwrap();
     queue.shutdown_now();
     assert_eq!(queue.len(), 0);
-    assert_eq!(queue.get(), Err(Error::Closed));
+    assert_eq!(queue.get(), Err(Error::ShutDown));
     assert_eq!(queue.iter().count(), 0);
-    assert!(matches!(queue.put(vec![]), Err(PutError::Closed(_))));
+    assert!(matches!(queue.put(vec![]), Err(PutError::ShutDown(_))));
 }
 
 #[test]
@@ -640,9 +640,9 @@ fn shutdown_now_ends_every_wait() {
         thread::sleep(A_WHILE);
         full.shutdown_now();
         bare.shutdown_now();
-        assert!(matches!(producer.join().unwrap(), Err(PutError::Closed(2))));
+        assert!(matches!(producer.join().unwrap(), Err(PutError::ShutDown(2))));
         joiner.join().unwrap().unwrap();
-        assert_eq!(consumer.join().unwrap(), Err(Error::Closed));
+        assert_eq!(consumer.join().unwrap(), Err(Error::ShutDown));
     });
 }
 
@@ -728,9 +728,9 @@ fn tasks_are_counted() {
     jobs.join().unwrap();
     jobs.put_many([1, 2]).unwrap();
     assert_eq!(jobs.unfinished(), 2);
-    let patience = Duration::from_millis(30);
+    let timeout = Duration::from_millis(30);
     assert_eq!(
-        not_before(patience, || jobs.join_timeout(patience)),
+        not_before(timeout, || jobs.join_timeout(timeout)),
         Err(Error::Timeout)
     );
     jobs.get().unwrap();
@@ -854,8 +854,8 @@ fn a_reservation_that_is_refused_is_given_back() {
     let Err(PutError::Full(room)) = room.try_commit() else {
         panic!("there is no room")
     };
-    let patience = Duration::from_millis(20);
-    let Err(PutError::Timeout(room)) = not_before(patience, || room.commit_timeout(patience)) else {
+    let timeout = Duration::from_millis(20);
+    let Err(PutError::Timeout(room)) = not_before(timeout, || room.commit_timeout(timeout)) else {
         panic!("there is no room")
     };
     queue.get().unwrap();
@@ -867,15 +867,15 @@ fn a_reservation_that_is_refused_is_given_back() {
         let producer = scope.spawn(|| room.commit());
         thread::sleep(A_WHILE);
         queue.shutdown();
-        let Err(PutError::Closed(room)) = producer.join().unwrap() else {
+        let Err(PutError::ShutDown(room)) = producer.join().unwrap() else {
             panic!("it was shut down")
         };
         assert_eq!(room[..], [8; 10]);
     });
     assert!(queue.get().unwrap().iter().all(|&b| b == 7));
-    assert_eq!(queue.get().unwrap_err(), Error::Closed);
-    assert_eq!(queue.put(b"late"), Err(Error::Closed));
-    assert_eq!(queue.put(&[0; 100_000]), Err(Error::Closed));
+    assert_eq!(queue.get().unwrap_err(), Error::ShutDown);
+    assert_eq!(queue.put(b"late"), Err(Error::ShutDown));
+    assert_eq!(queue.put(&[0; 100_000]), Err(Error::ShutDown));
 }
 
 #[test]

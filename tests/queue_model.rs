@@ -66,7 +66,7 @@ impl Model {
     /// Why a message would not be put.
     fn refusal(&self) -> Option<Error> {
         if self.shut_down {
-            Some(Error::Closed)
+            Some(Error::ShutDown)
         } else if self.room() == 0 {
             Some(Error::Full)
         } else {
@@ -81,7 +81,7 @@ impl Model {
 
     fn get(&mut self) -> Result<Vec<u8>, Error> {
         let none = if self.shut_down {
-            Error::Closed
+            Error::ShutDown
         } else {
             Error::Empty
         };
@@ -143,7 +143,7 @@ fn run(capacity: Option<usize>, operations: Vec<Operation>) -> Result<(), TestCa
                         new.into_iter().for_each(|new| model.put(new));
                     }
                     Err(error) => {
-                        prop_assert!(model.shut_down && error.error() == Error::Closed);
+                        prop_assert!(model.shut_down && error.error() == Error::ShutDown);
                         prop_assert!(error.into_inner() == new);
                     }
                 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 fn the_thread_that_holds_it_may_lock_again() {
     let _watchdog = watchdog();
     let lock = RLock::new().unwrap();
-    assert_eq!((lock.depth(), lock.is_mine()), (0, false));
+    assert_eq!((lock.depth(), lock.is_held_by_current_thread()), (0, false));
     let mut guards = vec![
         lock.lock().unwrap(),
         lock.try_lock().unwrap(),
@@ -24,13 +24,13 @@ fn the_thread_that_holds_it_may_lock_again() {
             .map(|()| lock.lock().unwrap())
             .unwrap(),
     ];
-    assert_eq!((lock.depth(), lock.is_mine()), (5, true));
+    assert_eq!((lock.depth(), lock.is_held_by_current_thread()), (5, true));
     lock.release().unwrap();
     // In any order.
     drop(guards.remove(0));
     assert_eq!(lock.depth(), 3);
     drop(guards);
-    assert_eq!((lock.depth(), lock.is_mine()), (0, false));
+    assert_eq!((lock.depth(), lock.is_held_by_current_thread()), (0, false));
     assert_eq!(lock.release(), Err(Error::NotLocked));
 }
 
@@ -46,11 +46,13 @@ fn another_thread_may_not() {
         lock.try_lock(),
         Err(LockError::WouldBlock)
     )));
-    assert!(in_another(|lock| !lock.is_mine() && lock.depth() == 2));
+    assert!(in_another(
+        |lock| !lock.is_held_by_current_thread() && lock.depth() == 2
+    ));
     assert!(in_another(|lock| lock.release() == Err(Error::NotLocked)));
-    let patience = Duration::from_millis(30);
+    let timeout = Duration::from_millis(30);
     let late = thread::scope(|scope| {
-        let other = scope.spawn(|| not_before(patience, || lock.lock_timeout(patience).map(drop).is_err()));
+        let other = scope.spawn(|| not_before(timeout, || lock.lock_timeout(timeout).map(drop).is_err()));
         other.join().unwrap()
     });
     assert!(late);
@@ -69,7 +71,7 @@ fn a_guard_dropped_by_another_thread_does_nothing() {
     let lock = RLock::new().unwrap();
     let guard = lock.lock().unwrap();
     thread::scope(|scope| scope.spawn(|| drop(guard)).join().unwrap());
-    assert_eq!((lock.depth(), lock.is_mine()), (1, true));
+    assert_eq!((lock.depth(), lock.is_held_by_current_thread()), (1, true));
     lock.release().unwrap();
     assert_eq!(lock.depth(), 0);
 }
@@ -134,7 +136,12 @@ fn one_at_a_time_over_processes_and_threads() {
 /// What a process that is not the holder gets.
 fn try_everything(lock: RLock) -> (bool, bool, Option<Error>, usize) {
     let refused = matches!(lock.try_lock(), Err(LockError::WouldBlock));
-    (refused, lock.is_mine(), lock.release().err(), lock.depth())
+    (
+        refused,
+        lock.is_held_by_current_thread(),
+        lock.release().err(),
+        lock.depth(),
+    )
 }
 
 #[procession::test]
@@ -171,7 +178,7 @@ fn a_guard_copied_by_a_fork_is_empty() {
     let child = Process::fork(|| {
         drop(guard.take());
         (
-            lock.is_mine(),
+            lock.is_held_by_current_thread(),
             lock.try_lock().is_err(),
             lock.release().is_err(),
             lock.depth(),
@@ -179,7 +186,7 @@ fn a_guard_copied_by_a_fork_is_empty() {
     })
     .unwrap();
     assert_eq!(child.join().unwrap(), (false, true, true, 1));
-    assert!(lock.is_mine());
+    assert!(lock.is_held_by_current_thread());
     drop(guard.take());
     assert_eq!(lock.depth(), 0);
 }
@@ -228,7 +235,7 @@ fn the_death_of_its_owner_is_told_once() {
                     Err(LockError::OwnerDied { guard, pid: dead }) => {
                         assert!(dead == pid || dead == 0, "{dead} is not {pid}");
                         // How often the dead had locked it is forgotten.
-                        assert_eq!((lock.depth(), lock.is_mine()), (1, true));
+                        assert_eq!((lock.depth(), lock.is_held_by_current_thread()), (1, true));
                         let again = lock.lock().unwrap();
                         assert_eq!(lock.depth(), 2);
                         drop((guard, again));

@@ -213,7 +213,7 @@ fn two_selectors_at_one_queue_and_a_sleeper_beside() {
                     }
                     match if n > 0 { queue.try_get() } else { queue.get() } {
                         Ok(_) => taken += 1,
-                        Err(procession::Error::Closed) => return taken,
+                        Err(procession::Error::ShutDown) => return taken,
                         Err(_) => {}
                     }
                 }

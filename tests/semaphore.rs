@@ -20,7 +20,7 @@ fn so_many_and_no_more() {
     drop(first);
     assert_eq!(semaphore.value(), 1);
     let third = semaphore.acquire_timeout(Duration::ZERO).unwrap();
-    assert!(!second.is_returned() && !third.is_returned());
+    assert!(!second.owner_died() && !third.owner_died());
     drop((second, third));
     assert_eq!(semaphore.value(), 2);
 }
@@ -29,8 +29,8 @@ fn so_many_and_no_more() {
 fn a_deadline_does_not_come_early() {
     let _watchdog = watchdog();
     let semaphore = Semaphore::new(0).unwrap();
-    for patience in [1, 30, 120].map(Duration::from_millis) {
-        let late = not_before(patience, || semaphore.acquire_timeout(patience));
+    for timeout in [1, 30, 120].map(Duration::from_millis) {
+        let late = not_before(timeout, || semaphore.acquire_timeout(timeout));
         assert_eq!(late.unwrap_err(), Error::Timeout);
     }
     semaphore.release().unwrap();
@@ -180,7 +180,7 @@ fn holder(semaphore: &Semaphore, count: u32, method: StartMethod) -> Process<()>
 /// Acquires `count` times; how often it was told that somebody had died with the permit.
 fn told(semaphore: &Semaphore, count: usize) -> usize {
     let permits: Vec<_> = (0..count).map(|_| semaphore.acquire().unwrap()).collect();
-    permits.iter().filter(|permit| permit.is_returned()).count()
+    permits.iter().filter(|permit| permit.owner_died()).count()
 }
 
 #[procession::test]
@@ -213,7 +213,7 @@ fn who_waits_while_the_holder_dies_gets_its_permit() {
         let semaphore = Semaphore::bounded(1).unwrap();
         let process = holder(&semaphore, 1, method);
         thread::scope(|scope| {
-            let waiters = [(); 3].map(|()| scope.spawn(|| semaphore.acquire().unwrap().is_returned()));
+            let waiters = [(); 3].map(|()| scope.spawn(|| semaphore.acquire().unwrap().owner_died()));
             thread::sleep(A_WHILE);
             assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
             process.kill().unwrap();
@@ -264,7 +264,7 @@ fn the_events_that_the_dead_took_or_gave_stay_so() {
         process.kill().unwrap();
         process.wait().unwrap();
         assert_eq!(semaphore.value(), 1, "what was taken is taken");
-        assert!(!semaphore.acquire().unwrap().is_returned());
+        assert!(!semaphore.acquire().unwrap().owner_died());
 
         // Where more were added than there were in the beginning, those above are events too.
         let semaphore = Semaphore::new(1).unwrap();

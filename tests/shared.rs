@@ -63,8 +63,8 @@ fn one_guard_at_a_time() {
     thread::scope(|scope| {
         let other = scope.spawn(|| {
             assert!(matches!(value.try_lock(), Err(LockError::WouldBlock)));
-            let patience = Duration::from_millis(30);
-            let late = not_before(patience, || value.lock_timeout(patience));
+            let timeout = Duration::from_millis(30);
+            let late = not_before(timeout, || value.lock_timeout(timeout));
             assert!(matches!(late, Err(LockError::Timeout)));
         });
         other.join().unwrap();

@@ -151,8 +151,8 @@ fn an_order_that_panics_leaves_a_queue_that_works() {
     });
     assert!(bad.unwrap().join().is_err());
     queue.shutdown_now();
-    assert!(matches!(queue.put(Touchy(2)), Err(PutError::Closed(Touchy(2)))));
-    assert_eq!((queue.len(), queue.get().unwrap_err()), (0, Error::Closed));
+    assert!(matches!(queue.put(Touchy(2)), Err(PutError::ShutDown(Touchy(2)))));
+    assert_eq!((queue.len(), queue.get().unwrap_err()), (0, Error::ShutDown));
 }
 
 // ---- conditions ----

@@ -95,7 +95,7 @@ fn echo(mut peer: SocketConnection) {
         match peer.recv_bytes() {
             Ok(message) => peer.send_bytes(&message).unwrap(),
             Err(error) => {
-                assert_eq!(error, Error::Closed);
+                assert_eq!(error, Error::Disconnected);
                 return;
             }
         }
@@ -394,7 +394,7 @@ fn another_user_is_turned_away_from_an_abstract_address() {
         return;
     };
     let error = listener.accept().unwrap_err();
-    let expected = AuthenticationError::Stranger { uid: 65534 };
+    let expected = AuthenticationError::OtherUser { uid: 65534 };
     assert_eq!(error, Error::Authentication(expected));
     assert!(stranger.wait().unwrap().success());
 }
@@ -442,7 +442,7 @@ fn who_says_nothing_holds_nobody_up() {
 fn patience_has_an_end() {
     let _watchdog = watchdog();
     let mut listener = listener();
-    listener.set_patience(SOON);
+    listener.set_handshake_timeout(SOON);
     let _silent = raw(listener.address());
     let error = not_before(SOON, || listener.accept()).unwrap_err();
     assert_eq!(error, Error::Authentication(AuthenticationError::Silent));
@@ -540,7 +540,7 @@ fn a_frame_that_is_wrong_is_an_error_for_good() {
 fn a_peer_that_dies_in_the_middle_of_a_message() {
     let _watchdog = watchdog();
     let ends = [
-        (&[][..], Error::Closed),
+        (&[][..], Error::Disconnected),
         (&[0, 0], Error::Truncated { expected: 0, got: 0 }),
         (&[0, 0, 0, 9, 1, 2], Error::Truncated { expected: 9, got: 2 }),
         // It says that much is to come, and no memory is taken for it.
@@ -585,7 +585,7 @@ fn a_peer_that_is_killed() {
         }
     };
     assert!(
-        matches!(error, Error::Closed | Error::Truncated { .. }),
+        matches!(error, Error::Disconnected | Error::Truncated { .. }),
         "{error}"
     );
     assert!(process.join().is_err());

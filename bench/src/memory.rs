@@ -116,9 +116,9 @@ impl Fact {
     /// A number for each figure of the fact's group. These are facts, so being quick is no reason to do less.
     pub fn work_out(self, _: Effort) -> Result<Vec<f64>> {
         // What hangs must not hang for ever.
-        let (done, patience) = mpsc::channel::<()>();
+        let (done, timeout) = mpsc::channel::<()>();
         std::thread::spawn(move || {
-            if patience.recv_timeout(Duration::from_mins(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if timeout.recv_timeout(Duration::from_mins(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
                 eprintln!("it hangs: not done after 60 s");
                 std::process::abort();
             }

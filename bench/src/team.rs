@@ -165,9 +165,9 @@ fn fork<R: Serialize + DeserializeOwned>(
 /// What the processes have to say, which end anyhow; an error if one fails or is not done in time.
 fn gather<R: DeserializeOwned>(
     mut processes: Vec<Process<Result<R, String>>>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Vec<R>> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     let answers: Vec<_> = processes
         .iter_mut()
         .map(|process| process.join_timeout(deadline.saturating_duration_since(Instant::now())))

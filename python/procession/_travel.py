@@ -3,7 +3,7 @@
 from . import context, reduction
 from ._engine import Channel
 
-__all__ = ["is_travelling", "ticket_of"]
+__all__ = ["is_travelling", "handle_ref_of"]
 
 _MIXED = (
     "A SemLock created in a fork context is being shared with a process in a spawn context. This is not supported. "
@@ -18,7 +18,7 @@ def is_travelling():
     )
 
 
-def ticket_of(thing):
+def handle_ref_of(thing):
     """What stands for `thing` in a pickle.
 
     Through a queue, or as an argument of a new process, the message keeps it alive. Through a pipe or to a pool's worker,
@@ -28,4 +28,4 @@ def ticket_of(thing):
         context.assert_spawning(thing)
     if thing._is_fork_ctx and context.get_spawning_popen() is not None:
         raise RuntimeError(_MIXED)
-    return thing._ticket()
+    return thing._handle_ref()

@@ -22,16 +22,16 @@ class Connection(_engine.Connection, _StandardConnection):
 
 def reduce_connection(conn):
     df = reduction.DupFd(conn.fileno())  # noqa: F821
-    if conn._lane is None:
+    if conn._bypass is None:
         return rebuild_connection, (df, conn.readable, conn.writable)
-    tickets = conn._lane._tickets(not reduction.is_forwarding())  # noqa: F821
-    return rebuild_connection, (df, conn.readable, conn.writable, tickets)
+    handle_refs = conn._bypass._handle_refs(not reduction.is_forwarding())  # noqa: F821
+    return rebuild_connection, (df, conn.readable, conn.writable, handle_refs)
 
 
-def rebuild_connection(df, readable, writable, tickets=None):
+def rebuild_connection(df, readable, writable, handle_refs=None):
     conn = Connection(df.detach(), readable, writable)
-    if tickets is not None:
-        conn._lane = _engine.Lane._redeem(tickets)
+    if handle_refs is not None:
+        conn._bypass = _engine.Bypass._resolve(handle_refs)
     return conn
 
 
@@ -93,7 +93,7 @@ def wait(object_list, timeout=None):
     kinds = {_kind(thing) for thing in things}
     if kinds <= {None}:
         return _wait(objects, timeout)
-    if kinds == {None, _engine.Channel}:
+    if kinds == {None, _engine.Queue}:
         return _wait_at_descriptors(objects, things, timeout)
     things = [_fileno(objects[i]) if thing is None else thing for i, thing in enumerate(things)]
     return [objects[i] for i in _engine.wait_for_any(things, timeout)]
@@ -101,17 +101,17 @@ def wait(object_list, timeout=None):
 
 def _shared(thing):
     """What in shared memory `thing` is ready with; None if it has a descriptor."""
-    if isinstance(thing, (_engine.Channel, _engine.Event)):
+    if isinstance(thing, (_engine.Queue, _engine.Event)):
         return thing
     queue = getattr(thing, "_queue", None)
-    if isinstance(queue, _engine.Channel):
+    if isinstance(queue, _engine.Queue):
         thing._check()
         return queue
     return None
 
 
 def _kind(thing):
-    return next((kind for kind in (_engine.Channel, _engine.Event) if isinstance(thing, kind)), None)
+    return next((kind for kind in (_engine.Queue, _engine.Event) if isinstance(thing, kind)), None)
 
 
 def _fileno(thing):

@@ -4,7 +4,7 @@ from ._standard import adopt
 
 adopt(__name__, globals())
 
-from . import _birth  # noqa: E402
+from . import _bootstrap  # noqa: E402
 
 _Popen = Popen  # noqa: F821
 
@@ -13,7 +13,7 @@ class Popen(_Popen):
     """Start child process using fork"""
 
     def _launch(self, process_obj):
-        _birth.fork(self, super()._launch, process_obj)
+        _bootstrap.fork(self, super()._launch, process_obj)
 
     def _await(self):
         try:
@@ -25,18 +25,18 @@ class Popen(_Popen):
         """The exit code; None where it is not there in time."""
         if timeout is None or self.returncode is not None:
             return super().wait(timeout)
-        return _birth.wait(self, timeout)
+        return _bootstrap.wait(self, timeout)
 
     def poll(self, flag=os.WNOHANG):  # noqa: F821
         """The exit code, None while it runs, 255 if somebody else has collected it."""
-        return _birth.reap(self, self._ask, flag)
+        return _bootstrap.reap(self, self._ask, flag)
 
     def _ask(self, flag):
         try:
             pid, status = os.waitpid(self.pid, flag)  # noqa: F821
         except ChildProcessError:
             # Collected by somebody else; or this is a copy of the process that started it.
-            return _birth.UNKNOWN if _birth.is_dead(self) else None
+            return _bootstrap.UNKNOWN if _bootstrap.is_dead(self) else None
         except OSError:
             return None
         return os.waitstatus_to_exitcode(status) if pid == self.pid else None  # noqa: F821

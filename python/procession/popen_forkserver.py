@@ -4,7 +4,7 @@ from ._standard import adopt
 
 adopt(__name__, globals())
 
-from . import _birth, connection  # noqa: E402
+from . import _bootstrap, connection  # noqa: E402
 
 _Popen = Popen  # noqa: F821
 
@@ -13,11 +13,11 @@ class Popen(_Popen):
     """Start child process using a server process"""
 
     def _launch(self, process_obj):
-        _birth.launch(self, super()._launch, process_obj)
+        _bootstrap.launch(self, super()._launch, process_obj)
 
     def _await(self):
         connection.wait([self.sentinel])
 
     def poll(self, flag=os.WNOHANG):  # noqa: F821
         """The exit code, None while it runs."""
-        return _birth.reap(self, super().poll, flag)
+        return _bootstrap.reap(self, super().poll, flag)

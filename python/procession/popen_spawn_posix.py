@@ -4,7 +4,7 @@ from ._standard import adopt
 
 adopt(__name__, globals())
 
-from . import _birth  # noqa: E402
+from . import _bootstrap  # noqa: E402
 
 _Popen = Popen  # noqa: F821
 
@@ -13,5 +13,5 @@ class Popen(_Popen):
     """Start child process using a fresh interpreter"""
 
     def _launch(self, process_obj):
-        _birth.launch(self, super()._launch, process_obj)
+        _bootstrap.launch(self, super()._launch, process_obj)
 

@@ -13,7 +13,7 @@ from ._standard import adopt
 adopt(__name__, globals())
 
 from . import _engine, context, util  # noqa: E402
-from ._travel import ticket_of  # noqa: E402
+from ._travel import handle_ref_of  # noqa: E402
 
 class PipeQueue(SimpleQueue):  # noqa: F821
     """The standard library's queue on a pipe, which can be waited on without more ado: pools stand on it until they are
@@ -76,7 +76,7 @@ class _Writer(_End):
         self._queue.put(obj)
 
 
-class _OnEngine(_engine.Channel):
+class _OnEngine(_engine.Queue):
     """What all queues have in common."""
 
     def _begin(self, capacity, ctx, zero_copy=False):
@@ -91,11 +91,11 @@ class _OnEngine(_engine.Channel):
     def _writer(self):
         return _Writer(self)
 
-    def _get_ticket(self):
-        return ticket_of(self)
+    def _get_handle_ref(self):
+        return handle_ref_of(self)
 
-    def _set_ticket(self, ticket):
-        self._redeem(*ticket)
+    def _set_handle_ref(self, handle_ref):
+        self._resolve(*handle_ref)
         self._is_fork_ctx = False
 
     __class_getitem__ = classmethod(types.GenericAlias)
@@ -120,11 +120,11 @@ class Queue(_OnEngine):
         self._ignore_epipe = False
 
     def __getstate__(self):
-        return (self._get_ticket(), self._ignore_epipe, self._maxsize, self._strict, self._opid)
+        return (self._get_handle_ref(), self._ignore_epipe, self._maxsize, self._strict, self._opid)
 
     def __setstate__(self, state):
-        ticket, self._ignore_epipe, self._maxsize, self._strict, self._opid = state
-        self._set_ticket(ticket)
+        handle_ref, self._ignore_epipe, self._maxsize, self._strict, self._opid = state
+        self._set_handle_ref(handle_ref)
 
     def _complain_closed(self):
         raise ValueError(f"Queue {self!r} is closed")
@@ -181,7 +181,7 @@ class JoinableQueue(Queue):
     def __init__(self, maxsize=0, *, ctx, strict=False, zero_copy=False, watch=False):
         super().__init__(maxsize, ctx=ctx, strict=strict, zero_copy=zero_copy)
         if watch:
-            self._watch_consumers()
+            self._track_consumers()
 
     def task_done(self):
         """Say that the work on an object that was taken is done."""
@@ -199,10 +199,10 @@ class SimpleQueue(_OnEngine):
         self._begin(0, ctx)
 
     def __getstate__(self):
-        return self._get_ticket()
+        return self._get_handle_ref()
 
     def __setstate__(self, state):
-        self._set_ticket(state)
+        self._set_handle_ref(state)
 
     def _complain_closed(self):
         raise OSError("handle is closed")

@@ -30,7 +30,7 @@ class _Reader(_End[_T]):
 class _Writer(_End[_T]):
     def send(self, obj: _T) -> None: ...
 
-class _OnEngine(_engine.Channel[_T]):
+class _OnEngine(_engine.Queue[_T]):
     @property
     def _reader(self) -> _Reader[_T]: ...
     @property

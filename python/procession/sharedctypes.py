@@ -9,7 +9,7 @@ from ._standard import adopt
 adopt(__name__, globals())
 
 from . import _engine  # noqa: E402
-from ._travel import is_travelling, ticket_of  # noqa: E402
+from ._travel import is_travelling, handle_ref_of  # noqa: E402
 from .synchronize import Lock as _Lock  # noqa: E402
 from .synchronize import RLock as _RLock  # noqa: E402
 
@@ -20,7 +20,7 @@ _CODES = {type_: code for code, type_ in typecode_to_type.items() if code not in
 _CODES[ctypes.c_bool] = "?"  # noqa: F821
 
 
-class _Memory(_engine.Memory):
+class _Memory(_engine.Region):
     """Memory of the program, in the place of the standard library's `heap.BufferWrapper`."""
 
     # It may go to a process of any context.
@@ -31,7 +31,7 @@ class _Memory(_engine.Memory):
         return memoryview(self)
 
     def __reduce__(self):
-        return _redeemed, (ticket_of(self),)
+        return _resolved, (handle_ref_of(self),)
 
 
 def _memory_of(size):
@@ -40,9 +40,9 @@ def _memory_of(size):
     return memory
 
 
-def _redeemed(ticket):
+def _resolved(handle_ref):
     memory = _Memory()
-    memory._redeem(ticket)
+    memory._resolve(handle_ref)
     return memory
 
 

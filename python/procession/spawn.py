@@ -4,7 +4,7 @@ from ._standard import adopt
 
 adopt(__name__, globals())
 
-from . import _birth  # noqa: E402
+from . import _bootstrap  # noqa: E402
 
 _get_preparation_data = get_preparation_data  # noqa: F821
 
@@ -16,5 +16,5 @@ def get_preparation_data(name):
         # For the fork server, which asks for the path by another name than it has.
         data["main_path"] = data.get("init_main_from_path")
     else:
-        data["procession"] = _birth.Invitation(name)
+        data["procession"] = _bootstrap.JoinToken(name)
     return data

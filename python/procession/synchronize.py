@@ -5,7 +5,7 @@ from ._standard import adopt
 adopt(__name__, globals())
 
 from . import _engine, context  # noqa: E402
-from ._travel import ticket_of  # noqa: E402
+from ._travel import handle_ref_of  # noqa: E402
 
 _Lock, _RLock, _Semaphore, _BoundedSemaphore = Lock, RLock, Semaphore, BoundedSemaphore  # noqa: F821
 _Condition, _Event, _Barrier = Condition, Event, Barrier  # noqa: F821
@@ -28,10 +28,10 @@ class _OnEngine:
         return self
 
     def __getstate__(self):
-        return ticket_of(self)
+        return handle_ref_of(self)
 
-    def __setstate__(self, ticket):
-        self._redeem(ticket)
+    def __setstate__(self, handle_ref):
+        self._resolve(handle_ref)
         self._is_fork_ctx = False
 
     name = None
@@ -76,7 +76,7 @@ class BoundedSemaphore(_OnEngine, _engine.Semaphore, _BoundedSemaphore):
         self._begin(ctx)
 
     def __getstate__(self):
-        return ticket_of(self), self.maxvalue
+        return handle_ref_of(self), self.maxvalue
 
     def __setstate__(self, state):
         super().__setstate__(state[0])
@@ -94,7 +94,7 @@ class _Count:
         return self
 
 
-class Condition(_OnEngine, _engine.Line, _Condition):
+class Condition(_OnEngine, _engine.WaitQueue, _Condition):
     """A lock, and a line to wait in until what it protects has changed. Who was killed there is notified of nothing."""
 
     def __init__(self, lock=None, *, ctx=None):
@@ -104,11 +104,11 @@ class Condition(_OnEngine, _engine.Line, _Condition):
         self._make_methods()
 
     def __getstate__(self):
-        return self._lock, ticket_of(self)
+        return self._lock, handle_ref_of(self)
 
     def __setstate__(self, state):
-        self._lock, ticket = state
-        super().__setstate__(ticket)
+        self._lock, handle_ref = state
+        super().__setstate__(handle_ref)
         self._make_methods()
 
     def wait(self, timeout=None):
@@ -143,11 +143,11 @@ class Barrier(_OnEngine, _engine.Barrier, _Barrier):
         self._action, self._timeout = action, timeout
 
     def __getstate__(self):
-        return ticket_of(self), self._action, self._timeout
+        return handle_ref_of(self), self._action, self._timeout
 
     def __setstate__(self, state):
-        ticket, self._action, self._timeout = state
-        super().__setstate__(ticket)
+        handle_ref, self._action, self._timeout = state
+        super().__setstate__(handle_ref)
 
     def wait(self, timeout=None):
         return self._wait(self._action, self._timeout if timeout is None else timeout)

@@ -42,17 +42,17 @@ def spawnv_passfds(path, args, passfds):
         return _spawnv_passfds(path, args, passfds)
     finally:
         if invitation is not None:
-            _birth.started(invitation)
+            _bootstrap.started(invitation)
 
 
 def _invitation(module):
     """A place in the program for a fork server. (The process objects of spawned children bring theirs.)"""
-    global _birth
+    global _bootstrap
     if module != "forkserver":
         return None
-    from . import _birth
+    from . import _bootstrap
 
-    return _birth.invite("forkserver")
+    return _bootstrap.invite("forkserver")
 
 
 def _prologue(module, passfds, invitation):

@@ -28,18 +28,18 @@ pub mod tag {
 }
 
 /// Items, in all containers together, of the largest object that has a compact form.
-const MOST_ITEMS: usize = 64;
+const MAX_ITEMS: usize = 64;
 /// Bytes of the longest item of a container; longer strings are pickle's, which writes equal ones once.
-const MOST_ITEM: usize = 256;
+const MAX_ITEM: usize = 256;
 /// Lists and dicts in one object.
-const MOST_CONTAINERS: usize = 8;
+const MAX_CONTAINERS: usize = 8;
 
 /// What was seen of an object so far.
 #[derive(Default)]
 struct Seen {
     items: usize,
     /// Addresses of the lists and dicts.
-    containers: [usize; MOST_CONTAINERS],
+    containers: [usize; MAX_CONTAINERS],
     count: usize,
 }
 
@@ -47,7 +47,7 @@ impl Seen {
     /// Whether a list or dict is new, and not one too many.
     fn is_new(&mut self, container: &Bound<'_, PyAny>) -> bool {
         let address = container.as_ptr() as usize;
-        if self.count == MOST_CONTAINERS || self.containers[..self.count].contains(&address) {
+        if self.count == MAX_CONTAINERS || self.containers[..self.count].contains(&address) {
             return false;
         }
         self.containers[self.count] = address;
@@ -137,7 +137,7 @@ fn encode_container(object: &Bound<'_, PyAny>, out: &mut Vec<u8>, seen: &mut See
 
 fn begin(tag: u8, count: usize, out: &mut Vec<u8>, seen: &mut Seen) -> bool {
     seen.items += count;
-    if seen.items > MOST_ITEMS {
+    if seen.items > MAX_ITEMS {
         return false;
     }
     out.extend_from_slice(&[tag, count as u8]);
@@ -152,7 +152,7 @@ fn encode_item(item: &Bound<'_, PyAny>, out: &mut Vec<u8>, seen: &mut Seen) -> b
     }
     let len = out.len() - at - 2;
     out[at..at + 2].copy_from_slice(&(len as u16).to_ne_bytes());
-    len <= MOST_ITEM
+    len <= MAX_ITEM
 }
 
 /// The object behind a compact form; `None` if these bytes are none.

@@ -4,12 +4,12 @@
 //! and an unsigned number of eight bytes where it does not fit. What belongs to one message is written with one call where
 //! the system lets it, and read with two: nothing of the next message is taken out of the descriptor.
 //!
-//! The contents of large messages between the two ends of a pipe may go through shared memory; see [`crate::lane`].
+//! The contents of large messages between the two ends of a pipe may go through shared memory; see [`crate::bypass`].
 
 use crate::buffer;
-use crate::carry::Collection;
+use crate::bypass::{self, Bypass, Fate};
 use crate::errors;
-use crate::lane::{self, Fate, Lane};
+use crate::handles::Collection;
 use crate::message;
 use crate::parcel::Parcel;
 use crate::pickling::{self, Form, Pickled};
@@ -39,18 +39,18 @@ pub struct Connection {
     read_part: AtomicBool,
     wrote_part: AtomicBool,
     until: Mutex<Option<Instant>>,
-    lane: Mutex<Option<Py<Lane>>>,
+    bypass: Mutex<Option<Py<Bypass>>>,
 }
 
 /// A message whose length was read.
 enum Incoming {
     /// So many bytes follow.
     Stream(usize),
-    /// It came through the lane.
+    /// It came through the bypass.
     Parcel(Parcel),
 }
 
-/// What is to be written to the descriptor of a message that may go through the lane.
+/// What is to be written to the descriptor of a message that may go through the bypass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Left {
     Nothing,
@@ -68,14 +68,14 @@ impl Incoming {
 }
 
 impl Connection {
-    fn lane(&self, py: Python<'_>) -> Option<Py<Lane>> {
-        let lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
-        lane.as_ref().map(|lane| lane.clone_ref(py))
+    fn bypass(&self, py: Python<'_>) -> Option<Py<Bypass>> {
+        let bypass = self.bypass.lock().unwrap_or_else(PoisonError::into_inner);
+        bypass.as_ref().map(|bypass| bypass.clone_ref(py))
     }
 
-    fn set_lane(&self, lane: Option<Py<Lane>>) {
-        let mut ours = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *ours, lane);
+    fn set_bypass(&self, bypass: Option<Py<Bypass>>) {
+        let mut ours = self.bypass.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *ours, bypass);
         // Giving that up may let go of the interpreter: who gets it then may want this.
         drop(ours);
         drop(old);
@@ -114,7 +114,7 @@ impl Connection {
     #[allow(unsafe_code)]
     fn write(&self, py: Python<'_>, stream: &Stream<'_>, parts: &[*const [u8]]) -> PyResult<()> {
         let len = parts.iter().map(|part| part.len()).sum::<usize>();
-        let left = self.write_to_lane(py, stream, parts, len)?;
+        let left = self.write_to_bypass(py, stream, parts, len)?;
         if left == Left::Nothing {
             return Ok(());
         }
@@ -143,29 +143,29 @@ impl Connection {
         Ok(())
     }
 
-    /// Writes what can be written through the lane.
+    /// Writes what can be written through the bypass.
     #[allow(unsafe_code)]
-    fn write_to_lane(
+    fn write_to_bypass(
         &self,
         py: Python<'_>,
         stream: &Stream<'_>,
         parts: &[*const [u8]],
         len: usize,
     ) -> PyResult<Left> {
-        if !(lane::LEAST..=lane::MOST).contains(&len) {
+        if !(bypass::MIN..=bypass::MAX).contains(&len) {
             return Ok(Left::Everything);
         }
-        let lane = self.lane(py);
-        let lane = lane.as_ref().map(Py::get);
-        let Some(lane) = lane.filter(|lane| lane.is_free(py) && stream.would_wait(len)) else {
+        let bypass = self.bypass(py);
+        let bypass = bypass.as_ref().map(Py::get);
+        let Some(bypass) = bypass.filter(|bypass| bypass.is_free(py) && stream.would_wait(len)) else {
             return Ok(Left::Everything);
         };
         // SAFETY: as in `write`, whose parts these are.
-        let Some(contents) = (unsafe { lane::contents(py, parts, len) }) else {
+        let Some(contents) = (unsafe { bypass::contents(py, parts, len) }) else {
             return Ok(Left::Everything);
         };
         self.refuse_another(stream)?;
-        if !lane.put(py, contents) {
+        if !bypass.put(py, contents) {
             return Ok(Left::Everything);
         }
         let mut head = [0xFF; 12];
@@ -173,7 +173,7 @@ impl Connection {
         // SAFETY: the head is borrowed until this returns.
         let mut transfer = unsafe { Transfer::of([&raw const head[..], NOTHING, NOTHING]) };
         let fate = match stream.carry(py, &mut transfer) {
-            Ok(()) => lane.wait_taken(py, stream),
+            Ok(()) => bypass.wait_taken(py, stream),
             Err(error) => Err(error),
         };
         match fate {
@@ -184,7 +184,7 @@ impl Connection {
             }
             Err(error) => {
                 // Where it is not known whether it was taken, nothing more may follow.
-                let broken_off = lane.take_back(py).unwrap_or(true) && transfer.has_begun();
+                let broken_off = bypass.take_back(py).unwrap_or(true) && transfer.has_begun();
                 self.wrote_part.fetch_or(broken_off, Ordering::Relaxed);
                 Err(error)
             }
@@ -199,7 +199,7 @@ impl Connection {
         Err(PyOSError::new_err("handle is closed"))
     }
 
-    /// Begins to read a message: its length, or all of it if it came through the lane.
+    /// Begins to read a message: its length, or all of it if it came through the bypass.
     fn begin(slf: &Bound<'_, Self>, stream: &Stream<'_>) -> PyResult<Incoming> {
         let (py, this) = (slf.py(), slf.get());
         let len = i32::from_be_bytes(this.read_array(py, stream, true)?);
@@ -212,10 +212,10 @@ impl Connection {
         let Ok(len) = usize::try_from(len.cast_signed()) else {
             return bad_length(slf);
         };
-        let contents = match this.lane(py) {
+        let contents = match this.bypass(py) {
             // The message's length was read.
-            Some(lane) => {
-                (lane.get().take(py, len)).inspect_err(|_| this.read_part.store(true, Ordering::Relaxed))?
+            Some(bypass) => {
+                (bypass.get().take(py, len)).inspect_err(|_| this.read_part.store(true, Ordering::Relaxed))?
             }
             None => None,
         };
@@ -342,7 +342,7 @@ impl Connection {
             read_part: AtomicBool::new(false),
             wrote_part: AtomicBool::new(false),
             until: Mutex::new(None),
-            lane: Mutex::new(None),
+            bypass: Mutex::new(None),
         }
     }
 
@@ -470,25 +470,25 @@ impl Connection {
         stream.wait_readable(py, end_of(timeout))
     }
 
-    /// Lay a lane between the two ends of a pipe, unless there is no memory for it; one for what `two` sends only, where it
+    /// Lay a bypass between the two ends of a pipe, unless there is no memory for it; one for what `two` sends only, where it
     /// is not `duplex`.
     #[staticmethod]
     fn _join(py: Python<'_>, one: &Bound<'_, Self>, two: &Bound<'_, Self>, duplex: bool) -> PyResult<()> {
-        if let Some((to, from)) = Lane::pair(py, duplex) {
-            one.get().set_lane(Some(Py::new(py, to)?));
-            two.get().set_lane(Some(Py::new(py, from)?));
+        if let Some((to, from)) = Bypass::pair(py, duplex) {
+            one.get().set_bypass(Some(Py::new(py, to)?));
+            two.get().set_bypass(Some(Py::new(py, from)?));
         }
         Ok(())
     }
 
     #[getter]
-    fn _lane(&self, py: Python<'_>) -> Option<Py<Lane>> {
-        self.lane(py)
+    fn _bypass(&self, py: Python<'_>) -> Option<Py<Bypass>> {
+        self.bypass(py)
     }
 
-    #[setter(_lane)]
-    fn replace_lane(&self, lane: Option<Py<Lane>>) {
-        self.set_lane(lane);
+    #[setter(_bypass)]
+    fn replace_bypass(&self, bypass: Option<Py<Bypass>>) {
+        self.set_bypass(bypass);
     }
 
     /// Have sending and receiving end with `TimeoutError` when so many seconds have passed (`None`: never). For sockets.
@@ -505,7 +505,7 @@ impl Connection {
     fn set_handle(&self, handle: Option<RawFd>) {
         self.handle.store(handle.unwrap_or(CLOSED), Ordering::Relaxed);
         // It led to the other end of another descriptor.
-        self.set_lane(None);
+        self.set_bypass(None);
     }
 
     #[getter]

@@ -61,7 +61,7 @@ pub fn from_engine(py: Python<'_>, error: Error) -> PyErr {
         Error::Interrupted => crate::wait::pending(),
         // Somebody is stopped, and the time was up.
         Error::OwnerStopped { .. } => PyTimeoutError::new_err(error.to_string()),
-        Error::Closed => shut_down(py),
+        Error::ShutDown | Error::Disconnected => shut_down(py),
         Error::Full => full(py),
         Error::Empty => empty(py),
         Error::ConsumerDied { .. } => match imported(py, &CONSUMER, "procession.queues", "ConsumerDied") {

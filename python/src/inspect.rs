@@ -2,7 +2,7 @@
 
 use crate::errors::OrRaise;
 use crate::wait;
-use procession::door;
+use procession::bindings;
 use procession::{Inspection, ObjectReport, Party, WaitReport};
 use pyo3::prelude::*;
 
@@ -70,5 +70,5 @@ pub fn inspect(py: Python<'_>) -> PyResult<Report> {
 /// Gives this process the name that others see.
 #[pyfunction]
 pub fn rename(py: Python<'_>, name: &str) -> PyResult<()> {
-    wait::briefly(py, || door::rename(name)).or_raise(py)
+    wait::briefly(py, || bindings::rename(name)).or_raise(py)
 }

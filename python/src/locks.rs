@@ -1,10 +1,10 @@
 //! Locks and semaphores, with the bookkeeping that the standard library's classes have.
 
-use crate::carry::{self, Ticket};
 use crate::errors;
 use crate::errors::OrRaise;
+use crate::handles::{self, HandleRef};
 use crate::wait;
-use procession::door::{self, Acquire, Call, Handle, Line, Sort, Taken};
+use procession::bindings::{self, Acquire, Handle, HandleKind, TryAcquired, WaitOutcome, WaitQueue};
 use procession::{Error, Lock as EngineLock, RLock as EngineRLock, Semaphore as EngineSemaphore};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -16,16 +16,16 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 /// What this process has done with an object: how often it acquired it (less releases), and which thread did last.
 /// Changed under the interpreter's lock only; a forked child begins anew.
 #[derive(Default)]
-struct Record {
+struct HoldCount {
     process: AtomicU32,
     thread: AtomicU32,
     count: AtomicI64,
 }
 
-impl Record {
+impl HoldCount {
     #[inline]
     fn count(&self) -> i64 {
-        if self.process.load(Ordering::Relaxed) == door::own_number() {
+        if self.process.load(Ordering::Relaxed) == bindings::own_number() {
             self.count.load(Ordering::Relaxed)
         } else {
             0
@@ -35,15 +35,15 @@ impl Record {
     #[inline]
     fn add(&self, n: i64) {
         let count = self.count();
-        self.process.store(door::own_number(), Ordering::Relaxed);
+        self.process.store(bindings::own_number(), Ordering::Relaxed);
         if n > 0 {
-            self.thread.store(door::own_thread(), Ordering::Relaxed);
+            self.thread.store(bindings::own_thread(), Ordering::Relaxed);
         }
         self.count.store(count + n, Ordering::Relaxed);
     }
 
     fn is_mine(&self) -> bool {
-        self.count() > 0 && self.thread.load(Ordering::Relaxed) == door::own_thread()
+        self.count() > 0 && self.thread.load(Ordering::Relaxed) == bindings::own_thread()
     }
 }
 
@@ -58,11 +58,11 @@ pub fn warn(py: Python<'_>, what: &str) -> PyResult<()> {
 
 /// Tries to acquire what is held for a moment only, most of the time.
 #[inline]
-fn try_for_a_moment(inner: &impl Acquire) -> Taken {
-    let mut taken = Taken::Not;
+fn try_for_a_moment(inner: &impl Acquire) -> TryAcquired {
+    let mut taken = TryAcquired::Not;
     wait::for_a_moment(|| {
         taken = inner.try_quick();
-        taken != Taken::Not
+        taken != TryAcquired::Not
     });
     taken
 }
@@ -73,7 +73,7 @@ macro_rules! sync_class {
         #[pyclass(frozen, subclass, module = "procession._engine")]
         pub struct $name {
             inner: OnceLock<$engine>,
-            record: Record,
+            record: HoldCount,
         }
 
         impl $name {
@@ -85,25 +85,25 @@ macro_rules! sync_class {
             }
 
             #[inline]
-            pub fn acquire_until(&self, py: Python<'_>, deadline: door::Deadline) -> PyResult<bool> {
+            pub fn acquire_until(&self, py: Python<'_>, deadline: bindings::Deadline) -> PyResult<bool> {
                 let inner = self.inner()?;
                 let taken = match (try_for_a_moment(inner), deadline) {
-                    (Taken::Not, door::Deadline::Now) => wait::briefly(py, || inner.acquire_until(deadline)),
-                    (Taken::Not, _) => py.detach(|| inner.acquire_until(deadline)),
+                    (TryAcquired::Not, bindings::Deadline::Now) => wait::briefly(py, || inner.acquire_until(deadline)),
+                    (TryAcquired::Not, _) => py.detach(|| inner.acquire_until(deadline)),
                     (taken, _) => Ok(taken),
                 };
                 let taken = taken.or_raise(py)?;
                 match taken {
-                    Taken::Clean => {}
-                    Taken::FromDead => {
+                    TryAcquired::Clean => {}
+                    TryAcquired::FromDead => {
                         if let Err(error) = warn(py, $what) {
                             // Warnings are errors here: then it was not acquired.
                             let _ = wait::briefly(py, || inner.release());
                             return Err(error);
                         }
                     }
-                    Taken::Not => return Ok(false),
-                    Taken::Interrupted => return Err(wait::pending()),
+                    TryAcquired::Not => return Ok(false),
+                    TryAcquired::Interrupted => return Err(wait::pending()),
                 }
                 self.record.add(1);
                 Ok(true)
@@ -114,7 +114,7 @@ macro_rules! sync_class {
             #[inline]
             pub fn for_an_instant<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
                 let inner = self.inner.get()?;
-                if inner.try_quick() != Taken::Clean {
+                if inner.try_quick() != TryAcquired::Clean {
                     return None;
                 }
                 let answer = work();
@@ -144,7 +144,7 @@ macro_rules! sync_class {
             #[new]
             #[pyo3(signature = (*_args, **_options))]
             fn new(_args: &Bound<'_, PyTuple>, _options: Option<&Bound<'_, PyDict>>) -> Self {
-                Self { inner: OnceLock::new(), record: Record::default() }
+                Self { inner: OnceLock::new(), record: HoldCount::default() }
             }
 
             /// Acquire it, waiting (unless `block` is false) for at most `timeout` seconds; whether it was acquired.
@@ -156,7 +156,7 @@ macro_rules! sync_class {
             }
 
             fn __enter__(&self, py: Python<'_>) -> PyResult<bool> {
-                self.acquire_until(py, door::Deadline::Never)
+                self.acquire_until(py, bindings::Deadline::Never)
             }
 
             #[pyo3(signature = (*_error))]
@@ -164,12 +164,12 @@ macro_rules! sync_class {
                 self.release(py)
             }
 
-            fn _ticket(&self) -> PyResult<Ticket> {
-                Ok(carry::ticket(Handle::from(self.inner()?)))
+            fn _handle_ref(&self) -> PyResult<HandleRef> {
+                Ok(handles::reference_to(Handle::from(self.inner()?)))
             }
 
-            fn _redeem(&self, py: Python<'_>, ticket: Ticket) -> PyResult<()> {
-                let inner = carry::redeem(py, &ticket, $sort)?.try_into().map_err(refused)?;
+            fn _resolve(&self, py: Python<'_>, handle_ref: HandleRef) -> PyResult<()> {
+                let inner = handles::resolve(py, &handle_ref, $sort)?.try_into().map_err(refused)?;
                 self.set(inner)
             }
 
@@ -200,13 +200,13 @@ macro_rules! given_up_to_wait {
             pub fn wait_in(
                 &self,
                 py: Python<'_>,
-                line: &Line,
-                deadline: door::Deadline,
-            ) -> PyResult<(Call, Option<u32>)> {
+                queue: &WaitQueue,
+                deadline: bindings::Deadline,
+            ) -> PyResult<(WaitOutcome, Option<u32>)> {
                 let inner = self.inner()?;
                 let count = self.record.count();
                 self.record.add(-count);
-                let answer = py.detach(|| door::wait_in_line(line, inner, deadline));
+                let answer = py.detach(|| bindings::wait_in_queue(queue, inner, deadline));
                 self.record.add(count);
                 answer.or_raise(py)
             }
@@ -228,7 +228,7 @@ fn too_many() -> PyErr {
 sync_class!(
     Lock,
     EngineLock,
-    Sort::Lock,
+    HandleKind::Lock,
     "Lock",
     "A lock between processes and threads.",
     {
@@ -238,7 +238,7 @@ sync_class!(
 
         /// Release it, whoever has acquired it. Raises `ValueError` if nobody has.
         pub fn release(&self, _py: Python<'_>) -> PyResult<()> {
-            match self.inner()?.release() {
+            match self.inner()?.force_unlock() {
                 Ok(()) => {
                     self.record.add(-1);
                     Ok(())
@@ -256,7 +256,7 @@ sync_class!(
 sync_class!(
     RLock,
     EngineRLock,
-    Sort::RLock,
+    HandleKind::RLock,
     "RLock",
     "A lock that its holder can acquire again.",
     {
@@ -286,7 +286,7 @@ sync_class!(
 sync_class!(
     Semaphore,
     EngineSemaphore,
-    Sort::Semaphore,
+    HandleKind::Semaphore,
     "Semaphore",
     "A semaphore between processes and threads.",
     {
@@ -316,7 +316,7 @@ sync_class!(
         /// Release it, whoever has acquired it. Raises `ValueError` for a bounded one that nobody has acquired.
         pub fn release(&self, py: Python<'_>) -> PyResult<()> {
             let inner = self.inner()?;
-            let released = if door::release_quick(inner) {
+            let released = if bindings::release_quick(inner) {
                 Ok(())
             } else {
                 wait::briefly(py, || inner.release())

@@ -11,12 +11,12 @@
 //! | then | the pickle, and the buffers, each at a multiple of [`ALIGN`] |
 
 use crate::buffer::{self, Lent, MUCH, SharedBuffer};
-use crate::carry::{self, Collection};
 use crate::compact::{self, tag};
+use crate::handles::{self, Collection};
 use crate::parcel::Parcel;
 use crate::pickling::{self, Form, Pickled};
 use crate::wait;
-use procession::door::{ALIGN, Channel, Deadline, Handle, Received};
+use procession::bindings::{ALIGN, Deadline, Handle, RawQueue, Received};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -55,13 +55,13 @@ pub fn with_scratch<T>(use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
 }
 
 /// A message that was taken.
-pub enum Taken {
+pub enum ReceivedMessage {
     /// A small one of so many bytes, which are in the buffer.
     Inline(usize),
     Parcel(Parcel),
 }
 
-impl From<Received> for Taken {
+impl From<Received> for ReceivedMessage {
     #[inline]
     fn from(received: Received) -> Self {
         match received {
@@ -90,7 +90,7 @@ pub fn encode(
     let collection = Collection::begin();
     pickling::dumps(object, Form::Parted, |pickled| {
         let handles = Handles(collection.finish());
-        let small = Channel::is_small(1 + pickled.stream.len());
+        let small = RawQueue::is_small(1 + pickled.stream.len());
         if small && handles.0.is_empty() && pickled.buffers.is_empty() {
             out.push(tag::PICKLE);
             out.extend_from_slice(&pickled.stream);
@@ -119,7 +119,7 @@ fn large_text<'a>(object: &'a Bound<'_, PyAny>) -> Option<(u8, &'a [u8])> {
     } else {
         return None;
     };
-    (!Channel::is_small(1 + content.len())).then_some((tag, content))
+    (!RawQueue::is_small(1 + content.len())).then_some((tag, content))
 }
 
 /// Handles that a parcel takes along; the last to an object may be among them.
@@ -192,13 +192,13 @@ fn number(bytes: &[u8], at: usize) -> Option<usize> {
 #[inline]
 pub fn decode<'py>(
     py: Python<'py>,
-    taken: Taken,
+    taken: ReceivedMessage,
     inline: &[u8],
     zero_copy: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     match taken {
-        Taken::Inline(_) => decode_bytes(py, inline),
-        Taken::Parcel(parcel) => decode_parcel(py, parcel, zero_copy),
+        ReceivedMessage::Inline(_) => decode_bytes(py, inline),
+        ReceivedMessage::Parcel(parcel) => decode_parcel(py, parcel, zero_copy),
     }
 }
 
@@ -219,8 +219,8 @@ pub fn decode_parcel(py: Python<'_>, parcel: Parcel, zero_copy: bool) -> PyResul
     let parcel = Arc::new(parcel);
     let (&first, content) = parcel.split_first().ok_or_else(malformed)?;
     match first {
-        tag::PICKLE => carry::lending(&parcel, || pickling::loads(&view(py, content)?)),
-        tag::BUFFERS => carry::lending(&parcel, || decode_buffers(py, &parcel, zero_copy)),
+        tag::PICKLE => handles::lending(&parcel, || pickling::loads(&view(py, content)?)),
+        tag::BUFFERS => handles::lending(&parcel, || decode_buffers(py, &parcel, zero_copy)),
         _ => compact::decode(py, &parcel).ok_or_else(malformed),
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers in shared memory, as ctypes has them.
 
-use procession::door::Memory;
+use procession::bindings::Region;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt};
@@ -84,16 +84,16 @@ impl Code {
 
 /// Where a number is, in memory that is there meanwhile.
 #[derive(Clone, Copy)]
-pub struct Place<'m> {
+pub struct ElementRef<'m> {
     pub code: Code,
     at: *mut u8,
-    memory: PhantomData<&'m Memory>,
+    memory: PhantomData<&'m Region>,
 }
 
-impl<'m> Place<'m> {
+impl<'m> ElementRef<'m> {
     /// The place of number `index` of those that lie in `memory` from its beginning on, if there is one.
     #[inline]
-    pub fn of(memory: &'m Memory, code: Code, index: usize) -> Option<Self> {
+    pub fn of(memory: &'m Region, code: Code, index: usize) -> Option<Self> {
         let start = index.checked_mul(code.size())?;
         let fits = start.checked_add(code.size())? <= memory.len();
         fits.then(|| Self {

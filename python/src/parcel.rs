@@ -4,12 +4,12 @@ use crate::buffer::MUCH;
 use crate::errors::OrRaise;
 use crate::wait;
 use procession::Error;
-use procession::door::{self, Deadline, Handle};
+use procession::bindings::{self, Deadline, Handle};
 use pyo3::prelude::*;
 use std::ops::Deref;
 
 /// A parcel of the engine; `None` only while it is dropped.
-pub struct Parcel(Option<door::Parcel>);
+pub struct Parcel(Option<bindings::Parcel>);
 
 impl Parcel {
     /// A parcel of `len` bytes, which `fill` writes, with references to `handles`.
@@ -22,10 +22,10 @@ impl Parcel {
         deadline: Deadline,
         fill: impl FnOnce(&mut [u8]) + Send,
     ) -> PyResult<Self> {
-        let make = || door::Parcel::new(len, handles);
+        let make = || bindings::Parcel::new(len, handles);
         if len < MUCH {
             let made = match wait::awake(py, make) {
-                Err(Error::Busy) => py.detach(|| door::until(deadline, make)),
+                Err(Error::Busy) => py.detach(|| bindings::until(deadline, make)),
                 made => made,
             };
             let mut parcel = made.or_raise(py)?;
@@ -33,7 +33,7 @@ impl Parcel {
             return Ok(parcel.into());
         }
         let made = py.detach(|| {
-            let mut parcel = door::until(deadline, make)?;
+            let mut parcel = bindings::until(deadline, make)?;
             fill(&mut parcel);
             Ok(parcel)
         });
@@ -41,20 +41,20 @@ impl Parcel {
     }
 
     /// The parcel, to be passed on, or dropped where the interpreter is let go.
-    pub fn into_inner(mut self) -> door::Parcel {
+    pub fn into_inner(mut self) -> bindings::Parcel {
         self.0.take().expect("it is there until it is dropped")
     }
 }
 
-impl From<door::Parcel> for Parcel {
-    fn from(parcel: door::Parcel) -> Self {
+impl From<bindings::Parcel> for Parcel {
+    fn from(parcel: bindings::Parcel) -> Self {
         Self(Some(parcel))
     }
 }
 
 impl Deref for Parcel {
-    type Target = door::Parcel;
-    fn deref(&self) -> &door::Parcel {
+    type Target = bindings::Parcel;
+    fn deref(&self) -> &bindings::Parcel {
         self.0.as_ref().expect("it is there until it is dropped")
     }
 }

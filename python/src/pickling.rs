@@ -13,9 +13,9 @@ use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Buffers smaller than this stay in the pickle: a descriptor of one costs more.
-const LEAST_BUFFER: usize = 4 << 10;
+const MIN_BUFFER: usize = 4 << 10;
 /// Parts of a pickle smaller than this are copied: one more system call costs more.
-const LEAST_LENT: usize = 64 << 10;
+const MIN_LENT: usize = 64 << 10;
 /// A stream larger than this is not kept from one object to the next.
 const KEEP: usize = 1 << 20;
 
@@ -59,7 +59,7 @@ impl Sink {
     #[allow(unsafe_code)]
     fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         if let Ok(bytes) = data.cast::<PyBytes>()
-            && (self.form == Form::Parted || bytes.as_bytes().len() < LEAST_LENT)
+            && (self.form == Form::Parted || bytes.as_bytes().len() < MIN_LENT)
         {
             let bytes = bytes.as_bytes();
             // SAFETY: borrowed until this returns.
@@ -71,7 +71,7 @@ impl Sink {
             return Err(PyBufferError::new_err("a pickle's buffer must be contiguous"));
         }
         let len = view.len_bytes();
-        if self.form == Form::Whole && len >= LEAST_LENT {
+        if self.form == Form::Whole && len >= MIN_LENT {
             let mut pickled = self.lock();
             let place = pickled.stream.len();
             pickled.lent.push((place, view));
@@ -92,7 +92,7 @@ impl Sink {
             return Ok(true);
         };
         let raw = PyBuffer::<u8>::get(&raw)?;
-        if raw.len_bytes() < LEAST_BUFFER {
+        if raw.len_bytes() < MIN_BUFFER {
             return Ok(true);
         }
         self.lock().buffers.push(raw);

@@ -1,17 +1,17 @@
 //! Waiting for several things at once.
 
-use crate::channel::Channel;
 use crate::errors::OrRaise;
-use crate::together::Event;
+use crate::queue::Queue;
+use crate::sync::Event;
 use crate::wait;
 use procession::Event as EngineEvent;
-use procession::door::{self, Channel as EngineChannel, Waitable};
+use procession::bindings::{self, RawQueue, Waitable};
 use pyo3::prelude::*;
 use std::os::fd::{BorrowedFd, RawFd};
 
 /// One of the things.
 enum Thing {
-    Channel(EngineChannel),
+    Queue(RawQueue),
     Event(EngineEvent),
     Descriptor(BorrowedFd<'static>),
 }
@@ -19,8 +19,8 @@ enum Thing {
 impl Thing {
     #[allow(unsafe_code)]
     fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        if let Ok(channel) = object.cast::<Channel>() {
-            return Ok(Self::Channel(channel.get().channel()?.clone()));
+        if let Ok(queue) = object.cast::<Queue>() {
+            return Ok(Self::Queue(queue.get().queue()?.clone()));
         }
         if let Ok(event) = object.cast::<Event>() {
             return Ok(Self::Event(event.get().inner()?.clone()));
@@ -38,7 +38,7 @@ impl Thing {
 
     fn waitable(&self) -> &dyn Waitable {
         match self {
-            Self::Channel(channel) => channel,
+            Self::Queue(queue) => queue,
             Self::Event(event) => event,
             Self::Descriptor(fd) => fd,
         }
@@ -71,7 +71,7 @@ pub fn wait_for_any(
     let nothing = |ready: &procession::Result<Vec<usize>>| ready.as_ref().is_ok_and(Vec::is_empty);
     wait::patiently(py, deadline, nothing, |until| {
         let list: Vec<&dyn Waitable> = taken.0.iter().map(Thing::waitable).collect();
-        door::wait_until(&list, until)
+        bindings::wait_until(&list, until)
     })
     .or_raise(py)
 }

@@ -1,9 +1,9 @@
 //! Values and arrays under a lock, whose numbers need no ctypes object.
 
 use crate::locks::{Lock, RLock};
-use crate::memory::Memory;
-use crate::numbers::{Code, Place};
-use procession::door::Deadline;
+use crate::numbers::{Code, ElementRef};
+use crate::region::Region;
+use procession::bindings::Deadline;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -50,7 +50,7 @@ impl Guard {
 
 /// Numbers of one sort, from the beginning of shared memory.
 struct Numbers {
-    memory: Py<Memory>,
+    memory: Py<Region>,
     code: Code,
     count: usize,
 }
@@ -58,14 +58,14 @@ struct Numbers {
 impl Numbers {
     /// Where number `index` is, if there is one; from the end where that is negative.
     #[inline]
-    fn at(&self, index: isize) -> Option<Place<'_>> {
+    fn at(&self, index: isize) -> Option<ElementRef<'_>> {
         let index = if index < 0 {
             self.count.checked_sub(index.unsigned_abs())?
         } else {
             index.unsigned_abs()
         };
         if index < self.count {
-            Place::of(self.memory.get().get()?, self.code, index)
+            ElementRef::of(self.memory.get().get()?, self.code, index)
         } else {
             None
         }
@@ -151,7 +151,7 @@ impl Guarded {
 
     /// Number `index`, if it is one.
     #[inline]
-    fn number(&self, index: isize) -> Option<Place<'_>> {
+    fn number(&self, index: isize) -> Option<ElementRef<'_>> {
         self.numbers.as_ref()?.at(index)
     }
 
@@ -178,7 +178,7 @@ fn begin(
     cell: &OnceLock<Guarded>,
     lock: &Bound<'_, PyAny>,
     plain: bool,
-    numbers: Option<(Py<Memory>, char, usize)>,
+    numbers: Option<(Py<Region>, char, usize)>,
     class: Option<Py<PyAny>>,
     object: Option<Py<PyAny>>,
 ) -> PyResult<()> {
@@ -193,7 +193,7 @@ fn begin(
     let numbers = numbers.and_then(|(memory, letter, count)| {
         let code = Code::of(letter)?;
         // The last one's place is theirs, too.
-        Place::of(memory.get().get()?, code, count.checked_sub(1)?)?;
+        ElementRef::of(memory.get().get()?, code, count.checked_sub(1)?)?;
         Some(Numbers { memory, code, count })
     });
     let guarded = Guarded {
@@ -235,7 +235,7 @@ macro_rules! synchronized {
                 &self,
                 lock: &Bound<'_, PyAny>,
                 plain: bool,
-                numbers: Option<(Py<Memory>, char, usize)>,
+                numbers: Option<(Py<Region>, char, usize)>,
                 class: Option<Py<PyAny>>,
                 object: Option<Py<PyAny>>,
             ) -> PyResult<()> {
@@ -263,7 +263,7 @@ synchronized!(
     {
         /// Memory and ctypes type of a number.
         #[getter]
-        fn _numbers(&self, py: Python<'_>) -> PyResult<Option<(Py<Memory>, Py<PyAny>)>> {
+        fn _numbers(&self, py: Python<'_>) -> PyResult<Option<(Py<Region>, Py<PyAny>)>> {
             let inner = self.inner()?;
             let (Some(numbers), Some(class)) = (&inner.numbers, &inner.class) else {
                 return Ok(None);

@@ -5,7 +5,7 @@ use crate::buffer::MUCH;
 use crate::errors::from_os;
 use crate::wait;
 use libc::{c_int, iovec, pollfd};
-use procession::door;
+use procession::bindings;
 use pyo3::prelude::*;
 use std::io;
 use std::os::fd::RawFd;
@@ -159,7 +159,7 @@ impl Stream<'_> {
             if is_long {
                 try_it();
             } else {
-                door::look_briefly(try_it);
+                bindings::spin_briefly(try_it);
             }
             match answer? {
                 Step::Moved => {}
@@ -187,7 +187,7 @@ impl Stream<'_> {
                     Way::Out(_) => libc::sendmsg(self.fd, &raw const message, libc::MSG_DONTWAIT),
                 }
             };
-            match settle(transfer, moved) {
+            match record_progress(transfer, moved) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => {
                     self.no_socket.store(true, Ordering::Relaxed);
                 }
@@ -201,7 +201,7 @@ impl Stream<'_> {
                 Way::Out(_) => libc::pwritev2(self.fd, parts.as_ptr(), 3, -1, libc::RWF_NOWAIT),
             }
         };
-        settle(transfer, moved).or_else(dry)
+        record_progress(transfer, moved).or_else(dry)
     }
 
     /// Moves bytes once, waiting until some can be moved.
@@ -226,7 +226,7 @@ impl Stream<'_> {
                 Way::Out(_) => libc::writev(self.fd, parts.as_ptr(), 3),
             }
         };
-        settle(transfer, moved)
+        record_progress(transfer, moved)
     }
 
     /// Whether one of `events` (or an error) is there, waiting for it until then (`None`: for ever).
@@ -298,7 +298,7 @@ impl Stream<'_> {
         if is_ready() {
             return Ok(true);
         }
-        if !is_over() && py.detach(|| door::look_briefly(is_ready)) {
+        if !is_over() && py.detach(|| bindings::spin_briefly(is_ready)) {
             return Ok(true);
         }
         loop {
@@ -315,7 +315,7 @@ impl Stream<'_> {
 }
 
 /// Adds what a call has moved.
-fn settle(transfer: &mut Transfer, moved: isize) -> io::Result<Step> {
+fn record_progress(transfer: &mut Transfer, moved: isize) -> io::Result<Step> {
     match usize::try_from(moved) {
         Err(_) => Err(io::Error::last_os_error()),
         Ok(0) if transfer.is_whole() => Ok(Step::Moved),

@@ -1,6 +1,6 @@
 //! Waiting with the interpreter let go, for as long as Python says, until Ctrl-C.
 
-use procession::door::{self, Deadline};
+use procession::bindings::{self, Deadline};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::cell::RefCell;
@@ -14,12 +14,12 @@ thread_local! {
 /// Has the engine's waits look for signals.
 pub fn install() {
     // Python's handlers interrupt system calls.
-    door::on_signal(look_for_signals);
+    bindings::on_signal(look_for_signals);
 }
 
 /// Runs Python's signal handlers, if any are due; whether one raised. Only the main thread runs them.
 fn look_for_signals() -> bool {
-    if door::own_thread() != std::process::id() {
+    if bindings::own_thread() != std::process::id() {
         return false;
     }
     let raised = Python::try_attach(|py| py.check_signals().err()).flatten();
@@ -30,7 +30,7 @@ fn look_for_signals() -> bool {
 
 /// Runs Python's signal handlers, if any are due, where the next call sleeps and nothing would end it for them.
 pub fn look_for_signals_now(py: Python<'_>) -> PyResult<()> {
-    if door::own_thread() == std::process::id() {
+    if bindings::own_thread() == std::process::id() {
         py.check_signals()
     } else {
         Ok(())
@@ -90,16 +90,16 @@ pub fn briefly<T: Send>(
 /// What has an error to answer with, answers `Busy` instead; [`briefly`] is for that.
 #[inline]
 pub fn awake<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
-    let (answer, owes_news) = door::awake(work);
+    let (answer, owes_news) = bindings::awake(work);
     if owes_news {
-        py.detach(door::tell_news);
+        py.detach(bindings::tell_news);
     }
     answer
 }
 
 /// Gives up `thing`, which refers to something shared: with the interpreter let go if somebody is in the middle of a change.
 pub fn let_go<T: Send>(thing: T) {
-    if door::is_busy() {
+    if bindings::is_busy() {
         let_go_of_much(thing);
     }
 }

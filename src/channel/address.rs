@@ -39,11 +39,11 @@ impl Address {
         Ok(Self::Abstract(format!("procession-{random:032x}").into_bytes()))
     }
 
-    pub(super) fn place(&self) -> os::net::Place<'_> {
+    pub(super) fn endpoint(&self) -> os::net::Endpoint<'_> {
         match self {
-            Self::Path(path) => os::net::Place::Path(path),
-            Self::Abstract(name) => os::net::Place::Abstract(name),
-            Self::Tcp(address) => os::net::Place::Tcp(*address),
+            Self::Path(path) => os::net::Endpoint::Path(path),
+            Self::Abstract(name) => os::net::Endpoint::Abstract(name),
+            Self::Tcp(address) => os::net::Endpoint::Tcp(*address),
         }
     }
 }

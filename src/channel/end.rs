@@ -7,14 +7,14 @@
 use crate::error::Result;
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Kind, Object, SharedLayout, refer};
+use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout, refer};
 use crate::queue::ring::{self, Ring};
 use crate::wait::atomic::{AtomicU64, Ordering};
 use core::mem::offset_of;
 
 /// An end in shared memory. The rings are 0 where there is none.
 #[repr(C, align(64))]
-struct Shared {
+struct PipeEndLayout {
     head: Head,
     inbox: AtomicU64,
     outbox: AtomicU64,
@@ -23,20 +23,20 @@ struct Shared {
 
 // SAFETY: repr(C), atomics and padding.
 #[allow(unsafe_code)]
-unsafe impl SharedLayout for Shared {}
+unsafe impl SharedLayout for PipeEndLayout {}
 
-const INBOX: Off = offset_of!(Shared, inbox) as Off;
-const OUTBOX: Off = offset_of!(Shared, outbox) as Off;
+const INBOX: Off = offset_of!(PipeEndLayout, inbox) as Off;
+const OUTBOX: Off = offset_of!(PipeEndLayout, outbox) as Off;
 
 /// The kind of every end.
-pub(crate) const END: Kind = Kind {
+pub(crate) const END: ObjectKind = ObjectKind {
     number: 11,
     name: "pipe's end",
     // The rings are repaired for whoever used them: each process that has the end has them, too.
-    bury: |_, _, _, _| Ok(()),
-    empty,
+    on_holder_death: |_, _, _, _| Ok(()),
+    clear,
     describe: |heap, off| {
-        let shared = heap.shared::<Shared>(off);
+        let shared = heap.shared::<PipeEndLayout>(off);
         Facts::of([
             ("reads", shared.inbox.load(Ordering::Relaxed)),
             ("writes", shared.outbox.load(Ordering::Relaxed)),
@@ -46,7 +46,7 @@ pub(crate) const END: Kind = Kind {
 
 /// A new end of these rings; what it may carry is `typed`.
 pub(super) fn make(heap: &Heap, inbox: Option<&Ring>, outbox: Option<&Ring>, typed: u64) -> Result<Object> {
-    let end = heap.make_object(&END, size_of::<Shared>() as u64, typed)?;
+    let end = heap.make_object(&END, size_of::<PipeEndLayout>() as u64, typed)?;
     heap.transact(|tx| {
         for (field, ring) in [(INBOX, inbox), (OUTBOX, outbox)] {
             if let Some(ring) = ring {
@@ -61,7 +61,7 @@ pub(super) fn make(heap: &Heap, inbox: Option<&Ring>, outbox: Option<&Ring>, typ
 
 /// The rings of an end that this process has a reference to: the one it reads and the one it writes.
 pub(super) fn rings(heap: &'static Heap, end: &Object) -> Result<[Option<Ring>; 2]> {
-    let shared = heap.shared::<Shared>(end.off());
+    let shared = heap.shared::<PipeEndLayout>(end.off());
     let ring = |off: Off| -> Result<_> {
         if off == 0 {
             return Ok(None);
@@ -75,12 +75,12 @@ pub(super) fn rings(heap: &'static Heap, end: &Object) -> Result<[Option<Ring>; 
 }
 
 /// The last reference is gone: nobody reads what comes in, nothing more goes out.
-fn empty(heap: &Heap, off: Off) -> Result<()> {
+fn clear(heap: &Heap, off: Off) -> Result<()> {
     for (field, discard) in [(OUTBOX, false), (INBOX, true)] {
         let ring = heap.word(off + field).load(Ordering::Acquire);
         if ring != 0 {
             ring::shut(heap, ring, discard)?;
-            heap.drop_kept(off + field)?;
+            heap.drop_reference(off + field)?;
         }
     }
     Ok(())

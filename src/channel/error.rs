@@ -34,7 +34,7 @@ pub enum SendError<T> {
 impl<T> SendError<T> {
     pub(super) fn new(value: T, refused: Refused, deadline: Deadline) -> Self {
         match refused {
-            Refused::Closed => Self::Broken(value),
+            Refused::ShutDown => Self::Broken(value),
             Refused::Full if deadline == Deadline::Now => Self::Full(value),
             Refused::Full => Self::Timeout(value),
             Refused::Failed(error) => Self::Failed(value, error),

@@ -139,7 +139,7 @@ impl Decoder {
     pub(crate) fn at_end(&self) -> Error {
         match (&self.lost, self.len, self.have) {
             (Some(error), ..) => error.clone(),
-            (None, None, 0) => Error::Closed,
+            (None, None, 0) => Error::Disconnected,
             (None, len, _) => Error::Truncated {
                 expected: len.unwrap_or(0),
                 got: self.filled as u64,
@@ -186,14 +186,14 @@ mod tests {
         let mut stream = Vec::new();
         sent.iter().for_each(|message| append(message, &mut stream));
         for most in [1, 3, 4, 1000, usize::MAX] {
-            assert!(feed(&stream, most, u64::MAX) == (sent.to_vec(), Error::Closed));
+            assert!(feed(&stream, most, u64::MAX) == (sent.to_vec(), Error::Disconnected));
         }
     }
 
     #[test]
     fn a_long_header_may_announce_little() {
         let stream = [&[255; 4][..], &3u64.to_be_bytes(), b"abc"].concat();
-        assert_eq!(feed(&stream, 5, 3), (vec![b"abc".to_vec()], Error::Closed));
+        assert_eq!(feed(&stream, 5, 3), (vec![b"abc".to_vec()], Error::Disconnected));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub fn frames(data: &[u8]) {
     let (mut rest, mut again) = (stream, Vec::new());
     while !rest.is_empty() {
         let Ok(room) = decoder.room() else {
-            assert!(!matches!(decoder.at_end(), Error::Closed));
+            assert!(!matches!(decoder.at_end(), Error::Disconnected));
             return;
         };
         let n = room.len().min(rest.len()).min(usize::from(pieces) + 1);
@@ -43,7 +43,7 @@ pub fn frames(data: &[u8]) {
             }
         }
     }
-    if decoder.at_end() == Error::Closed && !stream.windows(4).any(|window| window == [255; 4]) {
+    if decoder.at_end() == Error::Disconnected && !stream.windows(4).any(|window| window == [255; 4]) {
         assert!(again == stream, "short headers only: it is the same again");
     }
 }

@@ -13,7 +13,7 @@ const FAILURE: &[u8] = b"#FAILURE#";
 /// The longest message of a handshake.
 const LIMIT: u64 = 256;
 /// The shortest challenge that is worth an answer; those of Python up to 3.11 are just so long.
-const LEAST: usize = 20;
+const MIN_CHALLENGE: usize = 20;
 /// Lengths of a challenge and of a code that name no digest: Python up to 3.11, MD5.
 const UNNAMED: [usize; 2] = [20, 16];
 /// The digest that this side asks for.
@@ -166,7 +166,7 @@ fn respond(key: &[u8], message: &[u8]) -> Result<Vec<u8>, AuthenticationError> {
     let Some(challenge) = message.strip_prefix(CHALLENGE) else {
         return Err(nonsense("it does not begin with a challenge"));
     };
-    if challenge.len() < LEAST {
+    if challenge.len() < MIN_CHALLENGE {
         return Err(nonsense("a challenge that is too short"));
     }
     // The code protects the name of the digest too, so nobody on the way can make it a weaker one.

@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::handshake::{Handshake, NONCE, Side};
 use super::newcomer::Newcomer;
-use super::socket::{PATIENCE, SocketConnection};
+use super::socket::{CONNECT_TIMEOUT, SocketConnection};
 use crate::error::{AuthenticationError, Error, Result};
 use crate::os;
 use crate::os::clock::Deadline;
@@ -26,16 +26,16 @@ const NEWCOMERS: usize = 64;
 /// With a key, each side proves to the other that it has it, before a byte is taken for anything else, as Python does it
 /// (SHA-256; MD5 for peers that know nothing better, which are those with Python up to 3.11). The handshakes of several
 /// peers go on side by side while [`accept`](Self::accept) waits: one that connects and says nothing holds nobody up, and is
-/// given up after a time ([`set_patience`](Self::set_patience)).
+/// given up after a time ([`set_handshake_timeout`](Self::set_handshake_timeout)).
 ///
 /// See [`SocketConnection`] for an example.
 pub struct Listener {
     socket: OwnedFd,
     /// For those who wait elsewhere: readable while there is something to do.
-    watch: ready::Set,
+    epoll: ready::Epoll,
     address: Address,
     key: Option<Vec<u8>>,
-    patience: Duration,
+    handshake_timeout: Duration,
     /// In the order they came.
     newcomers: Vec<Newcomer>,
     _file: Option<SocketFile>,
@@ -50,9 +50,9 @@ impl Listener {
     /// had.
     pub fn bind(address: impl Into<Address>, authkey: Option<&[u8]>) -> Result<Self> {
         let mut address = address.into();
-        let socket = net::listen_at(address.place())?;
-        let watch = ready::Set::new()?;
-        watch.add(socket.as_raw_fd())?;
+        let socket = net::listen_at(address.endpoint())?;
+        let epoll = ready::Epoll::new()?;
+        epoll.add(socket.as_raw_fd())?;
         let mut file = None;
         match &mut address {
             Address::Path(path) => file = SocketFile::at(path),
@@ -61,10 +61,10 @@ impl Listener {
         }
         Ok(Self {
             socket,
-            watch,
+            epoll,
             address,
             key: authkey.map(<[u8]>::to_vec),
-            patience: PATIENCE,
+            handshake_timeout: CONNECT_TIMEOUT,
             newcomers: Vec::new(),
             _file: file,
         })
@@ -76,8 +76,8 @@ impl Listener {
     }
 
     /// How long a peer has to prove that it has the key; 20 seconds at first.
-    pub fn set_patience(&mut self, patience: Duration) {
-        self.patience = patience;
+    pub fn set_handshake_timeout(&mut self, timeout: Duration) {
+        self.handshake_timeout = timeout;
     }
 
     /// Waits for the next connection whose peer has the key.
@@ -102,13 +102,13 @@ impl Listener {
         })
     }
 
-    /// Waits for the next connection for at most `patience`. Handshakes that are under way then go on with the next call.
+    /// Waits for the next connection for at most `timeout`. Handshakes that are under way then go on with the next call.
     ///
     /// # Errors
     ///
     /// As for [`accept`](Self::accept); [`Error::Timeout`].
-    pub fn accept_timeout(&mut self, patience: Duration) -> Result<SocketConnection> {
-        self.accept_until(Deadline::after(patience))
+    pub fn accept_timeout(&mut self, timeout: Duration) -> Result<SocketConnection> {
+        self.accept_until(Deadline::after(timeout))
     }
 
     fn accept_until(&mut self, deadline: Deadline) -> Result<SocketConnection> {
@@ -158,7 +158,7 @@ impl Listener {
 
     fn dismiss(&mut self, number: usize) -> Newcomer {
         let newcomer = self.newcomers.remove(number);
-        self.watch.remove(newcomer.socket().as_raw_fd());
+        self.epoll.remove(newcomer.socket().as_raw_fd());
         newcomer
     }
 
@@ -184,21 +184,21 @@ impl Listener {
                 break;
             };
             if let Address::Abstract(_) = self.address
-                && let Some(uid) = net::stranger(socket.as_fd())
+                && let Some(uid) = net::foreign_peer(socket.as_fd())
             {
-                return Err(AuthenticationError::Stranger { uid }.into());
+                return Err(AuthenticationError::OtherUser { uid }.into());
             }
             let Some(key) = &self.key else {
                 return Ok(Some(SocketConnection::over(socket)));
             };
             let nonce: [u8; NONCE] = os::memory::random_bytes()?;
             let handshake = Handshake::new(Side::Listener, key, nonce);
-            let mut newcomer = Newcomer::new(socket, handshake, Deadline::after(self.patience));
+            let mut newcomer = Newcomer::new(socket, handshake, Deadline::after(self.handshake_timeout));
             // It is this side that speaks first.
             if newcomer.advance()? {
                 return Ok(Some(SocketConnection::over(newcomer.into_socket())));
             }
-            self.watch.add(newcomer.socket().as_raw_fd())?;
+            self.epoll.add(newcomer.socket().as_raw_fd())?;
             self.newcomers.push(newcomer);
         }
         Ok(None)
@@ -257,7 +257,7 @@ impl AsFd for Listener {
     /// Readable when [`try_accept`](Self::try_accept) has something to do: somebody has connected, or goes on with a
     /// handshake. For waiting for several things at once.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.watch.as_fd()
+        self.epoll.as_fd()
     }
 }
 

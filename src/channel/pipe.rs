@@ -34,7 +34,7 @@ pub type Receiver<T> = Connection<OneWay, T>;
 ///
 /// An end is a handle like a queue: clone it, hand it to a process, send it through a queue or another pipe. It is gone when
 /// the last handle to it is, in any process, dropped or dead. Then its peer receives what is left and after that
-/// [`Error::Closed`], and can send no more ([`SendError::Broken`]). That a process was killed is noticed within about a
+/// [`Error::Disconnected`], and can send no more ([`SendError::Broken`]). That a process was killed is noticed within about a
 /// second, by whoever waits at the pipe, also if nobody joins it. Mind that a forked child has a copy of every handle its
 /// parent had.
 ///
@@ -111,7 +111,7 @@ pub fn pipe_bounded<A, B>(capacity: usize) -> Result<(Connection<A, B>, Connecti
 /// sender.send("whole or not at all".to_string())?;
 /// drop(sender);
 /// assert_eq!(receiver.recv()?, "whole or not at all");
-/// assert_eq!(receiver.recv(), Err(procession::Error::Closed));
+/// assert_eq!(receiver.recv(), Err(procession::Error::Disconnected));
 /// # Ok::<(), procession::Error>(())
 /// ```
 ///
@@ -138,7 +138,7 @@ pub fn pipe_one_way_bounded<T>(capacity: usize) -> Result<(Receiver<T>, Sender<T
 fn ring(capacity: usize) -> Result<Ring> {
     // What its messages are is known by the ends' types.
     let ring = bounded_ring(capacity, 0)?;
-    ring.look_after_the_dead();
+    ring.set_polls_for_dead();
     Ok(ring)
 }
 
@@ -183,19 +183,19 @@ impl<S: Serialize, R> Connection<S, R> {
         self.send_until(value, Deadline::Now)
     }
 
-    /// Sends `value`, waiting for room for at most `patience`.
+    /// Sends `value`, waiting for room for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`send`](Self::send); [`SendError::Timeout`].
-    pub fn send_timeout(&self, value: S, patience: Duration) -> Result<(), SendError<S>> {
-        self.send_until(value, Deadline::after(patience))
+    pub fn send_timeout(&self, value: S, timeout: Duration) -> Result<(), SendError<S>> {
+        self.send_until(value, Deadline::after(timeout))
     }
 
     fn send_until(&self, value: S, deadline: Deadline) -> Result<(), SendError<S>> {
         let sent = match &self.outbox {
             Some(outbox) => put_value(outbox, &value, deadline),
-            None => Err(Refused::Closed),
+            None => Err(Refused::ShutDown),
         };
         sent.map_err(|refused| SendError::new(value, refused, deadline))
     }
@@ -218,19 +218,19 @@ impl<S: Serialize, R> Connection<S, R> {
         self.send_bytes_until(bytes, Deadline::Now)
     }
 
-    /// Sends `bytes`, waiting for room for at most `patience`.
+    /// Sends `bytes`, waiting for room for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`send_bytes`](Self::send_bytes); [`Error::Timeout`].
-    pub fn send_bytes_timeout(&self, bytes: &[u8], patience: Duration) -> Result<()> {
-        self.send_bytes_until(bytes, Deadline::after(patience))
+    pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<()> {
+        self.send_bytes_until(bytes, Deadline::after(timeout))
     }
 
     fn send_bytes_until(&self, bytes: &[u8], deadline: Deadline) -> Result<()> {
         let sent = match &self.outbox {
             Some(outbox) => put_bytes(outbox, bytes, deadline),
-            None => Err(Refused::Closed),
+            None => Err(Refused::ShutDown),
         };
         sent.map_err(|refused| SendError::new((), refused, deadline).into())
     }
@@ -238,17 +238,17 @@ impl<S: Serialize, R> Connection<S, R> {
 
 impl<S, R: DeserializeOwned> Connection<S, R> {
     fn inbox(&self) -> Result<&Ring> {
-        self.inbox.as_ref().ok_or(Error::Closed)
+        self.inbox.as_ref().ok_or(Error::Disconnected)
     }
 
     /// Receives the next message, waiting for one.
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] once the other end is gone and everything it sent was received; [`Error::Decode`] if the message
+    /// [`Error::Disconnected`] once the other end is gone and everything it sent was received; [`Error::Decode`] if the message
     /// is not an `R`, in which case it is gone and the pipe goes on.
     pub fn recv(&self) -> Result<R> {
-        get_value(self.inbox()?, Deadline::Never)
+        get_value(self.inbox()?, Deadline::Never).map_err(at_end)
     }
 
     /// Receives the next message if there is one.
@@ -257,19 +257,19 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     ///
     /// As for [`recv`](Self::recv); [`Error::Empty`].
     pub fn try_recv(&self) -> Result<R> {
-        get_value(self.inbox()?, Deadline::Now)
+        get_value(self.inbox()?, Deadline::Now).map_err(at_end)
     }
 
-    /// Receives the next message, waiting for at most `patience`.
+    /// Receives the next message, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`recv`](Self::recv); [`Error::Timeout`].
-    pub fn recv_timeout(&self, patience: Duration) -> Result<R> {
-        get_value(self.inbox()?, Deadline::after(patience))
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<R> {
+        get_value(self.inbox()?, Deadline::after(timeout)).map_err(at_end)
     }
 
-    /// Waits for at most `patience` until a `recv` would not wait; whether it would not. The end counts: then the `recv`
+    /// Waits for at most `timeout` until a `recv` would not wait; whether it would not. The end counts: then the `recv`
     /// fails at once.
     ///
     /// ```
@@ -284,10 +284,10 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     /// # Errors
     ///
     /// [`Error::Interrupted`] where a hook asks for it.
-    pub fn poll(&self, patience: Duration) -> Result<bool> {
-        let deadline = match patience {
+    pub fn poll(&self, timeout: Duration) -> Result<bool> {
+        let deadline = match timeout {
             Duration::ZERO => Deadline::Now,
-            patience => Deadline::after(patience),
+            timeout => Deadline::after(timeout),
         };
         self.inbox()?.wait_readable(deadline)
     }
@@ -298,7 +298,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     ///
     /// As for [`recv`](Self::recv).
     pub fn recv_bytes(&self) -> Result<Message> {
-        get_bytes(self.inbox()?, Deadline::Never)
+        get_bytes(self.inbox()?, Deadline::Never).map_err(at_end)
     }
 
     /// The same if there is one.
@@ -307,16 +307,16 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     ///
     /// As for [`try_recv`](Self::try_recv).
     pub fn try_recv_bytes(&self) -> Result<Message> {
-        get_bytes(self.inbox()?, Deadline::Now)
+        get_bytes(self.inbox()?, Deadline::Now).map_err(at_end)
     }
 
-    /// The same, waiting for at most `patience`.
+    /// The same, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`recv_timeout`](Self::recv_timeout).
-    pub fn recv_bytes_timeout(&self, patience: Duration) -> Result<Message> {
-        get_bytes(self.inbox()?, Deadline::after(patience))
+    pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Message> {
+        get_bytes(self.inbox()?, Deadline::after(timeout)).map_err(at_end)
     }
 
     /// Receives the next message into the front of `buffer`, waiting for one; answers its length.
@@ -338,6 +338,14 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
         let message = self.recv_bytes().map_err(RecvIntoError::Failed)?;
         copy_into(message, buffer)
+    }
+}
+
+/// Turns the end of the ring into the pipe's word for it.
+fn at_end(error: Error) -> Error {
+    match error {
+        Error::ShutDown => Error::Disconnected,
+        error => error,
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a peer has to prove that it has the key, where nothing else is said.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection to a [`Listener`](crate::Listener), or from one to its client, over a socket.
 ///
@@ -103,16 +103,16 @@ impl SocketConnection {
     ///
     /// [`Error::Authentication`]; [`Error::Os`] if nobody listens there; [`Error::Interrupted`].
     pub fn connect(address: &Address, authkey: Option<&[u8]>) -> Result<Self> {
-        Self::connect_timeout(address, authkey, PATIENCE)
+        Self::connect_timeout(address, authkey, CONNECT_TIMEOUT)
     }
 
-    /// The same, giving up after `patience`.
+    /// The same, giving up after `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`connect`](Self::connect); [`Error::Timeout`] if not even the connection was made in time.
-    pub fn connect_timeout(address: &Address, authkey: Option<&[u8]>, patience: Duration) -> Result<Self> {
-        let deadline = Deadline::after(patience);
+    pub fn connect_timeout(address: &Address, authkey: Option<&[u8]>, timeout: Duration) -> Result<Self> {
+        let deadline = Deadline::after(timeout);
         let socket = reach(address, deadline)?;
         let Some(key) = authkey else {
             return Ok(Self::over(socket));
@@ -156,8 +156,8 @@ impl SocketConnection {
     /// # Errors
     ///
     /// As there.
-    pub fn send_bytes_timeout(&mut self, bytes: &[u8], patience: Duration) -> Result<()> {
-        self.sender.send_bytes_timeout(bytes, patience)
+    pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<()> {
+        self.sender.send_bytes_timeout(bytes, timeout)
     }
 
     /// See [`SocketSender::flush`].
@@ -165,8 +165,8 @@ impl SocketConnection {
     /// # Errors
     ///
     /// As there.
-    pub fn flush(&mut self, patience: Duration) -> Result<()> {
-        self.sender.flush(patience)
+    pub fn flush(&mut self, timeout: Duration) -> Result<()> {
+        self.sender.flush(timeout)
     }
 
     /// See [`SocketReceiver::recv_bytes`].
@@ -192,8 +192,8 @@ impl SocketConnection {
     /// # Errors
     ///
     /// As there.
-    pub fn recv_bytes_timeout(&mut self, patience: Duration) -> Result<Vec<u8>> {
-        self.receiver.recv_bytes_timeout(patience)
+    pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Vec<u8>> {
+        self.receiver.recv_bytes_timeout(timeout)
     }
 
     /// See [`SocketReceiver::recv_bytes_into`].
@@ -210,8 +210,8 @@ impl SocketConnection {
     /// # Errors
     ///
     /// As there.
-    pub fn poll(&self, patience: Duration) -> Result<bool> {
-        self.receiver.poll(patience)
+    pub fn poll(&self, timeout: Duration) -> Result<bool> {
+        self.receiver.poll(timeout)
     }
 
     /// See [`SocketReceiver::set_limit`].
@@ -224,7 +224,7 @@ impl SocketConnection {
 fn reach(address: &Address, deadline: Deadline) -> Result<OwnedFd> {
     let mut pause = Duration::from_millis(1);
     loop {
-        match net::connect(address.place())? {
+        match net::connect(address.endpoint())? {
             Connecting::Done(socket) => return Ok(socket),
             Connecting::Begun(socket) => {
                 wait(socket.as_fd(), PollFlags::OUT, deadline)?;
@@ -267,23 +267,23 @@ impl SocketSender {
         self.send_until(bytes, Deadline::Now)
     }
 
-    /// Sends a message, waiting for room for at most `patience`.
+    /// Sends a message, waiting for room for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`send_bytes`](Self::send_bytes). [`Error::Timeout`] if nothing of it was sent. [`Error::PartlySent`] if part
     /// of it was: then the rest is kept here, and goes out with [`flush`](Self::flush) or before the next message.
-    pub fn send_bytes_timeout(&mut self, bytes: &[u8], patience: Duration) -> Result<()> {
-        self.send_until(bytes, Deadline::after(patience))
+    pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<()> {
+        self.send_until(bytes, Deadline::after(timeout))
     }
 
-    /// Sends what is left of a message that was sent in part, waiting for at most `patience`.
+    /// Sends what is left of a message that was sent in part, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`send_bytes`](Self::send_bytes); [`Error::Timeout`] if something is still left.
-    pub fn flush(&mut self, patience: Duration) -> Result<()> {
-        self.flush_until(Deadline::after(patience))
+    pub fn flush(&mut self, timeout: Duration) -> Result<()> {
+        self.flush_until(Deadline::after(timeout))
     }
 
     fn send_until(&mut self, bytes: &[u8], deadline: Deadline) -> Result<()> {
@@ -342,7 +342,7 @@ impl SocketReceiver {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if the peer is gone; [`Error::Truncated`] if it went in the middle of a message;
+    /// [`Error::Disconnected`] if the peer is gone; [`Error::Truncated`] if it went in the middle of a message;
     /// [`Error::FrameTooLarge`] and [`Error::BadFrame`], after which nothing more can be received; [`Error::Interrupted`].
     pub fn recv_bytes(&mut self) -> Result<Vec<u8>> {
         self.recv_until(Deadline::Never)
@@ -360,13 +360,13 @@ impl SocketReceiver {
         })
     }
 
-    /// Receives the next message, waiting for at most `patience`. What there is of it is kept until the rest is.
+    /// Receives the next message, waiting for at most `timeout`. What there is of it is kept until the rest is.
     ///
     /// # Errors
     ///
     /// As for [`recv_bytes`](Self::recv_bytes); [`Error::Timeout`].
-    pub fn recv_bytes_timeout(&mut self, patience: Duration) -> Result<Vec<u8>> {
-        self.recv_until(Deadline::after(patience))
+    pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Vec<u8>> {
+        self.recv_until(Deadline::after(timeout))
     }
 
     fn recv_until(&mut self, deadline: Deadline) -> Result<Vec<u8>> {
@@ -394,13 +394,13 @@ impl SocketReceiver {
         copy_into(message.into(), buffer)
     }
 
-    /// Waits for at most `patience` until something of a message is there, or the end; whether it is.
+    /// Waits for at most `timeout` until something of a message is there, or the end; whether it is.
     ///
     /// # Errors
     ///
     /// [`Error::Interrupted`].
-    pub fn poll(&self, patience: Duration) -> Result<bool> {
-        match wait(self.socket.as_fd(), PollFlags::IN, Deadline::after(patience)) {
+    pub fn poll(&self, timeout: Duration) -> Result<bool> {
+        match wait(self.socket.as_fd(), PollFlags::IN, Deadline::after(timeout)) {
             Ok(()) => Ok(true),
             Err(Error::Timeout) => Ok(false),
             Err(error) => Err(error),

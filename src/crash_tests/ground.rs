@@ -1,7 +1,7 @@
 //! The ground that the protocols stand on, tried at every step: a process that is stopped in the middle of something, that
 //! becomes another program there, that comes to life while somebody asks about it; threads that need each other's latches.
 
-use super::{bury, entry, one_at_a_time, queue_with};
+use super::{clear_up_after, entry, one_at_a_time, queue_with};
 use crate::heap::Heap;
 use crate::heap::table::Reserved;
 use crate::os::fork::{Forked, exit_now, fork};
@@ -16,10 +16,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Steps after which something must be wrong.
-const MOST: u64 = 1000;
+const MAX_STEPS: u64 = 1000;
 /// Nobody who gets an answer at all gets it later than this; only a test that fails waits so long.
 const LATE: Duration = Duration::from_secs(10);
-/// The patience of those who wait for somebody who is stopped.
+/// The timeout of those who wait for somebody who is stopped.
 const PATIENCE: Duration = Duration::from_millis(40);
 
 /// Forks the child that an entry is for, which runs `work` and ends; its pid.
@@ -102,7 +102,7 @@ fn stops_at_every_step<S>(
         stride
     };
     for step in (1..).step_by(stride) {
-        assert!(step < MOST, "it never gets through");
+        assert!(step < MAX_STEPS, "it never gets through");
         let (reserved, state) = (entry(heap), setup());
         let id = reserved.id;
         let pid = start(reserved, || {
@@ -128,7 +128,7 @@ fn stops_at_every_step<S>(
             "step {step}: the child goes on as if nothing had been"
         );
         check(&state);
-        bury(heap, id);
+        clear_up_after(heap, id);
         if through {
             assert!(step > 2, "only {step} steps: the stops are not in place");
             return;
@@ -264,7 +264,7 @@ fn somebody_who_clears_up_is_stopped() {
             use_in_time(queue, pid, &patient);
         },
         |(queue, dead)| {
-            bury(heap, *dead);
+            clear_up_after(heap, *dead);
             drain_whole(queue);
             let _ = heap.clear_up_all_dead();
         },
@@ -280,7 +280,7 @@ fn becomes_another_program_at_every_step<S: Sync>(
     let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
     for step in 1.. {
-        assert!(step < MOST, "it never gets through");
+        assert!(step < MAX_STEPS, "it never gets through");
         let (reserved, state) = (entry(heap), setup());
         let id = reserved.id;
         // Its other end is closed by exec, and by the end of the child.
@@ -302,7 +302,7 @@ fn becomes_another_program_at_every_step<S: Sync>(
             signal(pid, libc::SIGKILL);
             let _ = stopped_or_ended(pid);
         }
-        bury(heap, id);
+        clear_up_after(heap, id);
         if through {
             assert!(step > 2, "only {step} steps: the stops are not in place");
             return;
@@ -381,14 +381,14 @@ fn a_child_that_comes_to_life_while_it_is_asked_for_lives() {
             // Stopped on its way, or on its way already.
             let stopped = wait_for_stop(pid, here.as_fd());
             let from_child = rustix::io::dup(&here).expect("a descriptor");
-            let go_on = move || be_born(pid, stopped, &from_child);
+            let go_on = move || run_forked_child(pid, stopped, &from_child);
             crash::at_look(look, go_on);
             let alive = heap.alive(id);
             let due = crash::forget_plans();
             signal(pid, libc::SIGKILL);
             signal(pid, libc::SIGCONT);
             while stopped_or_ended(pid).is_none() {}
-            bury(heap, id);
+            clear_up_after(heap, id);
             assert!(
                 alive,
                 "stopped at change {birth} of its birth, it went on before look {look} of the question, and was said to be dead"
@@ -426,7 +426,7 @@ fn wait_for_stop(pid: u32, told: std::os::fd::BorrowedFd<'_>) -> bool {
 }
 
 /// Lets a stopped child go on, and waits until it is all there.
-fn be_born(pid: u32, stopped: bool, told: &OwnedFd) {
+fn run_forked_child(pid: u32, stopped: bool, told: &OwnedFd) {
     if stopped {
         signal(pid, libc::SIGCONT);
         let _ = rustix::io::read(told, &mut [0u8; 1]);
@@ -439,7 +439,7 @@ fn sending_dropping_an_end_and_forking_at_every_step() {
     let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
     for step in 1.. {
-        assert!(step < MOST, "it never gets through");
+        assert!(step < MAX_STEPS, "it never gets through");
         let reserved = entry(heap);
         let id = reserved.id;
         let pid = start(reserved, || {
@@ -456,7 +456,7 @@ fn sending_dropping_an_end_and_forking_at_every_step() {
             signal(pid, libc::SIGKILL);
             let _ = stopped_or_ended(pid);
         }
-        bury(heap, id);
+        clear_up_after(heap, id);
         let end = end.unwrap_or_else(|| {
             panic!("step {step}: the sender, who drops the end, and who forks wait for each other")
         });
@@ -519,7 +519,7 @@ fn changes_of_a_fork(heap: &'static Heap) -> u64 {
     let pid = start(reserved, || ());
     let changes = crash::changes() - before;
     assert_eq!(stopped_or_ended(pid), Some(0));
-    bury(heap, id);
+    clear_up_after(heap, id);
     changes
 }
 

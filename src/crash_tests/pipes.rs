@@ -26,7 +26,7 @@ fn lonely() -> Lonely {
 
 impl Lonely {
     fn assert_gone(&self) {
-        assert_eq!(self.here.try_recv(), Err(Error::Closed));
+        assert_eq!(self.here.try_recv(), Err(Error::Disconnected));
         assert_eq!(self.here.send(vec![]).unwrap_err().error(), Error::BrokenPipe);
     }
 }
@@ -92,7 +92,7 @@ fn making_and_dropping() {
             sender.send(5).expect("room");
             drop(sender);
             assert_eq!(receiver.recv(), Ok(5));
-            assert_eq!(receiver.recv(), Err(Error::Closed));
+            assert_eq!(receiver.recv(), Err(Error::Disconnected));
         },
         |(), _| {},
     );
@@ -122,7 +122,7 @@ fn clearing_up() {
         |(receiver, dead), _| {
             heap.clear_up(dead.1).expect("memory");
             assert_eq!(receiver.try_recv(), Ok(5));
-            assert_eq!(receiver.try_recv(), Err(Error::Closed));
+            assert_eq!(receiver.try_recv(), Err(Error::Disconnected));
         },
     );
 }

@@ -33,9 +33,9 @@ fn drain(queue: &Queue<Vec<u8>>) -> usize {
 }
 
 fn assert_ended(queue: &Queue<Vec<u8>>) {
-    assert_eq!(queue.try_get(), Err(Error::Closed));
+    assert_eq!(queue.try_get(), Err(Error::ShutDown));
     assert!(queue.try_put(vec![]).is_err());
-    assert_eq!(queue.producer().map(drop), Err(Error::Closed));
+    assert_eq!(queue.producer().map(drop), Err(Error::ShutDown));
 }
 
 fn feed(producer: &Producer<Vec<u8>>) {
@@ -110,7 +110,7 @@ fn the_first_is_made() {
             assert!(drain(queue) == 2 || !through);
             match queue.producer() {
                 Ok(producer) => assert!(!through && !producer.is_shut_down()),
-                Err(error) => assert_eq!(error, Error::Closed),
+                Err(error) => assert_eq!(error, Error::ShutDown),
             }
             assert_ended(queue);
         },

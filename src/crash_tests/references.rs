@@ -1,6 +1,8 @@
 //! Death while the table of references grows and shrinks, is copied for a child, and is gone through after a death.
 
-use super::{Corpse, bury, dies_at_every_step, dies_at_every_step_over, entry, one_at_a_time, run_to};
+use super::{
+    Corpse, clear_up_after, dies_at_every_step, dies_at_every_step_over, entry, one_at_a_time, run_to,
+};
 use crate::heap::internal::paging;
 use crate::os::fork::{Forked, exit_now, fork};
 use crate::{Error, Lock, Queue, RawArray};
@@ -123,7 +125,7 @@ fn a_message_with_the_last_handles() {
                 // What its killer began is gone through to the end.
                 queue.shutdown_now();
             }
-            assert_eq!(queue.try_get().err(), Some(Error::Closed));
+            assert_eq!(queue.try_get().err(), Some(Error::ShutDown));
         },
     );
 }
@@ -140,23 +142,23 @@ fn nobody_waits_for_memory_to_fork() {
                 let reserved = entry(heap);
                 let id = reserved.id;
                 assert!(run_to(reserved, 0, || ()));
-                bury(heap, id);
+                clear_up_after(heap, id);
             });
         });
     };
     // The page of this process's table stays.
     drop(Lock::new().expect("memory"));
     // What is made is not what others have left, and is not kept for them.
-    heap.calm_down();
+    heap.release_reserve();
     let before = heap.census();
     let count = Rc::new(Cell::new(0));
     let counted = count.clone();
-    paging::watch(Some(Rc::new(move || {
+    paging::set_hook(Some(Rc::new(move || {
         forks();
         counted.set(counted.get() + 1);
     })));
     drop(RawArray::<u8>::new(256 << 20).expect("memory"));
-    paging::watch(None);
+    paging::set_hook(None);
     assert!(count.get() >= 2, "memory was made and given back");
     assert_eq!(before, heap.census());
 }

@@ -28,7 +28,7 @@ impl Watched {
     /// What is there is found, if not because somebody told, then by the look once a second.
     fn check(&self, there: bool) {
         let mut selector = self.selector.borrow_mut();
-        selector.look_at_all_next_time();
+        selector.recheck_all();
         assert_eq!(
             selector.try_wait().expect("memory").len(),
             if there { 3 } else { 0 }
@@ -39,7 +39,7 @@ impl Watched {
     fn check_next(&self, at_once: bool) {
         let mut selector = self.selector.borrow_mut();
         if !at_once {
-            selector.look_at_all_next_time();
+            selector.recheck_all();
         }
         while self.queue.try_get().is_ok() {}
         assert_eq!(selector.try_wait(), Ok(vec![]));

@@ -1,12 +1,12 @@
 //! Semaphores: in the end there are as many permits as in the beginning, and those of the dead are told once.
 
-use super::{bury, dies_at_every_step, entry, run_to};
+use super::{clear_up_after, dies_at_every_step, entry, run_to};
 use crate::{Error, Permit, Semaphore};
 
 /// Takes every permit there is; how many, and how many of them from the dead.
 pub(super) fn count_permits(semaphore: &Semaphore) -> (usize, usize) {
     let permits: Vec<_> = std::iter::from_fn(|| semaphore.try_acquire().ok()).collect();
-    let told = permits.iter().filter(|permit| permit.is_returned()).count();
+    let told = permits.iter().filter(|permit| permit.owner_died()).count();
     (permits.len(), told)
 }
 
@@ -108,7 +108,7 @@ fn a_permit_of_the_dead() {
         run_to(reserved, 0, || {
             semaphore.acquire().map(Permit::forget).expect("a permit");
         });
-        bury(heap, dead);
+        clear_up_after(heap, dead);
         semaphore
     };
     dies_at_every_step(

@@ -1,7 +1,7 @@
 //! Values and arrays: made, changed, received and dropped by processes that die at every step of it.
 
 use super::dies_at_every_step;
-use crate::door::{Handle, Memory, Sort};
+use crate::bindings::{Handle, HandleKind, Region};
 use crate::{Array, LockError};
 
 /// So many bytes are a block of their own.
@@ -14,7 +14,7 @@ fn making_and_dropping_memory() {
         dies_at_every_step(
             || (),
             |()| {
-                let memory = Memory::new(len).expect("memory");
+                let memory = Region::new(len).expect("memory");
                 assert_eq!(memory.len(), len);
                 soil(&memory);
             },
@@ -28,7 +28,7 @@ fn making_and_dropping_memory() {
 
 /// Leaves nothing zero, for the next who is given this memory.
 #[allow(unsafe_code)]
-fn soil(memory: &Memory) {
+fn soil(memory: &Region) {
     // SAFETY: the memory was just made, and nobody else has it.
     unsafe { memory.address().write_bytes(9, memory.len()) };
 }
@@ -58,17 +58,17 @@ fn changing_under_the_lock() {
 fn found_by_address() {
     for len in [8, LARGE] {
         dies_at_every_step(
-            || Memory::new(len).expect("memory"),
+            || Region::new(len).expect("memory"),
             |memory| {
                 let address = Handle::from(memory).address();
-                let found = Handle::find(address, Sort::Memory).expect("it is there");
-                drop(Memory::try_from(found).expect("it is memory"));
+                let found = Handle::find(address, HandleKind::Region).expect("it is there");
+                drop(Region::try_from(found).expect("it is memory"));
             },
             |memory, _| {
                 // Another process's reference does not keep this one's from being the last.
                 let address = Handle::from(memory).address();
-                assert!(Handle::find(address, Sort::Memory).is_ok());
-                assert!(Handle::find(address, Sort::RLock).is_err());
+                assert!(Handle::find(address, HandleKind::Region).is_ok());
+                assert!(Handle::find(address, HandleKind::RLock).is_err());
             },
         );
     }

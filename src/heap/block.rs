@@ -6,9 +6,9 @@
 //! death while the list is counted up or down leaves it exact.
 
 use super::chunks::split;
-use super::holds::Slotted;
-use super::layout::{CHUNK, EXTRA, HEAD, LEN, MOST_CELL, Off, chunk, entry, kind};
-use super::object::{Facts, Kind, Object, refer, write_head};
+use super::layout::{CHUNK, EXTRA, HEAD, LEN, MAX_CELL, Off, chunk, entry, kind};
+use super::object::{Facts, Object, ObjectKind, refer, write_head};
+use super::references::Slotted;
 use super::release::Detached;
 use super::tx::Tx;
 use super::{Heap, fork};
@@ -17,11 +17,11 @@ use crate::wait::atomic::Ordering;
 use core::ops::{Deref, DerefMut};
 
 /// The kind of a block.
-pub(crate) const BLOCK: Kind = Kind {
+pub(crate) const BLOCK: ObjectKind = ObjectKind {
     number: 1,
     name: "block",
-    bury: |_, _, _, _| Ok(()),
-    empty: |heap, off| heap.drop_carried(off),
+    on_holder_death: |_, _, _, _| Ok(()),
+    clear: |heap, off| heap.drop_carried(off),
     describe: |heap, off| {
         Facts::of([
             ("bytes", heap.word(off + LEN).load(Ordering::Relaxed)),
@@ -54,7 +54,7 @@ impl Block {
             heap.word(off + LEN).store(len, Ordering::Relaxed);
             Self { heap, off, slot, len }
         };
-        if bytes <= MOST_CELL {
+        if bytes <= MAX_CELL {
             heap.make(&BLOCK, bytes, 0, wrap)
         } else {
             heap.make_large(&BLOCK, bytes, 0, false, wrap)
@@ -202,7 +202,7 @@ impl Heap {
     /// of offset and number of the slot, before this process can fork again.
     pub(super) fn make_large<T>(
         &self,
-        kind: &Kind,
+        kind: &ObjectKind,
         bytes: u64,
         extra: u64,
         zeroed: bool,

@@ -2,8 +2,8 @@
 
 use super::Heap;
 use super::chunks::split;
-use super::holds::page_at;
 use super::layout::{CLASSES, ORDERS, chunk, entry, header, kind, state};
+use super::references::page_at;
 use crate::wait::atomic::Ordering;
 
 /// What is in use in the heap.
@@ -18,7 +18,7 @@ pub(crate) struct Census {
     /// Entries that are not free.
     entries: u64,
     /// Objects held by living processes.
-    holds: u64,
+    references: u64,
 }
 
 impl Heap {
@@ -36,7 +36,7 @@ impl Heap {
     pub(crate) fn others(&self) -> u64 {
         let is_there = |&index: &u64| {
             let entry = self.entry(index);
-            let runs = [state::EMBRYO, state::LIVE].contains(&entry.state.load(Ordering::Acquire));
+            let runs = [state::RESERVED, state::LIVE].contains(&entry.state.load(Ordering::Acquire));
             runs && entry.id.load(Ordering::Acquire) != u64::from(self.me())
         };
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
@@ -45,7 +45,7 @@ impl Heap {
 
     /// Counts, and panics where the lists contradict the descriptors. Nobody else may be at work.
     pub(crate) fn census(&self) -> Census {
-        self.settle().expect("nobody is stopped");
+        self.replay_journal().expect("nobody is stopped");
         let get = |off| self.word(off).load(Ordering::Acquire);
         let mut cells = vec![0; CLASSES];
         let (mut blocks, mut slabs, mut raw) = (0, 0, 0);
@@ -103,13 +103,13 @@ impl Heap {
         let live: Vec<u64> = (0..top)
             .filter(|&i| get(entry!(i, state)) != state::FREE)
             .collect();
-        let holds = live.iter().map(|&i| self.count_references(i)).sum();
+        let references = live.iter().map(|&i| self.count_references(i)).sum();
         Census {
             used_bytes: accounted,
             cells,
             blocks,
             entries: live.len() as u64,
-            holds,
+            references,
         }
     }
 }

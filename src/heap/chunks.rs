@@ -24,14 +24,14 @@ const SPARE: u64 = 12 << 20;
 /// with nothing.
 const DEMAND: u64 = 128 << 20;
 /// Keeping less than this of a block is not worth the trouble.
-const LEAST_KEPT: u64 = 1 << 20;
+const MIN_KEPT: u64 = 1 << 20;
 
 /// Bytes of memory, and of the heap's end, that only forks may use, for the child's table of references: they cannot be refused.
 const FOR_FORKS: u64 = 1 << 20;
 
 /// A block taken from the lists: its first chunk's index.
 #[derive(Clone, Copy)]
-pub(super) struct Taken {
+pub(super) struct TakenRun {
     pub index: u64,
 }
 
@@ -161,7 +161,7 @@ impl Heap {
     }
 
     /// Takes a block for `bytes` within a transaction; it is [`kind::RAW`] until [`ready`](Self::ready).
-    pub(super) fn take(&self, tx: &mut Tx<'_>, bytes: u64) -> Result<Taken> {
+    pub(super) fn take(&self, tx: &mut Tx<'_>, bytes: u64) -> Result<TakenRun> {
         let order = order_of(bytes);
         // An error now is better than a visit of the kernel's out-of-memory killer later.
         let spared = if super::fork::makes_child() { 0 } else { FOR_FORKS };
@@ -188,7 +188,7 @@ impl Heap {
         let demand = (tx.get(header!(demand)) + weight * accounted).min(DEMAND);
         tx.set(header!(demand), demand);
         tx.set(chunk!(index, state), state(kind::RAW, order));
-        Ok(Taken { index })
+        Ok(TakenRun { index })
     }
 
     /// Makes descriptors exist for whatever [`take`](Self::take) may hand out for `bytes`, or refuses what cannot fit.
@@ -208,7 +208,7 @@ impl Heap {
     }
 
     /// Commits the first `bytes` of a block that was taken. It stays raw until a transaction says what it is.
-    pub(super) fn commit(&self, taken: Taken, bytes: u64) -> Result<()> {
+    pub(super) fn commit(&self, taken: TakenRun, bytes: u64) -> Result<()> {
         let committed = self.word(chunk!(taken.index, committed));
         let (have, want) = (
             committed.load(Ordering::Relaxed),
@@ -223,7 +223,7 @@ impl Heap {
     }
 
     /// Stages a raw block's being in use.
-    pub(super) fn mark_used(tx: &mut Tx<'_>, taken: Taken) {
+    pub(super) fn mark_used(tx: &mut Tx<'_>, taken: TakenRun) {
         let at = chunk!(taken.index, state);
         tx.set(at, state(kind::USED, split(tx.get(at)).1));
     }
@@ -243,7 +243,7 @@ impl Heap {
                 let kept = if kind == kind::RAW {
                     0
                 } else {
-                    room / LEAST_KEPT * LEAST_KEPT
+                    room / MIN_KEPT * MIN_KEPT
                 };
                 return Ok(Fate::Shorten { kept, committed });
             }
@@ -307,7 +307,7 @@ impl Heap {
     }
 
     /// Nothing has happened for a while: memory that was kept for more of the same goes back.
-    pub(crate) fn calm_down(&self) {
+    pub(crate) fn release_reserve(&self) {
         if self.header().demand.load(Ordering::Relaxed) == 0 {
             return;
         }

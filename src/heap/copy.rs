@@ -8,9 +8,9 @@
 //! is being made or given back, have no count, and the child has no handle to them.
 
 use super::Heap;
-use super::holds::{self, BATCH, Batch};
-use super::layout::{MOST_CELL, Off, REFS};
+use super::layout::{MAX_CELL, Off, REFS};
 use super::object::{refer, uncount};
+use super::references::{self, BATCH, Batch};
 use super::waiter::WAITER;
 use crate::error::Result;
 use crate::wait::atomic::Ordering;
@@ -24,11 +24,11 @@ impl Heap {
             pages += 1;
             next = page + 1;
         }
-        let needed = pages + holds::directories(next);
+        let needed = pages + references::directories(next);
         if needed == 0 {
             return Ok(());
         }
-        self.make_cells(MOST_CELL, needed)
+        self.make_cells(MAX_CELL, needed)
     }
 
     /// Gives the entry `to`, which holds nothing, a reference to everything this process holds, under the same numbers. The
@@ -56,8 +56,8 @@ impl Heap {
     /// Makes an empty page number `page` of an entry exist; false if there is no free cell.
     fn copy_page(&self, to: u64, page: u64) -> Result<bool> {
         self.transact(|tx| {
-            while holds::page_at(tx, to, page) == 0 {
-                let found = self.with_spare_cell(tx, MOST_CELL, |tx, cell| {
+            while references::page_at(tx, to, page) == 0 {
+                let found = self.with_spare_cell(tx, MAX_CELL, |tx, cell| {
                     self.place_page(tx, to, page, cell);
                     Ok(true)
                 })?;
@@ -72,7 +72,7 @@ impl Heap {
     /// Copies slots of one page, in one transaction.
     fn copy_slots(&self, from: u64, to: u64, page: u64, start: u64) -> Result<()> {
         self.transact(|tx| {
-            let Some(mut copy) = holds::Copy::begin(tx, to, page) else {
+            let Some(mut copy) = references::Copy::begin(tx, to, page) else {
                 return Ok(());
             };
             let ours = Batch::of(tx, from, page, start);

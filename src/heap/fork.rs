@@ -38,7 +38,7 @@ const TRIES: u32 = 16;
 
 /// The entry of the child that a fork makes.
 #[derive(Clone, Copy)]
-struct Birth {
+struct PendingChild {
     id: u32,
     /// The descriptor of the lock that witnesses its life, -1 for none.
     claim: RawFd,
@@ -46,7 +46,7 @@ struct Birth {
     planned: bool,
 }
 
-impl Birth {
+impl PendingChild {
     const NONE: Self = Self {
         id: 0,
         claim: -1,
@@ -62,9 +62,9 @@ thread_local! {
     /// Whether the first of the three functions below was called, and neither of the others yet.
     static BEGUN: Cell<bool> = const { Cell::new(false) };
     /// What the child that is being forked is to take over.
-    static RESERVED: Cell<Birth> = const { Cell::new(Birth::NONE) };
+    static RESERVED: Cell<PendingChild> = const { Cell::new(PendingChild::NONE) };
     /// Asks for the child to be somebody's in particular: see [`adopt_as`].
-    static PLANNED: Cell<Birth> = const { Cell::new(Birth::NONE) };
+    static PLANNED: Cell<PendingChild> = const { Cell::new(PendingChild::NONE) };
     /// Whether it is making room for the child.
     static MAKES_CHILD: Cell<bool> = const { Cell::new(false) };
     /// The child that this thread forked last.
@@ -116,7 +116,7 @@ pub(super) fn makes_child() -> bool {
 
 /// The next fork of this thread makes the process of this entry, which its parent has reserved and whose lock `claim` is.
 pub(crate) fn adopt_as(id: u32, claim: RawFd) {
-    PLANNED.set(Birth {
+    PLANNED.set(PendingChild {
         id,
         claim,
         planned: true,
@@ -129,7 +129,7 @@ pub(crate) fn last_child() -> u32 {
 }
 
 /// Has the C library call us around every fork of this process.
-pub(crate) fn watch() {
+pub(crate) fn install_handlers() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     os::fork::call_around(
         &WATCHED,
@@ -149,11 +149,11 @@ extern "C" fn before() {
         && !PLANNED.get().planned
         && let Some(heap) = Heap::existing()
     {
-        heap.look_after_the_dead();
+        heap.sweep_next_entries();
     }
     hold_still(outermost);
     if let Some(heap) = Heap::existing() {
-        let planned = PLANNED.replace(Birth::NONE);
+        let planned = PLANNED.replace(PendingChild::NONE);
         RESERVED.set(heap.prepare_child(planned, outermost));
     }
     os::fork::forget_error();
@@ -176,14 +176,14 @@ extern "C" fn after_in_parent() {
         return;
     }
     let failed = os::fork::seems_failed();
-    let born = RESERVED.replace(Birth::NONE);
+    let child = RESERVED.replace(PendingChild::NONE);
     move_on();
-    LAST.set(born.id);
+    LAST.set(child.id);
     if let Some(heap) = Heap::existing()
-        && born.id != 0
-        && !born.planned
+        && child.id != 0
+        && !child.planned
     {
-        heap.see_off(born, failed);
+        heap.see_off(child, failed);
     }
 }
 
@@ -193,7 +193,7 @@ extern "C" fn after_in_child() {
     }
     os::pid::forget_thread();
     if let Some(heap) = Heap::existing() {
-        heap.wake_up(RESERVED.replace(Birth::NONE));
+        heap.wake_up(RESERVED.replace(PendingChild::NONE));
     }
     move_on();
     if let Some(function) = ON_CHILD.get() {
@@ -204,13 +204,13 @@ extern "C" fn after_in_child() {
 impl Heap {
     /// An entry that holds what this process holds: `planned`, or a new one where that is none. Called, and left, with other
     /// threads kept from changing that; where it must make room, it lets them go on meanwhile.
-    fn prepare_child(&self, planned: Birth, outermost: bool) -> Birth {
-        let mut birth = planned;
+    fn prepare_child(&self, planned: PendingChild, outermost: bool) -> PendingChild {
+        let mut pending = planned;
         let mut cleared = false;
         for _ in 0..TRIES {
-            let copied = self.reserve_and_copy(&mut birth);
+            let copied = self.reserve_and_copy(&mut pending);
             if let Ok(true) = copied {
-                return birth;
+                return pending;
             }
             if !outermost {
                 break;
@@ -222,7 +222,7 @@ impl Heap {
             if room.is_err() && !cleared {
                 // What was copied in part goes; then so does what nobody needs.
                 cleared = true;
-                room = self.drop_copy(birth);
+                room = self.drop_copy(pending);
                 self.make_room();
             }
             hold_still(outermost);
@@ -230,59 +230,59 @@ impl Heap {
                 break;
             }
         }
-        if !birth.planned {
+        if !pending.planned {
             // Without its lock the entry is dead, and whoever looks after the dead frees it.
-            self.give_up_claim(birth.claim);
+            self.give_up_claim(pending.claim);
         }
-        Birth::NONE
+        PendingChild::NONE
     }
 
     /// Reserves an entry, if `birth` is none yet, and copies into it; false if there is not enough room.
-    fn reserve_and_copy(&self, birth: &mut Birth) -> Result<bool> {
-        if birth.id == 0 {
+    fn reserve_and_copy(&self, pending: &mut PendingChild) -> Result<bool> {
+        if pending.id == 0 {
             let reserved = self.reserve_quickly(self.me(), 0, "fork", PROCESSES)?;
-            *birth = Birth {
+            *pending = PendingChild {
                 id: reserved.id,
                 claim: reserved.into_raw(),
                 planned: false,
             };
         }
-        self.copy_references(index_of(birth.id))
+        self.copy_references(index_of(pending.id))
     }
 
     /// Takes back what a copy that failed has put into its entry.
-    fn drop_copy(&self, birth: Birth) -> Result<()> {
-        if birth.id == 0 {
+    fn drop_copy(&self, pending: PendingChild) -> Result<()> {
+        if pending.id == 0 {
             Ok(())
         } else {
-            self.drop_references(index_of(birth.id))
+            self.drop_references(index_of(pending.id))
         }
     }
 
     /// In the parent: the child has the lock of its entry, or there is no child. The error of a fork is seen by its caller, who
     /// may be anybody; the lock tells whether there was one, and where there is none, what error was left behind.
-    fn see_off(&self, born: Birth, failed: bool) {
-        self.give_up_claim(born.claim);
-        let is_there = if born.claim >= 0 {
-            self.alive(born.id)
+    fn see_off(&self, child: PendingChild, failed: bool) {
+        self.give_up_claim(child.claim);
+        let is_there = if child.claim >= 0 {
+            self.alive(child.id)
         } else {
             !failed
         };
         if !is_there && DEPTH.get() == 0 {
             // An error leaves it to whoever looks after the dead.
-            let _ = self.drop_entry(born.id);
+            let _ = self.drop_entry(child.id);
         }
     }
 
     /// In a forked child: takes its entry over.
-    fn wake_up(&self, born: Birth) {
+    fn wake_up(&self, child: PendingChild) {
         // Without an entry (there was no room for one) the process has no id, and whatever it wants to do with what is
         // shared is an error.
         self.set_me(0);
-        if born.id != 0 {
-            let _ = self.adopt(born.id, os::witness::borrow(born.claim));
+        if child.id != 0 {
+            let _ = self.adopt_entry(child.id, os::witness::borrow(child.claim));
         }
-        let handled = if born.planned { born.claim } else { -1 };
+        let handled = if child.planned { child.claim } else { -1 };
         os::witness::close_inherited(handled, |fd| self.is_own(fd));
     }
 

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::os::clock::{Deadline, now};
 use crate::os::pid::Activity;
 use crate::wait::interrupt::interrupted;
-use crate::wait::latch::{Latch, Locked};
+use crate::wait::robust_lock::{Acquired, RobustLock};
 use crate::wait::spin;
 use std::cell::Cell;
 
@@ -102,7 +102,7 @@ pub(crate) mod paging {
     }
 
     /// Has `hook` called whenever this thread does, until this is called again.
-    pub(crate) fn watch(hook: Option<Rc<dyn Fn()>>) {
+    pub(crate) fn set_hook(hook: Option<Rc<dyn Fn()>>) {
         HOOK.set(hook);
     }
 
@@ -193,7 +193,7 @@ pub(crate) fn awake<T>(work: impl FnOnce() -> T) -> (T, bool) {
     })
 }
 
-/// Notes that this thread has something to tell when it may sleep: see [`watch`](super::watch).
+/// Notes that this thread has something to tell when it may sleep: see [`watch`](super::registration).
 pub(super) fn owe_news(owes: bool) {
     let others = MODE.get() & !OWES_NEWS;
     MODE.set(others | if owes { OWES_NEWS } else { 0 });
@@ -211,8 +211,8 @@ pub(crate) fn insist<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
 
 /// Releases one of the engine's own locks, which was taken with this rank.
 #[inline]
-pub(crate) fn unlock_internal(latch: &Latch, rank: Rank) {
-    latch.unlock_short();
+pub(crate) fn unlock_internal(lock: &RobustLock, rank: Rank) {
+    lock.unlock_short();
     rank.leave();
 }
 
@@ -223,13 +223,13 @@ impl Heap {
     ///
     /// [`Error::NoIdentity`]; [`Error::OwnerStopped`]; [`Error::Interrupted`] and [`Error::Busy`] where the limit says so.
     #[inline]
-    pub(crate) fn lock_internal(&self, latch: &Latch, rank: Rank) -> Result<bool> {
+    pub(crate) fn lock_internal(&self, lock: &RobustLock, rank: Rank) -> Result<bool> {
         let me = self.me();
         rank.enter();
-        if me != 0 && latch.try_quick(me) {
+        if me != 0 && lock.try_quick(me) {
             return Ok(false);
         }
-        self.lock_internal_slow(latch, rank, me, CURRENT.get())
+        self.lock_internal_slow(lock, rank, me, CURRENT.get())
             .inspect_err(|_| rank.leave())
     }
 
@@ -240,24 +240,29 @@ impl Heap {
     ///
     /// As for [`lock_internal`](Self::lock_internal).
     #[inline]
-    pub(crate) fn lock_internal_until(&self, latch: &Latch, rank: Rank, deadline: Deadline) -> Result<bool> {
+    pub(crate) fn lock_internal_until(
+        &self,
+        lock: &RobustLock,
+        rank: Rank,
+        deadline: Deadline,
+    ) -> Result<bool> {
         let me = self.me();
         rank.enter();
-        if me != 0 && latch.try_quick(me) {
+        if me != 0 && lock.try_quick(me) {
             return Ok(false);
         }
         let limit = Limit {
             deadline,
             interruptible: true,
         };
-        self.lock_internal_slow(latch, rank, me, limit)
+        self.lock_internal_slow(lock, rank, me, limit)
             .inspect_err(|_| rank.leave())
     }
 
     /// Takes one of the engine's own locks if it is free this moment.
-    pub(super) fn try_internal(&self, latch: &Latch, rank: Rank) -> bool {
+    pub(super) fn try_internal(&self, lock: &RobustLock, rank: Rank) -> bool {
         let me = self.me();
-        let taken = me != 0 && latch.try_quick(me);
+        let taken = me != 0 && lock.try_quick(me);
         if taken {
             rank.enter();
         }
@@ -266,12 +271,12 @@ impl Heap {
 
     #[cold]
     #[inline(never)]
-    fn lock_internal_slow(&self, latch: &Latch, rank: Rank, me: u32, limit: Limit) -> Result<bool> {
+    fn lock_internal_slow(&self, lock: &RobustLock, rank: Rank, me: u32, limit: Limit) -> Result<bool> {
         if me == 0 {
             return Err(Error::NoIdentity);
         }
         if MODE.get() & AWAKE != 0 {
-            return self.lock_awake(latch, me);
+            return self.lock_awake(lock, me);
         }
         let began = now();
         let end = match limit.deadline {
@@ -289,17 +294,17 @@ impl Heap {
             }
             ended.get()
         };
-        let mut watch = OwnerWatch { began, idle: None };
+        let mut seen = OwnerActivity { began, idle: None };
         loop {
             let moment = now();
             let slice = (moment + SLICE).min(end.max(moment + MOMENT));
-            match latch.lock(me, Deadline::At(slice), SLICE, alive, give_up, || ()) {
-                Some(locked) => return Ok(matches!(locked, Locked::Inherited(_))),
+            match lock.lock(me, Deadline::At(slice), SLICE, alive, give_up, || ()) {
+                Some(locked) => return Ok(matches!(locked, Acquired::OwnerDied(_))),
                 None if ended.get() => return Err(Error::Interrupted),
                 None => {}
             }
-            let owner = latch.living_owner();
-            if watch.is_idle(self, owner, now() >= end) {
+            let owner = lock.living_owner();
+            if seen.is_idle(self, owner, now() >= end) {
                 return Err(Error::OwnerStopped {
                     pid: self.pid_of(owner),
                     name: self.name_of(owner),
@@ -311,31 +316,31 @@ impl Heap {
     /// Whether a transaction would sleep now, or not be had by a caller that must not: somebody is in the middle of one.
     #[inline]
     pub(crate) fn is_busy(&self) -> bool {
-        let latch = &self.header().latch;
-        latch.owner() != 0 && !spin::until(|| latch.owner() == 0)
+        let lock = &self.header().tx_lock;
+        lock.owner() != 0 && !spin::until(|| lock.owner() == 0)
     }
 
     /// Takes a lock for a caller that must not sleep.
-    fn lock_awake(&self, latch: &Latch, me: u32) -> Result<bool> {
-        if spin::until(|| latch.try_quick(me)) {
+    fn lock_awake(&self, lock: &RobustLock, me: u32) -> Result<bool> {
+        if spin::until(|| lock.try_quick(me)) {
             return Ok(false);
         }
         let alive = |id| self.alive(id);
-        match latch.lock(me, Deadline::Now, SLICE, alive, || false, || ()) {
-            Some(locked) => Ok(matches!(locked, Locked::Inherited(_))),
+        match lock.lock(me, Deadline::Now, SLICE, alive, || false, || ()) {
+            Some(locked) => Ok(matches!(locked, Acquired::OwnerDied(_))),
             None => Err(Error::Busy),
         }
     }
 }
 
 /// What a waiter has seen of the owner.
-struct OwnerWatch {
+struct OwnerActivity {
     began: u64,
     /// The owner that was seen to do nothing, and since when it has been seen so.
     idle: Option<(u32, u64)>,
 }
 
-impl OwnerWatch {
+impl OwnerActivity {
     /// Whether the wait for `owner` is to end: it does not run, and the caller's time is up or it has been so for long.
     fn is_idle(&mut self, heap: &Heap, owner: u32, late: bool) -> bool {
         let now = now();
@@ -343,7 +348,7 @@ impl OwnerWatch {
             self.idle = None;
             return false;
         }
-        let patience = if late { MOMENT } else { IDLE };
+        let timeout = if late { MOMENT } else { IDLE };
         match heap.activity(owner) {
             Activity::Running => {
                 self.idle = None;
@@ -359,7 +364,7 @@ impl OwnerWatch {
                         now
                     }
                 };
-                now - since >= patience
+                now - since >= timeout
             }
         }
     }

@@ -6,8 +6,8 @@
 //! block (a power of two of chunks, at a multiple of that) is inside one of the segments that double in size: see `space.rs`.
 
 use crate::wait::atomic::{AtomicU32, AtomicU64};
-use crate::wait::latch::Latch;
 use crate::wait::lookout::Words;
+use crate::wait::robust_lock::RobustLock;
 use core::mem::{offset_of, size_of};
 
 /// A place in the heap, in bytes from its start.
@@ -25,9 +25,9 @@ pub(super) const ORDERS: usize = 23;
 /// Cell sizes of the slabs, 64 bytes doubled seven times.
 pub(super) const CLASSES: usize = 8;
 /// The smallest cell.
-pub(super) const LEAST_CELL: u64 = 64;
+pub(super) const MIN_CELL: u64 = 64;
 /// The largest cell; what is larger gets chunks of its own.
-pub(crate) const MOST_CELL: u64 = LEAST_CELL << (CLASSES - 1);
+pub(crate) const MAX_CELL: u64 = MIN_CELL << (CLASSES - 1);
 /// Words one transaction may change.
 pub(super) const JOURNAL: usize = 512;
 /// Processes a program can have at a time.
@@ -53,11 +53,11 @@ pub(super) struct Header {
 
     /// Guards every journaled word. Held for well under a microsecond, and never across a system call but for opening a part of
     /// the heap that its holder has not met before.
-    pub latch: Latch,
+    pub tx_lock: RobustLock,
     /// Taken by whoever clears up after the dead.
-    pub sweep: Latch,
+    pub sweep: RobustLock,
     /// Taken by whoever turns a chunk into a slab.
-    pub grow: Latch,
+    pub grow: RobustLock,
     _line1: [u32; 13],
 
     /// Words of a transaction that is decided but not yet carried out; 0 when there is none.
@@ -143,7 +143,7 @@ pub(super) mod kind {
 
 /// One process of the program.
 #[repr(C, align(64))]
-pub(crate) struct Entry {
+pub(crate) struct ProcessEntry {
     /// Index and generation of this entry as one number: the process's owner id, 0 while free.
     pub id: AtomicU64,
     /// One of the [`state`] constants.
@@ -186,7 +186,7 @@ pub(crate) struct Entry {
 }
 
 #[cfg(all(test, loom))]
-impl Entry {
+impl ProcessEntry {
     /// A free one.
     pub(super) fn new() -> Self {
         let zero = || AtomicU64::new(0);
@@ -221,7 +221,7 @@ pub(crate) mod state {
     /// Nobody's.
     pub const FREE: u64 = 0;
     /// Reserved by a parent for a child that has not taken it over yet.
-    pub const EMBRYO: u64 = 1;
+    pub const RESERVED: u64 = 1;
     /// A process runs.
     pub const LIVE: u64 = 2;
     /// Dead and cleared up; its parent may still ask how it ended.
@@ -233,7 +233,7 @@ pub(super) const FREEING: usize = 16;
 /// Directories in an entry.
 pub(super) const DIRECTORIES: usize = 16;
 /// Words in a hold page (two a slot) and in a directory of them: a largest cell less its header.
-pub(super) const PAGE_WORDS: u64 = (MOST_CELL - HEAD) / 8;
+pub(super) const PAGE_WORDS: u64 = (MAX_CELL - HEAD) / 8;
 
 /// The start of every object and block.
 #[repr(C)]
@@ -254,9 +254,9 @@ pub(crate) const HEAD: u64 = 64;
 /// Bytes of the first segment, a power of two. The next is as long, and each behind it as long as all before it.
 pub(super) const NEAR: u64 = 512 << 20;
 /// The most bytes a heap can have for its header and chunks.
-pub(super) const MOST_BYTES: u64 = 256 << 30;
+pub(super) const MAX_BYTES: u64 = 256 << 30;
 /// Segments of the largest heap.
-pub(super) const SEGMENTS: usize = (MOST_BYTES / NEAR).ilog2() as usize + 1;
+pub(super) const SEGMENTS: usize = (MAX_BYTES / NEAR).ilog2() as usize + 1;
 
 /// Offset of the descriptors of the first segment's chunks, and their bytes: next to the header, where they are reached most
 /// quickly.
@@ -265,21 +265,22 @@ pub(super) const NEAR_DESCRIPTORS_LEN: u64 = NEAR / CHUNK * size_of::<Chunk>() a
 /// Offset of the entries of the first processes, how many these are, and their bytes.
 pub(super) const NEAR_TABLE: Off = NEAR_DESCRIPTORS + NEAR_DESCRIPTORS_LEN;
 pub(super) const NEAR_ENTRIES: u64 = 1024;
-pub(super) const NEAR_TABLE_LEN: u64 = NEAR_ENTRIES * size_of::<Entry>() as u64;
+pub(super) const NEAR_TABLE_LEN: u64 = NEAR_ENTRIES * size_of::<ProcessEntry>() as u64;
 /// The first chunk that can be handed out.
 pub(super) const FIRST_CHUNK: u64 = (NEAR_TABLE + NEAR_TABLE_LEN).div_ceil(CHUNK);
 
 /// Offset, behind all chunks, from which the entries of all other processes are counted; where they end.
 pub(super) const TABLES: Off = 1 << 39;
-pub(super) const TABLES_END: Off = TABLES + PROCESSES * size_of::<Entry>() as u64;
+pub(super) const TABLES_END: Off = TABLES + PROCESSES * size_of::<ProcessEntry>() as u64;
 /// Offset from which the descriptors of all other chunks are counted.
 pub(super) const MORE: Off = TABLES + (1 << 30);
 
-const _: () = assert!(CHUNK << (ORDERS - 1) == MOST_BYTES && MOST_BYTES < TABLES && TABLES_END < MORE);
+const _: () = assert!(CHUNK << (ORDERS - 1) == MAX_BYTES && MAX_BYTES < TABLES && TABLES_END < MORE);
 const _: () = assert!(size_of::<Header>() as u64 <= CHUNK);
 #[cfg(not(loom))]
-const _: () =
-    assert!(size_of::<Chunk>() == 64 && size_of::<Head>() == 32 && size_of::<Entry>().is_multiple_of(64));
+const _: () = assert!(
+    size_of::<Chunk>() == 64 && size_of::<Head>() == 32 && size_of::<ProcessEntry>().is_multiple_of(64)
+);
 
 /// Offset of a header field.
 macro_rules! header {
@@ -306,7 +307,7 @@ pub(super) use chunk;
 macro_rules! entry {
     ($index:expr, $field:ident) => {
         crate::heap::layout::entry_at($index)
-            + core::mem::offset_of!(crate::heap::layout::Entry, $field) as crate::heap::layout::Off
+            + core::mem::offset_of!(crate::heap::layout::ProcessEntry, $field) as crate::heap::layout::Off
     };
 }
 pub(crate) use entry;
@@ -326,7 +327,7 @@ pub(super) fn descriptor(index: u64) -> Off {
 #[inline]
 pub(crate) fn entry_at(index: u64) -> Off {
     let table = if index < NEAR_ENTRIES { NEAR_TABLE } else { TABLES };
-    table + index * size_of::<Entry>() as u64
+    table + index * size_of::<ProcessEntry>() as u64
 }
 
 /// Where byte `at` of the chunk table is, and up to which byte it is contiguous there.

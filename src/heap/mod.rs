@@ -8,13 +8,14 @@ pub(crate) mod census;
 mod chunks;
 mod copy;
 pub(crate) mod fork;
-pub(crate) mod holds;
 pub(crate) mod internal;
 pub(crate) mod layout;
 #[cfg(all(test, loom))]
 mod models;
 pub(crate) mod object;
 mod recovery;
+pub(crate) mod references;
+pub(crate) mod registration;
 pub(crate) mod release;
 mod shared_slots;
 mod slabs;
@@ -24,21 +25,20 @@ pub(crate) mod survey;
 pub(crate) mod table;
 pub(crate) mod tx;
 pub(crate) mod waiter;
-pub(crate) mod watch;
 
 use crate::error::{Error, Result};
 use crate::os;
 use crate::os::kept::Kept;
 use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering};
-use layout::{CHUNK, Chunk, Entry, FIRST_CHUNK, Header, MAGIC, Off, VERSION, entry_at, header};
-use object::Kind;
-use source::Source;
+use layout::{CHUNK, Chunk, FIRST_CHUNK, Header, MAGIC, Off, ProcessEntry, VERSION, entry_at, header};
+use object::ObjectKind;
+use source::HeapFile;
 use space::Space;
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
 /// The smallest heap worth having.
-const LEAST: u64 = 32 << 20;
+const MIN_SIZE: u64 = 32 << 20;
 /// Environment variable that sets a smaller size than the largest, in bytes.
 const SIZE_VARIABLE: &str = "PROCESSION_HEAP_BYTES";
 
@@ -48,10 +48,10 @@ pub(crate) struct Heap {
     /// Where its header is.
     base: *mut u8,
     space: Space,
-    source: Source,
+    source: HeapFile,
     /// The file on which processes' lives are witnessed, where the heap is none.
     lives: Kept,
-    kinds: &'static [&'static Kind],
+    kinds: &'static [&'static ObjectKind],
 }
 
 // SAFETY: `base` points to shared memory that is only ever reached through atomics, or through blocks whose one owner
@@ -66,13 +66,13 @@ static HEAP: OnceLock<Heap> = OnceLock::new();
 
 impl Heap {
     /// The program's heap; the first process of a program makes it here.
-    pub(crate) fn get_or_create(kinds: &'static [&'static Kind]) -> Result<&'static Self> {
+    pub(crate) fn get_or_create(kinds: &'static [&'static ObjectKind]) -> Result<&'static Self> {
         static MAKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
         if let Some(heap) = HEAP.get() {
             return Ok(heap);
         }
         // A child that was forked in the middle would find the lock taken by a thread that it does not have.
-        fork::watch();
+        fork::install_handlers();
         let _steady = fork::steady();
         let _making = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(heap) = HEAP.get() {
@@ -89,12 +89,16 @@ impl Heap {
     }
 
     /// Attaches the heap that a parent told of: see [`descriptor`](Self::descriptor).
-    pub(crate) fn attach(told: RawFd, id: u64, kinds: &'static [&'static Kind]) -> Result<&'static Self> {
-        let (source, size) = Source::inherited(told)?;
+    pub(crate) fn attach(
+        told: RawFd,
+        id: u64,
+        kinds: &'static [&'static ObjectKind],
+    ) -> Result<&'static Self> {
+        let (source, size) = HeapFile::inherited(told)?;
         if size < layout::TABLES_END {
             return Err(Error::BadHeap(format!("it has {size} bytes")));
         }
-        let heap = Self::begin(source, LEAST, size, kinds)?;
+        let heap = Self::begin(source, MIN_SIZE, size, kinds)?;
         let header = heap.header();
         let seen = (
             header.magic.load(Ordering::Acquire),
@@ -110,7 +114,12 @@ impl Heap {
     }
 
     /// The heap with nothing mapped but its header. Of its addresses the first `end` bytes are chunks.
-    fn begin(source: Source, end: u64, file_size: u64, kinds: &'static [&'static Kind]) -> Result<Self> {
+    fn begin(
+        source: HeapFile,
+        end: u64,
+        file_size: u64,
+        kinds: &'static [&'static ObjectKind],
+    ) -> Result<Self> {
         os::fork::WIPED.begin();
         let space = Space::new();
         space.limit(end, file_size);
@@ -126,17 +135,17 @@ impl Heap {
 
     fn install(heap: Self) -> &'static Self {
         // First, so that no child takes itself for its parent.
-        fork::watch();
+        fork::install_handlers();
         // Among the first that is asked for, so among the last that is done. Whoever ends without exit(3) says it himself.
         os::fork::at_exit(take_leave);
         let heap = HEAP.get_or_init(|| heap);
         let header = heap.header();
         crate::wait::spin::install(&header.processors, &header.parted);
-        crate::wait::lookout::install(&header.lookout, &header.looked, look_around);
+        crate::wait::lookout::install(&header.lookout, &header.looked, sweep_dead_rate_limited);
         heap
     }
 
-    fn create(want: u64, kinds: &'static [&'static Kind]) -> Result<Self> {
+    fn create(want: u64, kinds: &'static [&'static ObjectKind]) -> Result<Self> {
         let chunks = want / CHUNK;
         let more = layout::MORE + (chunks * size_of::<Chunk>() as u64).next_multiple_of(CHUNK);
         let file_size = if want > layout::NEAR {
@@ -144,7 +153,7 @@ impl Heap {
         } else {
             layout::TABLES_END
         };
-        let heap = Self::begin(Source::create(file_size)?, chunks * CHUNK, file_size, kinds)?;
+        let heap = Self::begin(HeapFile::create(file_size)?, chunks * CHUNK, file_size, kinds)?;
         heap.source.begun();
         heap.begin_lives();
         heap.commit_at(0, CHUNK)?;
@@ -266,7 +275,7 @@ impl Heap {
     }
 
     /// Entry `index` of the process table.
-    pub(crate) fn entry(&self, index: u64) -> &Entry {
+    pub(crate) fn entry(&self, index: u64) -> &ProcessEntry {
         self.at(entry_at(index))
     }
 
@@ -281,7 +290,7 @@ impl Heap {
     }
 
     /// Notes the identity of this process's image, if nobody has noted one: before a function's position is sent.
-    pub(crate) fn note_build(&self) -> Result<()> {
+    pub(crate) fn record_build(&self) -> Result<()> {
         if self.build() == 0 {
             let own = os::image::identity()?;
             // Another process may have been faster: then a child of another build says so.
@@ -339,7 +348,7 @@ impl Heap {
 
     /// Makes the entries of the process table below `count` exist.
     fn enlarge_table(&self, count: u64) -> Result<()> {
-        let end = count * size_of::<Entry>() as u64;
+        let end = count * size_of::<ProcessEntry>() as u64;
         self.extend_table(end, header!(tabled), layout::table_part)
     }
 }
@@ -349,9 +358,9 @@ extern "C" fn take_leave() {
 }
 
 /// What the lookout does.
-fn look_around() {
+fn sweep_dead_rate_limited() {
     if let Some(heap) = Heap::existing() {
-        heap.look_around();
+        heap.sweep_dead_rate_limited();
     }
 }
 
@@ -359,7 +368,7 @@ fn look_around() {
 fn wanted_size() -> Result<u64> {
     let mut size = asked_size()?;
     let most = os::memory::address_limit().map_or(u64::MAX, |limit| limit / 4);
-    while size > most && size / 2 >= LEAST {
+    while size > most && size / 2 >= MIN_SIZE {
         size /= 2;
     }
     Ok(size)
@@ -367,11 +376,11 @@ fn wanted_size() -> Result<u64> {
 
 fn asked_size() -> Result<u64> {
     match std::env::var(SIZE_VARIABLE) {
-        Err(_) => Ok(layout::MOST_BYTES),
+        Err(_) => Ok(layout::MAX_BYTES),
         Ok(text) => match text.parse::<u64>() {
-            Ok(bytes) if bytes >= LEAST => Ok(bytes.min(layout::MOST_BYTES)),
+            Ok(bytes) if bytes >= MIN_SIZE => Ok(bytes.min(layout::MAX_BYTES)),
             _ => Err(Error::BadHeap(format!(
-                "{SIZE_VARIABLE}={text:?} must be a number of bytes from {LEAST}"
+                "{SIZE_VARIABLE}={text:?} must be a number of bytes from {MIN_SIZE}"
             ))),
         },
     }

@@ -4,7 +4,7 @@
 //! The kernel's lock is a count of those who have its description; it is held while that is not zero. A transaction is a
 //! mutex here: what it writes is read without it, in any order that the memory model allows.
 
-use super::layout::{Entry, state};
+use super::layout::{ProcessEntry, state};
 use super::table::Life;
 use crate::wait::atomic::Ordering;
 use loom::sync::atomic::AtomicU32;
@@ -15,7 +15,7 @@ const CHILD: u32 = 1 << 15;
 const NEXT: u32 = 2 << 15;
 
 struct Model {
-    entry: Entry,
+    entry: ProcessEntry,
     transaction: Mutex<()>,
     sweep: Mutex<()>,
     /// How many have a descriptor or a mapping of the description with the lock.
@@ -26,7 +26,7 @@ struct Model {
 impl Model {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            entry: Entry::new(),
+            entry: ProcessEntry::new(),
             transaction: Mutex::new(()),
             sweep: Mutex::new(()),
             holders: AtomicU32::new(0),
@@ -34,7 +34,7 @@ impl Model {
         })
     }
 
-    fn transact<T>(&self, stage: impl FnOnce(&Entry) -> T) -> T {
+    fn transact<T>(&self, stage: impl FnOnce(&ProcessEntry) -> T) -> T {
         let _latched = self.transaction.lock().expect("nobody panics");
         stage(&self.entry)
     }
@@ -46,7 +46,7 @@ impl Model {
                 return false;
             }
             entry.witnessed.store(0, Ordering::Release);
-            entry.state.store(state::EMBRYO, Ordering::Release);
+            entry.state.store(state::RESERVED, Ordering::Release);
             entry.id.store(u64::from(id), Ordering::Release);
             true
         });
@@ -58,10 +58,10 @@ impl Model {
     }
 
     /// As `take_over`.
-    fn adopt(&self, id: u32) -> bool {
+    fn adopt_entry(&self, id: u32) -> bool {
         self.transact(|entry| {
             let is_mine = entry.id.load(Ordering::Relaxed) == u64::from(id)
-                && entry.state.load(Ordering::Relaxed) == state::EMBRYO;
+                && entry.state.load(Ordering::Relaxed) == state::RESERVED;
             if is_mine {
                 entry.state.store(state::LIVE, Ordering::Release);
             }
@@ -88,7 +88,7 @@ impl Model {
         due && self.entry.id.load(Ordering::Acquire) == u64::from(id)
     }
 
-    /// As `look_at`: who finds it dead asks once more under the lock of those who clear up, and frees it.
+    /// As `check_entry`: who finds it dead asks once more under the lock of those who clear up, and frees it.
     fn look(&self) {
         let id = self.entry.id.load(Ordering::Acquire) as u32;
         if id == 0 || !self.is_due(id) {
@@ -150,7 +150,7 @@ fn life(fork: Fork, parent_stays: bool) {
             let model = model.clone();
             thread::spawn(move || {
                 if fork == Fork::Succeeds {
-                    assert!(model.adopt(CHILD), "a living child was robbed of its entry");
+                    assert!(model.adopt_entry(CHILD), "a living child was robbed of its entry");
                     assert!(model.is_of(CHILD), "the entry of a living process was freed");
                 }
                 model.let_go();

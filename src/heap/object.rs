@@ -5,8 +5,8 @@
 
 use super::Heap;
 use super::fork;
-use super::holds::{Slotted, next_serial};
-use super::layout::{EXTRA, HEAD, Head, LEAST_CELL, LEN, MOST_CELL, Off, REFS, SERIAL};
+use super::layout::{EXTRA, HEAD, Head, LEN, MAX_CELL, MIN_CELL, Off, REFS, SERIAL};
+use super::references::{Slotted, next_serial};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::wait::atomic::Ordering;
@@ -16,16 +16,16 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// What an object's kind must be able to do.
 #[derive(Debug)]
-pub(crate) struct Kind {
+pub(crate) struct ObjectKind {
     /// A number from 1 to 255, in every object's first byte.
     pub number: u8,
     /// What to call it in messages.
     pub name: &'static str,
-    /// Repairs the object after the death of a process that held it; the last argument is where that process's note on
+    /// Repairs the object after the death of a process that held it; the last argument is where that process's tally on
     /// it is. May be run again after a death half-way.
-    pub bury: fn(&Heap, Off, u32, Off) -> Result<()>,
+    pub on_holder_death: fn(&Heap, Off, u32, Off) -> Result<()>,
     /// Gives up what the object refers to, before its memory is freed. May be run again after a death half-way.
-    pub empty: fn(&Heap, Off) -> Result<()>,
+    pub clear: fn(&Heap, Off) -> Result<()>,
     /// What an object says of itself to whoever inspects the program. It reads, under the heap's latch, and takes no other.
     pub describe: fn(&Heap, Off) -> Facts,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Facts {
     pub thread: u32,
     /// What can be said in numbers.
     pub figures: Vec<(&'static str, u64)>,
-    /// What a process has of it (owner id, and how much) that is not in that process's note.
+    /// What a process has of it (owner id, and how much) that is not in that process's tally.
     pub instead: Option<(u32, i64)>,
     /// Of the record of a waiting thread: what that waits for.
     pub waits: Option<Waits>,
@@ -91,7 +91,7 @@ pub(super) fn uncount(word: u64) -> (u8, u64) {
 }
 
 /// Stages the head of a new object with one reference.
-pub(super) fn write_head(tx: &mut Tx<'_>, off: Off, kind: &Kind, extra: u64) {
+pub(super) fn write_head(tx: &mut Tx<'_>, off: Off, kind: &ObjectKind, extra: u64) {
     tx.set(off + REFS, counted(kind.number, 1));
     let serial = next_serial(tx);
     tx.set(off + SERIAL, serial);
@@ -112,18 +112,18 @@ enum Missing {
 /// A reference of this process to an object; all that it has to one object share a slot, and the last one dropped gives
 /// it up.
 #[derive(Clone, Debug)]
-pub(crate) struct Object(Arc<Held>);
+pub(crate) struct Object(Arc<HeldReference>);
 
 #[derive(Debug)]
-struct Held {
+struct HeldReference {
     off: Off,
     slot: u64,
-    /// Where the note is, for the process of this owner id: a forked child has its own elsewhere.
-    note: AtomicU64,
+    /// Where the tally is, for the process of this owner id: a forked child has its own elsewhere.
+    tally: AtomicU64,
     noted_for: AtomicU32,
 }
 
-impl Drop for Held {
+impl Drop for HeldReference {
     fn drop(&mut self) {
         if let Some(heap) = Heap::existing() {
             heap.let_go(self.off);
@@ -143,25 +143,25 @@ impl Object {
 
     /// A handle that [`Heap::share`] has counted.
     pub(super) fn of(off: Off, slot: u64) -> Self {
-        Self(Arc::new(Held {
+        Self(Arc::new(HeldReference {
             off,
             slot,
-            note: AtomicU64::new(0),
+            tally: AtomicU64::new(0),
             noted_for: AtomicU32::new(0),
         }))
     }
 
-    /// Where the note of the process `me` is, which `find` finds out the first time.
+    /// Where the tally of the process `me` is, which `find` finds out the first time.
     #[inline]
-    pub(super) fn note(&self, me: u32, find: impl FnOnce() -> Off) -> Off {
+    pub(super) fn tally(&self, me: u32, find: impl FnOnce() -> Off) -> Off {
         let held = &self.0;
         if held.noted_for.load(Ordering::Acquire) == me {
-            return held.note.load(Ordering::Relaxed);
+            return held.tally.load(Ordering::Relaxed);
         }
-        let note = find();
-        held.note.store(note, Ordering::Relaxed);
+        let tally = find();
+        held.tally.store(tally, Ordering::Relaxed);
         held.noted_for.store(me, Ordering::Release);
-        note
+        tally
     }
 
     /// The object's number, unlike that of any other object of the program, ever.
@@ -172,8 +172,8 @@ impl Object {
 
 impl Heap {
     /// Makes an object of `bytes` (its [`Head`] included), all zero but for the head, referred to by this process.
-    pub(crate) fn make_object(&self, kind: &Kind, bytes: u64, extra: u64) -> Result<Object> {
-        if bytes <= MOST_CELL {
+    pub(crate) fn make_object(&self, kind: &ObjectKind, bytes: u64, extra: u64) -> Result<Object> {
+        if bytes <= MAX_CELL {
             self.make(kind, bytes, extra, Self::introduce)
         } else {
             self.make_large(kind, bytes, extra, true, Self::introduce)
@@ -183,7 +183,7 @@ impl Heap {
     /// The same in a cell; `wrap` makes a handle of offset and number of the slot, before this process can fork again.
     pub(super) fn make<T>(
         &self,
-        kind: &Kind,
+        kind: &ObjectKind,
         bytes: u64,
         extra: u64,
         wrap: impl FnOnce(Off, u64) -> T,
@@ -207,7 +207,7 @@ impl Heap {
     fn try_make(
         &self,
         tx: &mut Tx<'_>,
-        kind: &Kind,
+        kind: &ObjectKind,
         bytes: u64,
         extra: u64,
     ) -> Result<Result<(Off, u64), Missing>> {
@@ -216,7 +216,7 @@ impl Heap {
         };
         let mut made = Err(Missing::Cell);
         self.with_spare_cell(tx, bytes, |tx, cell| {
-            self.clear(cell + 16, bytes.next_power_of_two().max(LEAST_CELL) - 16);
+            self.clear(cell + 16, bytes.next_power_of_two().max(MIN_CELL) - 16);
             write_head(tx, cell, kind, extra);
             slot.hold(tx, cell);
             made = Ok((cell, slot.number()));
@@ -240,10 +240,10 @@ impl Heap {
         extra: u64,
         serial: u64,
     ) -> Result<Option<Object>> {
-        if !off.is_multiple_of(LEAST_CELL) || self.chunk_of(off).is_none() {
+        if !off.is_multiple_of(MIN_CELL) || self.chunk_of(off).is_none() {
             return Ok(None);
         }
-        self.reach(off, LEAST_CELL)?;
+        self.reach(off, MIN_CELL)?;
         let is_there = |tx: &Tx<'_>| {
             if !self.is_in_use(tx, off) {
                 return false;
@@ -261,7 +261,7 @@ impl Heap {
     /// up, or there is none.
     pub(crate) fn acquire_uncounted(&self, field: Off) -> Result<Option<Object>> {
         let off = self.word(field).load(Ordering::Acquire);
-        if off == 0 || !off.is_multiple_of(LEAST_CELL) {
+        if off == 0 || !off.is_multiple_of(MIN_CELL) {
             return Ok(None);
         }
         let is_there = |tx: &Tx<'_>| tx.get(field) == off && uncount(tx.get(off + REFS)).1 > 0;
@@ -292,7 +292,7 @@ impl Heap {
         )
     }
 
-    pub(super) fn kind(&self, number: u8) -> Option<&'static Kind> {
+    pub(super) fn kind(&self, number: u8) -> Option<&'static ObjectKind> {
         self.kinds.iter().find(|kind| kind.number == number).copied()
     }
 }

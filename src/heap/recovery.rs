@@ -24,8 +24,8 @@ impl Heap {
     pub(crate) fn clear_up(&self, id: u32) -> Result<()> {
         let sweep = &self.header().sweep;
         // Known to be dead: nobody need wait to ask.
-        self.header().latch.orphan(id);
-        sweep.orphan(id);
+        self.header().tx_lock.mark_owner_dead(id);
+        sweep.mark_owner_dead(id);
         // Sweeping begins at the beginning, whoever died sweeping.
         self.lock_internal(sweep, Rank::Sweep)?;
         let answer = self.sweep(id);
@@ -52,7 +52,7 @@ impl Heap {
     }
 
     fn sweep(&self, id: u32) -> Result<()> {
-        self.settle()?;
+        self.replay_journal()?;
         let index = index_of(id);
         let Some(entry) = self.entry_of(id) else {
             return Ok(());
@@ -61,7 +61,7 @@ impl Heap {
             self.bury_grower(id)?;
             self.bury_references(id, index)?;
             self.drop_references(index)?;
-            self.drop_kept(entry!(index, start))?;
+            self.drop_reference(entry!(index, start))?;
             self.transact(|tx| {
                 tx.set(entry!(index, state), state::GONE);
                 Ok(())
@@ -76,7 +76,7 @@ impl Heap {
         let parent = entry.parent.load(Ordering::Relaxed) as u32;
         let wanted = entry.flags.load(Ordering::Acquire) & WANTED != 0 && self.alive(parent);
         if !wanted {
-            self.drop_kept(entry!(index, result))?;
+            self.drop_reference(entry!(index, result))?;
             self.transact(|tx| {
                 if tx.get(entry!(index, id)) == u64::from(id) {
                     Self::free_entry(tx, index);
@@ -101,17 +101,17 @@ impl Heap {
     }
 
     /// Looks at the next entries in turn, so that the dead nobody waits for are found in time.
-    pub(super) fn look_after_the_dead(&self) {
+    pub(super) fn sweep_next_entries(&self) {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
         for _ in 0..GLANCES.min(top) {
-            self.look_at_next(top);
+            self.check_next_entry(top);
         }
     }
 
     /// For somebody who has waited in vain for what a dead process may have, and cannot know whose it is: looks at others in turn,
     /// unless somebody of the program has done so within the last second. It looks at all where they are not many, and at as
     /// many as it can in [`LOOK`].
-    pub(crate) fn look_around(&self) {
+    pub(crate) fn sweep_dead_rate_limited(&self) {
         let (looked, now) = (&self.header().looked, os::clock::now());
         let last = looked.load(Ordering::Relaxed);
         let due = now.saturating_sub(last) >= BACKSTOP / 10 * 9;
@@ -124,7 +124,7 @@ impl Heap {
             until(Deadline::Now, || {
                 let top = self.word(header!(table_top)).load(Ordering::Acquire);
                 for _ in 0..top {
-                    let found = self.look_at_next(top);
+                    let found = self.check_next_entry(top);
                     if !found && os::clock::now() - now > LOOK {
                         break;
                     }
@@ -136,16 +136,16 @@ impl Heap {
     }
 
     /// Looks at the entry whose turn it is; whether its process was dead.
-    fn look_at_next(&self, top: u64) -> bool {
+    fn check_next_entry(&self, top: u64) -> bool {
         // Two who look at a time may look at the same, and do nothing twice.
         let turn = &self.header().janitor;
         let index = turn.load(Ordering::Relaxed) % top.max(1);
         turn.store(index + 1, Ordering::Relaxed);
-        self.look_at(index)
+        self.check_entry(index)
     }
 
     /// Clears up after entry `index` if it is somebody's who is dead; whether it was.
-    fn look_at(&self, index: u64) -> bool {
+    fn check_entry(&self, index: u64) -> bool {
         let id = self.entry(index).id.load(Ordering::Acquire) as u32;
         id != 0 && self.is_due(index, id) && self.clear_up_quickly(id)
     }
@@ -169,7 +169,7 @@ impl Heap {
     pub(crate) fn clear_up_all_dead(&self) -> bool {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
         // All of them, not just the first that is dead.
-        (0..top).filter(|&index| self.look_at(index)).count() > 0
+        (0..top).filter(|&index| self.check_entry(index)).count() > 0
     }
 
     /// Makes room for another process: clears up after the dead, and gives back memory that is kept warm; whether there was

@@ -8,10 +8,10 @@
 //! None of this needs memory, and none of it is done under the guard against forks but the first transaction: a child that is
 //! forked meanwhile gets no reference to what has none.
 
-use super::holds::{BATCH, Batch, Cutting};
 use super::internal::until;
-use super::layout::{LEAST_CELL, Off, REFS};
+use super::layout::{MIN_CELL, Off, REFS};
 use super::object::{counted, uncount};
+use super::references::{BATCH, Batch, Cutting};
 use super::tx::Tx;
 use super::{Heap, fork};
 use crate::error::{Error, Result};
@@ -151,7 +151,7 @@ impl Heap {
             if self.is_raw(tx, off) {
                 return Ok(Some((off, 0)));
             }
-            self.reach(off, LEAST_CELL)?;
+            self.reach(off, MIN_CELL)?;
             let last = unrefer(tx, off);
             if last.is_none() {
                 slot.clear(tx);
@@ -163,7 +163,7 @@ impl Heap {
     /// Frees an object without references that slot `number` keeps.
     fn free_held(&self, entry: u64, number: u64, off: Off, kind: u8) -> Result<()> {
         if let Some(kind) = self.kind(kind) {
-            (kind.empty)(self, off)?;
+            (kind.clear)(self, off)?;
         }
         let clear = |tx: &mut Tx<'_>| {
             if let Some(slot) = Self::slot(tx, entry, number) {
@@ -212,7 +212,7 @@ impl Heap {
     }
 
     /// Gives up the block or object that a word of an entry or of another object refers to.
-    pub(crate) fn drop_kept(&self, field: Off) -> Result<()> {
+    pub(crate) fn drop_reference(&self, field: Off) -> Result<()> {
         let detached = self.detach(|tx| {
             let off = tx.get(field);
             tx.set(field, 0);
@@ -245,17 +245,17 @@ impl Heap {
             for place in start..batch.end() {
                 let off = batch.held(self, place);
                 if off != 0 && !self.is_raw_now(off) {
-                    self.reach(off, LEAST_CELL)?;
+                    self.reach(off, MIN_CELL)?;
                     let (kind, _) = uncount(self.word(off + REFS).load(Ordering::Relaxed));
-                    found[count] = (off, kind, batch.note(place));
+                    found[count] = (off, kind, batch.tally(place));
                     count += 1;
                 }
             }
             Ok(count)
         })?;
-        for &(off, kind, note) in &found[..count] {
+        for &(off, kind, tally) in &found[..count] {
             if let Some(kind) = self.kind(kind) {
-                (kind.bury)(self, off, dead, note)?;
+                (kind.on_holder_death)(self, off, dead, tally)?;
             }
         }
         Ok(())
@@ -294,7 +294,7 @@ impl Heap {
                     if off != 0 {
                         let raw = self.is_raw_now(off);
                         if !raw {
-                            self.reach(off, LEAST_CELL)?;
+                            self.reach(off, MIN_CELL)?;
                         }
                         if raw || uncount(tx.get(off + REFS)).1 <= 1 {
                             single = Some(number);

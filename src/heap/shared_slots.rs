@@ -1,21 +1,21 @@
 //! Which slot this process has for which object: one for all its handles, wherever each came from.
 //!
 //! So what is noted in the slot (permits that this process has, items it works on) is noted of the process and not of a
-//! handle, and may be taken through one and given back through another. A slot whose note says that the process has
+//! handle, and may be taken through one and given back through another. A slot whose tally says that the process has
 //! something stays when the last handle goes: should the process die so, a survivor must find it.
 
 use super::Heap;
 use super::fork;
-use super::holds::Slotted;
 use super::layout::Off;
 use super::object::Object;
+use super::references::Slotted;
 use super::release::{Postponed, postpone};
 use crate::error::Result;
 use crate::wait::atomic::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A slot and how many handles share it; none where only the note keeps it.
+/// A slot and how many handles share it; none where only the tally keeps it.
 struct Use {
     slot: u64,
     handles: u64,
@@ -99,7 +99,7 @@ impl Heap {
         Ok(())
     }
 
-    /// Gives up the reference to `off` where no handle and no note keeps it: its slot, and what is to be freed in it.
+    /// Gives up the reference to `off` where no handle and no tally keeps it: its slot, and what is to be freed in it.
     #[allow(
         clippy::type_complexity,
         reason = "the answer of `give_up` and the slot it was asked about"
@@ -113,11 +113,11 @@ impl Heap {
             return Ok(None);
         };
         let slot = known.slot;
-        let noted = || {
-            let note = self.word(self.note_at(slot)).load(Ordering::Relaxed);
-            note.cast_signed() > 0
+        let has_tally = || {
+            let tally = self.word(self.tally_at(slot)).load(Ordering::Relaxed);
+            tally.cast_signed() > 0
         };
-        if known.handles > 0 || noted() {
+        if known.handles > 0 || has_tally() {
             return Ok(None);
         }
         let last = self.give_up(self.my_entry(), slot)?;

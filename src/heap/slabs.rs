@@ -5,17 +5,17 @@
 
 use super::Heap;
 use super::internal::{Rank, unlock_internal};
-use super::layout::{CHUNK, CLASSES, LEAST_CELL, MOST_CELL, Off, SERIAL, chunk, header, kind};
+use super::layout::{CHUNK, CLASSES, MAX_CELL, MIN_CELL, Off, SERIAL, chunk, header, kind};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::wait::atomic::Ordering;
 
 fn class_of(bytes: u64) -> usize {
-    (bytes.max(LEAST_CELL).next_power_of_two() / LEAST_CELL).trailing_zeros() as usize
+    (bytes.max(MIN_CELL).next_power_of_two() / MIN_CELL).trailing_zeros() as usize
 }
 
 fn cell_size(class: u64) -> u64 {
-    LEAST_CELL << class
+    MIN_CELL << class
 }
 
 fn enlist(tx: &mut Tx<'_>, class: u64, index: u64) {
@@ -59,7 +59,7 @@ impl Heap {
         bytes: u64,
         stage: impl FnOnce(&mut Tx<'_>, Off) -> Result<bool>,
     ) -> Result<bool> {
-        debug_assert!(bytes <= MOST_CELL);
+        debug_assert!(bytes <= MAX_CELL);
         let class = class_of(bytes);
         let Some(cell) = self.peek_cell(tx, class) else {
             return Ok(false);
@@ -147,7 +147,7 @@ impl Heap {
     fn grow(&self, class: usize, count: u64) -> Result<()> {
         let grow = &self.header().grow;
         self.lock_internal(grow, Rank::Grow)?;
-        let answer = self.grow_latched(class, count);
+        let answer = self.grow_locked(class, count);
         unlock_internal(grow, Rank::Grow);
         answer
     }
@@ -155,7 +155,7 @@ impl Heap {
     /// If the process that died was making a slab, its chunk goes back.
     pub(super) fn bury_grower(&self, dead: u32) -> Result<()> {
         let grow = &self.header().grow;
-        if !grow.orphan(dead) {
+        if !grow.mark_owner_dead(dead) {
             return Ok(());
         }
         let answer = if self.lock_internal(grow, Rank::Grow)? {
@@ -174,7 +174,7 @@ impl Heap {
         }
     }
 
-    fn grow_latched(&self, class: usize, count: u64) -> Result<()> {
+    fn grow_locked(&self, class: usize, count: u64) -> Result<()> {
         // What somebody who died here, or ran into an error, has left.
         self.drop_growing()?;
         while self.transact(|tx| Ok(Self::free_cells(tx, class, count)))? < count {
@@ -236,4 +236,4 @@ impl Heap {
     }
 }
 
-const _: () = assert!(CLASSES == 8 && MOST_CELL == 8 << 10);
+const _: () = assert!(CLASSES == 8 && MAX_CELL == 8 << 10);

@@ -21,14 +21,14 @@ const WHAT: &str = "Procession's shared memory; no other process can be asked fo
 
 /// Where the heap's memory comes from.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) enum HeapFile {
     /// An anonymous file.
     File(Kept),
     /// A System V segment of this number, where no file could be so long.
     Segment(i32),
 }
 
-impl Source {
+impl HeapFile {
     /// Memory of `size` bytes.
     pub(super) fn create(size: u64) -> Result<Self> {
         match memory::create(size) {
@@ -105,14 +105,14 @@ impl Heap {
     /// [`Error::DescriptorLost`] where the program closed the descriptor and it cannot be had again.
     pub(crate) fn descriptor(&self) -> Result<Told<'_>> {
         match &self.source {
-            Source::File(kept) => self.find(kept).map(|fd| Told(Ok(fd))),
-            Source::Segment(number) => Ok(Told(Err(*number))),
+            HeapFile::File(kept) => self.find(kept).map(|fd| Told(Ok(fd))),
+            HeapFile::Segment(number) => Ok(Told(Err(*number))),
         }
     }
 
     /// Takes over what a child was told that has the heap already: it may have lost its own descriptor, and needs no second one.
     pub(crate) fn adopt_descriptor(&self, told: RawFd) -> Result<()> {
-        let Source::File(kept) = &self.source else {
+        let HeapFile::File(kept) = &self.source else {
             return Ok(());
         };
         if kept.get().is_some_and(|ours| ours.as_raw_fd() == told) {
@@ -176,14 +176,14 @@ impl Heap {
     /// empty one.
     fn lives(&self) -> &Kept {
         match &self.source {
-            Source::File(kept) => kept,
-            Source::Segment(_) => &self.lives,
+            HeapFile::File(kept) => kept,
+            HeapFile::Segment(_) => &self.lives,
         }
     }
 
     /// To be called by who made the heap.
     pub(super) fn begin_lives(&self) {
-        if let Source::Segment(_) = self.source
+        if let HeapFile::Segment(_) = self.source
             && let Ok(file) = rustix::fs::memfd_create("procession", rustix::fs::MemfdFlags::CLOEXEC)
         {
             self.lives.keep(file);
@@ -212,8 +212,8 @@ impl Heap {
     /// The same, looked for again if it was closed.
     pub(super) fn witnesses_again(&self) -> Option<BorrowedFd<'_>> {
         match &self.source {
-            Source::File(kept) => self.find(kept).ok(),
-            Source::Segment(_) => self.lives.get(),
+            HeapFile::File(kept) => self.find(kept).ok(),
+            HeapFile::Segment(_) => self.lives.get(),
         }
     }
 

@@ -9,7 +9,7 @@
 //! repeated, and one that is lost costs addresses and nothing else.
 
 use super::layout::{MORE, NEAR, Off, SEGMENTS, TABLES, TABLES_END};
-use super::source::Source;
+use super::source::HeapFile;
 use crate::error::{Error, Result};
 use crate::os::memory;
 use core::ptr::null_mut;
@@ -75,7 +75,7 @@ impl Bounds {
 
 /// What this process has of one region. All of it is set once, or grows.
 #[derive(Debug)]
-struct Region {
+struct MappedRegion {
     /// Where it is; before anything of it is open.
     base: AtomicPtr<u8>,
     /// Bytes from its start that can be touched, and the same less [`MARGIN`] (0 before that much is open).
@@ -91,7 +91,7 @@ struct Region {
 /// The bits of a reservation that count halvings.
 const HALVINGS: u64 = 0xfff;
 
-impl Region {
+impl MappedRegion {
     const fn unknown() -> Self {
         Self {
             base: AtomicPtr::new(null_mut()),
@@ -118,7 +118,7 @@ impl Region {
 /// The heap's addresses in this process.
 #[derive(Debug)]
 pub(super) struct Space {
-    regions: [Region; REGIONS],
+    regions: [MappedRegion; REGIONS],
     /// Where the chunks end, and where the tables do.
     end: AtomicU64,
     tables_end: AtomicU64,
@@ -128,7 +128,7 @@ impl Space {
     /// Nothing is mapped yet.
     pub(super) const fn new() -> Self {
         Self {
-            regions: [const { Region::unknown() }; REGIONS],
+            regions: [const { MappedRegion::unknown() }; REGIONS],
             end: AtomicU64::new(NEAR),
             tables_end: AtomicU64::new(MORE),
         }
@@ -160,7 +160,7 @@ impl Space {
     ///
     /// `OutOfMemory` where the limit on this process's address space (`RLIMIT_AS`) is in the way.
     #[inline(never)]
-    pub(super) fn open(&self, off: Off, len: u64, source: &Source) -> Result<*mut u8> {
+    pub(super) fn open(&self, off: Off, len: u64, source: &HeapFile) -> Result<*mut u8> {
         let bounds = self.bounds(off, len);
         let region = &self.regions[bounds.number];
         let at = off - bounds.start;
@@ -222,7 +222,13 @@ impl Space {
     }
 
     /// Reserves a region's addresses: all of them, or as many as the limit lets us have, but `need`.
-    fn reserve(&self, region: &Region, bounds: Bounds, need: u64, source: &Source) -> Result<(*mut u8, u64)> {
+    fn reserve(
+        &self,
+        region: &MappedRegion,
+        bounds: Bounds,
+        need: u64,
+        source: &HeapFile,
+    ) -> Result<(*mut u8, u64)> {
         // The rest of the limit is the program's own.
         let most = memory::address_limit().map_or(u64::MAX, |limit| limit / 4);
         let first = self.regions[FIRST].base.load(Ordering::Acquire);
@@ -253,7 +259,13 @@ impl Space {
     }
 
     /// How much of a region is reserved, once that is at least `need`.
-    fn at_least(need: u64, region: &Region, base: *mut u8, reserved: u64, bounds: Bounds) -> Option<u64> {
+    fn at_least(
+        need: u64,
+        region: &MappedRegion,
+        base: *mut u8,
+        reserved: u64,
+        bounds: Bounds,
+    ) -> Option<u64> {
         let reserved = reserved.max(region.lengthened.load(Ordering::Acquire));
         if reserved >= need {
             return Some(reserved);
@@ -281,14 +293,14 @@ mod tests {
     use crate::os::kept::Kept;
 
     /// A file as large as a heap of 256 GiB, and nothing of it mapped.
-    fn heap() -> (Source, Space) {
+    fn heap() -> (HeapFile, Space) {
         let space = Space::new();
         let end = descriptor((256 << 30) / CHUNK);
         space.limit(256 << 30, end);
-        (Source::create(end).expect("a file"), space)
+        (HeapFile::create(end).expect("a file"), space)
     }
 
-    fn mapped(source: &Source) -> u64 {
+    fn mapped(source: &HeapFile) -> u64 {
         let inode = rustix::fs::fstat(source.file().expect("open"))
             .expect("a file")
             .st_ino;
@@ -381,7 +393,7 @@ mod tests {
         let off = 3 << 30;
         let fd = source.file().expect("open");
         assert_eq!(rustix::io::pwrite(fd, b"here", off), Ok(4));
-        if let Source::File(kept) = &source {
+        if let HeapFile::File(kept) = &source {
             kept.close();
         }
         let at = space.open(off, 4, &source).expect("addresses");
@@ -426,6 +438,6 @@ mod tests {
     fn an_offset_behind_the_end_is_refused() {
         let space = Space::new();
         space.limit(64 << 20, descriptor(1024));
-        let _ = space.open(64 << 20, 8, &Source::File(Kept::none()));
+        let _ = space.open(64 << 20, 8, &HeapFile::File(Kept::none()));
     }
 }

@@ -2,9 +2,9 @@
 //! longer than it takes to read a few hundred words.
 
 use super::Heap;
-use super::holds::{BATCH, PAGE_SLOTS, Slot};
 use super::layout::{Off, SERIAL, entry, header, state};
 use super::object::{Facts, uncount};
+use super::references::{BATCH, PAGE_SLOTS, Slot};
 use super::table::{CHILD, DAEMON};
 use super::tx::Tx;
 use crate::error::Result;
@@ -20,17 +20,17 @@ pub(crate) struct Resident {
     pub parent: u32,
     pub name: String,
     pub daemon: bool,
-    pub holds: Vec<Hold>,
+    pub references: Vec<Reference>,
 }
 
 /// One reference of a process.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct Reference {
     pub off: Off,
     pub serial: u64,
     pub references: u64,
     /// What the process has of it: see the kind.
-    pub note: i64,
+    pub tally: i64,
     /// What it is, and what that says of itself.
     pub kind: &'static str,
     pub facts: Facts,
@@ -62,7 +62,7 @@ impl Heap {
         let related = |index| {
             let entry = self.entry(index);
             let answered_for = entry.flags.load(Ordering::Acquire) & CHILD != 0;
-            let lives = matches!(entry.state.load(Ordering::Acquire), state::EMBRYO | state::LIVE);
+            let lives = matches!(entry.state.load(Ordering::Acquire), state::RESERVED | state::LIVE);
             let [id, parent] = [&entry.id, &entry.parent].map(|word| word.load(Ordering::Acquire) as u32);
             (answered_for && lives).then_some((id, parent))
         };
@@ -80,7 +80,7 @@ impl Heap {
     }
 
     fn resident_at(&self, index: u64, id: u32) -> Result<Option<Resident>> {
-        let mut holds = Vec::new();
+        let mut references = Vec::new();
         let mut next = 0;
         while let Some((page, used)) = self.next_page(index, next)? {
             for start in (0..used).step_by(BATCH as usize) {
@@ -90,7 +90,7 @@ impl Heap {
                         return Ok(false);
                     }
                     let numbers = page * PAGE_SLOTS + start..page * PAGE_SLOTS + used.min(start + BATCH);
-                    holds.extend(numbers.filter_map(|number| self.hold_at(tx, index, number)));
+                    references.extend(numbers.filter_map(|number| self.reference_at(tx, index, number)));
                     Ok(true)
                 })?;
                 if !is_theirs {
@@ -106,11 +106,11 @@ impl Heap {
             parent: entry.parent.load(Ordering::Relaxed) as u32,
             name: self.name_of(id),
             daemon: entry.flags.load(Ordering::Relaxed) & DAEMON != 0,
-            holds,
+            references,
         }))
     }
 
-    fn hold_at(&self, tx: &Tx<'_>, index: u64, number: u64) -> Option<Hold> {
+    fn reference_at(&self, tx: &Tx<'_>, index: u64, number: u64) -> Option<Reference> {
         let slot: Slot = Self::slot(tx, index, number)?;
         let off = slot.held(tx);
         // What is being made or given back has no head to be read.
@@ -120,15 +120,15 @@ impl Heap {
         let (kind, references) = uncount(tx.get(off));
         let kind = self.kind(kind)?;
         let facts = (kind.describe)(self, off);
-        let note = match facts.instead {
+        let tally = match facts.instead {
             Some((owner, has)) if super::table::index_of(owner) == index => has,
-            _ => tx.get(slot.note()).cast_signed(),
+            _ => tx.get(slot.tally()).cast_signed(),
         };
-        Some(Hold {
+        Some(Reference {
             off,
             serial: tx.get(off + SERIAL),
             references,
-            note,
+            tally,
             kind: kind.name,
             facts,
         })

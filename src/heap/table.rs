@@ -1,6 +1,6 @@
 //! The process table: who belongs to the program, and whether they live.
 
-use super::layout::{Entry, NAME, PROCESSES, entry, header, state};
+use super::layout::{NAME, PROCESSES, ProcessEntry, entry, header, state};
 use super::tx::Tx;
 use super::{Heap, fork};
 use crate::error::{Error, Result};
@@ -8,21 +8,21 @@ use crate::os;
 use crate::os::pid::Activity;
 use crate::os::witness::Claim;
 use crate::wait::atomic::Ordering;
-use crate::wait::latch::{ORPHAN, OWNER_BITS};
+use crate::wait::robust_lock::{OWNER_BITS, OWNER_DEAD};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// Bits of an owner id that are the entry's index; the rest, up to [`OWNER_BITS`], count its uses.
 const INDEX_BITS: u32 = 15;
-/// Generations run from 1 to this, so that no id is 0 or [`ORPHAN`].
+/// Generations run from 1 to this, so that no id is 0 or [`OWNER_DEAD`].
 const GENERATIONS: u64 = (1 << (OWNER_BITS - INDEX_BITS)) - 2;
-const _: () = assert!(PROCESSES == 1 << INDEX_BITS && (GENERATIONS << INDEX_BITS) < ORPHAN as u64);
+const _: () = assert!(PROCESSES == 1 << INDEX_BITS && (GENERATIONS << INDEX_BITS) < OWNER_DEAD as u64);
 
 /// The process is a daemon.
 pub(crate) const DAEMON: u64 = 1;
 /// Its parent has a handle and will ask how it ended.
 pub(crate) const WANTED: u64 = 2;
 /// It was born of another process than the one that asked for it, which collects its exit status.
-pub(crate) const FOSTERED: u64 = 4;
+pub(crate) const VIA_SERVER: u64 = 4;
 /// Its parent answers for it: waits for it at its own end, or ends it.
 pub(crate) const CHILD: u64 = 8;
 
@@ -80,7 +80,7 @@ pub(super) enum Life {
     Expected,
 }
 
-impl Entry {
+impl ProcessEntry {
     /// What is known of the process `id`, whose entry this was a moment ago.
     pub(super) fn life(&self, id: u32) -> Life {
         // The state before anything else: what an adoption changes besides is read behind it.
@@ -105,9 +105,9 @@ impl Entry {
 
 impl Heap {
     /// The entry of `id`, if it is still that process's.
-    pub(crate) fn entry_of(&self, id: u32) -> Option<&Entry> {
+    pub(crate) fn entry_of(&self, id: u32) -> Option<&ProcessEntry> {
         let index = index_of(id);
-        if id == 0 || id == ORPHAN || index >= self.word(header!(table_top)).load(Ordering::Acquire) {
+        if id == 0 || id == OWNER_DEAD || index >= self.word(header!(table_top)).load(Ordering::Acquire) {
             return None;
         }
         let entry = self.entry(index);
@@ -153,7 +153,7 @@ impl Heap {
     }
 
     /// What pid and start time say of a process without a witness.
-    fn seems_alive(&self, entry: &Entry, pid: u32) -> bool {
+    fn seems_alive(&self, entry: &ProcessEntry, pid: u32) -> bool {
         let here = self.entry(index_of(self.me())).namespace.load(Ordering::Relaxed);
         // A number of another namespace means nothing here.
         if entry.namespace.load(Ordering::Acquire) != here {
@@ -179,7 +179,7 @@ impl Heap {
         self.set_me(id_of(0, 1));
         let reserved = self.reserve_quickly(0, 0, "main", PROCESSES)?;
         debug_assert_eq!(reserved.id, self.me());
-        self.adopt(reserved.id, reserved.claim.as_ref().map(AsFd::as_fd))
+        self.adopt_entry(reserved.id, reserved.claim.as_ref().map(AsFd::as_fd))
     }
 
     /// This process takes over the entry `id`, which its parent reserved, with the lock that witnesses its life.
@@ -187,7 +187,7 @@ impl Heap {
     /// # Errors
     ///
     /// [`Error::NoIdentity`] if the entry is not (or no longer) for it, and [`Error::OwnerStopped`] without a lock; then it has none.
-    pub(crate) fn adopt(&self, id: u32, claim: Option<BorrowedFd<'_>>) -> Result<()> {
+    pub(crate) fn adopt_entry(&self, id: u32, claim: Option<BorrowedFd<'_>>) -> Result<()> {
         self.set_me(id);
         let witnessed = claim.is_some_and(|claim| {
             self.join_lives(claim);
@@ -217,7 +217,7 @@ impl Heap {
         let [pid, started, namespace] = what_others_see();
         let index = index_of(id);
         self.transact(|tx| {
-            if tx.get(entry!(index, id)) != u64::from(id) || tx.get(entry!(index, state)) != state::EMBRYO {
+            if tx.get(entry!(index, id)) != u64::from(id) || tx.get(entry!(index, state)) != state::RESERVED {
                 return Err(Error::NoIdentity);
             }
             tx.set(entry!(index, pid), pid);
@@ -233,7 +233,7 @@ impl Heap {
 
     /// Reserves an entry for a process that `parent` is about to start. Also looks whether some dead process has been forgotten.
     pub(crate) fn reserve(&self, parent: u32, flags: u64, name: &str) -> Result<Reserved> {
-        self.look_after_the_dead();
+        self.sweep_next_entries();
         let most = PROCESSES - FOR_FORKS;
         match self.reserve_quickly(parent, flags, name, most) {
             Err(Error::TooManyProcesses { .. } | Error::OutOfMemory { .. }) if self.make_room() => {
@@ -293,7 +293,7 @@ impl Heap {
         tx.set(entry!(index, parent), u64::from(parent));
         tx.set(entry!(index, flags), flags);
         Self::write_name(tx, index, name);
-        tx.set(entry!(index, state), state::EMBRYO);
+        tx.set(entry!(index, state), state::RESERVED);
         tx.set(entry!(index, id), u64::from(id));
         Some(id)
     }

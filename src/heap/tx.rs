@@ -152,18 +152,18 @@ impl<'h> Tx<'h> {
 }
 
 /// Releases the latch also when the closure of a transaction panics.
-struct Latched<'h>(&'h Heap);
+struct Transacting<'h>(&'h Heap);
 
-impl Drop for Latched<'_> {
+impl Drop for Transacting<'_> {
     fn drop(&mut self) {
-        unlock_internal(&self.0.header().latch, Rank::Transaction);
+        unlock_internal(&self.0.header().tx_lock, Rank::Transaction);
     }
 }
 
 impl Heap {
     /// Runs `stage` under the heap's latch and carries out what it staged; nothing if it returns an error.
     pub(crate) fn transact<T>(&self, stage: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<T> {
-        let latched = self.latched()?;
+        let transacting = self.lock_transactions()?;
         let mut tx = Tx {
             heap: self,
             staged: 0,
@@ -176,18 +176,18 @@ impl Heap {
             self.header().journal_len.store(staged, Ordering::Release);
             self.carry_out(staged);
         }
-        drop(latched);
+        drop(transacting);
         Ok(answer)
     }
 
-    fn latched(&self) -> Result<Latched<'_>> {
-        let owner_died = self.lock_internal(&self.header().latch, Rank::Transaction)?;
-        let latched = Latched(self);
+    fn lock_transactions(&self) -> Result<Transacting<'_>> {
+        let owner_died = self.lock_internal(&self.header().tx_lock, Rank::Transaction)?;
+        let transacting = Transacting(self);
         if owner_died {
             let decided = self.header().journal_len.load(Ordering::Acquire);
             self.carry_out(decided);
         }
-        Ok(latched)
+        Ok(transacting)
     }
 
     fn carry_out(&self, words: u64) {
@@ -200,7 +200,7 @@ impl Heap {
     }
 
     /// Sees to it that no transaction of a dead process is half carried out.
-    pub(crate) fn settle(&self) -> Result<()> {
-        self.latched().map(drop)
+    pub(crate) fn replay_journal(&self) -> Result<()> {
+        self.lock_transactions().map(drop)
     }
 }

@@ -31,8 +31,8 @@ pub(crate) struct Waiter {
     since: AtomicU64,
 
     // Where it stands. Journaled words, but for `asleep`.
-    /// One of the [`standing`] constants. In a line, it is what the thread sleeps on.
-    pub standing: AtomicU64,
+    /// One of the [`wait_state`] constants. In a line, it is what the thread sleeps on.
+    pub wait_state: AtomicU64,
     /// The line or barrier.
     pub place: AtomicU64,
     /// Its number in the line (once it is called: everybody with a lower one may be called in its place), or the barrier's
@@ -41,7 +41,7 @@ pub(crate) struct Waiter {
     /// Its neighbours in the line.
     pub prev: AtomicU64,
     pub next: AtomicU64,
-    /// It sleeps, or is about to: whoever changes `standing` wakes it.
+    /// It sleeps, or is about to: whoever changes `wait_state` wakes it.
     pub asleep: AtomicU32,
     _pad: u32,
 }
@@ -51,13 +51,13 @@ pub(crate) struct Waiter {
 unsafe impl SharedLayout for Waiter {}
 
 /// How a thread stands somewhere.
-pub(crate) mod standing {
+pub(crate) mod wait_state {
     /// Nowhere.
     pub const NOWHERE: u64 = 0;
     /// In the line of a condition.
-    pub const IN_LINE: u64 = 1;
+    pub const QUEUED: u64 = 1;
     /// Notified, and taken out of the line; it has not made use of that yet.
-    pub const CALLED: u64 = 2;
+    pub const NOTIFIED: u64 = 2;
     /// It has arrived at a barrier.
     pub const AT_BARRIER: u64 = 3;
 }
@@ -118,17 +118,17 @@ pub(crate) fn describe(heap: &Heap, off: Off) -> Facts {
 }
 
 thread_local! {
-    static MINE: Cell<Option<Record>> = const { Cell::new(None) };
+    static MINE: Cell<Option<WaiterRecord>> = const { Cell::new(None) };
 }
 
 /// A record among the holds of the process `owner`; freed when this is dropped there.
-struct Record {
+struct WaiterRecord {
     owner: u32,
     off: Off,
     slot: u64,
 }
 
-impl Drop for Record {
+impl Drop for WaiterRecord {
     fn drop(&mut self) {
         // In a forked child it is a copy of something that the child does not hold.
         if let Some(heap) = Heap::existing()
@@ -143,7 +143,7 @@ impl Drop for Record {
 pub(crate) struct Lent<'h> {
     heap: &'h Heap,
     off: Off,
-    _own: Option<Record>,
+    _own: Option<WaiterRecord>,
 }
 
 impl<'h> Lent<'h> {
@@ -200,7 +200,7 @@ impl Heap {
     /// A record that stands nowhere. (A hook that runs during a wait may wait as well: then the thread's own does.)
     pub(crate) fn lend_idle_waiter(&self) -> Result<Lent<'_>> {
         let lent = self.lend_waiter()?;
-        if lent.waiter().standing.load(Ordering::Relaxed) == standing::NOWHERE {
+        if lent.waiter().wait_state.load(Ordering::Relaxed) == wait_state::NOWHERE {
             return Ok(lent);
         }
         self.make_waiter().map(|record| self.lend_own(record))
@@ -232,7 +232,7 @@ impl Heap {
         })
     }
 
-    fn lend_own(&self, record: Record) -> Lent<'_> {
+    fn lend_own(&self, record: WaiterRecord) -> Lent<'_> {
         Lent {
             heap: self,
             off: record.off,
@@ -240,14 +240,14 @@ impl Heap {
         }
     }
 
-    fn make_waiter(&self) -> Result<Record> {
+    fn make_waiter(&self) -> Result<WaiterRecord> {
         let owner = self.me();
         let kind = self.kind(WAITER).filter(|_| owner != 0);
         let kind = kind.ok_or_else(|| Error::BadHeap("this process has no place in it".to_owned()))?;
         self.make(kind, size_of::<Waiter>() as u64, 0, |off, slot| {
             let waiter: &Waiter = self.shared(off);
             waiter.thread.store(u64::from(own_thread()), Ordering::Relaxed);
-            Record { owner, off, slot }
+            WaiterRecord { owner, off, slot }
         })
     }
 }

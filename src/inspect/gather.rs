@@ -5,15 +5,15 @@ use crate::error::Result;
 use crate::heap::Heap;
 use crate::heap::layout::Off;
 use crate::heap::object::{Facts, Waits};
+use crate::heap::registration::REGISTRATION;
 use crate::heap::survey::Resident;
-use crate::heap::watch::WATCH;
 use crate::os::clock;
 use crate::sync::WAITER;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Kinds of objects that no user has made: records of waits, and of what selectors are to be told.
-const OUR_OWN: [&str; 2] = [WAITER.name, WATCH.name];
+const OUR_OWN: [&str; 2] = [WAITER.name, REGISTRATION.name];
 
 /// A thread of the program: owner id of the process, and gettid(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,13 +69,13 @@ pub(super) fn gather(heap: &Heap) -> Result<Gathered> {
     let mut things: BTreeMap<Off, Thing> = BTreeMap::new();
     let mut waiting = Vec::new();
     for resident in &mut residents {
-        for hold in &mut resident.holds {
+        for hold in &mut resident.references {
             if let Some(waits) = hold.facts.waits {
                 waiting.push((resident.id, waits));
             }
             let user = User {
                 pid: resident.pid,
-                has: hold.note,
+                has: hold.tally,
             };
             let thing = things.entry(hold.off).or_insert_with(|| Thing {
                 serial: hold.serial,
@@ -148,7 +148,7 @@ impl Gathered {
             name: resident.name.clone(),
             parent: self.resident(resident.parent).map_or(0, |parent| parent.pid),
             daemon: resident.daemon,
-            holds: resident.holds.len(),
+            holds: resident.references.len(),
         }
     }
 

@@ -57,9 +57,9 @@ pub enum Deadline {
 }
 
 impl Deadline {
-    /// The deadline `patience` from now; a duration too long for the clock is for ever.
-    pub fn after(patience: Duration) -> Self {
-        match u64::try_from(patience.as_nanos())
+    /// The deadline `timeout` from now; a duration too long for the clock is for ever.
+    pub fn after(timeout: Duration) -> Self {
+        match u64::try_from(timeout.as_nanos())
             .ok()
             .and_then(|ns| now().checked_add(ns))
         {

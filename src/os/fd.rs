@@ -73,7 +73,7 @@ pub(crate) fn become_stdio(from: BorrowedFd<'_>, to: RawFd) -> Result<()> {
 
 /// Has descriptor `fd` stand for the null device from here on, so that what it stood for is closed in this process.
 #[allow(unsafe_code)]
-pub(crate) fn silence(fd: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn redirect_to_null(fd: BorrowedFd<'_>) -> Result<()> {
     let null = crate::os::spawn::null()?;
     // SAFETY: dup3 replaces what the number stands for; its owner goes on owning the number.
     if unsafe { libc::dup3(null.as_raw_fd(), fd.as_raw_fd(), libc::O_CLOEXEC) } == -1 {

@@ -22,14 +22,14 @@ const BACKLOG: i32 = 128;
 
 /// Where a socket is.
 #[derive(Clone, Copy)]
-pub(crate) enum Place<'a> {
+pub(crate) enum Endpoint<'a> {
     Path(&'a Path),
     /// A name in the system's own space, without the leading zero.
     Abstract(&'a [u8]),
     Tcp(SocketAddr),
 }
 
-impl Place<'_> {
+impl Endpoint<'_> {
     fn family(self) -> AddressFamily {
         match self {
             Self::Path(_) | Self::Abstract(_) => AddressFamily::UNIX,
@@ -54,10 +54,10 @@ impl Place<'_> {
 }
 
 /// A socket that listens at `place`. One with a path lets nobody but its owner in, from its first moment.
-pub(crate) fn listen_at(place: Place<'_>) -> Result<OwnedFd> {
+pub(crate) fn listen_at(place: Endpoint<'_>) -> Result<OwnedFd> {
     let socket = place.socket()?;
     let bound = match (place, place.unix()?) {
-        (Place::Tcp(address), _) => {
+        (Endpoint::Tcp(address), _) => {
             set_socket_reuseaddr(&socket, true).map_err(|e| Error::errno("setsockopt", e))?;
             bind(&socket, &address)
         }
@@ -83,7 +83,7 @@ pub(crate) fn tcp_address(socket: BorrowedFd<'_>) -> Result<SocketAddr> {
 pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
     loop {
         match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(socket) => return Ok(Some(hasten(socket))),
+            Ok(socket) => return Ok(Some(set_nodelay(socket))),
             // Gone before it was accepted: the next one, if any.
             Err(Errno::INTR | Errno::CONNABORTED) => {}
             Err(Errno::AGAIN) => return Ok(None),
@@ -93,7 +93,7 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
 }
 
 /// Has small messages sent at once; a socket that is not TCP does so anyway.
-fn hasten(socket: OwnedFd) -> OwnedFd {
+fn set_nodelay(socket: OwnedFd) -> OwnedFd {
     let _ = set_tcp_nodelay(&socket, true);
     socket
 }
@@ -108,16 +108,16 @@ pub(crate) enum Connecting {
 }
 
 /// Begins to connect.
-pub(crate) fn connect(place: Place<'_>) -> Result<Connecting> {
+pub(crate) fn connect(place: Endpoint<'_>) -> Result<Connecting> {
     let socket = place.socket()?;
     let begun = match (place, place.unix()?) {
-        (Place::Tcp(address), _) => begin(&socket, &address),
+        (Endpoint::Tcp(address), _) => begin(&socket, &address),
         (_, Some(address)) => begin(&socket, &address),
         (_, None) => Err(Errno::AFNOSUPPORT),
     };
     match begun {
-        Ok(()) => Ok(Connecting::Done(hasten(socket))),
-        Err(Errno::INPROGRESS | Errno::INTR) => Ok(Connecting::Begun(hasten(socket))),
+        Ok(()) => Ok(Connecting::Done(set_nodelay(socket))),
+        Err(Errno::INPROGRESS | Errno::INTR) => Ok(Connecting::Begun(set_nodelay(socket))),
         Err(Errno::AGAIN) => Ok(Connecting::Crowded),
         Err(errno) => Err(Error::errno("connect", errno)),
     }
@@ -132,7 +132,7 @@ pub(crate) fn connected(socket: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// The user at the other end of a Unix socket, if it is another one than this process's and not the superuser.
-pub(crate) fn stranger(socket: BorrowedFd<'_>) -> Option<u32> {
+pub(crate) fn foreign_peer(socket: BorrowedFd<'_>) -> Option<u32> {
     let uid = socket_peercred(socket).ok()?.uid;
     (uid != rustix::process::geteuid() && !uid.is_root()).then_some(uid.as_raw())
 }

@@ -76,10 +76,7 @@ mod tests {
     fn only_allowed_processors_count() {
         let set = sched_getaffinity(None).unwrap();
         let all: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&n| set.is_set(n)).collect();
-        assert_eq!(
-            allowed(),
-            all.iter().fold(0, |bits, n| bits | 1 << (n % 64))
-        );
+        assert_eq!(allowed(), all.iter().fold(0, |bits, n| bits | 1 << (n % 64)));
         for &n in &all {
             let mut one = CpuSet::new();
             one.set(n);

@@ -38,9 +38,9 @@ pub(crate) enum Added {
 
 /// A set of descriptors (an epoll instance) that is asked again and again.
 #[derive(Debug)]
-pub(crate) struct Set(Kept);
+pub(crate) struct Epoll(Kept);
 
-impl Set {
+impl Epoll {
     pub(crate) fn new() -> Result<Self> {
         epoll::create(CreateFlags::CLOEXEC)
             .map(|fd| Self(Kept::new(fd)))
@@ -100,7 +100,7 @@ impl Set {
 }
 
 /// Readable while one that it watches is.
-impl AsFd for Set {
+impl AsFd for Epoll {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.unchecked()
     }
@@ -108,9 +108,9 @@ impl AsFd for Set {
 
 /// A descriptor that somebody raises and lowers (an eventfd); readable while it is raised.
 #[derive(Debug)]
-pub struct Flag(Kept);
+pub struct EventFd(Kept);
 
-impl Flag {
+impl EventFd {
     /// A new one, which is down.
     ///
     /// # Errors
@@ -139,7 +139,7 @@ impl Flag {
     }
 }
 
-impl AsFd for Flag {
+impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.unchecked()
     }

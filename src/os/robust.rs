@@ -22,7 +22,7 @@ pub(crate) const KNOWN: bool = cfg!(all(target_os = "linux", target_env = "gnu",
 
 /// Whether a mutex was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum TryLock {
     Yes,
     /// From a thread that ended with it.
     FromDead,
@@ -68,19 +68,19 @@ impl Robust {
 
     /// Takes the mutex for this thread if nobody has it.
     #[allow(unsafe_code)]
-    pub(crate) fn try_lock(&self) -> Taken {
+    pub(crate) fn try_lock(&self) -> TryLock {
         if !KNOWN {
-            return Taken::No;
+            return TryLock::No;
         }
         // SAFETY: the mutex was made when the heap was, and its memory is mapped for as long as the process lives.
         match unsafe { libc::pthread_mutex_trylock(self.mutex()) } {
-            0 => Taken::Yes,
+            0 => TryLock::Yes,
             libc::EOWNERDEAD => {
                 // SAFETY: as above; this thread has just got it.
                 unsafe { libc::pthread_mutex_consistent(self.mutex()) };
-                Taken::FromDead
+                TryLock::FromDead
             }
-            _ => Taken::No,
+            _ => TryLock::No,
         }
     }
 

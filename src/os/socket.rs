@@ -11,7 +11,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// The most descriptors a message has.
-const MOST: usize = 8;
+const MAX_FDS: usize = 8;
 
 /// Two connected sockets; a message arrives whole, whoever else sends.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
@@ -26,7 +26,7 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
 
 /// Sends a message with descriptors.
 pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut space = [core::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut space = [core::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(fds));
     loop {
@@ -45,7 +45,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>])
 
 /// Receives a message with its descriptors; `None` once nobody can send any more.
 pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option<(usize, Vec<OwnedFd>)>> {
-    let mut space = [core::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut space = [core::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     loop {
         let mut slices = [IoSliceMut::new(bytes)];
@@ -66,14 +66,14 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option
     }
 }
 
-/// Waits until the socket can be read or was closed at the other end, for at most `patience`; whether it came to that.
-pub(crate) fn readable_within(socket: BorrowedFd<'_>, patience: Duration) -> bool {
+/// Waits until the socket can be read or was closed at the other end, for at most `timeout`; whether it came to that.
+pub(crate) fn readable_within(socket: BorrowedFd<'_>, timeout: Duration) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec};
-    let patience = Timespec::try_from(patience).ok();
+    let timeout = Timespec::try_from(timeout).ok();
     let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
     // After a signal it waits anew: who calls this has time.
     loop {
-        match rustix::event::poll(&mut polled, patience.as_ref()) {
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
             Err(Errno::INTR) => {}
             answer => return answer != Ok(0),
         }

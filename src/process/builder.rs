@@ -2,7 +2,7 @@
 
 use super::function::{self, Function};
 use super::handle::Process;
-use super::{child, family, start};
+use super::{child, children, start};
 use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,10 +29,10 @@ pub enum StartMethod {
 
 /// What a standard stream of a new process is.
 #[derive(Debug)]
-pub struct Stdio(Kind);
+pub struct Stdio(StdioKind);
 
 #[derive(Debug)]
-enum Kind {
+enum StdioKind {
     Inherit,
     Null,
     Descriptor(OwnedFd),
@@ -41,32 +41,32 @@ enum Kind {
 impl Stdio {
     /// The starting process's own.
     pub fn inherit() -> Self {
-        Self(Kind::Inherit)
+        Self(StdioKind::Inherit)
     }
 
     /// Nothing to read, and what is written goes nowhere.
     pub fn null() -> Self {
-        Self(Kind::Null)
+        Self(StdioKind::Null)
     }
 
     fn open(self) -> Result<Option<OwnedFd>> {
         match self.0 {
-            Kind::Inherit => Ok(None),
-            Kind::Null => crate::os::spawn::null().map(Some),
-            Kind::Descriptor(fd) => Ok(Some(fd)),
+            StdioKind::Inherit => Ok(None),
+            StdioKind::Null => crate::os::spawn::null().map(Some),
+            StdioKind::Descriptor(fd) => Ok(Some(fd)),
         }
     }
 }
 
 impl From<OwnedFd> for Stdio {
     fn from(fd: OwnedFd) -> Self {
-        Self(Kind::Descriptor(fd))
+        Self(StdioKind::Descriptor(fd))
     }
 }
 
 impl From<File> for Stdio {
     fn from(file: File) -> Self {
-        Self(Kind::Descriptor(file.into()))
+        Self(StdioKind::Descriptor(file.into()))
     }
 }
 
@@ -229,7 +229,7 @@ impl Builder {
         self.env.iter().try_for_each(check_variable)?;
         let [stdin, stdout, stderr] = self.stdio.map(|s| s.map_or(Ok(None), Stdio::open));
         let lifeline = match (self.daemon, self.method) {
-            (true, StartMethod::Fork) => Some(family::lifeline_copy()?),
+            (true, StartMethod::Fork) => Some(children::lifeline_copy()?),
             _ => None,
         };
         Ok(Plan {

@@ -1,6 +1,6 @@
 //! The child's side: from `init()` to the end of its function.
 
-use super::family;
+use super::children;
 use super::forkserver;
 use super::function::{self, Outcome};
 use super::leave;
@@ -49,7 +49,7 @@ pub fn init() {
     if let Ok(order) = std::env::var(VARIABLE) {
         // A program that this one starts by other means is not our child.
         os::spawn::forget_variable(VARIABLE);
-        if let Err(error) = Order::parse(&order).and_then(become_child) {
+        if let Err(error) = StartOrder::parse(&order).and_then(become_child) {
             eprintln!("procession: this process cannot start: {error}");
             std::process::exit(LOST);
         }
@@ -62,14 +62,14 @@ fn prepare() {
         return;
     }
     // Who forks does so before all this or after it.
-    crate::heap::fork::watch();
+    crate::heap::fork::install_handlers();
     let _steady = crate::heap::fork::steady();
     READY.call_once(|| {
         leave::at_exit();
-        crate::heap::fork::on_child(family::reset);
+        crate::heap::fork::on_child(children::reset);
         // Early: the standard library's lock around the hook may be held by another thread when a process is forked, and
         // for ever in the child.
-        panic::note();
+        panic::install_hook();
     });
 }
 
@@ -87,7 +87,7 @@ pub fn test_entry(path: &str) {
 }
 
 /// What the parent says to a child it starts as a program.
-pub(super) struct Order {
+pub(super) struct StartOrder {
     /// The descriptor of the heap, or a negative number that stands for it: see `Heap::descriptor`.
     pub heap: RawFd,
     pub heap_id: u64,
@@ -104,7 +104,7 @@ pub(super) struct Order {
     pub stdout: RawFd,
 }
 
-impl Order {
+impl StartOrder {
     /// As the value of an environment variable.
     pub(super) fn variable(&self) -> (String, String) {
         let Self {
@@ -170,14 +170,14 @@ fn optional(fd: RawFd) -> Result<Option<OwnedFd>> {
     }
 }
 
-fn become_child(order: Order) -> Result<()> {
+fn become_child(order: StartOrder) -> Result<()> {
     let heap = Heap::attach(order.heap, order.heap_id, crate::program::KINDS)?;
     let claim = optional(order.claim)?;
     let (lifeline, server) = (optional(order.lifeline)?, optional(order.server)?);
     if let Some(stdout) = optional(order.stdout)? {
         os::fd::become_stdio(stdout.as_fd(), 1)?;
     }
-    heap.adopt(order.id, claim.as_ref().map(AsFd::as_fd))?;
+    heap.adopt_entry(order.id, claim.as_ref().map(AsFd::as_fd))?;
     drop(claim);
     if let Some(lifeline) = &lifeline {
         core::mem::forget(os::fd::die_with(lifeline.as_fd())?);
@@ -259,14 +259,14 @@ fn finish(heap: &'static Heap, block: Result<Block>) {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::Order;
+    use super::StartOrder;
     use proptest::prelude::*;
 
     proptest! {
         /// The variable comes from outside: whatever it says is an order or an error.
         #[test]
         fn any_text_is_an_order_or_an_error(text in "[-0-9:x]{0,60}|.*") {
-            let _ = Order::parse(&text);
+            let _ = StartOrder::parse(&text);
         }
 
         #[test]
@@ -274,8 +274,8 @@ mod tests {
             heap in 0..1000, heap_id: u64, id: u32, claim in -1..1000, fork_server: bool, lifeline in -1..1000,
             server in -1..1000
         ) {
-            let order = Order { heap, heap_id, id, claim, fork_server, lifeline, server, stdout: -1 };
-            let read = Order::parse(&order.variable().1).expect("our own");
+            let order = StartOrder { heap, heap_id, id, claim, fork_server, lifeline, server, stdout: -1 };
+            let read = StartOrder::parse(&order.variable().1).expect("our own");
             prop_assert_eq!(read.variable(), order.variable());
         }
     }

@@ -6,7 +6,7 @@
 //! child's own requests), standard input, output and error, and the lifeline where the child is a daemon. Everything else is in the process table. The server ends when
 //! nobody has an end of the socket any more, so when the program's last process ends.
 
-use super::child::{self, Order};
+use super::child::{self, StartOrder};
 use super::leave;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
@@ -85,7 +85,7 @@ fn forget(socket: &Arc<Kept>) {
 
 fn start_server(heap: &'static Heap, reserved: &Reserved, memory: RawFd, socket: &OwnedFd) -> Result<()> {
     let id = reserved.id;
-    let order = Order {
+    let order = StartOrder {
         heap: memory,
         heap_id: heap.id(),
         id,
@@ -227,7 +227,7 @@ fn report(heap: &Heap, id: u32, status: i32) {
     change_phase(entry);
 }
 
-fn change_phase(entry: &crate::heap::layout::Entry) {
+fn change_phase(entry: &crate::heap::layout::ProcessEntry) {
     let phase = entry.phase.load(Ordering::Relaxed);
     entry.phase.swap(phase.wrapping_add(1), Ordering::AcqRel);
     entry.phase.futex_wake(u32::MAX);
@@ -258,17 +258,17 @@ fn make(
         }
         Ok(Forked::Child) => {
             drop(claim);
-            let code = grow_up(heap, fds, socket, events);
+            let code = run_in_child(heap, fds, socket, events);
             finish(code)
         }
     }
 }
 
 /// In the forked child: takes its descriptors over and runs its function.
-fn grow_up(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events: &OwnedFd) -> i32 {
+fn run_in_child(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events: &OwnedFd) -> i32 {
     for server_only in [socket, events] {
         // They belong to the server's stack, which lives on in this copy of it.
-        let _ = os::fd::silence(server_only.as_fd());
+        let _ = os::fd::redirect_to_null(server_only.as_fd());
     }
     os::signal::no_child_events();
     os::signal::unblock_all();
@@ -282,7 +282,7 @@ fn grow_up(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events: &Ow
     }
     if let Some(lifeline) = fds.next() {
         match os::fd::die_with(lifeline.as_fd()) {
-            Ok(watch) => core::mem::forget(watch),
+            Ok(lifeline_end) => core::mem::forget(lifeline_end),
             Err(_) => return 1,
         }
     }

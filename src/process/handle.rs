@@ -1,8 +1,8 @@
 //! The handle to a process.
 
 use super::builder::Builder;
+use super::children::{self, Child};
 use super::error::{ExitStatus, ProcessError};
-use super::family::{self, Child};
 use super::function::{Function, Outcome};
 use crate::codec;
 use crate::error::{Error, Result};
@@ -122,13 +122,13 @@ impl<R> Process<R> {
         self.wait_until(Deadline::Never)
     }
 
-    /// Waits until it has ended, for at most `patience`.
+    /// Waits until it has ended, for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`]; otherwise as for [`wait`](Self::wait).
-    pub fn wait_timeout(&self, patience: Duration) -> Result<ExitStatus> {
-        self.wait_until(Deadline::after(patience))
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<ExitStatus> {
+        self.wait_until(Deadline::after(timeout))
     }
 
     fn wait_until(&self, deadline: Deadline) -> Result<ExitStatus> {
@@ -159,7 +159,7 @@ impl<R> Process<R> {
     /// A descriptor (a pidfd) that polls readable once it has ended, to wait for beside other things. `None` if it had
     /// ended before the descriptor could be had.
     pub fn sentinel(&self) -> Option<BorrowedFd<'_>> {
-        family::pidfd(&self.child)
+        children::pidfd(&self.child)
     }
 }
 
@@ -173,13 +173,13 @@ impl<R: DeserializeOwned> Process<R> {
         self.join_until(Deadline::Never)
     }
 
-    /// The same for at most `patience`; may be called again after a timeout.
+    /// The same for at most `timeout`; may be called again after a timeout.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`]; otherwise as for [`join`](Self::join).
-    pub fn join_timeout(&mut self, patience: Duration) -> Result<R> {
-        self.join_until(Deadline::after(patience))
+    pub fn join_timeout(&mut self, timeout: Duration) -> Result<R> {
+        self.join_until(Deadline::after(timeout))
     }
 
     fn join_until(&mut self, deadline: Deadline) -> Result<R> {
@@ -240,8 +240,8 @@ impl<R> Drop for Process<R> {
     fn drop(&mut self) {
         let _ = self.child.heap.no_longer_wanted(self.child.id);
         match self.child.wait(Deadline::Now) {
-            Ok(Some(_)) => family::remove(self.child.id),
-            _ if self.child.fostered => {}
+            Ok(Some(_)) => children::remove(self.child.id),
+            _ if self.child.via_server => {}
             _ => os::signal::reap_when_dead(self.child.pid),
         }
     }

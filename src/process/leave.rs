@@ -4,7 +4,7 @@
 //! an error (main returned one or panicked, or somebody called exit with a code) ends them, because what they wait for may
 //! never come. Daemons are ended in either case.
 
-use super::family::{self, Child};
+use super::children::{self, Child};
 use super::forkserver;
 use crate::heap::Heap;
 use crate::heap::survey::Resident;
@@ -37,7 +37,7 @@ pub(super) fn at_exit() {
 
 /// This process ends with this exit status: it waits for its children, or ends them.
 pub(super) fn leave(status: i32) {
-    let all = family::take_all();
+    let all = children::take_all();
     for daemon in all.iter().filter(|child| child.daemon) {
         let _ = daemon.signal(Signal::KILL);
     }
@@ -55,8 +55,8 @@ pub(super) fn leave(status: i32) {
 fn wait_for(all: &[Arc<Child>]) {
     let begun = os::clock::now();
     let mut rest: Vec<_> = all.iter().collect();
-    for patience in TOLD_AFTER {
-        let deadline = Deadline::At(begun + patience.as_nanos() as u64);
+    for timeout in TOLD_AFTER {
+        let deadline = Deadline::At(begun + timeout.as_nanos() as u64);
         rest.retain(|child| matches!(child.wait(deadline), Ok(None)));
         if rest.is_empty() {
             return;
@@ -129,9 +129,12 @@ fn report(rest: &[&Arc<Child>]) -> String {
 
 /// What a process waits for, longest first.
 fn purpose(resident: &Resident) -> Option<String> {
-    let waits = resident.holds.iter().filter_map(|hold| hold.facts.waits);
+    let waits = resident.references.iter().filter_map(|hold| hold.facts.waits);
     let longest = waits.min_by_key(|waits| waits.since)?;
-    let thing = resident.holds.iter().find(|hold| hold.off == longest.object)?;
+    let thing = resident
+        .references
+        .iter()
+        .find(|hold| hold.off == longest.object)?;
     let seconds = Duration::from_nanos(os::clock::now().saturating_sub(longest.since)).as_secs_f64();
     let (kind, serial, what) = (thing.kind, thing.serial, longest.what);
     let what = if what == kind {

@@ -5,8 +5,8 @@
 
 mod builder;
 mod child;
+mod children;
 mod error;
-mod family;
 mod forkserver;
 mod function;
 mod handle;
@@ -15,9 +15,9 @@ mod start;
 
 pub use builder::{Builder, StartMethod, Stdio};
 pub use child::{init, test_entry};
+pub(crate) use children::lifeline_copy;
+pub use children::{ProcessInfo, active_children, cpu_count, current, parent};
 pub use error::{ExitStatus, ProcessError};
-pub(crate) use family::lifeline_copy;
-pub use family::{ProcessInfo, active_children, cpu_count, current, parent};
 pub use function::Function;
 pub use handle::Process;
 pub(crate) use start::start_helper;

@@ -5,13 +5,13 @@
 //! never started.
 
 use super::builder::{Plan, StartMethod};
-use super::child::{self, Order};
-use super::family::{self, Child};
+use super::child::{self, StartOrder};
+use super::children::{self, Child};
 use super::forkserver;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::{Block, start_field};
-use crate::heap::table::{CHILD, DAEMON, FOSTERED, Reserved, WANTED, index_of};
+use crate::heap::table::{CHILD, DAEMON, Reserved, VIA_SERVER, WANTED, index_of};
 use crate::os;
 use crate::os::fork::Forked;
 use crate::os::kept::Kept;
@@ -34,26 +34,27 @@ pub(super) fn start(
     if !child::is_ready() {
         return Err(Error::NotInitialised);
     }
-    if family::am_daemon(heap) {
+    if children::am_daemon(heap) {
         return Err(Error::DaemonChildren);
     }
     if plan.method != StartMethod::Fork {
-        heap.note_build()?;
+        heap.record_build()?;
     }
-    family::tidy();
-    let fostered = plan.method == StartMethod::ForkServer;
-    let flags = WANTED | CHILD | if plan.daemon { DAEMON } else { 0 } | if fostered { FOSTERED } else { 0 };
+    children::tidy();
+    let via_server = plan.method == StartMethod::ForkServer;
+    let flags =
+        WANTED | CHILD | if plan.daemon { DAEMON } else { 0 } | if via_server { VIA_SERVER } else { 0 };
     let reserved = heap.reserve(heap.me(), flags, &plan.name)?;
     let id = reserved.id;
-    let born = block
+    let child = block
         .map_or(Ok(()), |block| {
             heap.hand_to_entry(block, start_field(index_of(id)))
         })
-        .and_then(|()| give_birth(heap, plan, &reserved, forked));
+        .and_then(|()| start_child(heap, plan, &reserved, forked));
     // The child has it now, and only while nobody else has does it witness its life.
     drop(reserved);
-    let (pid, pidfd) = match born {
-        Ok(born) => born,
+    let (pid, pidfd) = match child {
+        Ok(child) => child,
         Err(error) => {
             heap.drop_entry(id)?;
             return Err(error);
@@ -66,24 +67,24 @@ pub(super) fn start(
         pidfd: pidfd.map(Kept::new),
         name: plan.name.clone(),
         daemon: plan.daemon,
-        fostered,
+        via_server,
         end: Mutex::new(None),
     });
-    family::add(child.clone());
+    children::add(child.clone());
     Ok(child)
 }
 
-type Born = (u32, Option<OwnedFd>);
+type StartedChild = (u32, Option<OwnedFd>);
 
-fn give_birth(
+fn start_child(
     heap: &'static Heap,
     plan: &Plan,
     reserved: &Reserved,
     forked: impl FnOnce() -> i32,
-) -> Result<Born> {
+) -> Result<StartedChild> {
     let (id, claim) = (reserved.id, reserved.claim_fd());
     let lifeline = if plan.daemon {
-        Some(family::lifeline()?)
+        Some(children::lifeline()?)
     } else {
         None
     };
@@ -91,7 +92,7 @@ fn give_birth(
     match plan.method {
         StartMethod::Spawn => {
             let server = forkserver::inherited();
-            let order = Order {
+            let order = StartOrder {
                 heap: heap.descriptor()?.number(),
                 heap_id: heap.id(),
                 id,
@@ -106,7 +107,7 @@ fn give_birth(
             };
             let program = plan.program.as_deref();
             let pid = start_program(order, program, &plan.env, plan.cwd.as_deref(), stdio)?;
-            watch(heap, id, pid)
+            open_pidfd(heap, id, pid)
         }
         StartMethod::ForkServer => {
             let pid = forkserver::request(heap, reserved, stdio, lifeline)?;
@@ -124,7 +125,7 @@ fn give_birth(
             let forked_as = os::fork::fork();
             drop(streams);
             match forked_as? {
-                Forked::Parent(pid) => watch(heap, id, pid),
+                Forked::Parent(pid) => open_pidfd(heap, id, pid),
                 Forked::Child => {
                     os::witness::close_inherited(-1, |fd| heap.is_own(fd));
                     for (number, fd) in stdio.into_iter().enumerate() {
@@ -135,7 +136,7 @@ fn give_birth(
                     // The read end was closed with the rest of the parent's lifeline; the copy for us is in the plan.
                     match plan.lifeline.as_ref().map(|own| os::fd::die_with(own.as_fd())) {
                         Some(Err(_)) => os::fork::exit_now(1),
-                        Some(Ok(watch)) => core::mem::forget(watch),
+                        Some(Ok(lifeline_end)) => core::mem::forget(lifeline_end),
                         None => {}
                     }
                     forkserver::finish(forked())
@@ -147,7 +148,7 @@ fn give_birth(
 
 /// Notes a child's pid and opens its descriptor. Where this process has none left, the child is ended again; where the system
 /// has no such descriptors, it can be waited for without.
-fn watch(heap: &Heap, id: u32, pid: u32) -> Result<Born> {
+fn open_pidfd(heap: &Heap, id: u32, pid: u32) -> Result<StartedChild> {
     heap.entry(index_of(id))
         .pid
         .store(u64::from(pid), Ordering::Release);
@@ -163,7 +164,7 @@ fn watch(heap: &Heap, id: u32, pid: u32) -> Result<Born> {
 
 /// Starts a copy of this program (or another build of it) with an order for [`child::init`].
 pub(super) fn start_program(
-    mut order: Order,
+    mut order: StartOrder,
     program: Option<&OsStr>,
     env: &[(OsString, OsString)],
     cwd: Option<&OsStr>,

@@ -33,7 +33,7 @@ pub trait AnyQueue<T>: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`PutError::Closed`] after a shutdown; [`PutError::Full`] where the deadline is [`Deadline::Now`], or else
+    /// [`PutError::ShutDown`] after a shutdown; [`PutError::Full`] where the deadline is [`Deadline::Now`], or else
     /// [`PutError::Timeout`]; [`PutError::Failed`] if the value cannot be sent. The value is given back.
     fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>>;
 
@@ -41,7 +41,7 @@ pub trait AnyQueue<T>: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] once the queue is shut down and empty; [`Error::Empty`] where the deadline is
+    /// [`Error::ShutDown`] once the queue is shut down and empty; [`Error::Empty`] where the deadline is
     /// [`Deadline::Now`], or else [`Error::Timeout`]; [`Error::Decode`] if what came is not a `T`.
     fn get_until(&self, deadline: Deadline) -> Result<T>;
 
@@ -51,7 +51,7 @@ pub trait AnyQueue<T>: Send + Sync {
     /// The most values it holds; `None` where there is no limit.
     fn capacity(&self) -> Option<usize>;
 
-    /// Lets no more values in, for good. Consumers get what is left, then [`Error::Closed`].
+    /// Lets no more values in, for good. Consumers get what is left, then [`Error::ShutDown`].
     fn shutdown(&self);
 
     /// The same, and drops the values that are there.
@@ -78,13 +78,13 @@ pub trait AnyQueue<T>: Send + Sync {
         self.put_until(value, Deadline::Now)
     }
 
-    /// Puts `value`, waiting for room for at most `patience`.
+    /// Puts `value`, waiting for room for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`put_until`](Self::put_until).
-    fn put_timeout(&self, value: T, patience: Duration) -> Result<(), PutError<T>> {
-        self.put_until(value, Deadline::after(patience))
+    fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
+        self.put_until(value, Deadline::after(timeout))
     }
 
     /// Puts every value, in order, waiting while the queue is full. Answers how many were put.
@@ -120,13 +120,13 @@ pub trait AnyQueue<T>: Send + Sync {
         self.get_until(Deadline::Now)
     }
 
-    /// Takes the next value, waiting for at most `patience`.
+    /// Takes the next value, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`get_until`](Self::get_until).
-    fn get_timeout(&self, patience: Duration) -> Result<T> {
-        self.get_until(Deadline::after(patience))
+    fn get_timeout(&self, timeout: Duration) -> Result<T> {
+        self.get_until(Deadline::after(timeout))
     }
 
     /// Takes up to `most` values: waits for the first, then takes what is there.
@@ -225,13 +225,13 @@ pub trait AnyJoinableQueue<T>: AnyQueue<T> {
         self.join_until(Deadline::Never)
     }
 
-    /// Waits until the work on every value is done, for at most `patience`.
+    /// Waits until the work on every value is done, for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`join_until`](Self::join_until).
-    fn join_timeout(&self, patience: Duration) -> Result<()> {
-        self.join_until(Deadline::after(patience))
+    fn join_timeout(&self, timeout: Duration) -> Result<()> {
+        self.join_until(Deadline::after(timeout))
     }
 }
 

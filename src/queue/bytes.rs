@@ -1,7 +1,7 @@
 //! Queues of plain bytes, written and read in place.
 
 use super::error::PutError;
-use super::ring::{Got, Message as Outgoing, Refused, Ring, is_inline};
+use super::ring::{Got, OutgoingMessage, Refused, Ring, is_inline};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::block::Block;
@@ -12,14 +12,14 @@ use std::time::Duration;
 /// Puts a copy of `bytes`.
 pub(crate) fn put_bytes(ring: &Ring, bytes: &[u8], deadline: Deadline) -> Result<(), Refused> {
     let mut message = if is_inline(bytes.len()) {
-        Outgoing::Bytes(bytes)
+        OutgoingMessage::Bytes(bytes)
     } else {
         // A queue that is shut down says so before megabytes are copied for it.
         if ring.is_closed() {
-            return Err(Refused::Closed);
+            return Err(Refused::ShutDown);
         }
         let block = codec::block_of(ring.heap(), bytes, &[]).map_err(Refused::Failed)?;
-        Outgoing::Block(Some(block))
+        OutgoingMessage::Block(Some(block))
     };
     ring.put(&mut message, deadline)
 }
@@ -89,7 +89,7 @@ impl ByteQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] after a shutdown, [`Error::OutOfMemory`], [`Error::TooLarge`].
+    /// [`Error::ShutDown`] after a shutdown, [`Error::OutOfMemory`], [`Error::TooLarge`].
     pub fn put(&self, bytes: &[u8]) -> Result<()> {
         self.put_until(bytes, Deadline::Never)
     }
@@ -103,13 +103,13 @@ impl ByteQueue {
         self.put_until(bytes, Deadline::Now)
     }
 
-    /// Puts a copy of `bytes`, waiting for room for at most `patience`.
+    /// Puts a copy of `bytes`, waiting for room for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`put`](Self::put); [`Error::Timeout`].
-    pub fn put_timeout(&self, bytes: &[u8], patience: Duration) -> Result<()> {
-        self.put_until(bytes, Deadline::after(patience))
+    pub fn put_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<()> {
+        self.put_until(bytes, Deadline::after(timeout))
     }
 
     fn put_until(&self, bytes: &[u8], deadline: Deadline) -> Result<()> {
@@ -133,7 +133,7 @@ impl ByteQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] once the queue is shut down and empty.
+    /// [`Error::ShutDown`] once the queue is shut down and empty.
     pub fn get(&self) -> Result<Message> {
         self.get_until(Deadline::Never)
     }
@@ -147,13 +147,13 @@ impl ByteQueue {
         self.get_until(Deadline::Now)
     }
 
-    /// Takes the next message, waiting for at most `patience`.
+    /// Takes the next message, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`get`](Self::get); [`Error::Timeout`].
-    pub fn get_timeout(&self, patience: Duration) -> Result<Message> {
-        self.get_until(Deadline::after(patience))
+    pub fn get_timeout(&self, timeout: Duration) -> Result<Message> {
+        self.get_until(Deadline::after(timeout))
     }
 
     fn get_until(&self, deadline: Deadline) -> Result<Message> {
@@ -222,7 +222,7 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// [`PutError::Closed`] after a shutdown; the reservation is given back, filled as it is.
+    /// [`PutError::ShutDown`] after a shutdown; the reservation is given back, filled as it is.
     pub fn commit(self) -> Result<(), PutError<Self>> {
         self.commit_until(Deadline::Never)
     }
@@ -236,24 +236,24 @@ impl Reservation {
         self.commit_until(Deadline::Now)
     }
 
-    /// The same, waiting for room for at most `patience`.
+    /// The same, waiting for room for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`commit`](Self::commit); [`PutError::Timeout`].
-    pub fn commit_timeout(self, patience: Duration) -> Result<(), PutError<Self>> {
-        self.commit_until(Deadline::after(patience))
+    pub fn commit_timeout(self, timeout: Duration) -> Result<(), PutError<Self>> {
+        self.commit_until(Deadline::after(timeout))
     }
 
     fn commit_until(self, deadline: Deadline) -> Result<(), PutError<Self>> {
         let Self { ring, block } = self;
-        let mut message = Outgoing::Block(Some(block));
+        let mut message = OutgoingMessage::Block(Some(block));
         let refused = match ring.put(&mut message, deadline) {
             Ok(()) => return Ok(()),
             Err(refused) => refused,
         };
         match message {
-            Outgoing::Block(Some(block)) => Err(refused.with(Self { ring, block }, deadline)),
+            OutgoingMessage::Block(Some(block)) => Err(refused.with(Self { ring, block }, deadline)),
             _ => unreachable!("a block that was refused is still there"),
         }
     }
@@ -323,7 +323,7 @@ impl Refused {
     /// The public error, with what is given back.
     pub(super) fn with<T>(self, value: T, deadline: Deadline) -> PutError<T> {
         match self {
-            Self::Closed => PutError::Closed(value),
+            Self::ShutDown => PutError::ShutDown(value),
             Self::Full if deadline == Deadline::Now => PutError::Full(value),
             Self::Full => PutError::Timeout(value),
             Self::Failed(error) => PutError::Failed(value, error),

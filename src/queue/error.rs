@@ -19,7 +19,7 @@ use core::fmt;
 /// ```
 pub enum PutError<T> {
     /// The queue was shut down.
-    Closed(T),
+    ShutDown(T),
     /// There is no room and the call does not wait.
     Full(T),
     /// There was no room in time.
@@ -32,14 +32,16 @@ impl<T> PutError<T> {
     /// The value that was not put.
     pub fn into_inner(self) -> T {
         match self {
-            Self::Closed(value) | Self::Full(value) | Self::Timeout(value) | Self::Failed(value, _) => value,
+            Self::ShutDown(value) | Self::Full(value) | Self::Timeout(value) | Self::Failed(value, _) => {
+                value
+            }
         }
     }
 
     /// The reason alone.
     pub fn error(&self) -> Error {
         match self {
-            Self::Closed(_) => Error::Closed,
+            Self::ShutDown(_) => Error::ShutDown,
             Self::Full(_) => Error::Full,
             Self::Timeout(_) => Error::Timeout,
             Self::Failed(_, error) => error.clone(),
@@ -49,7 +51,7 @@ impl<T> PutError<T> {
     /// The same reason with something else given back.
     pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> PutError<U> {
         match self {
-            Self::Closed(value) => PutError::Closed(f(value)),
+            Self::ShutDown(value) => PutError::ShutDown(f(value)),
             Self::Full(value) => PutError::Full(f(value)),
             Self::Timeout(value) => PutError::Timeout(f(value)),
             Self::Failed(value, error) => PutError::Failed(f(value), error),

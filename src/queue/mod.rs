@@ -33,7 +33,7 @@ pub(crate) fn bounded_ring(capacity: usize, typed: u64) -> Result<Ring> {
     if capacity == 0 {
         return Err(Error::Capacity {
             given: 0,
-            max: ring::MOST,
+            max: ring::MAX_CAPACITY,
         });
     }
     Ring::new(crate::program::heap()?, capacity as u64, typed)

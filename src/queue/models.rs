@@ -4,8 +4,8 @@
 
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::gate::Gate;
-use crate::wait::latch::{Latch, Locked};
+use crate::wait::event_count::EventCount;
+use crate::wait::robust_lock::{Acquired, RobustLock};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -13,14 +13,14 @@ use loom::thread;
 const WORDS: usize = 4;
 
 struct Model {
-    tail_latch: Latch,
-    head_latch: Latch,
+    tail_lock: RobustLock,
+    head_lock: RobustLock,
     tail: AtomicU64,
     taken: AtomicU64,
     closed: AtomicU64,
     headers: [AtomicU64; WORDS],
     contents: [UnsafeCell<u64>; WORDS],
-    not_empty: Gate,
+    not_empty: EventCount,
 }
 
 // SAFETY: contents are written under the tail latch before their header is set and read under the head latch after it;
@@ -31,21 +31,21 @@ unsafe impl Sync for Model {}
 impl Model {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            tail_latch: Latch::new(),
-            head_latch: Latch::new(),
+            tail_lock: RobustLock::new(),
+            head_lock: RobustLock::new(),
             tail: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             headers: core::array::from_fn(|_| AtomicU64::new(0)),
             contents: core::array::from_fn(|_| UnsafeCell::new(0)),
-            not_empty: Gate::new(),
+            not_empty: EventCount::new(),
         })
     }
 
-    fn lock(latch: &Latch, me: u32) -> bool {
+    fn lock(lock: &RobustLock, me: u32) -> bool {
         matches!(
-            latch.lock(me, Deadline::Never, 0, |_| true, || false, || ()),
-            Some(Locked::Inherited(_))
+            lock.lock(me, Deadline::Never, 0, |_| true, || false, || ()),
+            Some(Acquired::OwnerDied(_))
         )
     }
 
@@ -62,7 +62,7 @@ impl Model {
     }
 
     fn put(&self, me: u32, value: u64) -> bool {
-        if Self::lock(&self.tail_latch, me) {
+        if Self::lock(&self.tail_lock, me) {
             // As `View::repair_tail`.
             let at = self.tail.load(Ordering::Relaxed);
             if self.headers[at as usize].load(Ordering::Acquire) != 0 {
@@ -73,7 +73,7 @@ impl Model {
         if open {
             self.publish(value, false);
         }
-        self.tail_latch.unlock();
+        self.tail_lock.unlock();
         self.not_empty.notify_one();
         open
     }
@@ -81,7 +81,7 @@ impl Model {
     /// As `View::try_get`: `Err(true)` is closed.
     #[allow(unsafe_code)]
     fn try_get(&self, me: u32) -> Result<u64, bool> {
-        Self::lock(&self.head_latch, me);
+        Self::lock(&self.head_lock, me);
         let closed = self.closed.load(Ordering::Acquire) != 0;
         let at = self.taken.load(Ordering::Relaxed) as usize;
         let answer = if at < WORDS && self.headers[at].load(Ordering::Acquire) != 0 {
@@ -92,7 +92,7 @@ impl Model {
         } else {
             Err(closed)
         };
-        self.head_latch.unlock();
+        self.head_lock.unlock();
         answer
     }
 
@@ -110,28 +110,28 @@ impl Model {
                 answer => {
                     if slept {
                         self.not_empty
-                            .pass_on(|| !self.empty() || self.closed.load(Ordering::Acquire) != 0);
+                            .pass_baton(|| !self.empty() || self.closed.load(Ordering::Acquire) != 0);
                     }
                     return answer.ok();
                 }
             }
             let go_on = || !self.empty() || self.closed.load(Ordering::Acquire) != 0;
             if !go_on() {
-                let ticket = self.not_empty.arm();
+                let epoch = self.not_empty.prepare_wait();
                 if !go_on() {
                     slept = true;
                     self.not_empty
-                        .sleep(ticket, Deadline::Never, &mut crate::wait::sleeper::Sleeper::new());
+                        .sleep(epoch, Deadline::Never, &mut crate::wait::sleeper::Sleeper::new());
                 }
             }
         }
     }
 
     fn shutdown(&self, me: u32) {
-        Self::lock(&self.tail_latch, me);
+        Self::lock(&self.tail_lock, me);
         self.closed.store(1, Ordering::Release);
-        self.tail_latch.unlock();
-        self.not_empty.notify_all();
+        self.tail_lock.unlock();
+        self.not_empty.wake_unconditionally();
     }
 }
 
@@ -198,9 +198,9 @@ fn loom_queue_shut_down_is_drained_and_loses_nothing() {
 fn loom_queue_inherits_from_a_dead_producer() {
     check(|| {
         let queue = Model::new();
-        Model::lock(&queue.tail_latch, 7);
+        Model::lock(&queue.tail_lock, 7);
         queue.publish(10, true);
-        assert!(queue.tail_latch.orphan(7));
+        assert!(queue.tail_lock.mark_owner_dead(7));
         let producer = {
             let queue = queue.clone();
             thread::spawn(move || assert!(queue.put(1, 11)))

@@ -12,7 +12,7 @@ use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off, SERIAL};
-use crate::heap::object::{Facts, Kind, Object, SharedLayout, refer};
+use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout, refer};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use core::fmt;
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// A token in shared memory.
 #[repr(C, align(64))]
-struct Shared {
+struct ProducersLayout {
     head: Head,
     /// The ring; 0 where the token is not, or no longer, its token.
     ring: AtomicU64,
@@ -32,22 +32,22 @@ struct Shared {
 
 // SAFETY: repr(C), atomics and padding.
 #[allow(unsafe_code)]
-unsafe impl SharedLayout for Shared {}
+unsafe impl SharedLayout for ProducersLayout {}
 
-const RING: Off = offset_of!(Shared, ring) as Off;
+const RING: Off = offset_of!(ProducersLayout, ring) as Off;
 
 /// What stands in the ring in place of a token that is gone. (No object has an odd offset.)
 const ENDED: u64 = 1;
 
 /// The kind of every token.
-pub(crate) const PRODUCERS: Kind = Kind {
+pub(crate) const PRODUCERS: ObjectKind = ObjectKind {
     number: 14,
     name: "producers",
     // The ring is repaired for whoever used it: each process that has the token has the ring, too.
-    bury: |_, _, _, _| Ok(()),
-    empty,
+    on_holder_death: |_, _, _, _| Ok(()),
+    clear,
     describe: |heap, off| {
-        let ring = heap.shared::<Shared>(off).ring.load(Ordering::Relaxed);
+        let ring = heap.shared::<ProducersLayout>(off).ring.load(Ordering::Relaxed);
         let queue = if ring == 0 {
             0
         } else {
@@ -58,7 +58,7 @@ pub(crate) const PRODUCERS: Kind = Kind {
 };
 
 /// The last reference is gone: nothing more will be put.
-fn empty(heap: &Heap, off: Off) -> Result<()> {
+fn clear(heap: &Heap, off: Off) -> Result<()> {
     let ring = heap.word(off + RING).load(Ordering::Acquire);
     if ring == 0 {
         return Ok(());
@@ -71,7 +71,7 @@ fn empty(heap: &Heap, off: Off) -> Result<()> {
         }
         Ok(())
     })?;
-    heap.drop_kept(off + RING)
+    heap.drop_reference(off + RING)
 }
 
 /// A reference to a token.
@@ -84,16 +84,16 @@ impl Token {
         let heap = ring.heap();
         let known = View::of(heap, ring.object().off()).producers();
         // A consumer that waits may be waiting for a producer that is dead.
-        ring.look_after_the_dead();
+        ring.set_polls_for_dead();
         loop {
             if ring.is_closed() {
-                return Err(Error::Closed);
+                return Err(Error::ShutDown);
             }
             if heap.word(known).load(Ordering::Acquire) != 0 {
                 let token = heap.acquire_uncounted(known)?;
-                return token.map(Self).ok_or(Error::Closed);
+                return token.map(Self).ok_or(Error::ShutDown);
             }
-            let new = heap.make_object(&PRODUCERS, size_of::<Shared>() as u64, typed)?;
+            let new = heap.make_object(&PRODUCERS, size_of::<ProducersLayout>() as u64, typed)?;
             let first = heap.transact(|tx| {
                 let first = tx.get(known) == 0;
                 if first {
@@ -120,14 +120,14 @@ impl Token {
     /// The ring that it is of.
     pub(crate) fn ring(&self, heap: &'static Heap) -> Result<Ring> {
         match heap.word(self.0.off() + RING).load(Ordering::Acquire) {
-            0 => Err(Error::Closed),
+            0 => Err(Error::ShutDown),
             ring => Ok(Ring::from_object(heap, heap.acquire(ring)?)),
         }
     }
 }
 
 /// A handle to a [`Queue`] that only puts. When the last one is dropped, or the process that has it is dead (also killed),
-/// the queue is shut down: consumers get what is left and then [`Error::Closed`]. See [`Queue::producer`].
+/// the queue is shut down: consumers get what is left and then [`Error::ShutDown`]. See [`Queue::producer`].
 ///
 /// Clone it, hand it to a process, send it through a queue or a pipe: on its way it counts as any other. That a process was
 /// killed is noticed within about a second by whoever waits at the queue. Mind that a forked child has a copy of every handle
@@ -179,8 +179,8 @@ impl<T: Serialize> Producer<T> {
     /// # Errors
     ///
     /// As for [`Queue::put_timeout`].
-    pub fn put_timeout(&self, value: T, patience: Duration) -> Result<(), PutError<T>> {
-        self.queue.put_timeout(value, patience)
+    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
+        self.queue.put_timeout(value, timeout)
     }
 
     /// See [`Queue::put_until`].

@@ -4,21 +4,21 @@
 //! memory is in `view.rs`; the protocol (who writes what, in which order, and what a survivor finds) is in README.md
 //! beside this file.
 
-use super::segment::{INLINE, Place, Record};
+use super::segment::{INLINE, Record, RecordRef};
 use super::view::{BATCH, OBJECT, QUEUE, Take, View};
-pub(crate) use super::view::{Message, Refused};
+pub(crate) use super::view::{OutgoingMessage, Refused};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
 use crate::heap::layout::Off;
 use crate::heap::object::Object;
+use crate::heap::registration::EventSource;
 use crate::heap::waiter::{Announced, Purpose};
-use crate::heap::watch::Watchable;
 use crate::os::clock::Deadline;
-use crate::wait::gate::{Ended, Gate};
+use crate::wait::event_count::{Ended, EventCount};
 
 /// The largest capacity.
-pub(super) const MOST: u64 = 1 << 48;
+pub(super) const MAX_CAPACITY: u64 = 1 << 48;
 
 /// What `get` found.
 pub(crate) enum Got {
@@ -37,10 +37,10 @@ pub(crate) struct Ring {
 impl Ring {
     /// A new ring; `capacity` 0 is unbounded, `typed` tells what its messages are.
     pub(crate) fn new(heap: &'static Heap, capacity: u64, typed: u64) -> Result<Self> {
-        if capacity > MOST {
+        if capacity > MAX_CAPACITY {
             return Err(Error::Capacity {
                 given: capacity,
-                max: MOST,
+                max: MAX_CAPACITY,
             });
         }
         let object = heap.make_object(&QUEUE, OBJECT, typed)?;
@@ -54,8 +54,8 @@ impl Ring {
     }
 
     /// From now on, whoever waits here sees to it that deaths are noticed: one may be what it waits for.
-    pub(crate) fn look_after_the_dead(&self) {
-        self.view().look_after_the_dead();
+    pub(crate) fn set_polls_for_dead(&self) {
+        self.view().set_polls_for_dead();
     }
 
     pub(crate) fn object(&self) -> &Object {
@@ -73,8 +73,8 @@ impl Ring {
     /// The view of a consumer, whose items may be watched.
     fn consumer(&self) -> View<'_> {
         let view = self.view();
-        if view.is_watched() {
-            view.noting_at(self.heap.note_of(&self.object))
+        if view.tracks_consumers() {
+            view.with_tally_at(self.heap.tally_of(&self.object))
         } else {
             view
         }
@@ -88,12 +88,12 @@ impl Ring {
     // ---- putting ----
 
     /// Puts what `message` holds, in order; of many, as many as there is room for in time.
-    pub(crate) fn put(&self, message: &mut Message<'_>, deadline: Deadline) -> Result<(), Refused> {
+    pub(crate) fn put(&self, message: &mut OutgoingMessage<'_>, deadline: Deadline) -> Result<(), Refused> {
         let put = self.view().shared.not_full.persist(
             deadline,
             || !self.is_full() || self.is_closed(),
             || !self.is_full() || self.is_closed(),
-            || self.look_around(),
+            || self.sweep_dead_rate_limited(),
             || self.announce(Purpose::Put),
             || match self.view().until(deadline).try_put(message) {
                 Err(Refused::Full) => None,
@@ -155,15 +155,15 @@ impl Ring {
     fn get_some(
         &self,
         deadline: Deadline,
-        mut visit: impl FnMut(Place<'_>, Record) -> Take,
+        mut visit: impl FnMut(RecordRef<'_>, Record) -> Take,
     ) -> Result<Vec<Block>> {
         let got = self.view().shared.not_empty.persist(
             deadline,
-            || self.view().shows_message(),
-            || self.looks_ready(),
+            || self.view().may_have_message(),
+            || self.may_be_readable(),
             || {
-                self.heap.calm_down();
-                self.look_around();
+                self.heap.release_reserve();
+                self.sweep_dead_rate_limited();
             },
             || self.announce(Purpose::Get),
             || match self.consumer().until(deadline).try_get(&mut visit) {
@@ -183,9 +183,9 @@ impl Ring {
     pub(crate) fn wait_readable(&self, deadline: Deadline) -> Result<bool> {
         let found = self.view().shared.not_empty.persist(
             deadline,
-            || self.view().shows_message(),
-            || self.looks_ready(),
-            || self.look_around(),
+            || self.view().may_have_message(),
+            || self.may_be_readable(),
+            || self.sweep_dead_rate_limited(),
             || self.announce(Purpose::Wait),
             // Not the shorter look: that a dead producer's message is there is seen here or never.
             || (self.len() > 0 || self.is_closed()).then_some(()),
@@ -204,7 +204,7 @@ impl Ring {
             deadline,
             ready,
             ready,
-            || self.look_around(),
+            || self.sweep_dead_rate_limited(),
             || self.announce(Purpose::Put),
             || ready().then_some(()),
         );
@@ -216,34 +216,34 @@ impl Ring {
     }
 
     /// Somebody has waited for a whole slice.
-    fn look_around(&self) {
-        if self.view().is_watchful() {
-            self.heap.look_around();
+    fn sweep_dead_rate_limited(&self) {
+        if self.view().polls_for_dead() {
+            self.heap.sweep_dead_rate_limited();
         }
     }
 
     // ---- asking ----
 
-    /// Whether there seems to be a message; see [`View::shows_message`].
+    /// Whether there seems to be a message; see [`View::may_have_message`].
     #[inline]
-    pub(crate) fn shows_message(&self) -> bool {
-        self.view().shows_message()
+    pub(crate) fn may_have_message(&self) -> bool {
+        self.view().may_have_message()
     }
 
     /// Messages in the queue; with others at work, old news at once.
     pub(crate) fn len(&self) -> u64 {
         self.view().repair_if_dead();
-        self.view().glance()
+        self.view().len_hint()
     }
 
     /// Whether there may be something for a consumer, who looks for the message itself before it sleeps.
-    fn looks_ready(&self) -> bool {
-        self.view().glance() > 0 || self.is_closed()
+    fn may_be_readable(&self) -> bool {
+        self.view().len_hint() > 0 || self.is_closed()
     }
 
     pub(crate) fn is_full(&self) -> bool {
         let capacity = self.capacity();
-        capacity != 0 && self.view().glance() >= capacity
+        capacity != 0 && self.view().len_hint() >= capacity
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -262,8 +262,8 @@ impl Ring {
     }
 
     /// From now on, deaths of consumers with unfinished items are noted.
-    pub(crate) fn watch(&self) {
-        self.view().watch();
+    pub(crate) fn track_consumers(&self) {
+        self.view().track_consumers();
     }
 
     /// One message's work is done.
@@ -271,7 +271,7 @@ impl Ring {
         let view = self.consumer();
         view.finish()?;
         if view.unfinished() == 0 {
-            view.shared.all_done.notify_all();
+            view.shared.all_done.wake_unconditionally();
         }
         Ok(())
     }
@@ -289,8 +289,8 @@ impl Ring {
             || view.unfinished() == 0 || view.lost() != 0,
             || view.unfinished() == 0 || view.lost() != 0,
             || {
-                if view.is_watched() {
-                    self.heap.look_around();
+                if view.tracks_consumers() {
+                    self.heap.sweep_dead_rate_limited();
                 }
             },
             || self.announce(Purpose::Join),
@@ -316,7 +316,7 @@ pub(crate) fn shut(heap: &Heap, off: Off, discard: bool) -> Result<()> {
     view.notify_everybody()?;
     if discard {
         for _ in 0..view.discard()? {
-            // Nobody has taken these: they are on nobody's note.
+            // Nobody has taken these: they are on nobody's tally.
             if view.finish().is_err() {
                 break;
             }
@@ -326,21 +326,21 @@ pub(crate) fn shut(heap: &Heap, off: Off, discard: bool) -> Result<()> {
     Ok(())
 }
 
-impl Watchable for Ring {
+impl EventSource for Ring {
     fn is_ready(&self) -> bool {
         // As in `wait_readable`.
         self.len() > 0 || self.is_closed()
     }
 
-    fn gate(&self) -> &Gate {
+    fn event_count(&self) -> &EventCount {
         &self.view().shared.not_empty
     }
 
-    fn watchers(&self) -> Off {
-        self.view().watchers()
+    fn registrations(&self) -> Off {
+        self.view().registrations()
     }
 
-    fn keep(&self) -> Box<dyn Watchable> {
+    fn keep(&self) -> Box<dyn EventSource> {
         Box::new(self.clone())
     }
 }

@@ -58,14 +58,14 @@ impl Record {
 
 /// A place in a segment.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'h> {
+pub(super) struct RecordRef<'h> {
     pub heap: &'h Heap,
     /// Offset of the segment's first word.
     pub segment: Off,
     pub word: u64,
 }
 
-impl Place<'_> {
+impl RecordRef<'_> {
     /// Offset of this place.
     pub(super) fn off(self) -> Off {
         self.segment + 8 * self.word

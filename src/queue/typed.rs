@@ -2,7 +2,7 @@
 
 use super::error::PutError;
 use super::producer::Producer;
-use super::ring::{Got, Message, Refused, Ring, is_inline};
+use super::ring::{Got, OutgoingMessage, Refused, Ring, is_inline};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
@@ -18,10 +18,10 @@ pub(crate) fn put_value<T: Serialize>(ring: &Ring, value: &T, deadline: Deadline
     codec::with_scratch(|buffer| {
         let objects = codec::encode(value, buffer).map_err(Refused::Failed)?;
         let mut message = if objects.is_empty() && is_inline(buffer.len()) {
-            Message::Bytes(buffer)
+            OutgoingMessage::Bytes(buffer)
         } else {
             let block = codec::block_of(ring.heap(), buffer, &objects).map_err(Refused::Failed)?;
-            Message::Block(Some(block))
+            OutgoingMessage::Block(Some(block))
         };
         ring.put(&mut message, deadline)
     })
@@ -45,7 +45,7 @@ pub(crate) fn get_value<T: DeserializeOwned>(ring: &Ring, deadline: Deadline) ->
 /// * A message is in the queue entirely or not at all. When `put` has returned it is there, also if the producer is
 ///   killed the next moment, and every consumer sees the messages in the same order.
 /// * A process killed inside `put` or `get`, at any instruction, blocks nobody for more than a second.
-/// * [`shutdown`](Self::shutdown) ends a queue: consumers get what is left and then [`Error::Closed`], so nobody counts
+/// * [`shutdown`](Self::shutdown) ends a queue: consumers get what is left and then [`Error::ShutDown`], so nobody counts
 ///   sentinels. Where producers have handles of their [own](Self::producer), the queue ends with the last of them.
 ///
 /// Values travel by serde (postcard). A value of more than 8 KiB gets memory of its own and is copied once on each side.
@@ -155,8 +155,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Lets no more messages in, for good: every later `put` fails with `Closed`, a waiting one too. Consumers get what
-    /// is left, then [`Error::Closed`]; those that wait on the empty queue get it at once.
+    /// Lets no more messages in, for good: every later `put` fails with `ShutDown`, a waiting one too. Consumers get what
+    /// is left, then [`Error::ShutDown`]; those that wait on the empty queue get it at once.
     pub fn shutdown(&self) {
         super::shut(&self.ring, false);
     }
@@ -200,7 +200,7 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] once the queue is shut down, in whatever way; [`Error::OutOfMemory`].
+    /// [`Error::ShutDown`] once the queue is shut down, in whatever way; [`Error::OutOfMemory`].
     pub fn producer(&self) -> Result<Producer<T>> {
         Producer::of(self)
     }
@@ -211,7 +211,7 @@ impl<T: Serialize> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`PutError::Closed`] after a shutdown; [`PutError::Failed`] if the value cannot be encoded or there is no memory.
+    /// [`PutError::ShutDown`] after a shutdown; [`PutError::Failed`] if the value cannot be encoded or there is no memory.
     /// The value is given back.
     pub fn put(&self, value: T) -> Result<(), PutError<T>> {
         self.put_until(value, Deadline::Never)
@@ -226,13 +226,13 @@ impl<T: Serialize> Queue<T> {
         self.put_until(value, Deadline::Now)
     }
 
-    /// Puts `value`, waiting for room for at most `patience`.
+    /// Puts `value`, waiting for room for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`put`](Self::put); [`PutError::Timeout`].
-    pub fn put_timeout(&self, value: T, patience: Duration) -> Result<(), PutError<T>> {
-        self.put_until(value, Deadline::after(patience))
+    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
+        self.put_until(value, Deadline::after(timeout))
     }
 
     /// Puts `value`, waiting for room until `deadline`.
@@ -286,13 +286,13 @@ impl<T: Serialize> Queue<T> {
                 }
                 ends.push(buffer.len());
             }
-            let mut message = Message::Many {
+            let mut message = OutgoingMessage::Many {
                 bytes: buffer,
                 ends: &ends,
                 put: 0,
             };
             let answer = self.ring.put(&mut message, Deadline::Never);
-            let Message::Many { put, .. } = message else {
+            let OutgoingMessage::Many { put, .. } = message else {
                 unreachable!("it is what it was made")
             };
             let mut rest = batch.into_iter();
@@ -314,7 +314,7 @@ impl<T: DeserializeOwned> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] once the queue is shut down and empty; [`Error::Decode`] if the message is not a `T`, in which
+    /// [`Error::ShutDown`] once the queue is shut down and empty; [`Error::Decode`] if the message is not a `T`, in which
     /// case it is gone and the queue goes on.
     pub fn get(&self) -> Result<T> {
         self.get_until(Deadline::Never)
@@ -329,13 +329,13 @@ impl<T: DeserializeOwned> Queue<T> {
         self.get_until(Deadline::Now)
     }
 
-    /// Takes the next message, waiting for at most `patience`.
+    /// Takes the next message, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// As for [`get`](Self::get); [`Error::Timeout`].
-    pub fn get_timeout(&self, patience: Duration) -> Result<T> {
-        self.get_until(Deadline::after(patience))
+    pub fn get_timeout(&self, timeout: Duration) -> Result<T> {
+        self.get_until(Deadline::after(timeout))
     }
 
     /// Takes the next message, waiting until `deadline`.
@@ -427,7 +427,7 @@ impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
 /// A [`Queue`] that knows when the work on all its messages is done: consumers call [`task_done`](Self::task_done) for
 /// each message they took, and [`join`](Self::join) waits until every message has had its call.
 ///
-/// A consumer that dies before `task_done` leaves its message unfinished: [watch](Self::watch_consumers) consumers where
+/// A consumer that dies before `task_done` leaves its message unfinished: [track](Self::track_consumers) consumers where
 /// that can happen, or give `join` a deadline.
 ///
 /// ```
@@ -501,26 +501,26 @@ impl<T> JoinableQueue<T> {
     /// Has the deaths of consumers noted from now on: if one dies with items it has taken and not finished,
     /// [`join`](Self::join) fails instead of waiting for ever. Call it before there are consumers. A consumer is a process:
     /// what one of its threads takes another may finish, but not another process.
-    pub fn watch_consumers(&self) {
-        self.queue.ring.watch();
+    pub fn track_consumers(&self) {
+        self.queue.ring.track_consumers();
     }
 
     /// Waits until the work on every message is done. Messages dropped by `shutdown_now` count as done.
     ///
     /// # Errors
     ///
-    /// [`Error::ConsumerDied`] if consumers are [watched](Self::watch_consumers) and one died with unfinished items.
+    /// [`Error::ConsumerDied`] if consumers are [track](Self::track_consumers) and one died with unfinished items.
     pub fn join(&self) -> Result<()> {
         self.join_until(Deadline::Never)
     }
 
-    /// The same for at most `patience`.
+    /// The same for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`].
-    pub fn join_timeout(&self, patience: Duration) -> Result<()> {
-        self.join_until(Deadline::after(patience))
+    pub fn join_timeout(&self, timeout: Duration) -> Result<()> {
+        self.join_until(Deadline::after(timeout))
     }
 
     /// The same until `deadline`.

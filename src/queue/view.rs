@@ -5,20 +5,20 @@
 mod get;
 mod put;
 
-use super::ring::MOST;
-use super::segment::{Place, Record};
+use super::ring::MAX_CAPACITY;
+use super::segment::{Record, RecordRef};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::Block;
 use crate::heap::internal::{self, Rank, unlock_internal};
 use crate::heap::layout::{CHUNK, HEAD, Head, Off};
-use crate::heap::object::{Facts, Kind, SharedLayout};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout};
+use crate::heap::registration::{tell, try_tell};
 use crate::heap::release::{Detached, Doomed};
-use crate::heap::watch::{tell, try_tell};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::gate::Gate;
-use crate::wait::latch::Latch;
+use crate::wait::event_count::EventCount;
+use crate::wait::robust_lock::RobustLock;
 use core::mem::offset_of;
 
 /// Bits of a cursor that are the word in the segment; the rest counts messages (and wraps after 10^15).
@@ -29,18 +29,18 @@ pub(super) const BATCH: usize = 256;
 
 /// A queue in shared memory. Each group of fields that changes together has cache lines of its own.
 #[repr(C, align(64))]
-pub(super) struct Shared {
+pub(super) struct RingLayout {
     head: Head,
     /// 0: unbounded.
     capacity: AtomicU64,
     /// 1 once it is shut down; written under the tail latch.
     closed: AtomicU64,
     /// 1 where what consumers have taken and not finished is noted; see [`View::claim`].
-    watched: AtomicU64,
+    tracked: AtomicU64,
     /// 1 where whoever waits looks after the dead.
-    watchful: AtomicU64,
+    polls_for_dead: AtomicU64,
 
-    tail_latch: Latch,
+    tail_lock: RobustLock,
     _tail_pad: u32,
     /// Where the next message goes, and how many were put: see [`Cursor`].
     tail: AtomicU64,
@@ -49,28 +49,28 @@ pub(super) struct Shared {
     seen_taken: AtomicU64,
     _line1: [u64; 4],
 
-    head_latch: Latch,
+    head_lock: RobustLock,
     _head_pad: u32,
     /// Where the next message is, and how many were taken.
     taken: AtomicU64,
     head_segment: AtomicU64,
-    /// Of a watched queue, the message being taken: where the consumer's note is (0: none), the note and the cursor that
+    /// Of a watched queue, the message being taken: where the consumer's tally is (0: none), the tally and the cursor that
     /// go with having taken it.
     claim_at: AtomicU64,
-    claim_note: AtomicU64,
+    claim_tally: AtomicU64,
     claim_cursor: AtomicU64,
     _line2: [u64; 2],
 
-    pub(super) not_empty: Gate,
-    pub(super) not_full: Gate,
-    pub(super) all_done: Gate,
-    _gate_pad: u32,
+    pub(super) not_empty: EventCount,
+    pub(super) not_full: EventCount,
+    pub(super) all_done: EventCount,
+    _event_count_pad: u32,
     /// Messages whose work is done, counted as in a cursor.
     done: AtomicU64,
     /// Items that consumers of a watched queue died with.
     lost: AtomicU64,
     /// Where the list begins of those who watch for messages.
-    watchers: AtomicU64,
+    registrations: AtomicU64,
     /// What ends the queue with its last producer: see `producer.rs`.
     producers: AtomicU64,
     _line3: [u64; 2],
@@ -78,24 +78,24 @@ pub(super) struct Shared {
 
 // SAFETY: repr(C), atomics (latches and gates are one each) and padding.
 #[allow(unsafe_code)]
-unsafe impl SharedLayout for Shared {}
+unsafe impl SharedLayout for RingLayout {}
 
 /// Bytes of a queue's object: what is behind [`Shared`] is its first segment.
 pub(super) const OBJECT: u64 = 2048;
-const FIRST_WORDS: u64 = (OBJECT - size_of::<Shared>() as u64) / 8;
+const FIRST_WORDS: u64 = (OBJECT - size_of::<RingLayout>() as u64) / 8;
 const SEGMENT_WORDS: u64 = (CHUNK - HEAD) / 8;
 const _: () = assert!(SEGMENT_WORDS <= PLACE);
 
 /// The kind of every queue.
-pub(crate) const QUEUE: Kind = Kind {
+pub(crate) const QUEUE: ObjectKind = ObjectKind {
     number: 2,
     name: "queue",
-    bury,
-    empty,
+    on_holder_death,
+    clear,
     describe: |heap, off| {
         let view = View::of(heap, off);
         Facts::of([
-            ("messages", view.glance()),
+            ("messages", view.len_hint()),
             ("capacity", view.capacity()),
             ("unfinished", view.unfinished()),
             ("shut down", u64::from(view.is_closed())),
@@ -127,7 +127,7 @@ impl Cursor {
 
 /// Why a message was not put; nothing was changed.
 pub(crate) enum Refused {
-    Closed,
+    ShutDown,
     Full,
     Failed(Error),
 }
@@ -142,7 +142,7 @@ struct Spare {
 
 /// What a consumer leaves behind, to be seen to where it does not hold the latch.
 #[derive(Default)]
-struct Left {
+struct LeftBehind {
     /// Segments to be freed.
     segments: Vec<Doomed>,
     /// A slot for a block was needed, and there was none.
@@ -150,7 +150,7 @@ struct Left {
 }
 
 /// A message to put.
-pub(crate) enum Message<'b> {
+pub(crate) enum OutgoingMessage<'b> {
     /// At most [`INLINE`](super::segment::INLINE) bytes.
     Bytes(&'b [u8]),
     /// `None` once it was put.
@@ -176,17 +176,17 @@ pub(super) enum Take {
 pub(super) struct View<'h> {
     heap: &'h Heap,
     off: Off,
-    pub(super) shared: &'h Shared,
-    /// Where the consumer's note of unfinished items is; 0 where they are not watched.
-    note: Off,
+    pub(super) shared: &'h RingLayout,
+    /// Where the consumer's tally of unfinished items is; 0 where they are not watched.
+    tally: Off,
     /// The deadline of the user's call that this is for; `None` for survivors.
     deadline: Option<Deadline>,
 }
 
 /// Releases a latch also when what runs under it panics.
-struct Held<'l>(&'l Latch);
+struct HeldLock<'l>(&'l RobustLock);
 
-impl Drop for Held<'_> {
+impl Drop for HeldLock<'_> {
     #[inline]
     fn drop(&mut self) {
         unlock_internal(self.0, Rank::Object);
@@ -199,7 +199,7 @@ impl<'h> View<'h> {
             heap,
             off,
             shared: heap.shared(off),
-            note: 0,
+            tally: 0,
             deadline: None,
         }
     }
@@ -212,9 +212,9 @@ impl<'h> View<'h> {
         }
     }
 
-    /// The same for a consumer whose note is at `note`.
-    pub(super) fn noting_at(self, note: Off) -> Self {
-        Self { note, ..self }
+    /// The same for a consumer whose tally is at `tally`.
+    pub(super) fn with_tally_at(self, tally: Off) -> Self {
+        Self { tally, ..self }
     }
 
     /// A new ring begins in its own first segment.
@@ -238,30 +238,35 @@ impl<'h> View<'h> {
     }
 
     fn first_segment(self) -> Off {
-        self.off + size_of::<Shared>() as Off
+        self.off + size_of::<RingLayout>() as Off
     }
 
     /// Where it says what ends it with its last producer.
     pub(super) fn producers(self) -> Off {
-        self.field(offset_of!(Shared, producers))
+        self.field(offset_of!(RingLayout, producers))
     }
 
     // ---- latches and repairs ----
 
     /// Runs `change` under `latch`; behind a dead holder, `repair` first.
     #[inline]
-    fn with<T>(self, latch: &Latch, repair: impl FnOnce(), change: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn with<T>(
+        self,
+        lock: &RobustLock,
+        repair: impl FnOnce(),
+        change: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let owner_died = match self.deadline {
-            Some(deadline) => self.heap.lock_internal_until(latch, Rank::Object, deadline)?,
-            None => self.heap.lock_internal(latch, Rank::Object)?,
+            Some(deadline) => self.heap.lock_internal_until(lock, Rank::Object, deadline)?,
+            None => self.heap.lock_internal(lock, Rank::Object)?,
         };
-        if owner_died && let Err(error) = self.heap.settle() {
+        if owner_died && let Err(error) = self.heap.replay_journal() {
             // Whoever takes it next repairs.
-            latch.orphan(self.heap.me());
+            lock.mark_owner_dead(self.heap.me());
             Rank::Object.leave();
             return Err(error);
         }
-        let held = Held(latch);
+        let held = HeldLock(lock);
         if owner_died {
             repair();
         }
@@ -273,14 +278,14 @@ impl<'h> View<'h> {
     /// Runs `change` under the producers' latch.
     #[inline]
     fn with_tail<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.with(&self.shared.tail_latch, || self.repair_tail(), change)
+        self.with(&self.shared.tail_lock, || self.repair_tail(), change)
     }
 
     /// Runs `change` under the consumers' latch.
     #[inline]
     fn with_head<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
         // The cursor is one word and a segment's end a transaction: nothing else can be half done but a claim.
-        self.with(&self.shared.head_latch, || self.settle_claim(), change)
+        self.with(&self.shared.head_lock, || self.finish_claim(), change)
     }
 
     /// The producer died between publishing a message and moving the cursor behind it: the message counts.
@@ -295,7 +300,7 @@ impl<'h> View<'h> {
 
     /// A producer that died between a message's header and its cursor has put it: it must be counted.
     pub(super) fn repair_if_dead(self) {
-        let owner = self.shared.tail_latch.owner();
+        let owner = self.shared.tail_lock.owner();
         if owner != 0 && !self.heap.alive(owner) {
             // Whoever puts next repairs it where this cannot.
             let _ = self.with_tail(|| Ok(()));
@@ -304,20 +309,20 @@ impl<'h> View<'h> {
 
     pub(super) fn notify_everybody(self) -> Result<()> {
         let shared = self.shared;
-        for gate in [&shared.not_empty, &shared.not_full, &shared.all_done] {
-            gate.notify_all();
+        for event_count in [&shared.not_empty, &shared.not_full, &shared.all_done] {
+            event_count.wake_unconditionally();
         }
-        try_tell(self.heap, self.watchers())
+        try_tell(self.heap, self.registrations())
     }
 
     /// Those who wait for several things at once are told that there may be a message.
-    fn tell_watchers(self) {
-        tell(self.heap, self.watchers());
+    fn tell_registered(self) {
+        tell(self.heap, self.registrations());
     }
 
     /// Where the list of those who watch for messages begins.
-    pub(super) fn watchers(self) -> Off {
-        self.field(offset_of!(Shared, watchers))
+    pub(super) fn registrations(self) -> Off {
+        self.field(offset_of!(RingLayout, registrations))
     }
 
     // ---- asking ----
@@ -330,7 +335,7 @@ impl<'h> View<'h> {
         // Read the other way round, takers could get further ahead.
         let taken = Cursor(self.shared.taken.load(Ordering::Acquire));
         let put = Cursor(self.shared.tail.load(Ordering::Acquire));
-        if put.since(taken) > MOST {
+        if put.since(taken) > MAX_CAPACITY {
             (taken, taken)
         } else {
             (taken, put)
@@ -338,7 +343,7 @@ impl<'h> View<'h> {
     }
 
     /// Messages in the queue, but for the message of a producer that has just died.
-    pub(super) fn glance(self) -> u64 {
+    pub(super) fn len_hint(self) -> u64 {
         let (taken, put) = self.counts();
         put.since(taken)
     }
@@ -351,16 +356,16 @@ impl<'h> View<'h> {
         self.shared.closed.load(Ordering::Acquire) != 0
     }
 
-    pub(super) fn look_after_the_dead(self) {
-        self.shared.watchful.store(1, Ordering::Release);
+    pub(super) fn set_polls_for_dead(self) {
+        self.shared.polls_for_dead.store(1, Ordering::Release);
     }
 
-    pub(super) fn is_watchful(self) -> bool {
-        self.shared.watchful.load(Ordering::Relaxed) != 0
+    pub(super) fn polls_for_dead(self) -> bool {
+        self.shared.polls_for_dead.load(Ordering::Relaxed) != 0
     }
 
-    pub(super) fn is_watched(self) -> bool {
-        self.shared.watched.load(Ordering::Acquire) != 0
+    pub(super) fn tracks_consumers(self) -> bool {
+        self.shared.tracked.load(Ordering::Acquire) != 0
     }
 
     /// Messages put whose work is not done.
@@ -369,7 +374,7 @@ impl<'h> View<'h> {
         let (_, put) = self.counts();
         // Another consumer may have finished one since.
         match put.since(done) {
-            n if n > MOST => 0,
+            n if n > MAX_CAPACITY => 0,
             n => n,
         }
     }
@@ -381,25 +386,25 @@ impl<'h> View<'h> {
 
     // ---- putting ----
 
-    fn tail(self) -> (Place<'h>, Cursor) {
+    fn tail(self) -> (RecordRef<'h>, Cursor) {
         self.place_at(&self.shared.tail, &self.shared.tail_segment)
     }
 
     /// Whether a message (or a segment's end, or the queue's) seems to be next. For spinning: it looks at what the consumer
     /// reads next anyway and the producers' own line stays theirs, but while other consumers are at work it may be wrong.
     #[inline]
-    pub(super) fn shows_message(self) -> bool {
+    pub(super) fn may_have_message(self) -> bool {
         self.head().0.record() != Record::Empty || self.shared.closed.load(Ordering::Relaxed) != 0
     }
 
-    fn head(self) -> (Place<'h>, Cursor) {
+    fn head(self) -> (RecordRef<'h>, Cursor) {
         self.place_at(&self.shared.taken, &self.shared.head_segment)
     }
 
     #[inline]
-    fn place_at(self, cursor: &AtomicU64, segment: &AtomicU64) -> (Place<'h>, Cursor) {
+    fn place_at(self, cursor: &AtomicU64, segment: &AtomicU64) -> (RecordRef<'h>, Cursor) {
         let cursor = Cursor(cursor.load(Ordering::Relaxed));
-        let place = Place {
+        let place = RecordRef {
             heap: self.heap,
             segment: segment.load(Ordering::Acquire),
             word: cursor.word(),
@@ -456,7 +461,7 @@ impl<'h> View<'h> {
             Record::Inline(_) => self.shared.taken.store(next, Ordering::Release),
             Record::Block => {
                 let detached = self.heap.detach(|tx| {
-                    tx.set(self.field(offset_of!(Shared, taken)), next);
+                    tx.set(self.field(offset_of!(RingLayout, taken)), next);
                     Ok(Some(place.target()))
                 })?;
                 if let Detached::Last(doomed) = detached {
@@ -474,22 +479,22 @@ fn lasting() -> &'static Heap {
 }
 
 /// A process that held the queue died: what it was changing is repaired, and wake-ups it owed are made good.
-fn bury(heap: &Heap, off: Off, dead: u32, note: Off) -> Result<()> {
+fn on_holder_death(heap: &Heap, off: Off, dead: u32, tally: Off) -> Result<()> {
     let view = View::of(heap, off);
-    if view.shared.tail_latch.orphan(dead) {
+    if view.shared.tail_lock.mark_owner_dead(dead) {
         view.with_tail(|| Ok(()))?;
     }
-    if view.shared.head_latch.orphan(dead) {
+    if view.shared.head_lock.mark_owner_dead(dead) {
         view.with_head(|| Ok(()))?;
     }
-    if view.is_watched() {
-        view.lose(note)?;
+    if view.tracks_consumers() {
+        view.lose(tally)?;
     }
     view.notify_everybody()
 }
 
 /// The last reference is gone: so are the messages and the segments.
-fn empty(heap: &Heap, off: Off) -> Result<()> {
+fn clear(heap: &Heap, off: Off) -> Result<()> {
     let view = View::of(heap, off);
     view.discard()?;
     let segment = view.shared.head_segment.load(Ordering::Acquire);
@@ -497,10 +502,13 @@ fn empty(heap: &Heap, off: Off) -> Result<()> {
         let first = view.first_segment();
         heap.word(first).store(0, Ordering::Relaxed);
         let detached = heap.detach(|tx| {
-            for field in [offset_of!(Shared, head_segment), offset_of!(Shared, tail_segment)] {
+            for field in [
+                offset_of!(RingLayout, head_segment),
+                offset_of!(RingLayout, tail_segment),
+            ] {
                 tx.set(view.field(field), first);
             }
-            for field in [offset_of!(Shared, taken), offset_of!(Shared, tail)] {
+            for field in [offset_of!(RingLayout, taken), offset_of!(RingLayout, tail)] {
                 tx.set(view.field(field), 0);
             }
             Ok(Some(segment - HEAD))

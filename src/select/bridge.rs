@@ -4,9 +4,9 @@
 //! and looks again only after the selector has heard of it and is about to sleep.
 
 use crate::error::{Error, Result};
-use crate::heap::watch::Bell;
+use crate::heap::registration::ReadySet;
 use crate::os::clock::Deadline;
-use crate::os::ready::Flag;
+use crate::os::ready::EventFd;
 use crate::os::signal::without_signals;
 use crate::wait::sleeper::Sleeper;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -23,9 +23,9 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Shared {
-    bell: Bell,
-    flag: Flag,
+struct BridgeState {
+    ready_set: ReadySet,
+    flag: EventFd,
     state: Mutex<State>,
     seen: Condvar,
 }
@@ -33,11 +33,11 @@ struct Shared {
 /// The thread and its flag.
 #[derive(Debug)]
 pub(super) struct Bridge {
-    shared: Arc<Shared>,
+    shared: Arc<BridgeState>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Shared {
+impl BridgeState {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -45,7 +45,7 @@ impl Shared {
     fn listen(&self) {
         let mut sleeper = Sleeper::new();
         loop {
-            let ticket = self.bell.gate().arm();
+            let epoch = self.ready_set.event_count().prepare_wait();
             let mut state = self.state();
             match *state {
                 State::Over => return,
@@ -54,13 +54,15 @@ impl Shared {
                     sleeper = Sleeper::new();
                     drop(self.seen.wait(state));
                 }
-                State::Listening if self.bell.is_rung() => {
+                State::Listening if self.ready_set.is_rung() => {
                     *state = State::Raised;
                     self.flag.raise();
                 }
                 State::Listening => {
                     drop(state);
-                    self.bell.gate().sleep(ticket, Deadline::Never, &mut sleeper);
+                    self.ready_set
+                        .event_count()
+                        .sleep(epoch, Deadline::Never, &mut sleeper);
                 }
             }
         }
@@ -68,10 +70,10 @@ impl Shared {
 }
 
 impl Bridge {
-    pub(super) fn start(bell: &Bell) -> Result<Self> {
-        let shared = Arc::new(Shared {
-            bell: bell.clone(),
-            flag: Flag::new()?,
+    pub(super) fn start(ready_set: &ReadySet) -> Result<Self> {
+        let shared = Arc::new(BridgeState {
+            ready_set: ready_set.clone(),
+            flag: EventFd::new()?,
             state: Mutex::new(State::Listening),
             seen: Condvar::new(),
         });
@@ -110,7 +112,7 @@ impl Drop for Bridge {
     fn drop(&mut self) {
         *self.shared.state() = State::Over;
         self.shared.seen.notify_one();
-        self.shared.bell.gate().notify_all();
+        self.shared.ready_set.event_count().wake_unconditionally();
         if let Some(thread) = self.thread.take() {
             // It ends at once, and cannot panic.
             let _ = thread.join();

@@ -3,33 +3,33 @@
 
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::gate::Gate;
+use crate::wait::event_count::EventCount;
 use loom::sync::Arc;
 use loom::thread;
 
 /// A selector's bell, and what its selector remembers from one wait to the next.
-struct Bell {
-    gate: Gate,
+struct ReadySet {
+    event_count: EventCount,
     rung: AtomicU64,
 }
 
 /// Something with items in it, and the bells of those who watch it.
 struct Thing {
-    gate: Gate,
+    event_count: EventCount,
     items: AtomicU64,
-    bells: Vec<Bell>,
+    bells: Vec<ReadySet>,
 }
 
 impl Thing {
     fn new(bells: usize) -> Arc<Self> {
-        let bell = |_| Bell {
-            gate: Gate::new(),
+        let ready_set = |_| ReadySet {
+            event_count: EventCount::new(),
             rung: AtomicU64::new(0),
         };
         Arc::new(Self {
-            gate: Gate::new(),
+            event_count: EventCount::new(),
             items: AtomicU64::new(0),
-            bells: (0..bells).map(bell).collect(),
+            bells: (0..bells).map(ready_set).collect(),
         })
     }
 
@@ -57,11 +57,11 @@ impl Thing {
     /// As a put: the change, the notification, and as `tell` the bells.
     fn put(&self) {
         self.add(1);
-        self.gate.notify_one_and(|| {
-            for bell in &self.bells {
-                bell.rung.fetch_or(1, Ordering::SeqCst);
-                if bell.gate.disarm() {
-                    bell.gate.wake(1);
+        self.event_count.notify_one_and(|| {
+            for ready_set in &self.bells {
+                ready_set.rung.fetch_or(1, Ordering::SeqCst);
+                if ready_set.event_count.take_waiters() {
+                    ready_set.event_count.wake(1);
                 }
             }
         });
@@ -69,7 +69,7 @@ impl Thing {
 
     /// As a get that sleeps at the object's own gate.
     fn get(&self) {
-        let got = self.gate.persist(
+        let got = self.event_count.persist(
             Deadline::Never,
             || self.has_some(),
             || self.has_some(),
@@ -81,32 +81,36 @@ impl Thing {
     }
 
     /// As `Selector::wait` with this as its only member.
-    fn select(&self, bell: &Bell, hot: &mut bool) {
+    fn select(&self, ready_set: &ReadySet, hot: &mut bool) {
         loop {
-            *hot |= bell.rung.load(Ordering::Relaxed) != 0 && bell.rung.swap(0, Ordering::AcqRel) != 0;
+            *hot |=
+                ready_set.rung.load(Ordering::Relaxed) != 0 && ready_set.rung.swap(0, Ordering::AcqRel) != 0;
             if *hot {
                 if self.has_some() {
                     return;
                 }
-                self.gate.watch();
+                self.event_count.mark_registered();
                 if self.has_some() {
                     return;
                 }
                 *hot = false;
             }
-            let ticket = bell.gate.arm();
-            if bell.rung.load(Ordering::Acquire) == 0 {
-                bell.gate
-                    .sleep(ticket, Deadline::Never, &mut crate::wait::sleeper::Sleeper::new());
+            let epoch = ready_set.event_count.prepare_wait();
+            if ready_set.rung.load(Ordering::Acquire) == 0 {
+                ready_set.event_count.sleep(
+                    epoch,
+                    Deadline::Never,
+                    &mut crate::wait::sleeper::Sleeper::new(),
+                );
             }
         }
     }
 
     /// Takes so many items, waiting for each through the selector.
-    fn drain(&self, bell: usize, mut count: usize) {
+    fn drain(&self, ready_set: usize, mut count: usize) {
         let mut hot = true;
         while count > 0 {
-            self.select(&self.bells[bell], &mut hot);
+            self.select(&self.bells[ready_set], &mut hot);
             count -= usize::from(self.add(-1));
         }
     }

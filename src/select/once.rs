@@ -1,7 +1,7 @@
 //! Waiting for several things once.
 
 use super::selector::Selector;
-use super::source::{Kind, Waitable};
+use super::source::{SourceKind, Waitable};
 use crate::error::{Error, Result};
 use crate::heap::internal::until;
 use crate::os::clock::Deadline;
@@ -10,7 +10,7 @@ use crate::wait::interrupt::{interrupted, longest_sleep};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// Waits until at least one of several things is ready, for at most `patience` (`None`: for ever), and answers with the
+/// Waits until at least one of several things is ready, for at most `timeout` (`None`: for ever), and answers with the
 /// positions of those that are, in order; with none where the time is up, or where there is nothing to wait for.
 ///
 /// It looks at all of them each time. Whoever waits for the same things over and over has a
@@ -34,8 +34,8 @@ use std::time::Duration;
 /// assert_eq!(wait(&[&orders, &socket], None)?, [0]);
 /// # Ok::<(), procession::Error>(())
 /// ```
-pub fn wait(things: &[&dyn Waitable], patience: Option<Duration>) -> Result<Vec<usize>> {
-    wait_until(things, patience.map_or(Deadline::Never, Deadline::after))
+pub fn wait(things: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<usize>> {
+    wait_until(things, timeout.map_or(Deadline::Never, Deadline::after))
 }
 
 pub(crate) fn wait_until(things: &[&dyn Waitable], deadline: Deadline) -> Result<Vec<usize>> {
@@ -45,7 +45,7 @@ pub(crate) fn wait_until(things: &[&dyn Waitable], deadline: Deadline) -> Result
     }
     let has_objects = things
         .iter()
-        .any(|thing| matches!(thing.source().0, Kind::Object(_)));
+        .any(|thing| matches!(thing.source().0, SourceKind::Object(_)));
     if has_objects {
         let selector = until(deadline, || {
             let mut selector = Selector::new()?;
@@ -77,10 +77,10 @@ fn look(things: &[&dyn Waitable], moment: u64) -> Result<Vec<usize>> {
     let (mut places, mut fds): (Vec<usize>, Vec<BorrowedFd<'_>>) = (Vec::new(), Vec::new());
     for (place, thing) in things.iter().enumerate() {
         match thing.source().0 {
-            Kind::Object(object) if object.is_ready() => found.push(place),
-            Kind::Object(_) => {}
-            Kind::Always => found.push(place),
-            Kind::Descriptor(fd) | Kind::Sentinel(fd) => {
+            SourceKind::Object(object) if object.is_ready() => found.push(place),
+            SourceKind::Object(_) => {}
+            SourceKind::Always => found.push(place),
+            SourceKind::Descriptor(fd) | SourceKind::Sentinel(fd) => {
                 places.push(place);
                 fds.push(fd);
             }

@@ -1,15 +1,15 @@
 //! Waiting for several things over and over.
 
 use super::bridge::Bridge;
-use super::source::{Kind, Waitable};
+use super::source::{SourceKind, Waitable};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
+use crate::heap::registration::{EventSource, NUMBERS, ReadySet, Registration};
 use crate::heap::waiter::Purpose;
-use crate::heap::watch::{Bell, NUMBERS, Watch, Watchable};
 use crate::os::clock::{self, Deadline};
 use crate::os::futex::Wake;
 use crate::os::kept::Kept;
-use crate::os::ready::{Added, Set};
+use crate::os::ready::{Added, Epoll};
 use crate::wait::interrupt::{interrupted, longest_sleep};
 use crate::wait::sleeper::Sleeper;
 use crate::wait::{BACKSTOP, spin};
@@ -84,8 +84,8 @@ pub struct Selector {
     serial: u32,
     /// Slots of members to look at: those that were ready when last seen, and those that were rung for.
     hot: VecDeque<u32>,
-    bell: Option<Bell>,
-    set: Option<Set>,
+    ready_set: Option<ReadySet>,
+    epoll: Option<Epoll>,
     bridge: Option<Bridge>,
     /// Slots that each watched descriptor stands for.
     slots: HashMap<RawFd, Vec<u32>>,
@@ -104,8 +104,8 @@ struct Member {
 enum What {
     Object {
         // Before the object: it must go first.
-        watch: Watch,
-        thing: Box<dyn Watchable>,
+        registration: Registration,
+        thing: Box<dyn EventSource>,
     },
     Descriptor(RawFd),
     Sentinel(Kept),
@@ -128,7 +128,7 @@ impl What {
         match self {
             Self::Object { thing, .. } => {
                 thing.is_ready() || {
-                    thing.gate().watch();
+                    thing.event_count().mark_registered();
                     thing.is_ready()
                 }
             }
@@ -153,8 +153,8 @@ impl Selector {
             free: Vec::new(),
             serial: 0,
             hot: VecDeque::new(),
-            bell: None,
-            set: None,
+            ready_set: None,
+            epoll: None,
             bridge: None,
             slots: HashMap::new(),
             looked: clock::now(),
@@ -178,7 +178,7 @@ impl Selector {
     ///
     /// [`Error::OutOfMemory`], [`Error::TooManyObjects`]; [`Error::Os`] where the system cannot watch a descriptor.
     pub fn add<W: Waitable + ?Sized>(&mut self, thing: &W) -> Result<Key> {
-        self.settle_in()?;
+        self.rebind_after_fork()?;
         let slot = self.free.pop().unwrap_or(self.members.len() as u32);
         let what = match self.take_in(slot, thing.source().0) {
             Ok(what) => what,
@@ -209,36 +209,36 @@ impl Selector {
         })
     }
 
-    fn take_in(&mut self, slot: u32, source: Kind<'_>) -> Result<What> {
+    fn take_in(&mut self, slot: u32, source: SourceKind<'_>) -> Result<What> {
         Ok(match source {
-            Kind::Object(thing) => {
-                let bell = match &self.bell {
-                    Some(bell) => bell,
-                    None => self.bell.insert(Bell::new(self.heap)?),
+            SourceKind::Object(thing) => {
+                let ready_set = match &self.ready_set {
+                    Some(ready_set) => ready_set,
+                    None => self.ready_set.insert(ReadySet::new(self.heap)?),
                 };
                 What::Object {
-                    watch: Watch::new(bell, slot as usize, thing)?,
+                    registration: Registration::new(ready_set, slot as usize, thing)?,
                     thing: thing.keep(),
                 }
             }
-            Kind::Descriptor(fd) => match self.watch(slot, fd.as_raw_fd())? {
+            SourceKind::Descriptor(fd) => match self.add_descriptor(slot, fd.as_raw_fd())? {
                 Added::Always => What::Always,
                 _ => What::Descriptor(fd.as_raw_fd()),
             },
-            Kind::Sentinel(fd) => {
+            SourceKind::Sentinel(fd) => {
                 let own = fd.try_clone_to_owned()?;
-                self.watch(slot, own.as_raw_fd())?;
+                self.add_descriptor(slot, own.as_raw_fd())?;
                 What::Sentinel(Kept::new(own))
             }
-            Kind::Always => What::Always,
+            SourceKind::Always => What::Always,
         })
     }
 
     /// Watches a descriptor for `slot`.
-    fn watch(&mut self, slot: u32, fd: RawFd) -> Result<Added> {
-        let set = match &self.set {
+    fn add_descriptor(&mut self, slot: u32, fd: RawFd) -> Result<Added> {
+        let set = match &self.epoll {
             Some(set) => set,
-            None => self.set.insert(Set::new()?),
+            None => self.epoll.insert(Epoll::new()?),
         };
         let added = set.add(fd)?;
         if added != Added::Always {
@@ -275,7 +275,7 @@ impl Selector {
                 self.slots.remove(&fd);
                 // A forked child must not touch its parent's set.
                 if self.owner == self.heap.me()
-                    && let Some(set) = &self.set
+                    && let Some(set) = &self.epoll
                 {
                     set.remove(fd);
                 }
@@ -295,13 +295,13 @@ impl Selector {
         self.wait_until(Deadline::Never)
     }
 
-    /// The same, for at most `patience`; nothing where the time is up.
+    /// The same, for at most `timeout`; nothing where the time is up.
     ///
     /// # Errors
     ///
     /// As for [`wait`](Self::wait).
-    pub fn wait_timeout(&mut self, patience: Duration) -> Result<Vec<Key>> {
-        self.wait_until(Deadline::after(patience))
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Vec<Key>> {
+        self.wait_until(Deadline::after(timeout))
     }
 
     /// The members that are ready now.
@@ -318,7 +318,7 @@ impl Selector {
         let mut said = None;
         loop {
             // Each time: a hook may have forked.
-            self.settle_in()?;
+            self.rebind_after_fork()?;
             if slept == Some(Wake::TimedOut) {
                 // Who was to ring may have died.
                 self.looked = 0;
@@ -330,8 +330,8 @@ impl Selector {
             if slept.is_some() && interrupted() {
                 return Err(Error::Interrupted);
             }
-            if let (Some(bell), None) = (&self.bell, &said) {
-                said = Some(self.heap.waiting_for(bell.off(), Purpose::Wait));
+            if let (Some(ready_set), None) = (&self.ready_set, &said) {
+                said = Some(self.heap.waiting_for(ready_set.off(), Purpose::Wait));
             }
             slept = self.sleep(deadline, slept, &mut sleeper)?;
         }
@@ -339,7 +339,7 @@ impl Selector {
 
     /// For tests that do not want to wait for a second.
     #[cfg(all(test, not(loom)))]
-    pub(crate) fn look_at_all_next_time(&mut self) {
+    pub(crate) fn recheck_all(&mut self) {
         self.looked = 0;
     }
 
@@ -347,25 +347,25 @@ impl Selector {
 
     /// Everything that is ready.
     fn look(&mut self) -> Result<Vec<Key>> {
-        self.hear();
+        self.drain_ready();
         self.descriptors_first = !self.descriptors_first;
         let mut ready = Vec::new();
         if self.descriptors_first {
-            self.look_at_descriptors(&mut ready)?;
-            self.look_at_hot(&mut ready);
+            self.check_descriptors(&mut ready)?;
+            self.check_hot(&mut ready);
         } else {
-            self.look_at_hot(&mut ready);
-            self.look_at_descriptors(&mut ready)?;
+            self.check_hot(&mut ready);
+            self.check_descriptors(&mut ready)?;
         }
         Ok(ready)
     }
 
     /// Takes note of what was rung for; and of everything once a second, since who was to ring may have died.
-    fn hear(&mut self) {
-        let Some(bell) = &self.bell else { return };
+    fn drain_ready(&mut self) {
+        let Some(ready_set) = &self.ready_set else { return };
         let all = self.members.len();
         let (members, hot) = (&mut self.members, &mut self.hot);
-        let mut heat = |slot: usize| {
+        let mut mark_hot = |slot: usize| {
             if let Some(member) = &mut members[slot]
                 && member.what.descriptor().is_none()
                 && !core::mem::replace(&mut member.hot, true)
@@ -373,17 +373,17 @@ impl Selector {
                 hot.push_back(slot as u32);
             }
         };
-        bell.take(|number| (number..all).step_by(NUMBERS).for_each(&mut heat));
+        ready_set.take(|number| (number..all).step_by(NUMBERS).for_each(&mut mark_hot));
         let now = clock::now();
         if now.saturating_sub(self.looked) >= BACKSTOP {
             self.looked = now;
-            self.heap.look_around();
-            (0..all).for_each(heat);
+            self.heap.sweep_dead_rate_limited();
+            (0..all).for_each(mark_hot);
         }
     }
 
     /// Looks at the hot members; those that are not ready are hot no longer.
-    fn look_at_hot(&mut self, ready: &mut Vec<Key>) {
+    fn check_hot(&mut self, ready: &mut Vec<Key>) {
         for _ in 0..self.hot.len() {
             let Some(slot) = self.hot.pop_front() else { return };
             let Some(member) = &mut self.members[slot as usize] else {
@@ -404,8 +404,8 @@ impl Selector {
         }
     }
 
-    fn look_at_descriptors(&mut self, ready: &mut Vec<Key>) -> Result<()> {
-        let Some(set) = &self.set else { return Ok(()) };
+    fn check_descriptors(&mut self, ready: &mut Vec<Key>) -> Result<()> {
+        let Some(set) = &self.epoll else { return Ok(()) };
         for fd in set.wait(0)? {
             for &slot in self.slots.get(&fd).into_iter().flatten() {
                 if let Some(member) = &self.members[slot as usize] {
@@ -428,31 +428,35 @@ impl Selector {
         slept: Option<Wake>,
         sleeper: &mut Sleeper,
     ) -> Result<Option<Wake>> {
-        if let Some(bell) = &self.bell
+        if let Some(ready_set) = &self.ready_set
             && slept != Some(Wake::TimedOut)
-            && spin::until(|| bell.is_rung())
+            && spin::until(|| ready_set.is_rung())
         {
             return Ok(None);
         }
         let mut wake = Wake::Woken;
-        match (&self.bell, &self.set) {
-            (Some(bell), None) => {
-                let ticket = bell.gate().arm();
-                if !bell.is_rung() {
-                    wake = bell.gate().sleep(ticket, deadline, sleeper);
+        match (&self.ready_set, &self.epoll) {
+            (Some(ready_set), None) => {
+                let epoch = ready_set.event_count().prepare_wait();
+                if !ready_set.is_rung() {
+                    wake = ready_set.event_count().sleep(epoch, deadline, sleeper);
                 }
             }
-            (bell, Some(set)) => {
-                if let Some(bell) = bell {
+            (ready_set, Some(set)) => {
+                if let Some(ready_set) = ready_set {
                     if self.bridge.is_none() {
-                        let bridge = Bridge::start(bell)?;
+                        let bridge = Bridge::start(ready_set)?;
                         set.add(bridge.flag().as_raw_fd())?;
                         self.bridge = Some(bridge);
                     }
                     self.bridge.iter().for_each(Bridge::listen);
                 }
                 // Who was to ring may die, and the thread at the bell does not say so.
-                let slice = if bell.is_some() { BACKSTOP } else { longest_sleep() };
+                let slice = if ready_set.is_some() {
+                    BACKSTOP
+                } else {
+                    longest_sleep()
+                };
                 set.wait(deadline.within(slice))?;
             }
             (None, None) => unreachable!("what is always ready is ready, and there is a member"),
@@ -463,22 +467,22 @@ impl Selector {
     // ---- forked children ----
 
     /// In a forked child: makes its own what it shares with its parent.
-    fn settle_in(&mut self) -> Result<()> {
+    fn rebind_after_fork(&mut self) -> Result<()> {
         if self.owner == self.heap.me() {
             return Ok(());
         }
         self.leave_to_parent();
-        if self.set.is_some() {
-            let set = self.set.insert(Set::new()?);
+        if self.epoll.is_some() {
+            let set = self.epoll.insert(Epoll::new()?);
             // One that was closed meanwhile is not watched any more.
             self.slots.retain(|&fd, _| set.add(fd).is_ok());
         }
-        if self.bell.is_some() {
-            let bell = self.bell.insert(Bell::new(self.heap)?);
+        if self.ready_set.is_some() {
+            let ready_set = self.ready_set.insert(ReadySet::new(self.heap)?);
             for (slot, member) in self.members.iter_mut().enumerate() {
                 let what = member.as_mut().map(|member| &mut member.what);
-                if let Some(What::Object { watch, thing }) = what {
-                    *watch = Watch::new(bell, slot, &**thing)?;
+                if let Some(What::Object { registration, thing }) = what {
+                    *registration = Registration::new(ready_set, slot, &**thing)?;
                 }
             }
         }

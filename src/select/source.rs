@@ -1,6 +1,6 @@
 //! What can be waited for.
 
-use crate::heap::watch::Watchable;
+use crate::heap::registration::EventSource;
 use crate::queue::{ByteQueue, JoinableQueue, Queue, SimpleQueue};
 use crate::sync::Event;
 use core::fmt;
@@ -26,12 +26,12 @@ pub trait Waitable {
 /// Where a [`Waitable`]'s readiness comes from.
 #[doc(hidden)]
 #[derive(Clone, Copy)]
-pub struct Source<'t>(pub(super) Kind<'t>);
+pub struct Source<'t>(pub(super) SourceKind<'t>);
 
 #[derive(Clone, Copy)]
-pub(super) enum Kind<'t> {
+pub(super) enum SourceKind<'t> {
     /// An object of the heap.
-    Object(&'t dyn Watchable),
+    Object(&'t dyn EventSource),
     /// A descriptor, which its owner keeps open.
     Descriptor(BorrowedFd<'t>),
     /// One that must be kept open.
@@ -43,29 +43,29 @@ pub(super) enum Kind<'t> {
 impl fmt::Debug for Source<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Kind::Object(_) => "object",
-            Kind::Descriptor(_) => "descriptor",
-            Kind::Sentinel(_) => "sentinel",
-            Kind::Always => "always ready",
+            SourceKind::Object(_) => "object",
+            SourceKind::Descriptor(_) => "descriptor",
+            SourceKind::Sentinel(_) => "sentinel",
+            SourceKind::Always => "always ready",
         })
     }
 }
 
 impl<'t> Source<'t> {
-    pub(crate) const ALWAYS: Self = Self(Kind::Always);
+    pub(crate) const ALWAYS: Self = Self(SourceKind::Always);
 
     pub(crate) fn sentinel(fd: BorrowedFd<'t>) -> Self {
-        Self(Kind::Sentinel(fd))
+        Self(SourceKind::Sentinel(fd))
     }
 
-    pub(crate) fn object(thing: &'t dyn Watchable) -> Self {
-        Self(Kind::Object(thing))
+    pub(crate) fn object(thing: &'t dyn EventSource) -> Self {
+        Self(SourceKind::Object(thing))
     }
 }
 
 impl<T: AsFd> Waitable for T {
     fn source(&self) -> Source<'_> {
-        Source(Kind::Descriptor(self.as_fd()))
+        Source(SourceKind::Descriptor(self.as_fd()))
     }
 }
 

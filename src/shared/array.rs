@@ -1,7 +1,7 @@
 //! An array under a lock.
 
-use super::guard::{ArrayGuard, Locked};
-use super::memory::Memory;
+use super::guard::{ArrayGuard, LockedRegion};
+use super::region::Region;
 use crate::codec::type_number;
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
@@ -36,12 +36,12 @@ use std::time::Duration;
 ///
 /// For counters, [`RawArray`](crate::RawArray) needs no lock.
 pub struct Array<T> {
-    inner: Locked,
+    inner: LockedRegion,
     of: PhantomData<fn() -> T>,
 }
 
-/// Memory for `len` elements.
-pub(super) fn room_for<T>(len: usize, number: u64) -> Result<Memory> {
+/// Region for `len` elements.
+pub(super) fn room_for<T>(len: usize, number: u64) -> Result<Region> {
     const {
         assert!(
             align_of::<T>() <= 64,
@@ -50,7 +50,7 @@ pub(super) fn room_for<T>(len: usize, number: u64) -> Result<Memory> {
         assert!(size_of::<T>() > 0, "the elements have no size");
     };
     // What does not fit into a number does not fit into the heap either.
-    Memory::typed(len.saturating_mul(size_of::<T>()), number)
+    Region::typed(len.saturating_mul(size_of::<T>()), number)
 }
 
 impl<T: Pod> Array<T> {
@@ -80,9 +80,9 @@ impl<T: Pod> Array<T> {
         Ok(array)
     }
 
-    fn of(memory: Memory) -> Self {
+    fn of(memory: Region) -> Self {
         Self {
-            inner: Locked::new(memory),
+            inner: LockedRegion::new(memory),
             of: PhantomData,
         }
     }
@@ -163,16 +163,13 @@ impl<T: Pod> Array<T> {
         self.inner.lock(Deadline::Now, self.slice())
     }
 
-    /// Locks the array, waiting for at most `patience`.
+    /// Locks the array, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`LockError::Timeout`]; otherwise as for [`lock`](Self::lock).
-    pub fn lock_timeout(
-        &self,
-        patience: Duration,
-    ) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
-        self.inner.lock(Deadline::after(patience), self.slice())
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
+        self.inner.lock(Deadline::after(timeout), self.slice())
     }
 }
 
@@ -203,6 +200,6 @@ impl<T: Pod> Serialize for Array<T> {
 impl<'de, T: Pod> Deserialize<'de> for Array<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fits = |len: usize| len.is_multiple_of(size_of::<T>());
-        Memory::deserialize(type_number::<Self>(), fits, deserializer).map(Self::of)
+        Region::deserialize(type_number::<Self>(), fits, deserializer).map(Self::of)
     }
 }

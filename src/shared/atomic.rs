@@ -11,7 +11,7 @@ mod sealed {
 }
 
 /// What can be read and written whole: the integers up to 64 bits, `f32`, `f64` and `bool`.
-pub trait Atom: sealed::Sealed + Copy + fmt::Debug + Send + Sync + 'static {
+pub trait Primitive: sealed::Sealed + Copy + fmt::Debug + Send + Sync + 'static {
     /// What it lies in; of the same size.
     #[doc(hidden)]
     type Cell: Send + Sync + 'static;
@@ -25,8 +25,8 @@ pub trait Atom: sealed::Sealed + Copy + fmt::Debug + Send + Sync + 'static {
     fn compare_exchange(cell: &Self::Cell, current: Self, new: Self) -> Result<Self, Self>;
 }
 
-/// An [`Atom`] that can be added to and compared.
-pub trait Number: Atom {
+/// An [`Primitive`] that can be added to and compared.
+pub trait Number: Primitive {
     #[doc(hidden)]
     fn add(cell: &Self::Cell, n: Self) -> Self;
     #[doc(hidden)]
@@ -43,7 +43,7 @@ pub trait Number: Atom {
 macro_rules! atom {
     ($type:ty, $cell:ident, $to:expr, $from:expr) => {
         impl sealed::Sealed for $type {}
-        impl Atom for $type {
+        impl Primitive for $type {
             type Cell = core::sync::atomic::$cell;
             #[inline]
             fn load(cell: &Self::Cell) -> Self {
@@ -124,7 +124,7 @@ atom!(bool, AtomicBool, |b| b, |b| b);
 
 /// Replaces the value by what `change` makes of it; the one that was there.
 #[inline]
-fn replace<T: Atom>(cell: &T::Cell, mut change: impl FnMut(T) -> T) -> T {
+fn replace<T: Primitive>(cell: &T::Cell, mut change: impl FnMut(T) -> T) -> T {
     let mut current = T::load(cell);
     loop {
         match T::compare_exchange(cell, current, change(current)) {
@@ -137,9 +137,9 @@ fn replace<T: Atom>(cell: &T::Cell, mut change: impl FnMut(T) -> T) -> T {
 /// A number in shared memory: every operation sees and leaves a whole one, and all processes see all operations in one
 /// order. It is what [`RawValue`](crate::RawValue) and the elements of [`RawArray`](crate::RawArray) are.
 #[repr(transparent)]
-pub struct Atomic<T: Atom>(T::Cell);
+pub struct Atomic<T: Primitive>(T::Cell);
 
-impl<T: Atom> Atomic<T> {
+impl<T: Primitive> Atomic<T> {
     /// The value.
     #[inline]
     pub fn get(&self) -> T {
@@ -209,7 +209,7 @@ impl<T: Number> Atomic<T> {
     }
 }
 
-impl<T: Atom> fmt::Debug for Atomic<T> {
+impl<T: Primitive> fmt::Debug for Atomic<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.get().fmt(f)
     }

@@ -1,26 +1,26 @@
 //! The only way to a reference into shared memory: while the lock is held.
 
-use super::memory::Memory;
+use super::region::Region;
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
 use crate::sync::{LockError, RLock, RLockGuard};
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
-/// Memory with the lock at its front.
+/// Region with the lock at its front.
 #[derive(Clone)]
-pub(super) struct Locked {
-    memory: Memory,
+pub(super) struct LockedRegion {
+    memory: Region,
     lock: RLock,
 }
 
-impl Locked {
-    pub(super) fn new(memory: Memory) -> Self {
+impl LockedRegion {
+    pub(super) fn new(memory: Region) -> Self {
         let lock = RLock::from_object(memory.heap(), memory.object().clone());
         Self { memory, lock }
     }
 
-    pub(super) fn memory(&self) -> &Memory {
+    pub(super) fn memory(&self) -> &Region {
         &self.memory
     }
 
@@ -32,7 +32,7 @@ impl Locked {
         deadline: Deadline,
         at: impl FnOnce(*mut u8) -> *mut T,
     ) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
-        if self.lock.is_mine() {
+        if self.lock.is_held_by_current_thread() {
             return Err(LockError::WouldBlock);
         }
         let data = at(self.memory.address());
@@ -56,7 +56,7 @@ impl Locked {
     /// A guard for showing what is there, if nobody has one or died with it.
     pub(super) fn peek<T: ?Sized>(&self, at: impl FnOnce(*mut u8) -> *mut T) -> Option<ValueGuard<'_, T>> {
         // A death would be told to nobody here, so it is left for somebody else to hear of.
-        if self.lock.is_mine() || !self.lock.try_quick() {
+        if self.lock.is_held_by_current_thread() || !self.lock.try_quick() {
             return None;
         }
         let lock = self.lock.guard();
@@ -100,7 +100,7 @@ impl<T: ?Sized> Deref for ValueGuard<'_, T> {
     fn deref(&self) -> &T {
         // SAFETY: `data` points into memory that the handle, which the guard borrows, keeps. It is of a type for which any
         // bytes are valid. This process holds the lock (checked), and there is no other guard in it: the lock gives itself
-        // to one thread at a time, `Locked` to a thread once, and a guard cannot go to another thread. Whoever else has the
+        // to one thread at a time, `LockedRegion` to a thread once, and a guard cannot go to another thread. Whoever else has the
         // memory gets at it through a guard only.
         unsafe { &*self.data() }
     }

@@ -4,14 +4,14 @@
 mod array;
 mod atomic;
 mod guard;
-mod memory;
 mod raw;
+mod region;
 mod value;
 
 pub use array::Array;
-pub use atomic::{Atom, Atomic, Number};
+pub use atomic::{Atomic, Number, Primitive};
 pub use guard::{ArrayGuard, ValueGuard};
-pub(crate) use memory::MEMORY;
-pub use memory::Memory;
 pub use raw::{RawArray, RawValue};
+pub(crate) use region::REGION;
+pub use region::Region;
 pub use value::Value;

@@ -1,8 +1,8 @@
 //! Numbers and arrays of numbers without a lock.
 
 use super::array::room_for;
-use super::atomic::{Atom, Atomic};
-use super::memory::Memory;
+use super::atomic::{Atomic, Primitive};
+use super::region::Region;
 use crate::codec::type_number;
 use crate::error::Result;
 use core::fmt;
@@ -34,11 +34,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// # Ok::<(), procession::Error>(())
 /// ```
 pub struct RawValue<T> {
-    memory: Memory,
+    memory: Region,
     of: PhantomData<fn() -> T>,
 }
 
-impl<T: Atom> RawValue<T> {
+impl<T: Primitive> RawValue<T> {
     /// A new one with this value.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl<T: Atom> RawValue<T> {
         Ok(made)
     }
 
-    fn of(memory: Memory) -> Self {
+    fn of(memory: Region) -> Self {
         Self {
             memory,
             of: PhantomData,
@@ -59,7 +59,7 @@ impl<T: Atom> RawValue<T> {
     }
 }
 
-impl<T: Atom> Deref for RawValue<T> {
+impl<T: Primitive> Deref for RawValue<T> {
     type Target = Atomic<T>;
     #[inline]
     #[allow(unsafe_code)]
@@ -83,11 +83,11 @@ impl<T: Atom> Deref for RawValue<T> {
 /// # Ok::<(), procession::Error>(())
 /// ```
 pub struct RawArray<T> {
-    memory: Memory,
+    memory: Region,
     of: PhantomData<fn() -> T>,
 }
 
-impl<T: Atom> RawArray<T> {
+impl<T: Primitive> RawArray<T> {
     /// A new one with `len` elements, all zero (`false`).
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl<T: Atom> RawArray<T> {
         Ok(array)
     }
 
-    fn of(memory: Memory) -> Self {
+    fn of(memory: Region) -> Self {
         Self {
             memory,
             of: PhantomData,
@@ -123,7 +123,7 @@ impl<T: Atom> RawArray<T> {
     }
 }
 
-impl<T: Atom> Deref for RawArray<T> {
+impl<T: Primitive> Deref for RawArray<T> {
     type Target = [Atomic<T>];
     #[inline]
     #[allow(unsafe_code)]
@@ -142,21 +142,21 @@ macro_rules! handle {
             }
         }
 
-        impl<T: Atom> fmt::Debug for $name<T> {
+        impl<T: Primitive> fmt::Debug for $name<T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_tuple(stringify!($name)).field(&&**self).finish()
             }
         }
 
-        impl<T: Atom> Serialize for $name<T> {
+        impl<T: Primitive> Serialize for $name<T> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 self.memory.serialize(serializer)
             }
         }
 
-        impl<'de, T: Atom> Deserialize<'de> for $name<T> {
+        impl<'de, T: Primitive> Deserialize<'de> for $name<T> {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Memory::deserialize(type_number::<Self>(), $fits, deserializer).map(Self::of)
+                Region::deserialize(type_number::<Self>(), $fits, deserializer).map(Self::of)
             }
         }
     )*};

@@ -1,7 +1,7 @@
 //! A value under a lock.
 
-use super::guard::{Locked, ValueGuard};
-use super::memory::Memory;
+use super::guard::{LockedRegion, ValueGuard};
+use super::region::Region;
 use crate::codec::type_number;
 use crate::error::Result;
 use crate::os::clock::Deadline;
@@ -44,7 +44,7 @@ use std::time::Duration;
 ///
 /// For a counter or a flag, [`RawValue`](crate::RawValue) needs no lock.
 pub struct Value<T> {
-    inner: Locked,
+    inner: LockedRegion,
     of: PhantomData<fn() -> T>,
 }
 
@@ -63,15 +63,15 @@ impl<T: Pod> Value<T> {
                 "the type wants to be aligned to more than 64 bytes"
             );
         };
-        let memory = Memory::typed(size_of::<T>(), type_number::<Self>())?;
+        let memory = Region::typed(size_of::<T>(), type_number::<Self>())?;
         // SAFETY: the memory is as large and aligned as a `T`, and nobody else knows it yet.
         unsafe { memory.address().cast::<T>().write(value) };
         Ok(Self::of(memory))
     }
 
-    fn of(memory: Memory) -> Self {
+    fn of(memory: Region) -> Self {
         Self {
-            inner: Locked::new(memory),
+            inner: LockedRegion::new(memory),
             of: PhantomData,
         }
     }
@@ -132,16 +132,13 @@ impl<T: Pod> Value<T> {
         self.inner.lock(Deadline::Now, <*mut u8>::cast)
     }
 
-    /// Locks the value, waiting for at most `patience`.
+    /// Locks the value, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`LockError::Timeout`]; otherwise as for [`lock`](Self::lock).
-    pub fn lock_timeout(
-        &self,
-        patience: Duration,
-    ) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
-        self.inner.lock(Deadline::after(patience), <*mut u8>::cast)
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
+        self.inner.lock(Deadline::after(timeout), <*mut u8>::cast)
     }
 }
 
@@ -172,6 +169,6 @@ impl<T: Pod> Serialize for Value<T> {
 impl<'de, T: Pod> Deserialize<'de> for Value<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fits = |len| len == size_of::<T>();
-        Memory::deserialize(type_number::<Self>(), fits, deserializer).map(Self::of)
+        Region::deserialize(type_number::<Self>(), fits, deserializer).map(Self::of)
     }
 }

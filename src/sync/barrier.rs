@@ -5,12 +5,12 @@ use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::internal::insist;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Kind, Object, SharedLayout};
+use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
 use crate::heap::tx::Tx;
-use crate::heap::waiter::{Lent, Purpose, standing, waiter};
+use crate::heap::waiter::{Lent, Purpose, wait_state, waiter};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::gate::{Ended, Gate};
+use crate::wait::event_count::{Ended, EventCount};
 use core::fmt;
 use core::mem::offset_of;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -21,7 +21,7 @@ const MEMORY: u64 = u64::BITS as u64;
 
 /// A barrier in shared memory; transactions change it.
 #[repr(C, align(64))]
-struct Shared {
+struct BarrierLayout {
     head: Head,
     parties: AtomicU64,
     /// Who has arrived in this generation. If that is everybody, the last one is at its action.
@@ -34,29 +34,29 @@ struct Shared {
     outcomes: AtomicU64,
     /// The latest that was broken, plus one.
     last_broken: AtomicU64,
-    gate: Gate,
+    event_count: EventCount,
     _pad: u32,
 }
 
 // SAFETY: repr(C), atomics (a gate is one) and padding.
 #[allow(unsafe_code)]
-unsafe impl SharedLayout for Shared {}
+unsafe impl SharedLayout for BarrierLayout {}
 
 /// Offset of a field of the barrier at `off`.
 macro_rules! barrier {
     ($off:expr, $field:ident) => {
-        $off + offset_of!(Shared, $field) as Off
+        $off + offset_of!(BarrierLayout, $field) as Off
     };
 }
 
 /// The kind of every barrier.
-pub(crate) const BARRIER: Kind = Kind {
+pub(crate) const BARRIER: ObjectKind = ObjectKind {
     number: 8,
     name: "barrier",
-    bury,
-    empty: |_, _| Ok(()),
+    on_holder_death,
+    clear: |_, _| Ok(()),
     describe: |heap, off| {
-        let shared = heap.shared::<Shared>(off);
+        let shared = heap.shared::<BarrierLayout>(off);
         Facts::of([
             ("parties", shared.parties.load(Ordering::Relaxed)),
             ("waiting", shared.count.load(Ordering::Relaxed)),
@@ -67,8 +67,10 @@ pub(crate) const BARRIER: Kind = Kind {
 
 /// It may have died between ending a generation and waking those who wait.
 #[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
-fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) -> Result<()> {
-    heap.shared::<Shared>(off).gate.notify_all();
+fn on_holder_death(heap: &Heap, off: Off, _dead: u32, _tally: Off) -> Result<()> {
+    heap.shared::<BarrierLayout>(off)
+        .event_count
+        .wake_unconditionally();
     Ok(())
 }
 
@@ -101,15 +103,17 @@ pub(super) fn forsake(heap: &Heap, who: Off) -> Result<()> {
         if tx.get(barrier!(off, generation)) == tx.get(waiter!(who, ticket)) {
             break_it(tx, off);
         }
-        tx.set(waiter!(who, standing), standing::NOWHERE);
+        tx.set(waiter!(who, wait_state), wait_state::NOWHERE);
         Ok(off)
     })?;
-    heap.shared::<Shared>(off).gate.notify_all();
+    heap.shared::<BarrierLayout>(off)
+        .event_count
+        .wake_unconditionally();
     Ok(())
 }
 
 /// What becomes of who comes to a barrier.
-enum Entry {
+enum Arriving {
     Broken,
     /// Everybody is there, and the last one at its action.
     Closed,
@@ -131,7 +135,7 @@ pub enum Arrival<'b> {
 }
 
 /// Everybody else waits until this is [done](Acting::done). Dropped, it breaks the barrier.
-pub struct Acting<'b>(Standing<'b>);
+pub struct Acting<'b>(BarrierWait<'b>);
 
 impl Acting<'_> {
     /// Lets everybody go on.
@@ -140,7 +144,7 @@ impl Acting<'_> {
     ///
     /// [`Error::BrokenBarrier`] if it was broken meanwhile.
     pub fn done(self) -> Result<usize> {
-        let Standing {
+        let BarrierWait {
             barrier, generation, ..
         } = self.0;
         let off = barrier.object.off();
@@ -151,7 +155,7 @@ impl Acting<'_> {
             }
             Ok(whole)
         })?;
-        barrier.shared().gate.wake_all();
+        barrier.shared().event_count.notify_all();
         if whole {
             Ok(self.0.index)
         } else {
@@ -167,26 +171,26 @@ impl Drop for Acting<'_> {
 }
 
 /// A party that has arrived; its record says so until this is dropped.
-struct Standing<'b> {
+struct BarrierWait<'b> {
     barrier: &'b Barrier,
     lent: Lent<'b>,
     generation: u64,
     index: usize,
 }
 
-impl Drop for Standing<'_> {
+impl Drop for BarrierWait<'_> {
     fn drop(&mut self) {
         // Nobody else changes it while this process lives.
-        let standing = &self.lent.waiter().standing;
-        standing.store(standing::NOWHERE, Ordering::Release);
+        let wait_state = &self.lent.waiter().wait_state;
+        wait_state.store(wait_state::NOWHERE, Ordering::Release);
     }
 }
 
-impl Standing<'_> {
+impl BarrierWait<'_> {
     /// Waits for the end of the generation.
     fn wait(&self, deadline: Deadline) -> Result<usize> {
         let over = || self.barrier.generation() != self.generation;
-        match self.barrier.outlast(deadline, over) {
+        match self.barrier.wait_until(deadline, over) {
             Ok(()) => {}
             Err(Ended::Late) => {
                 if self.break_generation() {
@@ -217,7 +221,7 @@ impl Standing<'_> {
                 Ok(in_time)
             })
         });
-        self.barrier.shared().gate.wake_all();
+        self.barrier.shared().event_count.notify_all();
         broke.unwrap_or(false)
     }
 
@@ -229,7 +233,7 @@ impl Standing<'_> {
             if in_time && tx.get(barrier!(off, count)) < tx.get(barrier!(off, parties)) {
                 tx.add(barrier!(off, count), -1);
             }
-            tx.set(waiter!(self.lent.off(), standing), standing::NOWHERE);
+            tx.set(waiter!(self.lent.off(), wait_state), wait_state::NOWHERE);
             Ok(())
         })
     }
@@ -290,13 +294,13 @@ impl Barrier {
             return Err(Error::NoParties);
         }
         let heap = crate::program::heap()?;
-        let object = heap.make_object(&BARRIER, size_of::<Shared>() as u64, 0)?;
+        let object = heap.make_object(&BARRIER, size_of::<BarrierLayout>() as u64, 0)?;
         let barrier = Self { heap, object };
         barrier.shared().parties.store(parties as u64, Ordering::Relaxed);
         Ok(barrier)
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &BarrierLayout {
         self.heap.shared(self.object.off())
     }
 
@@ -309,7 +313,7 @@ impl Barrier {
     /// # Errors
     ///
     /// [`Error::BrokenBarrier`] if the barrier is broken, or was before all were there; [`Error::Interrupted`] where a hook asks
-    /// for it: then it is as if this party had not come; [`Error::OutOfMemory`] where there was none to note that it is here.
+    /// for it: then it is as if this party had not come; [`Error::OutOfMemory`] where there was none to tally that it is here.
     pub fn wait(&self) -> Result<usize> {
         self.pass(Deadline::Never, None::<fn()>)
     }
@@ -323,13 +327,13 @@ impl Barrier {
         self.pass(Deadline::Now, None::<fn()>)
     }
 
-    /// Waits for at most `patience`; then the barrier is broken for all.
+    /// Waits for at most `timeout`; then the barrier is broken for all.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] for the one whose patience it was; as for [`wait`](Self::wait).
-    pub fn wait_timeout(&self, patience: Duration) -> Result<usize> {
-        self.pass(Deadline::after(patience), None::<fn()>)
+    /// [`Error::Timeout`] for the one whose timeout it was; as for [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<usize> {
+        self.pass(Deadline::after(timeout), None::<fn()>)
     }
 
     /// As [`wait`](Self::wait); the last to arrive calls `action` before anybody goes on. A panic in it breaks the barrier.
@@ -347,8 +351,8 @@ impl Barrier {
     /// # Errors
     ///
     /// As for [`wait_timeout`](Self::wait_timeout).
-    pub fn wait_then_timeout(&self, patience: Duration, action: impl FnOnce()) -> Result<usize> {
-        self.pass(Deadline::after(patience), Some(action))
+    pub fn wait_then_timeout(&self, timeout: Duration, action: impl FnOnce()) -> Result<usize> {
+        self.pass(Deadline::after(timeout), Some(action))
     }
 
     fn pass(&self, deadline: Deadline, action: Option<impl FnOnce()>) -> Result<usize> {
@@ -370,24 +374,24 @@ impl Barrier {
             let (entry, generation, index) = self
                 .heap
                 .transact(|tx| Ok(self.enter(tx, &lent, deadline, acts)))?;
-            let standing = move || Standing {
+            let wait_state = move || BarrierWait {
                 barrier: self,
                 lent,
                 generation,
                 index: index as usize,
             };
             match entry {
-                Entry::Broken => return Err(Error::BrokenBarrier),
-                Entry::Early => return Err(Error::Timeout),
-                Entry::Arrived => return standing().wait(deadline).map(Arrival::Passed),
-                Entry::Acts => return Ok(Arrival::Acts(Acting(standing()))),
-                Entry::Passed => {
-                    self.shared().gate.wake_all();
+                Arriving::Broken => return Err(Error::BrokenBarrier),
+                Arriving::Early => return Err(Error::Timeout),
+                Arriving::Arrived => return wait_state().wait(deadline).map(Arrival::Passed),
+                Arriving::Acts => return Ok(Arrival::Acts(Acting(wait_state()))),
+                Arriving::Passed => {
+                    self.shared().event_count.notify_all();
                     return Ok(Arrival::Passed(index as usize));
                 }
-                Entry::Closed => {
+                Arriving::Closed => {
                     let opens = || self.generation() != generation;
-                    self.outlast(deadline, opens).map_err(|ended| match ended {
+                    self.wait_until(deadline, opens).map_err(|ended| match ended {
                         Ended::Late => Error::Timeout,
                         Ended::Interrupted => Error::Interrupted,
                     })?;
@@ -397,35 +401,43 @@ impl Barrier {
     }
 
     /// Comes to the barrier; also the generation and how many were there before.
-    fn enter(&self, tx: &mut Tx<'_>, lent: &Lent<'_>, deadline: Deadline, acts: bool) -> (Entry, u64, u64) {
+    fn enter(
+        &self,
+        tx: &mut Tx<'_>,
+        lent: &Lent<'_>,
+        deadline: Deadline,
+        acts: bool,
+    ) -> (Arriving, u64, u64) {
         let (off, who) = (self.object.off(), lent.off());
         let (generation, count) = (tx.get(barrier!(off, generation)), tx.get(barrier!(off, count)));
         let parties = tx.get(barrier!(off, parties));
         let last = count + 1 == parties;
         let entry = if tx.get(barrier!(off, broken)) != 0 {
-            Entry::Broken
+            Arriving::Broken
         } else if count == parties {
-            Entry::Closed
+            Arriving::Closed
         } else if last && !acts {
             end(tx, off, false);
-            Entry::Passed
+            Arriving::Passed
         } else if !last && deadline == Deadline::Now {
-            Entry::Early
+            Arriving::Early
         } else {
             tx.set(barrier!(off, count), count + 1);
             tx.set(waiter!(who, place), off);
             tx.set(waiter!(who, ticket), generation);
-            tx.set(waiter!(who, standing), standing::AT_BARRIER);
-            if last { Entry::Acts } else { Entry::Arrived }
+            tx.set(waiter!(who, wait_state), wait_state::AT_BARRIER);
+            if last { Arriving::Acts } else { Arriving::Arrived }
         };
         (entry, generation, count)
     }
 
-    fn outlast(&self, deadline: Deadline, over: impl Fn() -> bool) -> Result<(), Ended> {
+    fn wait_until(&self, deadline: Deadline, over: impl Fn() -> bool) -> Result<(), Ended> {
         let announce = || self.heap.waiting_for(self.object.off(), Purpose::Barrier);
         // Some party may be dead.
-        let idle = || self.heap.look_around();
-        self.shared().gate.outlast(deadline, over, idle, announce)
+        let idle = || self.heap.sweep_dead_rate_limited();
+        self.shared()
+            .event_count
+            .wait_until(deadline, over, idle, announce)
     }
 
     /// Breaks the barrier: whoever waits, and whoever comes until it is [reset](Self::reset), gets
@@ -451,7 +463,7 @@ impl Barrier {
             tx.set(barrier!(off, broken), u64::from(broken));
             Ok(())
         })?;
-        self.shared().gate.wake_all();
+        self.shared().event_count.notify_all();
         Ok(())
     }
 

@@ -1,18 +1,18 @@
 //! The bias of a semaphore towards the process that alone has used it of late.
 //!
-//! A permit that is taken moves from the count of the free ones to the note of the process that has it, and the two are
+//! A permit that is taken moves from the count of the free ones to the tally of the process that has it, and the two are
 //! in different places: that takes a latch and a journal. While a semaphore is biased, both numbers stand in one word, with
 //! the process they are about, and its threads move permits from one to the other by one exchange.
 //!
 //! Only that process changes the word, until somebody *freezes* it: from then on nobody does but who has the latch. What
-//! the count and the note say meanwhile is old.
+//! the count and the tally say meanwhile is old.
 
 use crate::wait::atomic::{AtomicU64, Ordering};
 
 /// The most permits that can be free or taken.
-pub(super) const MOST: u64 = 0xFFFF;
+pub(super) const MAX: u64 = 0xFFFF;
 /// One permit taken; one that is free counts 1.
-const TAKEN: u64 = MOST + 1;
+const TAKEN: u64 = MAX + 1;
 /// Bits of the two numbers.
 const BITS: u32 = 32;
 /// The word is about to be taken apart.
@@ -37,8 +37,8 @@ impl Share {
     fn of(word: u64) -> Option<Self> {
         (word != 0).then_some(Self {
             owner: ((word & !FROZEN) >> BITS) as u32,
-            free: word & MOST,
-            taken: (word / TAKEN) & MOST,
+            free: word & MAX,
+            taken: (word / TAKEN) & MAX,
         })
     }
 }
@@ -64,13 +64,13 @@ impl Bias {
     /// Takes a permit, if the bias is towards the process `me` and one is free.
     #[inline]
     pub(super) fn take(&self, me: u32) -> bool {
-        self.change(me, MOST, TAKEN.wrapping_sub(1))
+        self.change(me, MAX, TAKEN.wrapping_sub(1))
     }
 
     /// Gives a permit back, if the bias is towards `me` and that has one.
     #[inline]
     pub(super) fn give_back(&self, me: u32) -> bool {
-        self.change(me, MOST * TAKEN, 1u64.wrapping_sub(TAKEN))
+        self.change(me, MAX * TAKEN, 1u64.wrapping_sub(TAKEN))
     }
 
     /// Adds to a word of `me` that has any of `these` bits. It is a read-modify-write where it answers true.
@@ -89,7 +89,7 @@ impl Bias {
         false
     }
 
-    /// Begins a bias, with at most [`MOST`] permits in all. For who has the latch, where there is none.
+    /// Begins a bias, with at most [`MAX`] permits in all. For who has the latch, where there is none.
     pub(super) fn begin(&self, share: Share) {
         let word = (u64::from(share.owner) << BITS) | (share.taken * TAKEN) | share.free;
         self.0.store(word, Ordering::Release);

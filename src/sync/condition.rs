@@ -1,8 +1,8 @@
 //! A condition: a lock, and a line where those wait who need what it protects to become different.
 
-use super::line::{Call, Line};
 use super::lock::{Lock, LockError, LockGuard};
 use super::rlock::{RLock, RLockGuard};
+use super::wait_queue::{WaitOutcome, WaitQueue};
 use crate::error::{Error, Result};
 use crate::heap::internal::insist;
 use crate::os::clock::Deadline;
@@ -45,7 +45,7 @@ enum Mutex {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Condition {
     lock: Mutex,
-    line: Line,
+    queue: WaitQueue,
 }
 
 impl Condition {
@@ -66,7 +66,7 @@ impl Condition {
     pub fn with_lock(lock: &Lock) -> Result<Self> {
         Ok(Self {
             lock: Mutex::Lock(lock.clone()),
-            line: Line::new()?,
+            queue: WaitQueue::new()?,
         })
     }
 
@@ -78,7 +78,7 @@ impl Condition {
     pub fn with_rlock(lock: &RLock) -> Result<Self> {
         Ok(Self {
             lock: Mutex::RLock(lock.clone()),
-            line: Line::new()?,
+            queue: WaitQueue::new()?,
         })
     }
 
@@ -101,16 +101,16 @@ impl Condition {
         self.lock_until(Deadline::Now)
     }
 
-    /// Takes the lock, waiting for at most `patience`.
+    /// Takes the lock, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`LockError::Timeout`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
     pub fn lock_timeout(
         &self,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<ConditionGuard<'_>, LockError<ConditionGuard<'_>>> {
-        self.lock_until(Deadline::after(patience))
+        self.lock_until(Deadline::after(timeout))
     }
 
     #[inline]
@@ -155,13 +155,13 @@ impl Condition {
     fn guard(&self) -> ConditionGuard<'_> {
         ConditionGuard {
             condition: self,
-            owner: self.line.me(),
+            owner: self.queue.me(),
         }
     }
 
     /// How many wait; old news at once unless the lock is held.
     pub fn waiting(&self) -> usize {
-        self.line.waiting() as usize
+        self.queue.waiting() as usize
     }
 }
 
@@ -205,13 +205,13 @@ impl ConditionGuard<'_> {
         self.wait_until(Deadline::Never)
     }
 
-    /// The same, for at most `patience`, which does not count the time it takes to get the lock back.
+    /// The same, for at most `timeout`, which does not count the time it takes to get the lock back.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`] if nobody notified it; as for [`wait`](Self::wait).
-    pub fn wait_timeout(&mut self, patience: Duration) -> Result<()> {
-        self.wait_until(Deadline::after(patience))
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<()> {
+        self.wait_until(Deadline::after(timeout))
     }
 
     /// Waits until `predicate` is true, which is asked at once and after every notification, with the lock held.
@@ -223,13 +223,13 @@ impl ConditionGuard<'_> {
         self.wait_for_until(predicate, Deadline::Never)
     }
 
-    /// The same, for at most `patience`.
+    /// The same, for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`] if it is not true then; as for [`wait`](Self::wait).
-    pub fn wait_for_timeout(&mut self, predicate: impl FnMut() -> bool, patience: Duration) -> Result<()> {
-        self.wait_for_until(predicate, Deadline::after(patience))
+    pub fn wait_for_timeout(&mut self, predicate: impl FnMut() -> bool, timeout: Duration) -> Result<()> {
+        self.wait_for_until(predicate, Deadline::after(timeout))
     }
 
     fn wait_for_until(&mut self, mut predicate: impl FnMut() -> bool, deadline: Deadline) -> Result<()> {
@@ -243,18 +243,18 @@ impl ConditionGuard<'_> {
     }
 
     fn wait_until(&mut self, deadline: Deadline) -> Result<()> {
-        let Condition { lock, line } = self.condition;
-        let is_own = self.owner == line.me();
+        let Condition { lock, queue } = self.condition;
+        let is_own = self.owner == queue.me();
         let (call, died) = match lock {
-            Mutex::Lock(lock) if is_own => line.wait(lock, deadline)?,
-            Mutex::RLock(lock) if is_own && lock.is_mine() => line.wait(lock, deadline)?,
+            Mutex::Lock(lock) if is_own => queue.wait(lock, deadline)?,
+            Mutex::RLock(lock) if is_own && lock.is_held_by_current_thread() => queue.wait(lock, deadline)?,
             _ => return Err(Error::NotLocked),
         };
         match (died, call) {
             (Some(pid), _) => Err(Error::OwnerDied { pid }),
-            (None, Call::Called) => Ok(()),
-            (None, Call::Late) => Err(Error::Timeout),
-            (None, Call::Interrupted) => Err(Error::Interrupted),
+            (None, WaitOutcome::Notified) => Ok(()),
+            (None, WaitOutcome::TimedOut) => Err(Error::Timeout),
+            (None, WaitOutcome::Interrupted) => Err(Error::Interrupted),
         }
     }
 
@@ -267,11 +267,11 @@ impl ConditionGuard<'_> {
     /// Wakes the first `n` who wait; how many there were.
     #[inline]
     pub fn notify(&self, n: usize) -> usize {
-        if self.condition.line.waiting() == 0 {
+        if self.condition.queue.waiting() == 0 {
             return 0;
         }
         // It fails only in a process that cannot use what is shared, and where nobody can wait therefore.
-        insist(|| self.condition.line.notify(n as u64)).unwrap_or(0) as usize
+        insist(|| self.condition.queue.notify(n as u64)).unwrap_or(0) as usize
     }
 
     /// Wakes everybody who waits.

@@ -4,12 +4,12 @@ use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Kind, Object, SharedLayout};
+use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
+use crate::heap::registration::{EventSource, tell, try_tell};
 use crate::heap::waiter::Purpose;
-use crate::heap::watch::{Watchable, tell, try_tell};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::gate::{Ended, Gate};
+use crate::wait::event_count::{Ended, EventCount};
 use core::fmt;
 use core::mem::offset_of;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,39 +19,39 @@ use std::time::Duration;
 const SET: u64 = 1;
 
 #[repr(C, align(64))]
-struct Shared {
+struct EventLayout {
     head: Head,
     /// [`SET`] and the count of sets, which change together.
     state: AtomicU64,
     /// Who waits for it among other things.
-    watchers: AtomicU64,
-    gate: Gate,
+    registrations: AtomicU64,
+    event_count: EventCount,
     _pad: u32,
 }
 
 // SAFETY: repr(C), atomics (a gate is one) and padding.
 #[allow(unsafe_code)]
-unsafe impl SharedLayout for Shared {}
+unsafe impl SharedLayout for EventLayout {}
 
 /// Where the list of its watches begins, from its own beginning.
-const WATCHERS: Off = offset_of!(Shared, watchers) as Off;
+const REGISTRATIONS: Off = offset_of!(EventLayout, registrations) as Off;
 
 /// The kind of every event.
-pub(crate) const EVENT: Kind = Kind {
+pub(crate) const EVENT: ObjectKind = ObjectKind {
     number: 7,
     name: "event",
-    bury,
-    empty: |_, _| Ok(()),
+    on_holder_death,
+    clear: |_, _| Ok(()),
     describe: |heap, off| {
-        let state = heap.shared::<Shared>(off).state.load(Ordering::Relaxed);
+        let state = heap.shared::<EventLayout>(off).state.load(Ordering::Relaxed);
         Facts::of([("set", state & SET)])
     },
 };
 
 /// It may have died between setting it and waking those who wait.
-fn bury(heap: &Heap, off: Off, _dead: u32, _note: Off) -> Result<()> {
-    heap.shared::<Shared>(off).gate.notify_all();
-    try_tell(heap, off + WATCHERS)
+fn on_holder_death(heap: &Heap, off: Off, _dead: u32, _tally: Off) -> Result<()> {
+    heap.shared::<EventLayout>(off).event_count.wake_unconditionally();
+    try_tell(heap, off + REGISTRATIONS)
 }
 
 /// A flag between processes and threads that can be waited for: set, it lets everybody through until it is cleared.
@@ -87,11 +87,11 @@ impl Event {
     /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
     pub fn new() -> Result<Self> {
         let heap = crate::program::heap()?;
-        let object = heap.make_object(&EVENT, size_of::<Shared>() as u64, 0)?;
+        let object = heap.make_object(&EVENT, size_of::<EventLayout>() as u64, 0)?;
         Ok(Self { heap, object })
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &EventLayout {
         self.heap.shared(self.object.off())
     }
 
@@ -100,7 +100,9 @@ impl Event {
         let shared = self.shared();
         let changed = self.change(|state| (state & SET == 0).then_some((state + 2) | SET));
         if changed {
-            shared.gate.wake_all_and(|| tell(self.heap, self.watchers()));
+            shared
+                .event_count
+                .notify_all_and(|| tell(self.heap, self.registrations()));
         }
         changed
     }
@@ -136,13 +138,13 @@ impl Event {
         self.wait_until(Deadline::Never)
     }
 
-    /// The same, for at most `patience`.
+    /// The same, for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`]; as for [`wait`](Self::wait).
-    pub fn wait_timeout(&self, patience: Duration) -> Result<()> {
-        self.wait_until(Deadline::after(patience))
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<()> {
+        self.wait_until(Deadline::after(timeout))
     }
 
     pub(crate) fn wait_until(&self, deadline: Deadline) -> Result<()> {
@@ -154,7 +156,7 @@ impl Event {
             now & SET != 0 || now > before
         };
         let announce = || self.heap.waiting_for(self.object.off(), Purpose::Event);
-        match shared.gate.outlast(deadline, ready, || {}, announce) {
+        match shared.event_count.wait_until(deadline, ready, || {}, announce) {
             Ok(()) => Ok(()),
             Err(Ended::Late) => Err(Error::Timeout),
             Err(Ended::Interrupted) => Err(Error::Interrupted),
@@ -170,20 +172,20 @@ impl Event {
     }
 }
 
-impl Watchable for Event {
+impl EventSource for Event {
     fn is_ready(&self) -> bool {
         self.is_set()
     }
 
-    fn gate(&self) -> &Gate {
-        &self.shared().gate
+    fn event_count(&self) -> &EventCount {
+        &self.shared().event_count
     }
 
-    fn watchers(&self) -> Off {
-        self.object.off() + WATCHERS
+    fn registrations(&self) -> Off {
+        self.object.off() + REGISTRATIONS
     }
 
-    fn keep(&self) -> Box<dyn Watchable> {
+    fn keep(&self) -> Box<dyn EventSource> {
         Box::new(self.clone())
     }
 }

@@ -4,13 +4,13 @@ use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Kind, Object, SharedLayout};
+use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
 use crate::heap::waiter::Purpose;
 use crate::os::clock::Deadline;
 use crate::os::pid::own_thread;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::interrupt::interrupted;
-use crate::wait::latch::{Latch, Locked, Manner, ORPHAN};
+use crate::wait::robust_lock::{Acquired, Manner, OWNER_DEAD, RobustLock};
 use core::cell::Cell;
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -18,9 +18,9 @@ use std::time::Duration;
 
 /// A lock in shared memory; the latch is all there is to it.
 #[repr(C, align(64))]
-struct Shared {
+struct LockLayout {
     head: Head,
-    latch: Latch,
+    lock: RobustLock,
     _pad: u32,
     /// The thread that holds it (gettid(2)), written by the holder only: for whoever inspects the program.
     thread: AtomicU64,
@@ -28,28 +28,28 @@ struct Shared {
 
 // SAFETY: repr(C), atomics and padding.
 #[allow(unsafe_code)]
-unsafe impl SharedLayout for Shared {}
+unsafe impl SharedLayout for LockLayout {}
 
 /// The kind of every lock.
-pub(crate) const LOCK: Kind = Kind {
+pub(crate) const LOCK: ObjectKind = ObjectKind {
     number: 3,
     name: "lock",
-    bury,
-    empty: |_, _| Ok(()),
+    on_holder_death,
+    clear: |_, _| Ok(()),
     describe,
 };
 
 /// The holder died: whoever waits gets the lock and is told.
 #[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
-fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) -> Result<()> {
-    heap.shared::<Shared>(off).latch.orphan(dead);
+fn on_holder_death(heap: &Heap, off: Off, dead: u32, _tally: Off) -> Result<()> {
+    heap.shared::<LockLayout>(off).lock.mark_owner_dead(dead);
     Ok(())
 }
 
 fn describe(heap: &Heap, off: Off) -> Facts {
-    let shared = heap.shared::<Shared>(off);
+    let shared = heap.shared::<LockLayout>(off);
     Facts {
-        holder: shared.latch.living_owner(),
+        holder: shared.lock.living_owner(),
         thread: shared.thread.load(Ordering::Relaxed) as u32,
         ..Facts::default()
     }
@@ -89,18 +89,18 @@ impl Lock {
         let heap = crate::program::heap()?;
         Ok(Self {
             heap,
-            object: heap.make_object(&LOCK, size_of::<Shared>() as u64, 0)?,
+            object: heap.make_object(&LOCK, size_of::<LockLayout>() as u64, 0)?,
         })
     }
 
     #[inline]
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &LockLayout {
         self.heap.shared(self.object.off())
     }
 
     #[inline]
-    fn latch(&self) -> &Latch {
-        &self.shared().latch
+    fn robust(&self) -> &RobustLock {
+        &self.shared().lock
     }
 
     /// This thread has taken it.
@@ -128,19 +128,19 @@ impl Lock {
         self.lock_until(Deadline::Now)
     }
 
-    /// Takes the lock, waiting for at most `patience`.
+    /// Takes the lock, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`LockError::Timeout`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
-    pub fn lock_timeout(&self, patience: Duration) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        self.lock_until(Deadline::after(patience))
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        self.lock_until(Deadline::after(timeout))
     }
 
     #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         let off = self.object.off();
-        take(self.heap, self.latch(), off, deadline, || {
+        take(self.heap, self.robust(), off, deadline, || {
             self.begin();
             self.guard()
         })
@@ -150,7 +150,7 @@ impl Lock {
     #[inline]
     pub(crate) fn try_quick(&self) -> bool {
         let me = self.heap.me();
-        let taken = me != 0 && self.latch().try_quick(me);
+        let taken = me != 0 && self.robust().try_quick(me);
         if taken {
             self.begin();
         }
@@ -183,8 +183,8 @@ impl Lock {
     /// # Errors
     ///
     /// [`Error::NotLocked`] if nobody holds it.
-    pub fn release(&self) -> Result<()> {
-        if self.latch().unlock_mine(self.heap.me()) {
+    pub fn force_unlock(&self) -> Result<()> {
+        if self.robust().unlock_mine(self.heap.me()) {
             Ok(())
         } else {
             Err(Error::NotLocked)
@@ -193,7 +193,7 @@ impl Lock {
 
     /// Whether somebody holds it; old news at once.
     pub fn is_locked(&self) -> bool {
-        !matches!(self.latch().owner(), 0 | ORPHAN)
+        !matches!(self.robust().owner(), 0 | OWNER_DEAD)
     }
 }
 
@@ -201,7 +201,7 @@ impl Lock {
 #[inline]
 pub(super) fn take<G>(
     heap: &Heap,
-    latch: &Latch,
+    lock: &RobustLock,
     off: Off,
     deadline: Deadline,
     guard: impl FnOnce() -> G,
@@ -217,9 +217,9 @@ pub(super) fn take<G>(
     if me == 0 {
         return Err(LockError::Failed(Error::NoIdentity));
     }
-    match latch.lock_as(Manner::USERS, me, deadline, alive, give_up, announce) {
-        Some(Locked::Clean) => Ok(guard()),
-        Some(Locked::Inherited(dead)) => {
+    match lock.lock_as(Manner::USERS, me, deadline, alive, give_up, announce) {
+        Some(Acquired::Clean) => Ok(guard()),
+        Some(Acquired::OwnerDied(dead)) => {
             let pid = heap.pid_of(dead);
             Err(LockError::OwnerDied { guard: guard(), pid })
         }
@@ -231,10 +231,10 @@ pub(super) fn take<G>(
 
 /// Takes a user's latch that was given up for a while, whatever a hook says; the dead holder, if there was one (0: no longer
 /// known).
-pub(super) fn take_again(heap: &Heap, latch: &Latch, off: Off) -> Option<u32> {
+pub(super) fn take_again(heap: &Heap, lock: &RobustLock, off: Off) -> Option<u32> {
     let announce = || heap.waiting_for(off, Purpose::Lock);
     let alive = |id| heap.alive(id);
-    match latch.lock_as(
+    match lock.lock_as(
         Manner::USERS,
         heap.me(),
         Deadline::Never,
@@ -242,31 +242,31 @@ pub(super) fn take_again(heap: &Heap, latch: &Latch, off: Off) -> Option<u32> {
         || false,
         announce,
     ) {
-        Some(Locked::Inherited(dead)) => Some(heap.pid_of(dead)),
+        Some(Acquired::OwnerDied(dead)) => Some(heap.pid_of(dead)),
         _ => None,
     }
 }
 
 /// What somebody who waits for a condition gives up meanwhile.
-pub trait Mutual {
+pub trait Relock {
     /// Releases it altogether; how often it was locked.
     ///
     /// # Errors
     ///
     /// [`Error::NotLocked`].
-    fn give_up(&self) -> Result<u64>;
+    fn unlock_all(&self) -> Result<u64>;
 
     /// Takes it again, so often; the dead holder, if there was one (0: no longer known).
-    fn take_back(&self, depth: u64) -> Option<u32>;
+    fn relock(&self, depth: u64) -> Option<u32>;
 }
 
-impl Mutual for Lock {
-    fn give_up(&self) -> Result<u64> {
-        self.release().map(|()| 1)
+impl Relock for Lock {
+    fn unlock_all(&self) -> Result<u64> {
+        self.force_unlock().map(|()| 1)
     }
 
-    fn take_back(&self, _: u64) -> Option<u32> {
-        let died = take_again(self.heap, self.latch(), self.object.off());
+    fn relock(&self, _: u64) -> Option<u32> {
+        let died = take_again(self.heap, self.robust(), self.object.off());
         self.begin();
         died
     }
@@ -274,7 +274,7 @@ impl Mutual for Lock {
 
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let owner = self.latch().owner();
+        let owner = self.robust().owner();
         let holder =
             (owner != 0).then(|| format!("{} (pid {})", self.heap.name_of(owner), self.heap.pid_of(owner)));
         f.debug_struct("Lock")
@@ -305,7 +305,7 @@ pub struct LockGuard<'l> {
 }
 
 impl LockGuard<'_> {
-    /// Keeps the lock held beyond this guard, for [`Lock::release`] to end.
+    /// Keeps the lock held beyond this guard, for [`Lock::force_unlock`] to end.
     pub fn forget(self) {
         core::mem::forget(self);
     }
@@ -315,7 +315,7 @@ impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.owner == self.lock.heap.me() {
-            self.lock.latch().unlock_mine(self.owner);
+            self.lock.robust().unlock_mine(self.owner);
         }
     }
 }

@@ -6,14 +6,14 @@
 use super::bias::{Bias, Share};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
-use crate::wait::gate::Gate;
+use crate::wait::event_count::EventCount;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 use std::collections::VecDeque;
 
 const NOWHERE: u32 = 0;
-const IN_LINE: u32 = 1;
-const CALLED: u32 = 2;
+const QUEUED: u32 = 1;
+const NOTIFIED: u32 = 2;
 
 fn check(bound: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -24,50 +24,50 @@ fn check(bound: usize, model: impl Fn() + Send + Sync + 'static) {
 // ---- the line ----
 
 struct Record {
-    standing: AtomicU32,
+    wait_state: AtomicU32,
     asleep: AtomicU32,
 }
 
 /// A line for so many threads.
-struct Line<const N: usize> {
+struct WaitQueue<const N: usize> {
     transaction: Mutex<VecDeque<usize>>,
     records: [Record; N],
 }
 
-impl<const N: usize> Line<N> {
+impl<const N: usize> WaitQueue<N> {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             transaction: Mutex::new(VecDeque::new()),
             records: core::array::from_fn(|_| Record {
-                standing: AtomicU32::new(NOWHERE),
+                wait_state: AtomicU32::new(NOWHERE),
                 asleep: AtomicU32::new(0),
             }),
         })
     }
 
     fn join(&self, who: usize) {
-        let mut line = self.transaction.lock().unwrap();
-        line.push_back(who);
-        self.records[who].standing.store(IN_LINE, Ordering::Release);
+        let mut queue = self.transaction.lock().unwrap();
+        queue.push_back(who);
+        self.records[who].wait_state.store(QUEUED, Ordering::Release);
     }
 
-    fn is_called(&self, who: usize) -> bool {
-        self.records[who].standing.load(Ordering::Acquire) == CALLED
+    fn is_notified(&self, who: usize) -> bool {
+        self.records[who].wait_state.load(Ordering::Acquire) == NOTIFIED
     }
 
     /// As `Place::sleep` without a deadline.
     fn sleep(&self, who: usize) {
         let record = &self.records[who];
-        while !self.is_called(who) {
+        while !self.is_notified(who) {
             record.asleep.swap(1, Ordering::SeqCst);
             fence_after_rmw();
-            record.standing.futex_wait(IN_LINE, 0);
+            record.wait_state.futex_wait(QUEUED, 0);
         }
     }
 
-    fn call(&self, line: &mut VecDeque<usize>) -> Option<usize> {
-        let first = line.pop_front()?;
-        self.records[first].standing.store(CALLED, Ordering::Release);
+    fn call(&self, queue: &mut VecDeque<usize>) -> Option<usize> {
+        let first = queue.pop_front()?;
+        self.records[first].wait_state.store(NOTIFIED, Ordering::Release);
         Some(first)
     }
 
@@ -76,7 +76,7 @@ impl<const N: usize> Line<N> {
         if let Some(who) = who
             && self.records[who].asleep.load(Ordering::Relaxed) != 0
         {
-            self.records[who].standing.futex_wake(u32::MAX);
+            self.records[who].wait_state.futex_wake(u32::MAX);
         }
     }
 
@@ -86,20 +86,20 @@ impl<const N: usize> Line<N> {
         called.is_some()
     }
 
-    /// As `Place::give_up`: out of patience (then a call at the last moment counts), or interrupted or dead (then it is
+    /// As `Place::leave_queue`: timed out (then a call at the last moment counts), or interrupted or dead (then it is
     /// passed on). Whether the call counts.
-    fn give_up(&self, who: usize, uses_it: bool) -> bool {
-        let mut line = self.transaction.lock().unwrap();
-        let (answer, next) = match (self.is_called(who), uses_it) {
+    fn leave_queue(&self, who: usize, uses_it: bool) -> bool {
+        let mut queue = self.transaction.lock().unwrap();
+        let (answer, next) = match (self.is_notified(who), uses_it) {
             (true, true) => (true, None),
-            (true, false) => (false, self.call(&mut line)),
+            (true, false) => (false, self.call(&mut queue)),
             (false, _) => {
-                line.retain(|&other| other != who);
+                queue.retain(|&other| other != who);
                 (false, None)
             }
         };
-        self.records[who].standing.store(NOWHERE, Ordering::Release);
-        drop(line);
+        self.records[who].wait_state.store(NOWHERE, Ordering::Release);
+        drop(queue);
         self.wake(next);
         answer
     }
@@ -108,13 +108,13 @@ impl<const N: usize> Line<N> {
 #[test]
 fn loom_line_loses_no_call() {
     check(3, || {
-        let line = Line::<1>::new();
-        line.join(0);
+        let queue = WaitQueue::<1>::new();
+        queue.join(0);
         let notifier = {
-            let line = line.clone();
-            thread::spawn(move || assert!(line.notify_one()))
+            let queue = queue.clone();
+            thread::spawn(move || assert!(queue.notify_one()))
         };
-        line.sleep(0);
+        queue.sleep(0);
         notifier.join().unwrap();
     });
 }
@@ -122,41 +122,41 @@ fn loom_line_loses_no_call() {
 #[test]
 fn loom_line_calls_each_once() {
     check(2, || {
-        let line = Line::<2>::new();
-        line.join(0);
-        line.join(1);
+        let queue = WaitQueue::<2>::new();
+        queue.join(0);
+        queue.join(1);
         let [waiter, notifier] = [
             {
-                let line = line.clone();
-                thread::spawn(move || line.sleep(0))
+                let queue = queue.clone();
+                thread::spawn(move || queue.sleep(0))
             },
             {
-                let line = line.clone();
-                thread::spawn(move || assert!(line.notify_one()))
+                let queue = queue.clone();
+                thread::spawn(move || assert!(queue.notify_one()))
             },
         ];
-        assert!(line.notify_one());
-        line.sleep(1);
+        assert!(queue.notify_one());
+        queue.sleep(1);
         waiter.join().unwrap();
         notifier.join().unwrap();
-        assert!(!line.notify_one(), "nobody is left");
+        assert!(!queue.notify_one(), "nobody is left");
     });
 }
 
-/// One call, and the first in the line runs out of patience meanwhile: one of the two makes use of it.
+/// One call, and the first in the line times out meanwhile: one of the two makes use of it.
 #[test]
 fn loom_line_a_call_at_the_last_moment_counts_or_is_another_s() {
     check(3, || {
-        let line = Line::<2>::new();
-        line.join(0);
-        line.join(1);
+        let queue = WaitQueue::<2>::new();
+        queue.join(0);
+        queue.join(1);
         let leaver = {
-            let line = line.clone();
-            thread::spawn(move || line.give_up(0, true))
+            let queue = queue.clone();
+            thread::spawn(move || queue.leave_queue(0, true))
         };
-        assert!(line.notify_one());
+        assert!(queue.notify_one());
         let used = leaver.join().unwrap();
-        assert!(used != line.is_called(1), "exactly one");
+        assert!(used != queue.is_notified(1), "exactly one");
     });
 }
 
@@ -164,18 +164,18 @@ fn loom_line_a_call_at_the_last_moment_counts_or_is_another_s() {
 #[test]
 fn loom_line_a_call_is_passed_on() {
     check(3, || {
-        let line = Line::<2>::new();
-        line.join(0);
-        line.join(1);
+        let queue = WaitQueue::<2>::new();
+        queue.join(0);
+        queue.join(1);
         let leaver = {
-            let line = line.clone();
-            thread::spawn(move || assert!(!line.give_up(0, false)))
+            let queue = queue.clone();
+            thread::spawn(move || assert!(!queue.leave_queue(0, false)))
         };
         let notifier = {
-            let line = line.clone();
-            thread::spawn(move || assert!(line.notify_one()))
+            let queue = queue.clone();
+            thread::spawn(move || assert!(queue.notify_one()))
         };
-        line.sleep(1);
+        queue.sleep(1);
         leaver.join().unwrap();
         notifier.join().unwrap();
     });
@@ -189,7 +189,7 @@ struct Barrier {
     transaction: Mutex<(u64, bool)>,
     generation: AtomicU64,
     last_broken: AtomicU64,
-    gate: Gate,
+    event_count: EventCount,
 }
 
 impl Barrier {
@@ -199,7 +199,7 @@ impl Barrier {
             transaction: Mutex::new((0, false)),
             generation: AtomicU64::new(0),
             last_broken: AtomicU64::new(0),
-            gate: Gate::new(),
+            event_count: EventCount::new(),
         })
     }
 
@@ -221,7 +221,7 @@ impl Barrier {
         if state.0 + 1 == self.parties {
             self.end(&mut state, false);
             drop(state);
-            self.gate.wake_all();
+            self.event_count.notify_all();
             return Err(true);
         }
         state.0 += 1;
@@ -235,12 +235,12 @@ impl Barrier {
             Err(passed) => return passed,
         };
         let over = || self.generation.load(Ordering::Acquire) != mine;
-        let waited = self.gate.outlast(Deadline::Never, over, || {}, || ());
+        let waited = self.event_count.wait_until(Deadline::Never, over, || {}, || ());
         assert!(waited.is_ok());
         self.last_broken.load(Ordering::Relaxed) <= mine
     }
 
-    /// As a party that arrived in `generation` and lost patience, or died.
+    /// As a party that arrived in `generation` and timed out, or died.
     fn forsake(&self, generation: u64) -> bool {
         let mut state = self.transaction.lock().unwrap();
         let in_time = self.generation.load(Ordering::Relaxed) == generation;
@@ -248,7 +248,7 @@ impl Barrier {
             self.end(&mut state, true);
         }
         drop(state);
-        self.gate.wake_all();
+        self.event_count.notify_all();
         in_time
     }
 }
@@ -302,9 +302,9 @@ fn loom_barrier_wakes_who_waits_with_the_dead() {
 /// id is its place among them, from 1 on.
 struct Permits {
     bias: Bias,
-    free: Gate,
+    free: EventCount,
     value: AtomicU64,
-    latch: Mutex<[u64; 4]>,
+    lock: Mutex<[u64; 4]>,
     /// How many are inside.
     inside: AtomicU32,
 }
@@ -320,9 +320,9 @@ impl Permits {
         });
         Arc::new(Self {
             bias,
-            free: Gate::new(),
+            free: EventCount::new(),
             value: AtomicU64::new(0),
-            latch: Mutex::new([0; 4]),
+            lock: Mutex::new([0; 4]),
             inside: AtomicU32::new(0),
         })
     }
@@ -334,25 +334,25 @@ impl Permits {
         }
     }
 
-    /// As `View::latched`, `View::change` and `View::lean`: takes a permit out (-1) or puts one in, if that can be done.
+    /// As `View::locked`, `View::change` and `View::maybe_bias`: takes a permit out (-1) or puts one in, if that can be done.
     fn change(&self, me: u32, more: i64) -> bool {
-        let mut notes = self.latch.lock().unwrap();
+        let mut tallies = self.lock.lock().unwrap();
         if let Some(share) = self.bias.freeze() {
             self.value.store(share.free, Ordering::Release);
-            notes[share.owner as usize] = share.taken;
+            tallies[share.owner as usize] = share.taken;
             self.bias.end();
         }
         let value = self.value.load(Ordering::Relaxed);
         let Some(value) = value.checked_add_signed(more) else {
             return false;
         };
-        let note = &mut notes[me as usize];
-        *note = note.checked_add_signed(-more).expect("it has one");
+        let tally = &mut tallies[me as usize];
+        *tally = tally.checked_add_signed(-more).expect("it has one");
         self.value.store(value, Ordering::Release);
         self.bias.begin(Share {
             owner: me,
             free: value,
-            taken: *note,
+            taken: *tally,
         });
         true
     }

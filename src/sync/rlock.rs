@@ -1,23 +1,23 @@
 //! The recursive lock: its holder is a thread, which may take it again.
 
-use super::lock::{LockError, Mutual};
+use super::lock::{LockError, Relock};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Kind, Object, SharedLayout};
+use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
 use crate::os;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::latch::Latch;
+use crate::wait::robust_lock::RobustLock;
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
 
 #[repr(C, align(64))]
-struct Shared {
+struct RLockLayout {
     head: Head,
-    latch: Latch,
+    lock: RobustLock,
     _pad: u32,
     /// The thread that holds it (gettid(2)). Like `depth`, written by the holder only, and nothing to anybody else.
     thread: AtomicU64,
@@ -27,25 +27,25 @@ struct Shared {
 
 // SAFETY: repr(C), atomics and padding.
 #[allow(unsafe_code)]
-unsafe impl SharedLayout for Shared {}
+unsafe impl SharedLayout for RLockLayout {}
 
 /// Shared memory with a lock of its own begins like this, and has its payload behind it.
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Shared>() as u64 == crate::heap::layout::HEAD);
+const _: () = assert!(size_of::<RLockLayout>() as u64 == crate::heap::layout::HEAD);
 
 /// The kind of every recursive lock.
-pub(crate) const RLOCK: Kind = Kind {
+pub(crate) const RLOCK: ObjectKind = ObjectKind {
     number: 5,
     name: "recursive lock",
-    bury,
-    empty: |_, _| Ok(()),
+    on_holder_death,
+    clear: |_, _| Ok(()),
     describe,
 };
 
 fn describe(heap: &Heap, off: Off) -> Facts {
-    let shared = heap.shared::<Shared>(off);
+    let shared = heap.shared::<RLockLayout>(off);
     Facts {
-        holder: shared.latch.living_owner(),
+        holder: shared.lock.living_owner(),
         thread: shared.thread.load(Ordering::Relaxed) as u32,
         figures: vec![("depth", shared.depth.load(Ordering::Relaxed))],
         ..Facts::default()
@@ -53,8 +53,8 @@ fn describe(heap: &Heap, off: Off) -> Facts {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
-fn bury(heap: &Heap, off: Off, dead: u32, _note: Off) -> Result<()> {
-    heap.shared::<Shared>(off).latch.orphan(dead);
+fn on_holder_death(heap: &Heap, off: Off, dead: u32, _tally: Off) -> Result<()> {
+    heap.shared::<RLockLayout>(off).lock.mark_owner_dead(dead);
     Ok(())
 }
 
@@ -88,12 +88,12 @@ impl RLock {
         let heap = crate::program::heap()?;
         Ok(Self {
             heap,
-            object: heap.make_object(&RLOCK, size_of::<Shared>() as u64, 0)?,
+            object: heap.make_object(&RLOCK, size_of::<RLockLayout>() as u64, 0)?,
         })
     }
 
     #[inline]
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &RLockLayout {
         self.heap.shared(self.object.off())
     }
 
@@ -115,24 +115,24 @@ impl RLock {
         self.lock_until(Deadline::Now)
     }
 
-    /// Takes the lock, waiting for at most `patience`.
+    /// Takes the lock, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`LockError::Timeout`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
-    pub fn lock_timeout(&self, patience: Duration) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
-        self.lock_until(Deadline::after(patience))
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
+        self.lock_until(Deadline::after(timeout))
     }
 
     #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
-        if self.is_mine() {
+        if self.is_held_by_current_thread() {
             self.again();
             return Ok(self.guard());
         }
         super::lock::take(
             self.heap,
-            &self.shared().latch,
+            &self.shared().lock,
             self.object.off(),
             deadline,
             || {
@@ -173,12 +173,12 @@ impl RLock {
     /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
     #[inline]
     pub(crate) fn try_quick(&self) -> bool {
-        if self.is_mine() {
+        if self.is_held_by_current_thread() {
             self.again();
             return true;
         }
         let me = self.heap.me();
-        let taken = me != 0 && self.shared().latch.try_quick(me);
+        let taken = me != 0 && self.shared().lock.try_quick(me);
         if taken {
             self.begin(1);
         }
@@ -191,7 +191,7 @@ impl RLock {
     ///
     /// [`Error::NotLocked`] if this thread does not hold it.
     pub fn release(&self) -> Result<()> {
-        if !self.is_mine() {
+        if !self.is_held_by_current_thread() {
             return Err(Error::NotLocked);
         }
         let shared = self.shared();
@@ -199,23 +199,23 @@ impl RLock {
         shared.depth.store(depth - 1, Ordering::Relaxed);
         if depth == 1 {
             shared.thread.store(0, Ordering::Relaxed);
-            shared.latch.unlock_mine(self.heap.me());
+            shared.lock.unlock_mine(self.heap.me());
         }
         Ok(())
     }
 
     /// Whether this thread holds it.
     #[inline]
-    pub fn is_mine(&self) -> bool {
+    pub fn is_held_by_current_thread(&self) -> bool {
         let shared = self.shared();
         // Only this thread could make both true.
-        shared.latch.owner() == self.heap.me()
+        shared.lock.owner() == self.heap.me()
             && shared.thread.load(Ordering::Relaxed) == u64::from(os::pid::own_thread())
     }
 
     /// How often its holder has locked it; 0 while it is free. Old news at once unless this thread is the holder.
     pub fn depth(&self) -> usize {
-        match self.shared().latch.owner() {
+        match self.shared().lock.owner() {
             0 => 0,
             _ => self.shared().depth.load(Ordering::Relaxed) as usize,
         }
@@ -230,21 +230,21 @@ impl RLock {
     }
 }
 
-impl Mutual for RLock {
-    fn give_up(&self) -> Result<u64> {
-        if !self.is_mine() {
+impl Relock for RLock {
+    fn unlock_all(&self) -> Result<u64> {
+        if !self.is_held_by_current_thread() {
             return Err(Error::NotLocked);
         }
         let shared = self.shared();
         let depth = shared.depth.load(Ordering::Relaxed);
         shared.depth.store(0, Ordering::Relaxed);
         shared.thread.store(0, Ordering::Relaxed);
-        shared.latch.unlock_mine(self.heap.me());
+        shared.lock.unlock_mine(self.heap.me());
         Ok(depth)
     }
 
-    fn take_back(&self, depth: u64) -> Option<u32> {
-        let died = super::lock::take_again(self.heap, &self.shared().latch, self.object.off());
+    fn relock(&self, depth: u64) -> Option<u32> {
+        let died = super::lock::take_again(self.heap, &self.shared().lock, self.object.off());
         self.begin(depth);
         died
     }

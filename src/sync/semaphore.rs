@@ -6,18 +6,18 @@ use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::internal::{self, Rank, unlock_internal};
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Kind, Object, SharedLayout};
+use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
 use crate::heap::waiter::Purpose;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::wait::gate::{Ended, Gate};
-use crate::wait::latch::Latch;
+use crate::wait::event_count::{Ended, EventCount};
+use crate::wait::robust_lock::RobustLock;
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
 
 /// The largest value, as `sem_post(3)` and Python have it.
-pub(crate) const MOST: u64 = i32::MAX as u64;
+pub(crate) const MAX_PERMITS: u64 = i32::MAX as u64;
 
 /// Changes in a row by one process that bias a semaphore towards it, at first: each time that another process comes along
 /// then, it takes twice as many the next time, until it takes [`PATIENT`].
@@ -25,10 +25,10 @@ const EAGER: u32 = if cfg!(test) { 2 } else { 16 };
 const PATIENT: u32 = 4096;
 
 #[repr(C, align(64))]
-struct Shared {
+struct SemaphoreLayout {
     head: Head,
-    latch: Latch,
-    free: Gate,
+    lock: RobustLock,
+    free: EventCount,
     bias: Bias,
     /// Permits to be had. While there is a bias, that says how many, and not this.
     value: AtomicU64,
@@ -38,34 +38,34 @@ struct Shared {
     initial: AtomicU64,
     /// The largest value.
     most: AtomicU64,
-    /// The journal: where the note is (0: nothing is going on), and what the three words become.
-    note_at: AtomicU64,
-    new_note: AtomicU64,
+    /// The journal: where the tally is (0: nothing is going on), and what the three words become.
+    tally_at: AtomicU64,
+    new_tally: AtomicU64,
     new_value: AtomicU64,
     new_returned: AtomicU64,
-    /// Where the note of the process is that the bias is towards.
-    bias_note: AtomicU64,
+    /// Where the tally of the process is that the bias is towards.
+    bias_tally: AtomicU64,
     /// Who made the last changes, how many in a row, and how many it takes to bias it. Only guesses depend on them.
     last: AtomicU32,
     run: AtomicU32,
-    patience: AtomicU32,
+    bias_after: AtomicU32,
 }
 
 // SAFETY: repr(C) and atomics only.
 #[allow(unsafe_code)]
-unsafe impl SharedLayout for Shared {}
+unsafe impl SharedLayout for SemaphoreLayout {}
 
 /// The kind of every semaphore.
-pub(crate) const SEMAPHORE: Kind = Kind {
+pub(crate) const SEMAPHORE: ObjectKind = ObjectKind {
     number: 4,
     name: "semaphore",
-    bury,
-    empty: |_, _| Ok(()),
+    on_holder_death,
+    clear: |_, _| Ok(()),
     describe,
 };
 
 fn describe(heap: &Heap, off: Off) -> Facts {
-    let shared = heap.shared::<Shared>(off);
+    let shared = heap.shared::<SemaphoreLayout>(off);
     let has = |share: Share| (share.owner, share.taken.cast_signed());
     let facts = Facts::of([
         ("value", shared.to_be_had()),
@@ -78,7 +78,7 @@ fn describe(heap: &Heap, off: Off) -> Facts {
     }
 }
 
-impl Shared {
+impl SemaphoreLayout {
     /// Permits to be had; with others at work, old news at once.
     #[inline]
     fn to_be_had(&self) -> u64 {
@@ -115,33 +115,33 @@ impl Shared {
 #[derive(Clone, Copy)]
 struct View<'h> {
     heap: &'h Heap,
-    shared: &'h Shared,
+    shared: &'h SemaphoreLayout,
 }
 
 impl View<'_> {
     /// Runs `change` under the latch, with nobody favoured.
     #[inline]
-    fn latched<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.heap.lock_internal(&self.shared.latch, Rank::Object)? {
+    fn locked<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.heap.lock_internal(&self.shared.lock, Rank::Object)? {
             self.replay();
         }
         if self.shared.bias.share().is_some() {
             self.unbias();
         }
         let answer = change();
-        unlock_internal(&self.shared.latch, Rank::Object);
+        unlock_internal(&self.shared.lock, Rank::Object);
         answer
     }
 
-    /// Sets value, note and how many are to be told together, under the latch.
+    /// Sets value, tally and how many are to be told together, under the latch.
     #[inline]
-    fn commit(self, value: u64, returned: u64, note_at: Off, note: u64) {
+    fn commit(self, value: u64, returned: u64, tally_at: Off, tally: u64) {
         let shared = self.shared;
         shared.new_value.store(value, Ordering::Relaxed);
         shared.new_returned.store(returned, Ordering::Relaxed);
-        shared.new_note.store(note, Ordering::Relaxed);
-        shared.note_at.store(note_at, Ordering::Release);
-        self.carry_out(value, returned, note_at, note);
+        shared.new_tally.store(tally, Ordering::Relaxed);
+        shared.tally_at.store(tally_at, Ordering::Release);
+        self.carry_out(value, returned, tally_at, tally);
     }
 
     /// Takes the bias apart, under the latch.
@@ -150,19 +150,19 @@ impl View<'_> {
         let shared = self.shared;
         let Some(share) = shared.bias.freeze() else { return };
         if share.owner != self.heap.me() {
-            let patience = shared.patience.load(Ordering::Relaxed);
+            let bias_after = shared.bias_after.load(Ordering::Relaxed);
             shared
-                .patience
-                .store(patience.saturating_mul(2).min(PATIENT), Ordering::Relaxed);
+                .bias_after
+                .store(bias_after.saturating_mul(2).min(PATIENT), Ordering::Relaxed);
         }
-        let note_at = shared.bias_note.load(Ordering::Relaxed);
+        let tally_at = shared.bias_tally.load(Ordering::Relaxed);
         let returned = shared.returned.load(Ordering::Relaxed);
-        self.commit(share.free, returned, note_at, share.taken);
+        self.commit(share.free, returned, tally_at, share.taken);
     }
 
     /// Biases it, if this process has been alone with it for long enough; at the end of a change, under the latch.
     #[inline]
-    fn lean(self, free: u64, returned: u64, note_at: Off, taken: u64) {
+    fn maybe_bias(self, free: u64, returned: u64, tally_at: Off, taken: u64) {
         let (shared, owner) = (self.shared, self.heap.me());
         let again = shared.last.load(Ordering::Relaxed) == owner;
         let run = if again {
@@ -170,53 +170,53 @@ impl View<'_> {
         } else {
             0
         };
-        let begins = run >= shared.patience.load(Ordering::Relaxed);
+        let begins = run >= shared.bias_after.load(Ordering::Relaxed);
         shared.last.store(owner, Ordering::Relaxed);
         shared.run.store(if begins { 0 } else { run }, Ordering::Relaxed);
         // As long as others' permits are not among those that it has, it cannot release too many of them.
-        let most = bias::MOST.min(shared.most.load(Ordering::Relaxed));
+        let most = bias::MAX.min(shared.most.load(Ordering::Relaxed));
         if begins && returned == 0 && free.saturating_add(taken) <= most {
-            shared.bias_note.store(note_at, Ordering::Relaxed);
+            shared.bias_tally.store(tally_at, Ordering::Relaxed);
             shared.bias.begin(Share { owner, free, taken });
         }
     }
 
     /// Writes what is decided.
     #[inline]
-    fn carry_out(self, value: u64, returned: u64, note_at: Off, note: u64) {
+    fn carry_out(self, value: u64, returned: u64, tally_at: Off, tally: u64) {
         let shared = self.shared;
         shared.returned.store(returned, Ordering::Release);
         shared.value.store(value, Ordering::Release);
-        self.heap.word(note_at).store(note, Ordering::Release);
+        self.heap.word(tally_at).store(tally, Ordering::Release);
         shared.bias.end();
-        shared.note_at.store(0, Ordering::Release);
+        shared.tally_at.store(0, Ordering::Release);
     }
 
     /// Carries out what somebody who died had decided.
     #[cold]
     fn replay(self) {
         let shared = self.shared;
-        let note_at = shared.note_at.load(Ordering::Acquire);
-        if note_at != 0 {
-            let [value, returned, note] = [&shared.new_value, &shared.new_returned, &shared.new_note]
+        let tally_at = shared.tally_at.load(Ordering::Acquire);
+        if tally_at != 0 {
+            let [value, returned, tally] = [&shared.new_value, &shared.new_returned, &shared.new_tally]
                 .map(|word| word.load(Ordering::Relaxed));
-            self.carry_out(value, returned, note_at, note);
+            self.carry_out(value, returned, tally_at, tally);
         }
     }
 
-    /// Sets value and how many are to be told, and adds to the note.
+    /// Sets value and how many are to be told, and adds to the tally.
     #[inline]
-    fn change(self, value: u64, returned: u64, note_at: Off, more: i64) {
-        let note = self.heap.word(note_at).load(Ordering::Relaxed);
-        let note = note.wrapping_add_signed(more);
-        self.commit(value, returned, note_at, note);
-        // A negative note is a large number here, and prevents it.
-        self.lean(value, returned, note_at, note);
+    fn change(self, value: u64, returned: u64, tally_at: Off, more: i64) {
+        let tally = self.heap.word(tally_at).load(Ordering::Relaxed);
+        let tally = tally.wrapping_add_signed(more);
+        self.commit(value, returned, tally_at, tally);
+        // A negative tally is a large number here, and prevents it.
+        self.maybe_bias(value, returned, tally_at, tally);
     }
 
     /// Takes a permit if there is one; whether it comes from the dead.
     #[inline]
-    fn try_acquire(self, note_at: impl FnOnce() -> Off) -> Result<Option<bool>> {
+    fn try_acquire(self, tally_at: impl FnOnce() -> Off) -> Result<Option<bool>> {
         let (shared, me) = (self.shared, self.heap.me());
         if shared.bias.take(me) {
             return Ok(Some(false));
@@ -230,28 +230,28 @@ impl View<'_> {
         if shared.to_be_had() == 0 {
             return Ok(None);
         }
-        self.latched(|| {
+        self.locked(|| {
             let value = shared.value.load(Ordering::Relaxed);
             if value == 0 {
                 return Ok(None);
             }
             let returned = shared.returned.load(Ordering::Relaxed);
-            self.change(value - 1, returned.saturating_sub(1), note_at(), 1);
+            self.change(value - 1, returned.saturating_sub(1), tally_at(), 1);
             Ok(Some(returned > 0))
         })
     }
 
     #[inline]
-    fn release(self, note_at: impl FnOnce() -> Off) -> Result<()> {
+    fn release(self, tally_at: impl FnOnce() -> Off) -> Result<()> {
         let shared = self.shared;
         if !shared.bias.give_back(self.heap.me()) {
-            self.add_one(note_at)?;
+            self.add_one(tally_at)?;
         }
         shared.free.notify_one();
         Ok(())
     }
 
-    fn add_one(self, note_at: impl FnOnce() -> Off) -> Result<()> {
+    fn add_one(self, tally_at: impl FnOnce() -> Off) -> Result<()> {
         let shared = self.shared;
         if self.heap.me() == 0 {
             return Err(Error::NoIdentity);
@@ -262,13 +262,13 @@ impl View<'_> {
             let added = shared.count(|value| (value < max).then_some(value + 1));
             return if added { Ok(()) } else { full() };
         }
-        self.latched(|| {
+        self.locked(|| {
             let value = shared.value.load(Ordering::Relaxed);
             if value >= max {
                 return full();
             }
             let returned = shared.returned.load(Ordering::Relaxed);
-            self.change(value + 1, returned, note_at(), -1);
+            self.change(value + 1, returned, tally_at(), -1);
             Ok(())
         })
     }
@@ -276,22 +276,22 @@ impl View<'_> {
 
 /// A process that had permits is dead: if it was killed, they come back, as far as there were that many in the beginning. What
 /// one that ended in an orderly way has not given back, it has left to others to release.
-fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) -> Result<()> {
-    let shared = heap.shared::<Shared>(off);
+fn on_holder_death(heap: &Heap, off: Off, dead: u32, tally_at: Off) -> Result<()> {
+    let shared = heap.shared::<SemaphoreLayout>(off);
     let view = View { heap, shared };
-    shared.latch.orphan(dead);
-    view.latched(|| {
-        let had = heap.word(note_at).load(Ordering::Relaxed).cast_signed();
+    shared.lock.mark_owner_dead(dead);
+    view.locked(|| {
+        let had = heap.word(tally_at).load(Ordering::Relaxed).cast_signed();
         let value = shared.value.load(Ordering::Relaxed);
         let room = shared.initial.load(Ordering::Relaxed).saturating_sub(value);
         let back = room.min(u64::try_from(had).unwrap_or(0));
         if had != 0 && !heap.took_leave(dead) {
             let returned = shared.returned.load(Ordering::Relaxed) + back;
-            view.commit(value + back, returned, note_at, 0);
+            view.commit(value + back, returned, tally_at, 0);
         }
         Ok(())
     })?;
-    shared.free.notify_all();
+    shared.free.wake_unconditionally();
     Ok(())
 }
 
@@ -299,7 +299,7 @@ fn bury(heap: &Heap, off: Off, dead: u32, note_at: Off) -> Result<()> {
 ///
 /// A handle can be cloned, passed to processes and sent through queues. When a process is killed, the permits it had come back
 /// (those it acquired less those it released, as far as there were that many in the beginning), and as many of the next to
-/// acquire are told by [`Permit::is_returned`]. What a process has [forgotten](Permit::forget) that ends in an orderly way (it
+/// acquire are told by [`Permit::owner_died`]. What a process has [forgotten](Permit::forget) that ends in an orderly way (it
 /// returns, panics or calls [`exit`](std::process::exit)) stays taken, for somebody else to [release](Self::release). The
 /// semantics are those of Python's `multiprocessing.Semaphore` and `BoundedSemaphore`, which lose the permits of the killed.
 ///
@@ -328,7 +328,7 @@ impl Semaphore {
     /// [`Error::OutOfMemory`]; [`Error::Capacity`] for a value beyond 2³¹ − 1; what the system said when the program's
     /// shared memory was set up.
     pub fn new(value: usize) -> Result<Self> {
-        Self::with(value as u64, MOST)
+        Self::with(value as u64, MAX_PERMITS)
     }
 
     /// The same, but releasing it more often than it was acquired is an error.
@@ -341,19 +341,19 @@ impl Semaphore {
     }
 
     pub(crate) fn with(value: u64, most: u64) -> Result<Self> {
-        if value > MOST {
+        if value > MAX_PERMITS {
             return Err(Error::Capacity {
                 given: value,
-                max: MOST,
+                max: MAX_PERMITS,
             });
         }
         let heap = crate::program::heap()?;
-        let object = heap.make_object(&SEMAPHORE, size_of::<Shared>() as u64, 0)?;
+        let object = heap.make_object(&SEMAPHORE, size_of::<SemaphoreLayout>() as u64, 0)?;
         let semaphore = Self { heap, object };
         let shared = semaphore.view().shared;
         shared.initial.store(value, Ordering::Relaxed);
         shared.most.store(most, Ordering::Relaxed);
-        shared.patience.store(EAGER, Ordering::Relaxed);
+        shared.bias_after.store(EAGER, Ordering::Relaxed);
         shared.value.store(value, Ordering::Release);
         Ok(semaphore)
     }
@@ -386,13 +386,13 @@ impl Semaphore {
         self.acquire_until(Deadline::Now)
     }
 
-    /// Takes a permit, waiting for at most `patience`.
+    /// Takes a permit, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`]; as for [`acquire`](Self::acquire).
-    pub fn acquire_timeout(&self, patience: Duration) -> Result<Permit<'_>> {
-        self.acquire_until(Deadline::after(patience))
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>> {
+        self.acquire_until(Deadline::after(timeout))
     }
 
     #[inline]
@@ -405,18 +405,19 @@ impl Semaphore {
                 returned: false,
             });
         }
-        self.acquire_latched(deadline)
+        self.acquire_locked(deadline)
     }
 
-    fn acquire_latched(&self, deadline: Deadline) -> Result<Permit<'_>> {
+    fn acquire_locked(&self, deadline: Deadline) -> Result<Permit<'_>> {
         let view = self.view();
         let has_some = || self.value() > 0;
         // The permits may be with somebody dead.
-        let idle = || self.heap.look_around();
+        let idle = || self.heap.sweep_dead_rate_limited();
         let announce = || self.heap.waiting_for(self.object.off(), Purpose::Permit);
-        // Where the note is, is asked each time: a hook may have forked.
-        let attempt =
-            || internal::until(deadline, || view.try_acquire(|| self.heap.note_of(&self.object))).transpose();
+        // Where the tally is, is asked each time: a hook may have forked.
+        let attempt = || {
+            internal::until(deadline, || view.try_acquire(|| self.heap.tally_of(&self.object))).transpose()
+        };
         let taken = (view.shared.free).persist(deadline, has_some, has_some, idle, announce, attempt);
         match taken {
             Ok(returned) => Ok(Permit {
@@ -436,7 +437,7 @@ impl Semaphore {
     /// [`Error::TooManyReleases`] for a bounded semaphore that has all its permits, or at 2³¹ − 1.
     #[inline]
     pub fn release(&self) -> Result<()> {
-        self.view().release(|| self.heap.note_of(&self.object))
+        self.view().release(|| self.heap.tally_of(&self.object))
     }
 
     /// Takes a permit if this process is favoured, and has one.
@@ -458,7 +459,7 @@ impl Semaphore {
 
     /// Whether somebody is in the middle of a change.
     pub(crate) fn is_in_change(&self) -> bool {
-        self.view().shared.latch.owner() != 0
+        self.view().shared.lock.owner() != 0
     }
 
     /// Permits to be had; with others at work, old news at once.
@@ -476,10 +477,10 @@ impl Semaphore {
 }
 
 impl Drop for Semaphore {
-    /// The note that a bias speaks of goes with the process's last handle, so no bias outlasts a handle.
+    /// The tally that a bias speaks of goes with the process's last handle, so no bias outlasts a handle.
     fn drop(&mut self) {
         let view = self.view();
-        if view.shared.bias.is_towards(self.heap.me()) && view.latched(|| Ok(())).is_err() {
+        if view.shared.bias.is_towards(self.heap.me()) && view.locked(|| Ok(())).is_err() {
             // Somebody is stopped who is in the middle of a change: then the reference stays as long as this process.
             core::mem::forget(self.object.clone());
         }
@@ -518,7 +519,7 @@ pub struct Permit<'s> {
 
 impl Permit<'_> {
     /// Whether a process died with this permit: what the permit stands for may be half done.
-    pub fn is_returned(&self) -> bool {
+    pub fn owner_died(&self) -> bool {
         self.returned
     }
 

@@ -1,31 +1,31 @@
 //! What becomes of where the threads of a dead process stood.
 
-use super::{barrier, line};
+use super::{barrier, wait_queue};
 use crate::error::Result;
 use crate::heap::Heap;
 use crate::heap::layout::Off;
-use crate::heap::object::Kind;
-use crate::heap::waiter::{self, standing};
+use crate::heap::object::ObjectKind;
+use crate::heap::waiter::{self, wait_state};
 use crate::wait::atomic::Ordering;
 
 /// The kind of every waiter.
-pub(crate) const WAITER: Kind = Kind {
+pub(crate) const WAITER: ObjectKind = ObjectKind {
     number: waiter::WAITER,
     name: "waiter",
-    bury,
-    empty: |_, _| Ok(()),
+    on_holder_death,
+    clear: |_, _| Ok(()),
     describe: waiter::describe,
 };
 
 /// A thread died where it stood: a call to it goes to the next, a barrier it had arrived at is broken.
-fn bury(heap: &Heap, who: Off, _dead: u32, _note: Off) -> Result<()> {
+fn on_holder_death(heap: &Heap, who: Off, _dead: u32, _tally: Off) -> Result<()> {
     let waiter: &waiter::Waiter = heap.shared(who);
-    match waiter.standing.load(Ordering::Acquire) {
-        standing::NOWHERE => {}
-        standing::AT_BARRIER => barrier::forsake(heap, who)?,
+    match waiter.wait_state.load(Ordering::Acquire) {
+        wait_state::NOWHERE => {}
+        wait_state::AT_BARRIER => barrier::forsake(heap, who)?,
         _ => {
-            if let Some(next) = heap.transact(|tx| Ok(line::abandon(tx, who)))? {
-                line::wake(heap, next);
+            if let Some(next) = heap.transact(|tx| Ok(wait_queue::abandon(tx, who)))? {
+                wait_queue::wake(heap, next);
             }
         }
     }

@@ -4,7 +4,7 @@ use super::persist;
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
 use crate::wait::BACKSTOP;
-use crate::wait::gate::Gate;
+use crate::wait::event_count::EventCount;
 use crate::wait::interrupt::interrupted;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
@@ -42,10 +42,10 @@ use std::time::Duration;
 /// # Ok::<(), procession::Error>(())
 /// ```
 pub struct Condition<T = ()> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<ConditionState<T>>,
 }
 
-struct Shared<T> {
+struct ConditionState<T> {
     data: Mutex<T>,
     /// Those who wait, in the order in which they came. Never held while anything else is waited for.
     line: Mutex<VecDeque<Arc<Waiter>>>,
@@ -53,14 +53,14 @@ struct Shared<T> {
 
 struct Waiter {
     notified: AtomicBool,
-    gate: Gate,
+    event_count: EventCount,
 }
 
 impl<T> Condition<T> {
     /// A condition about `data`; `()` where that is elsewhere.
     pub fn new(data: T) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(ConditionState {
                 data: Mutex::new(data),
                 line: Mutex::default(),
             }),
@@ -85,21 +85,21 @@ impl<T> Condition<T> {
         self.lock_until(Deadline::Now)
     }
 
-    /// Takes the lock, waiting for at most `patience`.
+    /// Takes the lock, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`]; as for [`lock`](Self::lock).
-    pub fn lock_timeout(&self, patience: Duration) -> Result<ConditionGuard<'_, T>> {
-        self.lock_until(Deadline::after(patience))
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<ConditionGuard<'_, T>> {
+        self.lock_until(Deadline::after(timeout))
     }
 
     fn lock_until(&self, deadline: Deadline) -> Result<ConditionGuard<'_, T>> {
         let shared = &*self.shared;
         let slice = Duration::from_nanos(BACKSTOP);
         loop {
-            let patience = deadline.left().map_or(slice, |left| left.min(slice));
-            if let Some(data) = shared.data.try_lock_for(patience) {
+            let timeout = deadline.left().map_or(slice, |left| left.min(slice));
+            if let Some(data) = shared.data.try_lock_for(timeout) {
                 return Ok(ConditionGuard { shared, data });
             }
             if deadline.passed() {
@@ -132,7 +132,7 @@ impl<T> fmt::Debug for Condition<T> {
 /// The lock of a [`Condition`] is held while this lives; it leads to the data.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ConditionGuard<'c, T> {
-    shared: &'c Shared<T>,
+    shared: &'c ConditionState<T>,
     data: MutexGuard<'c, T>,
 }
 
@@ -146,13 +146,13 @@ impl<T> ConditionGuard<'_, T> {
         self.wait_until(Deadline::Never)
     }
 
-    /// The same for at most `patience`.
+    /// The same for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`] if nobody notified in time; as for [`wait`](Self::wait).
-    pub fn wait_timeout(&mut self, patience: Duration) -> Result<()> {
-        self.wait_until(Deadline::after(patience))
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<()> {
+        self.wait_until(Deadline::after(timeout))
     }
 
     /// Waits until `condition` is true of the data: looks at once, and again after each notification.
@@ -164,7 +164,7 @@ impl<T> ConditionGuard<'_, T> {
         self.wait_for_until(condition, Deadline::Never)
     }
 
-    /// The same for at most `patience`.
+    /// The same for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -172,9 +172,9 @@ impl<T> ConditionGuard<'_, T> {
     pub fn wait_for_timeout(
         &mut self,
         condition: impl FnMut(&mut T) -> bool,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<()> {
-        self.wait_for_until(condition, Deadline::after(patience))
+        self.wait_for_until(condition, Deadline::after(timeout))
     }
 
     fn wait_for_until(
@@ -194,12 +194,14 @@ impl<T> ConditionGuard<'_, T> {
     fn wait_until(&mut self, deadline: Deadline) -> Result<()> {
         let waiter = Arc::new(Waiter {
             notified: AtomicBool::new(false),
-            gate: Gate::new(),
+            event_count: EventCount::new(),
         });
         self.shared.line.lock().push_back(waiter.clone());
         let notified = || waiter.notified.load(Ordering::Acquire);
         let outcome = MutexGuard::unlocked(&mut self.data, || {
-            persist(&waiter.gate, deadline, notified, || notified().then_some(()))
+            persist(&waiter.event_count, deadline, notified, || {
+                notified().then_some(())
+            })
         });
         if outcome.is_err() {
             let mut line = self.shared.line.lock();
@@ -220,7 +222,7 @@ impl<T> ConditionGuard<'_, T> {
         drop(line);
         for waiter in woken {
             waiter.notified.swap(true, Ordering::AcqRel);
-            waiter.gate.notify_one();
+            waiter.event_count.notify_one();
         }
     }
 

@@ -4,7 +4,7 @@ use super::{ThreadError, persist};
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
 use crate::panic::{self, Panic};
-use crate::wait::gate::Gate;
+use crate::wait::event_count::EventCount;
 use core::fmt;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -27,19 +27,19 @@ use std::time::Duration;
 /// # Ok::<(), procession::Error>(())
 /// ```
 pub struct Thread<R> {
-    shared: Arc<Shared<R>>,
+    shared: Arc<ThreadState<R>>,
     handle: JoinHandle<()>,
 }
 
-struct Shared<R> {
+struct ThreadState<R> {
     name: String,
     outcome: Mutex<Option<Result<R, Panic>>>,
     /// Set once, behind the outcome.
     ended: AtomicBool,
-    joiners: Gate,
+    joiners: EventCount,
 }
 
-impl<R> Shared<R> {
+impl<R> ThreadState<R> {
     fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
@@ -89,13 +89,13 @@ impl<R> Thread<R> {
         outcome
     }
 
-    /// The same for at most `patience`; may be called again after a timeout.
+    /// The same for at most `timeout`; may be called again after a timeout.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`]; otherwise as for [`join`](Self::join).
-    pub fn join_timeout(&mut self, patience: Duration) -> Result<R> {
-        self.join_until(Deadline::after(patience))
+    pub fn join_timeout(&mut self, timeout: Duration) -> Result<R> {
+        self.join_until(Deadline::after(timeout))
     }
 
     fn join_until(&mut self, deadline: Deadline) -> Result<R> {
@@ -163,16 +163,16 @@ impl Builder {
         self,
         function: impl FnOnce() -> R + Send + 'static,
     ) -> Result<Thread<R>> {
-        panic::note();
+        panic::install_hook();
         let name = self.name.unwrap_or_else(next_name);
         if name.contains('\0') {
             return Err(Error::os("a NUL byte in a thread's name", libc::EINVAL));
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ThreadState {
             name: name.clone(),
             outcome: Mutex::new(None),
             ended: AtomicBool::new(false),
-            joiners: Gate::new(),
+            joiners: EventCount::new(),
         });
         let its = shared.clone();
         let mut builder = std::thread::Builder::new().name(name);
@@ -184,7 +184,7 @@ impl Builder {
                 let outcome = panic::catch(function);
                 *its.outcome.lock() = Some(outcome);
                 its.ended.swap(true, Ordering::AcqRel);
-                its.joiners.notify_all();
+                its.joiners.wake_unconditionally();
             })
             .map_err(|error| Error::os("pthread_create", error.raw_os_error().unwrap_or(libc::EAGAIN)))?;
         Ok(Thread { shared, handle })

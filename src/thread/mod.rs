@@ -44,20 +44,20 @@ pub use semaphore::{Permit, Semaphore};
 
 use crate::error::Error;
 use crate::os::clock::Deadline;
-use crate::wait::gate::{Ended, Gate};
+use crate::wait::event_count::{Ended, EventCount};
 
 /// Makes attempts until one answers, and sleeps at `gate` in between while it does not look `ready`.
 ///
 /// The gate's protocol ([README.md](../wait/README.md)) asks that whoever changes what `ready` looks at does so by a
 /// read-modify-write, and notifies behind it.
 fn persist<T>(
-    gate: &Gate,
+    event_count: &EventCount,
     deadline: Deadline,
     ready: impl Fn() -> bool,
     attempt: impl FnMut() -> Option<T>,
 ) -> Result<T, Ended> {
     // Nobody outside this process can ask what its threads wait for here: nothing is announced.
-    gate.persist(deadline, &ready, &ready, || {}, || (), attempt)
+    event_count.persist(deadline, &ready, &ready, || {}, || (), attempt)
 }
 
 impl From<Ended> for Error {

@@ -55,7 +55,7 @@ macro_rules! queue {
             ///
             /// # Errors
             ///
-            /// [`PutError::Closed`] after a shutdown; [`PutError::Failed`] with [`Error::Interrupted`] where a hook asks
+            /// [`PutError::ShutDown`] after a shutdown; [`PutError::Failed`] with [`Error::Interrupted`] where a hook asks
             /// for it. The value is given back.
             pub fn put(&self, value: T) -> Result<(), PutError<T>> {
                 self.put_until(value, Deadline::Never)
@@ -70,13 +70,13 @@ macro_rules! queue {
                 self.put_until(value, Deadline::Now)
             }
 
-            /// Puts `value`, waiting for room for at most `patience`.
+            /// Puts `value`, waiting for room for at most `timeout`.
             ///
             /// # Errors
             ///
             /// As for [`put`](Self::put); [`PutError::Timeout`].
-            pub fn put_timeout(&self, value: T, patience: Duration) -> Result<(), PutError<T>> {
-                self.put_until(value, Deadline::after(patience))
+            pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
+                self.put_until(value, Deadline::after(timeout))
             }
 
             /// Puts `value`, waiting for room until `deadline`.
@@ -109,7 +109,7 @@ macro_rules! queue {
             ///
             /// # Errors
             ///
-            /// [`Error::Closed`] once the queue is shut down and empty; [`Error::Interrupted`] where a hook asks for it.
+            /// [`Error::ShutDown`] once the queue is shut down and empty; [`Error::Interrupted`] where a hook asks for it.
             pub fn get(&self) -> Result<T> {
                 self.get_until(Deadline::Never)
             }
@@ -123,13 +123,13 @@ macro_rules! queue {
                 self.get_until(Deadline::Now)
             }
 
-            /// Takes the next value, waiting for at most `patience`.
+            /// Takes the next value, waiting for at most `timeout`.
             ///
             /// # Errors
             ///
             /// As for [`get`](Self::get); [`Error::Timeout`].
-            pub fn get_timeout(&self, patience: Duration) -> Result<T> {
-                self.get_until(Deadline::after(patience))
+            pub fn get_timeout(&self, timeout: Duration) -> Result<T> {
+                self.get_until(Deadline::after(timeout))
             }
 
             /// Takes the next value, waiting until `deadline`.
@@ -190,8 +190,8 @@ macro_rules! queue {
                 }
             }
 
-            /// Lets no more values in, for good: every later `put` fails with `Closed`, a waiting one too. Consumers get
-            /// what is left, then [`Error::Closed`]; those that wait on the empty queue get it at once.
+            /// Lets no more values in, for good: every later `put` fails with `ShutDown`, a waiting one too. Consumers get
+            /// what is left, then [`Error::ShutDown`]; those that wait on the empty queue get it at once.
             pub fn shutdown(&self) {
                 self.store.shutdown(false);
             }
@@ -224,13 +224,13 @@ macro_rules! queue {
                 self.join_until(Deadline::Never)
             }
 
-            /// The same for at most `patience`.
+            /// The same for at most `timeout`.
             ///
             /// # Errors
             ///
             /// [`Error::Timeout`]; as for [`join`](Self::join).
-            pub fn join_timeout(&self, patience: Duration) -> Result<()> {
-                self.join_until(Deadline::after(patience))
+            pub fn join_timeout(&self, timeout: Duration) -> Result<()> {
+                self.join_until(Deadline::after(timeout))
             }
 
             /// The same until `deadline`.

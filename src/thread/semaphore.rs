@@ -3,7 +3,7 @@
 use super::persist;
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
-use crate::wait::gate::Gate;
+use crate::wait::event_count::EventCount;
 use core::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,13 +22,13 @@ use std::time::Duration;
 /// ```
 #[derive(Clone)]
 pub struct Semaphore {
-    shared: Arc<Shared>,
+    shared: Arc<SemaphoreState>,
 }
 
-struct Shared {
+struct SemaphoreState {
     value: AtomicUsize,
     most: usize,
-    free: Gate,
+    free: EventCount,
 }
 
 impl Semaphore {
@@ -44,10 +44,10 @@ impl Semaphore {
 
     fn with(value: usize, most: usize) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SemaphoreState {
                 value: AtomicUsize::new(value),
                 most,
-                free: Gate::new(),
+                free: EventCount::new(),
             }),
         }
     }
@@ -70,17 +70,17 @@ impl Semaphore {
         self.acquire_until(Deadline::Now)
     }
 
-    /// Takes a permit, waiting for at most `patience`.
+    /// Takes a permit, waiting for at most `timeout`.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`]; as for [`acquire`](Self::acquire).
-    pub fn acquire_timeout(&self, patience: Duration) -> Result<Permit<'_>> {
-        self.acquire_until(Deadline::after(patience))
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>> {
+        self.acquire_until(Deadline::after(timeout))
     }
 
     fn acquire_until(&self, deadline: Deadline) -> Result<Permit<'_>> {
-        let Shared { value, free, .. } = &*self.shared;
+        let SemaphoreState { value, free, .. } = &*self.shared;
         let less = |n: usize| n.checked_sub(1);
         persist(
             free,
@@ -97,7 +97,7 @@ impl Semaphore {
     ///
     /// [`Error::TooManyReleases`] for a bounded semaphore that has all its permits.
     pub fn release(&self) -> Result<()> {
-        let Shared { value, most, free } = &*self.shared;
+        let SemaphoreState { value, most, free } = &*self.shared;
         let more = |n: usize| (n < *most).then(|| n + 1);
         value
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)

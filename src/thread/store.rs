@@ -4,21 +4,21 @@ use super::persist;
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
 use crate::queue::{PutError, in_time};
-use crate::wait::gate::{Ended, Gate};
+use crate::wait::event_count::{Ended, EventCount};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Values in the order in which they come out.
-pub(super) trait Order<T>: Default {
+pub(super) trait StoreOrder<T>: Default {
     fn put(&mut self, value: T);
     fn take(&mut self) -> Option<T>;
     fn len(&self) -> usize;
 }
 
 /// First in, first out.
-impl<T> Order<T> for VecDeque<T> {
+impl<T> StoreOrder<T> for VecDeque<T> {
     fn put(&mut self, value: T) {
         self.push_back(value);
     }
@@ -31,7 +31,7 @@ impl<T> Order<T> for VecDeque<T> {
 }
 
 /// Last in, first out.
-impl<T> Order<T> for Vec<T> {
+impl<T> StoreOrder<T> for Vec<T> {
     fn put(&mut self, value: T) {
         self.push(value);
     }
@@ -44,7 +44,7 @@ impl<T> Order<T> for Vec<T> {
 }
 
 /// The smallest first.
-impl<T: Ord> Order<T> for BinaryHeap<Reverse<T>> {
+impl<T: Ord> StoreOrder<T> for BinaryHeap<Reverse<T>> {
     fn put(&mut self, value: T) {
         self.push(Reverse(value));
     }
@@ -65,9 +65,9 @@ pub(super) struct Store<O> {
     len: AtomicUsize,
     closed: AtomicBool,
     unfinished: AtomicUsize,
-    not_empty: Gate,
-    not_full: Gate,
-    all_done: Gate,
+    not_empty: EventCount,
+    not_full: EventCount,
+    all_done: EventCount,
 }
 
 impl<O: Default> Store<O> {
@@ -78,9 +78,9 @@ impl<O: Default> Store<O> {
             len: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             unfinished: AtomicUsize::new(0),
-            not_empty: Gate::new(),
-            not_full: Gate::new(),
-            all_done: Gate::new(),
+            not_empty: EventCount::new(),
+            not_full: EventCount::new(),
+            all_done: EventCount::new(),
         }
     }
 
@@ -106,7 +106,7 @@ impl<O: Default> Store<O> {
 
     pub(super) fn put<T>(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>>
     where
-        O: Order<T>,
+        O: StoreOrder<T>,
     {
         let mut left = Some(value);
         let ready = || !self.is_full() || self.is_closed();
@@ -114,7 +114,7 @@ impl<O: Default> Store<O> {
         match left {
             None => Ok(()),
             Some(value) => Err(match ended {
-                None => PutError::Closed(value),
+                None => PutError::ShutDown(value),
                 Some(Ended::Interrupted) => PutError::Failed(value, Error::Interrupted),
                 Some(Ended::Late) if deadline == Deadline::Now => PutError::Full(value),
                 Some(Ended::Late) => PutError::Timeout(value),
@@ -125,7 +125,7 @@ impl<O: Default> Store<O> {
     /// Takes the value out of `value` if there is room; `None` where there is none, and one may wait for it.
     fn try_put<T>(&self, value: &mut Option<T>) -> Option<()>
     where
-        O: Order<T>,
+        O: StoreOrder<T>,
     {
         let mut values = self.values.lock();
         if self.is_closed() {
@@ -146,7 +146,7 @@ impl<O: Default> Store<O> {
 
     pub(super) fn get<T>(&self, deadline: Deadline) -> Result<T>
     where
-        O: Order<T>,
+        O: StoreOrder<T>,
     {
         let ready = || self.len() > 0 || self.is_closed();
         let got = persist(&self.not_empty, deadline, ready, || self.try_get());
@@ -160,11 +160,11 @@ impl<O: Default> Store<O> {
 
     fn try_get<T>(&self) -> Option<Result<T>>
     where
-        O: Order<T>,
+        O: StoreOrder<T>,
     {
         let mut values = self.values.lock();
         let Some(value) = values.take() else {
-            return self.is_closed().then_some(Err(Error::Closed));
+            return self.is_closed().then_some(Err(Error::ShutDown));
         };
         self.len.swap(values.len(), Ordering::AcqRel);
         drop(values);
@@ -174,7 +174,7 @@ impl<O: Default> Store<O> {
 
     pub(super) fn shutdown<T>(&self, discard: bool)
     where
-        O: Order<T>,
+        O: StoreOrder<T>,
     {
         let mut values = self.values.lock();
         self.closed.swap(true, Ordering::AcqRel);
@@ -186,8 +186,8 @@ impl<O: Default> Store<O> {
             O::default()
         };
         drop(values);
-        for gate in [&self.not_empty, &self.not_full, &self.all_done] {
-            gate.notify_all();
+        for event_count in [&self.not_empty, &self.not_full, &self.all_done] {
+            event_count.wake_unconditionally();
         }
         // Their destructors are not our business, nor is how long they take.
         drop(dropped);
@@ -202,7 +202,7 @@ impl<O: Default> Store<O> {
             Err(_) => Err(Error::TooManyTasksDone),
             Ok(before) => {
                 if before == 1 {
-                    self.all_done.notify_all();
+                    self.all_done.wake_unconditionally();
                 }
                 Ok(())
             }

@@ -15,7 +15,7 @@ use super::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::os::clock::{self, Deadline};
 use crate::os::futex::{self, Wake};
 use crate::os::pid::{own, own_thread};
-use crate::os::robust::{Expected, OWNER_DIED, Robust, Taken, WAITERS};
+use crate::os::robust::{Expected, OWNER_DIED, Robust, TryLock, WAITERS};
 use std::sync::OnceLock;
 
 /// How many look out, if there are so many sleepers: the second one only whether the first does.
@@ -89,7 +89,7 @@ impl Post {
     }
 
     fn take(&self) -> bool {
-        if !self.is_free() || self.mutex.try_lock() == Taken::No {
+        if !self.is_free() || self.mutex.try_lock() == TryLock::No {
             return false;
         }
         // Others may sleep on it, who saw another holder.
@@ -99,7 +99,7 @@ impl Post {
     }
 
     /// Wakes one who sleeps on it if it is free: for somebody who may have been woken for that, and is leaving.
-    fn pass_on(&self) {
+    fn hand_over(&self) {
         if self.is_free() {
             futex::wake(self.mutex.word(), 1);
         }
@@ -209,8 +209,8 @@ impl Lookout {
             words[count] = (lock, seen);
             count += 1;
         }
-        let patience = LONG + u64::from(own_thread() % 100) * BACKSTOP;
-        let (wake, place) = futex::wait_any(&words[..count], deadline.within(patience))?;
+        let timeout = LONG + u64::from(own_thread() % 100) * BACKSTOP;
+        let (wake, place) = futex::wait_any(&words[..count], deadline.within(timeout))?;
         Some(match (wake, place) {
             (Wake::Woken, Some(0)) => Wake::Woken,
             (Wake::Woken, None) if word.load(Ordering::Relaxed) != expected => Wake::Woken,
@@ -227,8 +227,8 @@ impl Lookout {
     }
 
     /// For somebody who slept as said above and goes away: it may have been woken for a post.
-    pub(super) fn pass_on(&self) {
-        self.words.posts.iter().for_each(Post::pass_on);
+    pub(super) fn hand_over(&self) {
+        self.words.posts.iter().for_each(Post::hand_over);
     }
 }
 

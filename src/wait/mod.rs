@@ -1,12 +1,12 @@
 //! Waiting, in one place: spin briefly, then sleep on a futex. The protocol is written down in README.md beside this file.
 
 pub(crate) mod atomic;
-pub(crate) mod gate;
+pub(crate) mod event_count;
 pub(crate) mod interrupt;
-pub(crate) mod latch;
 pub(crate) mod lookout;
 #[cfg(all(test, loom))]
 mod models;
+pub(crate) mod robust_lock;
 pub(crate) mod sleeper;
 pub(crate) mod spin;
 

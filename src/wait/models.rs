@@ -2,8 +2,8 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom_`.
 
 use super::atomic::{AtomicU64, Ordering, fence_after_rmw};
-use super::gate::Gate;
-use super::latch::{Latch, Locked, Manner};
+use super::event_count::EventCount;
+use super::robust_lock::{Acquired, Manner, RobustLock};
 use super::sleeper::Sleeper;
 use crate::os::clock::Deadline;
 use loom::cell::UnsafeCell;
@@ -15,7 +15,7 @@ fn all_alive(_: u32) -> bool {
 }
 
 struct Guarded {
-    latch: Latch,
+    lock: RobustLock,
     value: UnsafeCell<u32>,
 }
 
@@ -24,40 +24,40 @@ struct Guarded {
 unsafe impl Sync for Guarded {}
 
 impl Guarded {
-    fn increment(&self, me: u32) -> Locked {
+    fn increment(&self, me: u32) -> Acquired {
         self.increment_as(Manner::Short(0), me)
     }
 
     #[allow(unsafe_code)]
-    fn increment_as(&self, manner: Manner, me: u32) -> Locked {
+    fn increment_as(&self, manner: Manner, me: u32) -> Acquired {
         let locked = self
-            .latch
+            .lock
             .lock_as(manner, me, Deadline::Never, all_alive, || false, || ())
             .unwrap();
         // SAFETY: exclusive while the latch is held; loom reports it if not.
         self.value.with_mut(|v| unsafe { *v += 1 });
-        self.latch.unlock();
+        self.lock.unlock();
         locked
     }
 }
 
 #[test]
-fn loom_latch_excludes_and_wakes() {
+fn loom_robust_lock_excludes_and_wakes() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
         let shared = Arc::new(Guarded {
-            latch: Latch::new(),
+            lock: RobustLock::new(),
             value: UnsafeCell::new(0),
         });
         let others: Vec<_> = [1, 2]
             .map(|me| {
                 let shared = shared.clone();
-                thread::spawn(move || assert_eq!(shared.increment(me), Locked::Clean))
+                thread::spawn(move || assert_eq!(shared.increment(me), Acquired::Clean))
             })
             .into_iter()
             .collect();
-        assert_eq!(shared.increment(3), Locked::Clean);
+        assert_eq!(shared.increment(3), Acquired::Clean);
         others.into_iter().for_each(|t| t.join().unwrap());
         #[allow(unsafe_code)]
         // SAFETY: every other thread has been joined.
@@ -66,24 +66,24 @@ fn loom_latch_excludes_and_wakes() {
 }
 
 #[test]
-fn loom_latch_of_the_dead_is_inherited_once() {
+fn loom_robust_lock_of_the_dead_is_inherited_once() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
         let shared = Arc::new(Guarded {
-            latch: Latch::new(),
+            lock: RobustLock::new(),
             value: UnsafeCell::new(0),
         });
         // Process 7 takes the latch and dies; a survivor marks it while two others ask for it.
         assert_eq!(
             shared
-                .latch
+                .lock
                 .lock(7, Deadline::Never, 0, all_alive, || false, || ()),
-            Some(Locked::Clean)
+            Some(Acquired::Clean)
         );
         let marker = {
             let shared = shared.clone();
-            thread::spawn(move || assert!(shared.latch.orphan(7)))
+            thread::spawn(move || assert!(shared.lock.mark_owner_dead(7)))
         };
         let other = {
             let shared = shared.clone();
@@ -93,7 +93,7 @@ fn loom_latch_of_the_dead_is_inherited_once() {
         let theirs = other.join().unwrap();
         marker.join().unwrap();
         assert!(
-            (mine == Locked::Clean) != (theirs == Locked::Clean),
+            (mine == Acquired::Clean) != (theirs == Acquired::Clean),
             "exactly one is told: {mine:?} {theirs:?}"
         );
     });
@@ -101,35 +101,35 @@ fn loom_latch_of_the_dead_is_inherited_once() {
 
 /// Whoever has slept starves, and so does the next.
 const HUNGRY: Manner = Manner::Fair {
-    patience: 0,
+    starves_after: 0,
     content: 0,
 };
 /// Whoever has slept starves, and the one that gets the latch takes the mark away.
 const FED: Manner = Manner::Fair {
-    patience: 0,
+    starves_after: 0,
     content: u64::MAX,
 };
 
 /// A latch that is handed over excludes as any other, and nobody sleeps on for ever: neither those it is handed over to, nor
 /// those who come meanwhile, whether or not the mark stays.
-fn starving_latch(manner: Manner, latch: fn() -> Latch) {
+fn starving_lock(manner: Manner, lock: fn() -> RobustLock) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(move || {
         let shared = Arc::new(Guarded {
-            latch: latch(),
+            lock: lock(),
             value: UnsafeCell::new(0),
         });
         let others: Vec<_> = [1, 2]
             .map(|me| {
                 let shared = shared.clone();
-                thread::spawn(move || assert_eq!(shared.increment_as(manner, me), Locked::Clean))
+                thread::spawn(move || assert_eq!(shared.increment_as(manner, me), Acquired::Clean))
             })
             .into_iter()
             .collect();
         // It is held, by this thread.
-        assert!(shared.latch.unlock());
-        assert_eq!(shared.increment_as(manner, 3), Locked::Clean);
+        assert!(shared.lock.unlock());
+        assert_eq!(shared.increment_as(manner, 3), Acquired::Clean);
         others.into_iter().for_each(|t| t.join().unwrap());
         #[allow(unsafe_code)]
         // SAFETY: every other thread has been joined.
@@ -138,48 +138,48 @@ fn starving_latch(manner: Manner, latch: fn() -> Latch) {
 }
 
 #[test]
-fn loom_starving_latch_is_handed_over() {
-    starving_latch(HUNGRY, || Latch::held(7));
+fn loom_starving_lock_is_handed_over() {
+    starving_lock(HUNGRY, || RobustLock::held(7));
 }
 
 #[test]
-fn loom_starving_latch_is_satisfied() {
-    starving_latch(FED, || Latch::held(7));
+fn loom_starving_lock_is_satisfied() {
+    starving_lock(FED, || RobustLock::held(7));
 }
 
 /// The mark of somebody who died is on it: it is handed over to nobody.
 #[test]
-fn loom_latch_that_starves_for_nobody_comes_free() {
-    starving_latch(FED, || Latch::starving(7));
+fn loom_robust_lock_that_starves_for_nobody_comes_free() {
+    starving_lock(FED, || RobustLock::starving(7));
 }
 
 /// The one that a latch is handed over to leaves; the others get it.
 #[test]
-fn loom_starving_latch_waiter_that_leaves_forgets_nobody() {
+fn loom_starving_lock_waiter_that_leaves_forgets_nobody() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
         let shared = Arc::new(Guarded {
-            latch: Latch::starving(7),
+            lock: RobustLock::starving(7),
             value: UnsafeCell::new(0),
         });
         let leaver = {
             let shared = shared.clone();
             thread::spawn(move || {
-                let latch = &shared.latch;
-                if latch
+                let lock = &shared.lock;
+                if lock
                     .lock_as(HUNGRY, 1, Deadline::Never, all_alive, || true, || ())
                     .is_some()
                 {
-                    latch.unlock();
+                    lock.unlock();
                 }
             })
         };
         let stayer = {
             let shared = shared.clone();
-            thread::spawn(move || assert_eq!(shared.increment_as(HUNGRY, 2), Locked::Clean))
+            thread::spawn(move || assert_eq!(shared.increment_as(HUNGRY, 2), Acquired::Clean))
         };
-        shared.latch.unlock();
+        shared.lock.unlock();
         leaver.join().unwrap();
         stayer.join().unwrap();
     });
@@ -187,9 +187,9 @@ fn loom_starving_latch_waiter_that_leaves_forgets_nobody() {
 
 /// One notifier makes a change; the sleeper must see it, whatever the order.
 #[test]
-fn loom_gate_loses_no_wake_up() {
+fn loom_event_count_loses_no_wake_up() {
     loom::model(|| {
-        let shared = Arc::new((Gate::new(), AtomicU64::new(0), AtomicU64::new(0)));
+        let shared = Arc::new((EventCount::new(), AtomicU64::new(0), AtomicU64::new(0)));
         let notifier = {
             let shared = shared.clone();
             thread::spawn(move || {
@@ -200,42 +200,43 @@ fn loom_gate_loses_no_wake_up() {
             })
         };
         while shared.1.load(Ordering::Acquire) == 0 {
-            let ticket = shared.0.arm();
+            let epoch = shared.0.prepare_wait();
             if shared.1.load(Ordering::Acquire) == 0 {
-                shared.0.sleep(ticket, Deadline::Never, &mut Sleeper::new());
+                shared.0.sleep(epoch, Deadline::Never, &mut Sleeper::new());
             }
         }
         notifier.join().unwrap();
     });
 }
 
-/// Two items, two sleepers that each want one: a notification that finds the gate disarmed is made good by `pass_on`.
+/// Two items, two sleepers that each want one: a notification that finds the gate disarmed is made good by `pass_baton`.
 #[test]
-fn loom_gate_passes_on() {
+fn loom_event_count_passes_on() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
-        // Gate, items put, items taken.
-        let shared = Arc::new((Gate::new(), AtomicU64::new(0), AtomicU64::new(0)));
-        let take = |s: &(Gate, AtomicU64, AtomicU64)| {
+        // EventCount, items put, items taken.
+        let shared = Arc::new((EventCount::new(), AtomicU64::new(0), AtomicU64::new(0)));
+        let take = |s: &(EventCount, AtomicU64, AtomicU64)| {
             let taken = s.2.load(Ordering::SeqCst);
             taken < s.1.load(Ordering::SeqCst)
                 && s.2
                     .compare_exchange(taken, taken + 1, Ordering::SeqCst, Ordering::SeqCst)
                     .is_ok()
         };
-        let more = |s: &(Gate, AtomicU64, AtomicU64)| s.2.load(Ordering::SeqCst) < s.1.load(Ordering::SeqCst);
-        let consume = move |s: &(Gate, AtomicU64, AtomicU64)| {
+        let more =
+            |s: &(EventCount, AtomicU64, AtomicU64)| s.2.load(Ordering::SeqCst) < s.1.load(Ordering::SeqCst);
+        let consume = move |s: &(EventCount, AtomicU64, AtomicU64)| {
             let mut slept = false;
             while !take(s) {
-                let ticket = s.0.arm();
+                let epoch = s.0.prepare_wait();
                 if !more(s) {
                     slept = true;
-                    s.0.sleep(ticket, Deadline::Never, &mut Sleeper::new());
+                    s.0.sleep(epoch, Deadline::Never, &mut Sleeper::new());
                 }
             }
             if slept {
-                s.0.pass_on(|| more(s));
+                s.0.pass_baton(|| more(s));
             }
         };
         let other = {
@@ -260,40 +261,40 @@ fn loom_gate_passes_on() {
 
 /// Two wait for a held latch, and one of them gives up: if the wake-up was for it, the other one is not forgotten.
 #[test]
-fn loom_latch_waiter_that_leaves_forgets_nobody() {
+fn loom_robust_lock_waiter_that_leaves_forgets_nobody() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
     model.check(|| {
         let shared = Arc::new(Guarded {
-            latch: Latch::new(),
+            lock: RobustLock::new(),
             value: UnsafeCell::new(0),
         });
         assert_eq!(
             shared
-                .latch
+                .lock
                 .lock(3, Deadline::Never, 0, all_alive, || false, || ()),
-            Some(Locked::Clean)
+            Some(Acquired::Clean)
         );
         let leaver = {
             let shared = shared.clone();
             thread::spawn(move || {
                 // Woken, it leaves, unless it gets the latch first.
                 if shared
-                    .latch
+                    .lock
                     .lock(1, Deadline::Never, 0, all_alive, || true, || ())
                     .is_some()
                 {
-                    shared.latch.unlock();
+                    shared.lock.unlock();
                 }
             })
         };
         let stayer = {
             let shared = shared.clone();
-            thread::spawn(move || assert_eq!(shared.increment(2), Locked::Clean))
+            thread::spawn(move || assert_eq!(shared.increment(2), Acquired::Clean))
         };
-        shared.latch.unlock();
+        shared.lock.unlock();
         // And somebody who comes along, and may take it from under the nose of the one who was woken.
-        assert_eq!(shared.increment(3), Locked::Clean);
+        assert_eq!(shared.increment(3), Acquired::Clean);
         leaver.join().unwrap();
         stayer.join().unwrap();
     });
@@ -302,14 +303,14 @@ fn loom_latch_waiter_that_leaves_forgets_nobody() {
 /// A semaphore's count and gate; the latch and the journal, which make its changes one, are an atomic exchange here.
 struct Permits {
     value: AtomicU64,
-    free: Gate,
+    free: EventCount,
 }
 
 impl Permits {
     fn new(value: u64) -> Arc<Self> {
         Arc::new(Self {
             value: AtomicU64::new(value),
-            free: Gate::new(),
+            free: EventCount::new(),
         })
     }
 
@@ -351,7 +352,7 @@ impl Permits {
         assert!(taken.is_ok());
     }
 
-    /// Somebody whose patience is over when it wakes for the first time; whether it got one.
+    /// Somebody whose timeout is over when it wakes for the first time; whether it got one.
     fn acquire_or_leave(&self) -> bool {
         let tries = core::cell::Cell::new(0);
         let taken = self.free.persist(

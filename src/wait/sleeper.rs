@@ -105,7 +105,7 @@ impl Drop for Sleeper {
             && self.duty.is_none()
             && let Some(lookout) = Lookout::get()
         {
-            lookout.pass_on();
+            lookout.hand_over();
         }
     }
 }

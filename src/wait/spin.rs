@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 /// Rounds of the longest spin, some 20 µs; a round is a look and up to 16 pause instructions.
-const MOST: u32 = 64;
+const MAX: u32 = 64;
 /// Rounds of the shortest: one in this many waits is worth a look even where spinning never helps.
-const LEAST: u32 = 10;
+const MIN: u32 = 10;
 /// One in this many waits is spent looking where that has not helped and sleeping is quick.
 const SELDOM: u32 = 8;
 /// Looks between giving the processor to somebody else, after spinning proper.
@@ -18,9 +18,9 @@ const YIELDS: u32 = 4;
 /// So many waits in a row that end in a turn given away are no accident: whoever we wait for runs on the same processor.
 const NEIGHBOURS: u32 = 4;
 /// After so many, one of the two should go where there is room.
-const PART_LEAST: u32 = 8;
+const PART_MIN: u32 = 8;
 /// After so many at most, where that has not helped: some milliseconds.
-const PART_MOST: u32 = 512;
+const PART_MAX: u32 = 512;
 /// In the place of a number of turns: this thread or its neighbour has left, and this thread shall see whether that has
 /// helped.
 const PARTED: u32 = u32::MAX;
@@ -36,11 +36,11 @@ thread_local! {
     /// How many waits in a row were over when this thread had given its turn away; or [`PARTED`].
     static TURNS: Cell<u32> = const { Cell::new(0) };
     /// At how many of them it parts from its neighbour.
-    static PART: Cell<u32> = const { Cell::new(PART_LEAST) };
+    static PART: Cell<u32> = const { Cell::new(PART_MIN) };
     /// Waits that were not over before sleeping.
     static FAILED: Cell<u32> = const { Cell::new(0) };
     /// How many rounds the last waits of this thread deserved.
-    static BUDGET: Cell<u32> = const { Cell::new(MOST) };
+    static BUDGET: Cell<u32> = const { Cell::new(MAX) };
     /// The waits of this thread since it last looked before a sleep.
     static PASSED: Cell<u32> = const { Cell::new(0) };
 }
@@ -65,18 +65,18 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
         let budget = BUDGET.get();
         for round in 0..budget {
             if done() {
-                BUDGET.set((budget + budget / 4 + 4).min(MOST));
+                BUDGET.set((budget + budget / 4 + 4).min(MAX));
                 if turns > 0 {
                     TURNS.set(0);
                 }
                 if turns == PARTED {
-                    PART.set(PART_LEAST);
+                    PART.set(PART_MIN);
                 }
                 return true;
             }
             pause(round);
         }
-        BUDGET.set((budget - budget / 4).max(LEAST));
+        BUDGET.set((budget - budget / 4).max(MIN));
     } else if done() {
         return true;
     }
@@ -102,20 +102,20 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
 /// first, which costs much among busy processes.
 pub(crate) fn before_sleep(mut done: impl FnMut() -> bool) -> bool {
     let budget = KERNEL.get();
-    let seldom = budget <= LEAST && !PASSED.get().is_multiple_of(SELDOM);
+    let seldom = budget <= MIN && !PASSED.get().is_multiple_of(SELDOM);
     if cfg!(loom) || is_alone() || seldom {
         PASSED.set(PASSED.get().wrapping_add(1));
         return done();
     }
     PASSED.set(1);
-    for round in 0..if budget <= LEAST { LONG } else { budget } {
+    for round in 0..if budget <= MIN { LONG } else { budget } {
         if done() {
             KERNEL.set(LONG);
             return true;
         }
         pause(round);
     }
-    KERNEL.set((budget / 2).max(LEAST));
+    KERNEL.set((budget / 2).max(MIN));
     false
 }
 
@@ -130,7 +130,7 @@ fn pause(round: u32) {
 /// may be the neighbour.
 #[cold]
 fn part() {
-    PART.set((PART.get() * 2).min(PART_MOST));
+    PART.set((PART.get() * 2).min(PART_MAX));
     TURNS.set(PARTED);
     let Some(Shared { parted, .. }) = PROGRAM.get() else {
         return;

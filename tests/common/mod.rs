@@ -87,12 +87,12 @@ pub fn until(mut condition: impl FnMut() -> bool) {
 }
 
 /// Runs `wait` and checks that it did not come back before its time.
-pub fn not_before<T>(patience: Duration, wait: impl FnOnce() -> T) -> T {
+pub fn not_before<T>(timeout: Duration, wait: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let answer = wait();
     assert!(
-        start.elapsed() >= patience,
-        "came back after {:?} of {patience:?}",
+        start.elapsed() >= timeout,
+        "came back after {:?} of {timeout:?}",
         start.elapsed()
     );
     answer

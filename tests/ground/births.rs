@@ -98,10 +98,14 @@ fn a_failed_fork_leaves_nothing() {
             assert!(matches!(Process::fork(|| ()), Err(Error::Os { .. })));
         }
         drop((queue, writer));
-        comes_true_looking_around(|| resident() <= LITTLE && reader.try_recv() == Err(Error::Closed));
+        comes_true_looking_around(|| resident() <= LITTLE && reader.try_recv() == Err(Error::Disconnected));
         let mib = resident() >> 20;
         assert!(resident() <= LITTLE, "{mib} MiB after the queue was dropped");
-        assert_eq!(reader.try_recv(), Err(Error::Closed), "nobody has the other end");
+        assert_eq!(
+            reader.try_recv(),
+            Err(Error::Disconnected),
+            "nobody has the other end"
+        );
         assert_eq!(inspect().unwrap().processes.len(), 1);
     });
 }
@@ -136,10 +140,14 @@ fn a_child_killed_before_it_ran_is_dead() {
             reap(pid);
         }
         drop((queue, writer));
-        comes_true_looking_around(|| resident() <= LITTLE && reader.try_recv() == Err(Error::Closed));
+        comes_true_looking_around(|| resident() <= LITTLE && reader.try_recv() == Err(Error::Disconnected));
         let mib = resident() >> 20;
         assert!(resident() <= LITTLE, "{mib} MiB after the queue was dropped");
-        assert_eq!(reader.try_recv(), Err(Error::Closed), "nobody has the other end");
+        assert_eq!(
+            reader.try_recv(),
+            Err(Error::Disconnected),
+            "nobody has the other end"
+        );
         assert_eq!(inspect().unwrap().processes.len(), 1);
     });
 }
@@ -221,7 +229,7 @@ fn a_late_child_does_not_take_the_place_of_another() {
         adopt_orphans();
         let (lock, work) = (Lock::new().unwrap(), Queue::<u32>::unbounded().unwrap());
         let permits = Semaphore::new(0).unwrap();
-        let look_around = || {
+        let sweep_dead_rate_limited = || {
             for _ in 0..2 {
                 let _ = permits.acquire_timeout(Duration::from_millis(1200));
             }
@@ -235,7 +243,7 @@ fn a_late_child_does_not_take_the_place_of_another() {
         });
         reap(between);
         let late = told.hear().unwrap() as i32;
-        look_around();
+        sweep_dead_rate_limited();
         // The next one must not wait, and the late one must go on waiting: it looks at the gate once a millisecond.
         signal(late, libc::SIGSTOP);
         assert!(comes_true(|| crate::place::state_of(late) == 'T'));
@@ -255,7 +263,7 @@ fn a_late_child_does_not_take_the_place_of_another() {
         if has_put == 1 {
             assert_eq!(work.get_timeout(LATE), Ok(5));
         }
-        look_around();
+        sweep_dead_rate_limited();
         let taken = lock
             .lock_timeout(Duration::from_secs(2))
             .err()

@@ -153,11 +153,11 @@ impl Teller {
             &self.reader,
             rustix::event::PollFlags::IN,
         )];
-        let patience = rustix::event::Timespec {
+        let timeout = rustix::event::Timespec {
             tv_sec: LATE.as_secs() as i64,
             tv_nsec: 0,
         };
-        if rustix::event::poll(&mut asked, Some(&patience)) != Ok(1) {
+        if rustix::event::poll(&mut asked, Some(&timeout)) != Ok(1) {
             return None;
         }
         let mut bytes = [0; 8];

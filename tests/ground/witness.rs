@@ -9,8 +9,8 @@ use procession::{Error, Lock, LockError, LockGuard, Process, Semaphore, pipe_one
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
-fn take(lock: &Lock, patience: Duration) -> Option<LockGuard<'_>> {
-    match lock.lock_timeout(patience) {
+fn take(lock: &Lock, timeout: Duration) -> Option<LockGuard<'_>> {
+    match lock.lock_timeout(timeout) {
         Ok(guard) | Err(LockError::OwnerDied { guard, .. }) => Some(guard),
         Err(_) => None,
     }
@@ -163,14 +163,16 @@ fn a_program_that_was_started_instead_holds_nothing() {
             let (reader, writer) = pipe_one_way::<u32>().unwrap();
             let other = sleeper(|| ());
             drop((queue, writer));
-            comes_true_looking_around(|| resident() <= LITTLE && reader.try_recv() == Err(Error::Closed));
+            comes_true_looking_around(|| {
+                resident() <= LITTLE && reader.try_recv() == Err(Error::Disconnected)
+            });
             let (mib, end) = (resident() >> 20, reader.try_recv());
             let ran = !is_gone(other);
             signal(other, libc::SIGKILL);
             reap(other);
             assert!(ran, "it has ended, so nothing was shown");
             assert!(mib <= LITTLE >> 20, "{mib} MiB stay while the other program runs");
-            assert_eq!(end, Err(Error::Closed), "nobody has the other end");
+            assert_eq!(end, Err(Error::Disconnected), "nobody has the other end");
         },
     );
 }

@@ -1,11 +1,11 @@
 //! Getting, under the head latch, and whose an item is that was taken.
 
-use super::super::segment::{Place, Record};
-use super::{Cursor, Left, Shared, Take, View, lasting};
+use super::super::segment::{Record, RecordRef};
+use super::{Cursor, LeftBehind, RingLayout, Take, View, lasting};
 use crate::error::{Error, Result};
 use crate::heap::block::Block;
-use crate::heap::holds::Slotted;
 use crate::heap::layout::{HEAD, Off};
+use crate::heap::references::Slotted;
 use crate::heap::release::{Detached, Doomed};
 use crate::wait::atomic::Ordering;
 use core::mem::offset_of;
@@ -16,9 +16,9 @@ impl View<'_> {
     #[inline]
     pub(in crate::queue) fn try_get(
         self,
-        visit: &mut impl FnMut(Place<'_>, Record) -> Take,
+        visit: &mut impl FnMut(RecordRef<'_>, Record) -> Take,
     ) -> Result<Vec<Block>> {
-        let (mut blocks, mut left) = (Vec::new(), Left::default());
+        let (mut blocks, mut left) = (Vec::new(), LeftBehind::default());
         let outcome = loop {
             let outcome = self.with_head(|| self.take_some(visit, &mut blocks, &mut left));
             if !left.slot_wanted {
@@ -51,9 +51,9 @@ impl View<'_> {
     #[inline]
     fn take_some(
         self,
-        visit: &mut impl FnMut(Place<'_>, Record) -> Take,
+        visit: &mut impl FnMut(RecordRef<'_>, Record) -> Take,
         blocks: &mut Vec<Block>,
-        left: &mut Left,
+        left: &mut LeftBehind,
     ) -> Result<()> {
         // Asked before looking: what was put before the queue was closed is seen behind this.
         let closed = self.is_closed();
@@ -64,7 +64,7 @@ impl View<'_> {
             let record = place.record();
             let wants = match record {
                 Record::Empty if taken > 0 => return Ok(()),
-                Record::Empty => return Err(if closed { Error::Closed } else { Error::Empty }),
+                Record::Empty => return Err(if closed { Error::ShutDown } else { Error::Empty }),
                 Record::End => match self.in_time(|| self.leave_segment(place, cursor)) {
                     Ok(doomed) => {
                         left.segments.extend(doomed);
@@ -99,11 +99,11 @@ impl View<'_> {
     }
 
     /// Takes the block here; `None` where this process has no slot for it.
-    fn take_block(self, place: Place<'_>, next: u64) -> Result<Option<Block>> {
+    fn take_block(self, place: RecordRef<'_>, next: u64) -> Result<Option<Block>> {
         let block = Block::take_into_spare(lasting(), |tx| {
-            tx.set(self.field(offset_of!(Shared, taken)), next);
-            if self.note != 0 {
-                tx.add(self.note, 1);
+            tx.set(self.field(offset_of!(RingLayout, taken)), next);
+            if self.tally != 0 {
+                tx.add(self.tally, 1);
             }
             Ok(Some(place.target()))
         })?;
@@ -115,11 +115,11 @@ impl View<'_> {
 
     /// Goes on to the next segment; the old one is to be freed.
     #[cold]
-    pub(super) fn leave_segment(self, place: Place<'_>, cursor: Cursor) -> Result<Option<Doomed>> {
+    pub(super) fn leave_segment(self, place: RecordRef<'_>, cursor: Cursor) -> Result<Option<Doomed>> {
         let next = place.target();
         let detached = self.heap.detach(|tx| {
-            tx.set(self.field(offset_of!(Shared, head_segment)), next);
-            tx.set(self.field(offset_of!(Shared, taken)), cursor.rewound().0);
+            tx.set(self.field(offset_of!(RingLayout, head_segment)), next);
+            tx.set(self.field(offset_of!(RingLayout, taken)), cursor.rewound().0);
             let own = place.segment == self.first_segment();
             Ok((!own).then(|| place.segment - HEAD))
         })?;
@@ -132,34 +132,34 @@ impl View<'_> {
     // ---- whose item it is ----
 
     /// From now on, deaths of consumers with unfinished items are noted.
-    pub(in crate::queue) fn watch(self) {
-        self.shared.watched.store(1, Ordering::Release);
+    pub(in crate::queue) fn track_consumers(self) {
+        self.shared.tracked.store(1, Ordering::Release);
     }
 
     /// Moves the head cursor behind an inline message, and notes where that is watched that this process has it.
     #[inline]
     fn claim(self, next: u64) {
         let shared = self.shared;
-        if self.note == 0 {
+        if self.tally == 0 {
             shared.taken.store(next, Ordering::Release);
             return;
         }
-        let note = self.heap.word(self.note).load(Ordering::Relaxed);
-        shared.claim_note.store(note + 1, Ordering::Relaxed);
+        let tally = self.heap.word(self.tally).load(Ordering::Relaxed);
+        shared.claim_tally.store(tally + 1, Ordering::Relaxed);
         shared.claim_cursor.store(next, Ordering::Relaxed);
-        shared.claim_at.store(self.note, Ordering::Release);
+        shared.claim_at.store(self.tally, Ordering::Release);
         shared.taken.store(next, Ordering::Release);
-        self.settle_claim();
+        self.finish_claim();
     }
 
-    /// Writes the note of a message that was taken. The cursor says whether it was.
-    pub(super) fn settle_claim(self) {
+    /// Writes the tally of a message that was taken. The cursor says whether it was.
+    pub(super) fn finish_claim(self) {
         let shared = self.shared;
         let at = shared.claim_at.load(Ordering::Acquire);
         if at != 0 {
             if shared.taken.load(Ordering::Relaxed) == shared.claim_cursor.load(Ordering::Relaxed) {
-                let note = shared.claim_note.load(Ordering::Relaxed);
-                self.heap.word(at).store(note, Ordering::Release);
+                let tally = shared.claim_tally.load(Ordering::Relaxed);
+                self.heap.word(at).store(tally, Ordering::Release);
             }
             shared.claim_at.store(0, Ordering::Release);
         }
@@ -167,8 +167,8 @@ impl View<'_> {
 
     /// Counts a message as done, and where that is watched no longer as this process's.
     pub(in crate::queue) fn finish(self) -> Result<()> {
-        if self.is_watched() {
-            return self.finish_noted();
+        if self.tracks_consumers() {
+            return self.finish_tracked();
         }
         let done = &self.shared.done;
         let mut before = done.load(Ordering::Relaxed);
@@ -181,13 +181,13 @@ impl View<'_> {
         }
     }
 
-    fn finish_noted(self) -> Result<()> {
+    fn finish_tracked(self) -> Result<()> {
         self.with_head(|| {
             self.heap.transact(|tx| {
-                let done = self.field(offset_of!(Shared, done));
+                let done = self.field(offset_of!(RingLayout, done));
                 tx.set(done, self.one_more_done(tx.get(done))?);
-                if self.note != 0 {
-                    tx.set(self.note, tx.get(self.note).saturating_sub(1));
+                if self.tally != 0 {
+                    tx.set(self.tally, tx.get(self.tally).saturating_sub(1));
                 }
                 Ok(())
             })
@@ -204,12 +204,15 @@ impl View<'_> {
         Ok(Cursor(done).after(0).0)
     }
 
-    /// The items that a dead consumer had: from its note to the queue's count of those lost.
-    pub(super) fn lose(self, note: Off) -> Result<()> {
+    /// The items that a dead consumer had: from its tally to the queue's count of those lost.
+    pub(super) fn lose(self, tally: Off) -> Result<()> {
         self.with_head(|| {
             self.heap.transact(|tx| {
-                tx.add(self.field(offset_of!(Shared, lost)), tx.get(note).cast_signed());
-                tx.set(note, 0);
+                tx.add(
+                    self.field(offset_of!(RingLayout, lost)),
+                    tx.get(tally).cast_signed(),
+                );
+                tx.set(tally, 0);
                 Ok(())
             })
         })

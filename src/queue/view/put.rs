@@ -1,7 +1,7 @@
 //! Putting, under the tail latch.
 
-use super::super::segment::{END_WORDS, Place, Record};
-use super::{BATCH, Cursor, Message, Refused, Shared, Spare, View, lasting};
+use super::super::segment::{END_WORDS, Record, RecordRef};
+use super::{BATCH, Cursor, OutgoingMessage, Refused, RingLayout, Spare, View, lasting};
 use crate::error::Result;
 use crate::heap::block::Block;
 use crate::heap::layout::{CHUNK, HEAD};
@@ -11,7 +11,7 @@ use core::mem::{ManuallyDrop, offset_of};
 impl<'h> View<'h> {
     /// Puts what there is room for; `Full` only if something is left to be put.
     #[inline]
-    pub(in crate::queue) fn try_put(self, message: &mut Message<'_>) -> Result<(), Refused> {
+    pub(in crate::queue) fn try_put(self, message: &mut OutgoingMessage<'_>) -> Result<(), Refused> {
         // There is no block in it yet, so there is nothing to be dropped.
         let mut spare = ManuallyDrop::new(Spare::default());
         let mut answer = self.put_some(message, &mut spare);
@@ -19,9 +19,11 @@ impl<'h> View<'h> {
             answer = self.put_with_segment(message);
         }
         // Also when the queue got full on the way: what was put must be seen.
-        self.shared.not_empty.notify_one_and(|| self.tell_watchers());
+        self.shared.not_empty.notify_one_and(|| self.tell_registered());
         match message {
-            Message::Many { ends, put, .. } if answer.is_ok() && *put < ends.len() => self.try_put(message),
+            OutgoingMessage::Many { ends, put, .. } if answer.is_ok() && *put < ends.len() => {
+                self.try_put(message)
+            }
             _ => answer,
         }
     }
@@ -29,7 +31,7 @@ impl<'h> View<'h> {
     /// The same for a producer that needs another segment, and makes it where nobody waits for it.
     #[cold]
     #[inline(never)]
-    fn put_with_segment(self, message: &mut Message<'_>) -> Result<(), Refused> {
+    fn put_with_segment(self, message: &mut OutgoingMessage<'_>) -> Result<(), Refused> {
         let mut spare = Spare::default();
         loop {
             spare.block = Some(self.new_segment().map_err(Refused::Failed)?);
@@ -43,12 +45,12 @@ impl<'h> View<'h> {
 
     /// Puts what is put under one hold of the latch. Where it needs a segment and has none, it says so in `spare`.
     #[inline]
-    fn put_some(self, message: &mut Message<'_>, spare: &mut Spare) -> Result<(), Refused> {
+    fn put_some(self, message: &mut OutgoingMessage<'_>, spare: &mut Spare) -> Result<(), Refused> {
         let put = self.with_tail(|| {
             Ok(match message {
-                Message::Bytes(bytes) => self.put_inline(bytes, spare),
-                Message::Block(block) => self.put_block(block, spare),
-                Message::Many { bytes, ends, put } => {
+                OutgoingMessage::Bytes(bytes) => self.put_inline(bytes, spare),
+                OutgoingMessage::Block(block) => self.put_block(block, spare),
+                OutgoingMessage::Many { bytes, ends, put } => {
                     let mut answer = Ok(());
                     for _ in 0..BATCH {
                         let Some(&end) = ends.get(*put) else { break };
@@ -68,10 +70,10 @@ impl<'h> View<'h> {
 
     /// Where a record of so many words goes, if it may be put.
     #[inline]
-    fn room(self, words: u64, spare: &mut Spare) -> Result<(Place<'h>, Cursor), Refused> {
+    fn room(self, words: u64, spare: &mut Spare) -> Result<(RecordRef<'h>, Cursor), Refused> {
         let (place, cursor) = self.tail();
         if self.shared.closed.load(Ordering::Relaxed) != 0 {
-            return Err(Refused::Closed);
+            return Err(Refused::ShutDown);
         }
         let capacity = self.capacity();
         let left = |taken| capacity == 0 || cursor.since(Cursor(taken)) < capacity;
@@ -113,7 +115,7 @@ impl<'h> View<'h> {
                 tx.set(place.off() + 8, given.off());
                 tx.set(place.off(), Record::Block.header());
                 tx.set(
-                    self.field(offset_of!(Shared, tail)),
+                    self.field(offset_of!(RingLayout, tail)),
                     cursor.after(Record::Block.words()).0,
                 );
                 Ok(())
@@ -136,7 +138,7 @@ impl<'h> View<'h> {
 
     /// Links a new segment behind the one that is full.
     #[cold]
-    fn add_segment(self, place: Place<'_>, cursor: Cursor, spare: &mut Spare) -> Result<(), Refused> {
+    fn add_segment(self, place: RecordRef<'_>, cursor: Cursor, spare: &mut Spare) -> Result<(), Refused> {
         let Some(block) = spare.block.as_ref() else {
             spare.wanted = true;
             // It is not: see `try_put`.
@@ -148,8 +150,8 @@ impl<'h> View<'h> {
                 block.give(tx);
                 tx.set(place.off() + 8, segment);
                 tx.set(place.off(), Record::End.header());
-                tx.set(self.field(offset_of!(Shared, tail_segment)), segment);
-                tx.set(self.field(offset_of!(Shared, tail)), cursor.rewound().0);
+                tx.set(self.field(offset_of!(RingLayout, tail_segment)), segment);
+                tx.set(self.field(offset_of!(RingLayout, tail)), cursor.rewound().0);
                 Ok(())
             })
         });

@@ -1,0 +1,124 @@
+//! Pieces of shared memory that ctypes objects are made over.
+
+use crate::buffer::MUCH;
+use crate::errors::OrRaise;
+use crate::handles::{self, HandleRef};
+use crate::numbers::{Code, ElementRef};
+use crate::wait;
+use procession::bindings::{Handle, HandleKind, Region as RawRegion};
+use pyo3::exceptions::{PyBufferError, PyRuntimeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+/// Zeroed memory of the program's heap, there as long as anybody in the program has it.
+#[pyclass(frozen, subclass, module = "procession._engine")]
+pub struct Region {
+    inner: OnceLock<RawRegion>,
+}
+
+impl Region {
+    /// The engine's, once there is one.
+    #[inline]
+    pub fn get(&self) -> Option<&RawRegion> {
+        self.inner.get()
+    }
+
+    fn inner(&self) -> PyResult<&RawRegion> {
+        self.inner
+            .get()
+            .ok_or_else(|| PyRuntimeError::new_err("there is no memory yet"))
+    }
+
+    fn set(&self, made: RawRegion) -> PyResult<()> {
+        self.inner
+            .set(made)
+            .map_err(|_| PyRuntimeError::new_err("there is memory already"))
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        match self.inner.take() {
+            Some(inner) if inner.len() < MUCH => wait::let_go(inner),
+            Some(inner) => wait::let_go_of_much(inner),
+            None => {}
+        }
+    }
+}
+
+#[pymethods]
+impl Region {
+    #[new]
+    fn new() -> Self {
+        Self {
+            inner: OnceLock::new(),
+        }
+    }
+
+    fn _make(&self, py: Python<'_>, len: usize) -> PyResult<()> {
+        let made = if len < MUCH {
+            wait::briefly(py, || RawRegion::new(len))
+        } else {
+            py.detach(|| RawRegion::new(len))
+        };
+        self.set(made.or_raise(py)?)
+    }
+
+    fn _handle_ref(&self) -> PyResult<HandleRef> {
+        Ok(handles::reference_to(Handle::from(self.inner()?)))
+    }
+
+    fn _resolve(&self, py: Python<'_>, handle_ref: HandleRef) -> PyResult<()> {
+        let found = handles::resolve(py, &handle_ref, HandleKind::Region)?;
+        let memory = RawRegion::try_from(found);
+        self.set(memory.map_err(|error| PyRuntimeError::new_err(error.to_string()))?)
+    }
+
+    /// Where it is in this process.
+    fn _address(&self) -> PyResult<usize> {
+        Ok(self.inner()?.address().addr())
+    }
+
+    /// Sets its beginning to a number of ctypes' sort `code`, if `value` is such a number; whether it was.
+    fn _store(&self, code: char, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let place = Code::of(code).and_then(|code| ElementRef::of(self.get()?, code, 0));
+        let Some(place) = place else { return Ok(false) };
+        let bits = place.code.bits_of(value)?;
+        if let Some(bits) = bits {
+            place.set_bits(bits);
+        }
+        Ok(bits.is_some())
+    }
+
+    fn __len__(&self) -> PyResult<usize> {
+        Ok(self.inner()?.len())
+    }
+
+    #[allow(unsafe_code)]
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        if view.is_null() {
+            return Err(PyBufferError::new_err("no view to fill"));
+        }
+        let inner = slf.get().inner()?;
+        // SAFETY: `view` is the caller's to fill. The memory is in the heap's mapping and valid as long as the handle, which
+        // this object keeps for good, and which the view keeps by its reference to this object; Rust never makes a
+        // reference to it.
+        let answer = unsafe {
+            ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                inner.address().cast::<c_void>(),
+                inner.len() as isize,
+                0,
+                flags,
+            )
+        };
+        if answer == 0 {
+            Ok(())
+        } else {
+            Err(PyErr::fetch(slf.py()))
+        }
+    }
+}

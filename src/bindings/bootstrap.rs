@@ -1,0 +1,176 @@
+//! Children that something else starts: a language's own start machinery, which need only pass on a descriptor and three
+//! numbers.
+//!
+//! | step | if somebody dies behind it |
+//! | --- | --- |
+//! | the parent makes an unborn entry ([`JoinToken::new`]) | the parent: the entry is cleared up |
+//! | it hands the entry the start message, with the handles in it | the same, and the message with it |
+//! | the child is started, and told descriptor and numbers | child: the parent says so ([`ended`]) |
+//! | the child takes the entry over ([`attach`]) | it is a process like any other |
+//! | the child takes its start message out of its entry | the message is among its holds |
+//!
+//! A child that was forked is a process of the program by itself, and needs none of this. If it was forked by a helper of
+//! the program (a fork server), it has an entry already when it is told of the one that was made for it: the message goes
+//! over to its own entry, in one transaction, and the other one goes.
+
+use super::parcel::Parcel;
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::block::{Block, start_field};
+use crate::heap::layout::{entry, state};
+use crate::heap::table::index_of;
+use crate::os;
+use std::os::fd::{AsFd, RawFd};
+
+/// An entry for a child that is about to be started, and what the child must be told.
+#[derive(Clone, Copy, Debug)]
+pub struct JoinToken {
+    /// The descriptor of the program's memory, which the child must inherit or be sent; a negative number needs no sending.
+    pub fd: RawFd,
+    /// The program's number.
+    pub heap: u64,
+    /// The child's number.
+    pub id: u32,
+    /// The descriptor of the lock that witnesses the child's life, which it must inherit or be sent as well, and which the
+    /// parent [closes](Self::started) when the child has it; -1 for none.
+    pub claim: RawFd,
+}
+
+impl JoinToken {
+    /// Makes an entry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyProcesses`], [`Error::OutOfMemory`], or what the system said when shared memory was set up.
+    pub fn new(name: &str) -> Result<Self> {
+        let heap = crate::program::heap()?;
+        // Before the entry, which nobody would give up.
+        let memory = heap.descriptor()?;
+        let reserved = heap.reserve(heap.me(), 0, name)?;
+        Ok(Self {
+            fd: memory.number(),
+            heap: heap.id(),
+            id: reserved.id,
+            claim: reserved.into_raw(),
+        })
+    }
+
+    /// The child was started, or will not be: it alone has the lock now, or nobody. Without this, its death is not noticed before
+    /// that of its parent.
+    pub fn started(&self) {
+        if let Some(heap) = Heap::existing() {
+            heap.give_up_claim(self.claim);
+        }
+    }
+
+    /// Leaves the start message for the child.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`].
+    pub fn leave(&self, start: Parcel) -> Result<()> {
+        crate::program::heap()?.hand_to_entry(start.0, start_field(index_of(self.id)))
+    }
+}
+
+/// In the child: joins the program.
+///
+/// # Errors
+///
+/// [`Error::BadHeap`] if it is in another program already, or nobody expects it; what the system said.
+pub fn attach(token: JoinToken) -> Result<()> {
+    if let Some(heap) = Heap::existing() {
+        // This process has the memory already; what was sent is one more descriptor of it.
+        heap.adopt_descriptor(token.fd)?;
+        if heap.id() != token.heap {
+            return Err(Error::BadHeap(
+                "this process made shared memory of its own before it was told of its program's".to_owned(),
+            ));
+        }
+        return merge(heap, token);
+    }
+    let heap = Heap::attach(token.fd, token.heap, crate::program::KINDS)?;
+    // Closed at the end: a mapping keeps what there is to be kept.
+    let claim = match token.claim {
+        ..0 => None,
+        claim => Some(os::fd::inherited(claim)?),
+    };
+    heap.adopt_entry(token.id, claim.as_ref().map(AsFd::as_fd))
+}
+
+fn not_expected() -> Error {
+    Error::BadHeap("this process is not expected".to_owned())
+}
+
+/// Takes what was left in the entry that was made for this process over to the one it has.
+///
+/// The lock that was sent for that entry keeps it until then, and is closed: this process has one of its own. (It may be the
+/// parent's own descriptor, where this process was forked with the invitation.)
+fn merge(heap: &'static Heap, JoinToken { id, claim, .. }: JoinToken) -> Result<()> {
+    let (theirs, mine) = (index_of(id), index_of(heap.me()));
+    let merged = heap.transact(|tx| {
+        let is_expected =
+            tx.get(entry!(theirs, id)) == u64::from(id) && tx.get(entry!(theirs, state)) == state::RESERVED;
+        if !is_expected {
+            return Err(not_expected());
+        }
+        tx.set(start_field(mine), tx.get(start_field(theirs)));
+        tx.set(start_field(theirs), 0);
+        tx.set(entry!(mine, parent), tx.get(entry!(theirs, parent)));
+        Ok(())
+    });
+    heap.give_up_claim(claim);
+    heap.close_claim(claim);
+    merged?;
+    heap.drop_entry(id)
+}
+
+/// In the child: takes the start message, if there is one left.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`].
+pub fn take_start() -> Result<Option<Parcel>> {
+    let heap = crate::program::heap()?;
+    Ok(heap
+        .take_from_entry(start_field(index_of(heap.me())))?
+        .map(|block: Block| Parcel(block)))
+}
+
+/// Child `pid`, for which entry `id` was made (0: none), is dead and reaped, or was never started (`pid` 0): what it held is
+/// given up now, rather than when somebody stumbles over it.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`].
+pub fn ended(id: u32, pid: u32) -> Result<()> {
+    let Some(heap) = Heap::existing() else {
+        return Ok(());
+    };
+    if id != 0 && heap.entry_of(id).is_some() {
+        heap.give_up_claims_of(id);
+        return heap.clear_up(id);
+    }
+    if pid != 0
+        && let Some(id) = heap.id_of_dead(pid)
+    {
+        heap.clear_up(id)?;
+    }
+    Ok(())
+}
+
+/// The number of the child that this thread has forked last, by whatever means; 0 if there is none, or no memory for one.
+pub fn last_child() -> u32 {
+    crate::heap::fork::last_child()
+}
+
+/// Whether a child of this program lives, for which entry `id` was made (0: none), and which the system calls `pid`.
+///
+/// The entry tells more than the pid, which may be another process's by now, or that of one that nobody has reaped. A child
+/// without a witness that has not taken its entry over is known by its pid alone.
+pub fn is_alive(id: u32, pid: u32) -> bool {
+    match Heap::existing().filter(|_| id != 0) {
+        Some(heap) if heap.knows_of(id) => heap.alive(id),
+        _ => pid != 0 && os::pid::seems_alive(pid, 0),
+    }
+}
