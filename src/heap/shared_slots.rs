@@ -117,13 +117,12 @@ impl Heap {
         };
         match given_up {
             Ok(Some((slot, last))) => self.free_last(slot, last),
-            Ok(None) => {}
             Err(Error::Busy) if may_sleep() => {
                 if self.await_transaction().is_ok() {
                     self.catch_up();
                 }
             }
-            Err(_) => {}
+            Ok(None) | Err(_) => {}
         }
     }
 
