@@ -1,6 +1,6 @@
 //! The token of a queue's producers.
 
-use super::channel::{self, RawQueue};
+use super::raw_queue::{self, RawQueue};
 use crate::error::Result;
 use crate::heap::Heap;
 use crate::heap::object::Object;
@@ -18,7 +18,7 @@ impl Token {
     ///
     /// [`Error::ShutDown`](crate::Error::ShutDown) if the channel was shut down, [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn of(channel: &RawQueue) -> Result<Self> {
-        Inner::of(channel.ring(), channel::number()).map(Self)
+        Inner::of(channel.ring(), raw_queue::number()).map(Self)
     }
 
     pub(super) fn object(&self) -> &Object {
