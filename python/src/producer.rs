@@ -59,9 +59,9 @@ impl Producing {
     }
 
     /// Takes a share in the token of `queue`.
-    fn _make(&self, py: Python<'_>, queue: &Bound<'_, Channel>) -> PyResult<()> {
-        let channel = Channel::open(queue)?;
-        let token = py.detach(|| bindings::Token::of(channel)).or_raise(py)?;
+    fn _make(&self, py: Python<'_>, queue: &Bound<'_, Queue>) -> PyResult<()> {
+        let queue = Queue::open(queue)?;
+        let token = py.detach(|| bindings::Token::of(queue)).or_raise(py)?;
         self.set(token)
     }
 

@@ -6,19 +6,19 @@ use crate::heap::Heap;
 use crate::heap::object::Object;
 use crate::queue::Token as Inner;
 
-/// What each producer of a [`RawQueue`] has: with the last reference to it, in whatever process, the channel is shut down. See
+/// What each producer of a [`RawQueue`] has: with the last reference to it, in whatever process, the queue is shut down. See
 /// [`Queue::producer`](crate::Queue::producer).
 #[derive(Clone, Debug)]
 pub struct Token(Inner);
 
 impl Token {
-    /// Returns the token of `channel`, made if there is none.
+    /// Returns the token of `queue`, made if there is none.
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`](crate::Error::ShutDown) if the channel was shut down, [`Error::OutOfMemory`](crate::Error::OutOfMemory).
-    pub fn of(channel: &RawQueue) -> Result<Self> {
-        Inner::of(channel.ring(), raw_queue::number()).map(Self)
+    /// [`Error::ShutDown`](crate::Error::ShutDown) if the queue was shut down, [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn of(queue: &RawQueue) -> Result<Self> {
+        Inner::of(queue.ring(), raw_queue::number()).map(Self)
     }
 
     pub(super) fn object(&self) -> &Object {
