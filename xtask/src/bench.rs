@@ -1,4 +1,6 @@
-//! `cargo xtask bench`: the benchmarks, which are a workspace of their own; with `--python`, those of the Python package.
+//! `cargo xtask bench`: runs the benchmarks, which are a workspace of their own.
+//!
+//! With `--python`, it runs those of the Python package.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: feeds what decodes bytes from outside with bytes that nobody thought of.
 //!
-//! The targets are those of cargo-fuzz, which can run them too (`cargo +nightly fuzz run frames`). Here they are built with
-//! the stable compiler: libFuzzer needs the coverage that its flags ask for, and no sanitizer.
+//! The targets are those of cargo-fuzz, which can run them too (`cargo +nightly fuzz run frames`). Here they are built
+//! with the stable compiler: libFuzzer needs the coverage that its flags ask for, and no sanitizer.
 
 use std::env;
 use std::fs::{self, File};

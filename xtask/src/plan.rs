@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::child::{Failure, cargo, target};
 use crate::step::{Outcome, Step};
-use crate::{conformance, fuzz, new_user, python, report, sanitize};
+use crate::{conformance, fuzz, new_user, python, report, sanitize, tidy};
 
 /// What may be asked of `cargo xtask test`.
 #[derive(Args)]
@@ -72,16 +72,24 @@ pub fn test(options: &Options) -> ExitCode {
     report::summary(&done, count)
 }
 
+/// The steps of every day, in order.
 fn steps(long: bool) -> Vec<Step> {
-    let tests = |line: &str| {
-        let mut command = line_of(line);
-        if long {
-            command.env("PROCESSION_LONG", "1");
-        }
-        command
-    };
+    let mut steps = source_steps();
+    steps.extend(test_steps(long));
+    steps.extend(python_steps());
+    steps.extend(tool_steps());
+    steps
+}
+
+/// The steps that read and build the source, but run none of it.
+fn source_steps() -> Vec<Step> {
     vec![
         Step::new("fmt", "the source is formatted", line_of("fmt --all --check")).needs("fmt"),
+        Step::call(
+            "tidy",
+            "layers, system calls, lengths, documentation, words",
+            tidy::check,
+        ),
         Step::new(
             "clippy",
             "no warning in any target",
@@ -98,6 +106,19 @@ fn steps(long: bool) -> Vec<Step> {
             "the README's example builds for release (clippy has seen them all)",
             line_of("build --release --example wordcount"),
         ),
+    ]
+}
+
+/// The steps that run the crate.
+fn test_steps(long: bool) -> Vec<Step> {
+    let tests = |line: &str| {
+        let mut command = line_of(line);
+        if long {
+            command.env("PROCESSION_LONG", "1");
+        }
+        command
+    };
+    vec![
         Step::new(
             "tests",
             "unit and integration tests",
@@ -135,6 +156,12 @@ fn steps(long: bool) -> Vec<Step> {
             "the program of the README, as a crate of its own",
             new_user::check,
         ),
+    ]
+}
+
+/// The steps for the Python package.
+fn python_steps() -> Vec<Step> {
+    vec![
         Step::new(
             "python-fmt",
             "the source of the Python package is formatted",
@@ -158,6 +185,12 @@ fn steps(long: bool) -> Vec<Step> {
             "CPython's own tests of multiprocessing, on procession",
             conformance::check,
         ),
+    ]
+}
+
+/// The steps that need tools which few machines have.
+fn tool_steps() -> Vec<Step> {
+    vec![
         Step::new(
             "nextest",
             "tests that start processes, in a process for each",
