@@ -8,6 +8,7 @@ mod bench;
 mod child;
 mod conformance;
 mod fuzz;
+mod lint;
 mod new_user;
 mod plan;
 mod python;

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::child::{Failure, cargo, target};
 use crate::step::{Outcome, Step};
-use crate::{conformance, fuzz, new_user, python, report, sanitize, tidy};
+use crate::{conformance, fuzz, lint, new_user, python, report, sanitize, tidy};
 
 /// What may be asked of `cargo xtask test`.
 #[derive(Args)]
@@ -84,16 +84,16 @@ fn steps(long: bool) -> Vec<Step> {
 /// The steps that read and build the source, but run none of it.
 fn source_steps() -> Vec<Step> {
     vec![
-        Step::new("fmt", "the source is formatted", line_of("fmt --all --check")).needs("fmt"),
+        Step::call("fmt", "all Rust source is formatted", lint::fmt).needs("fmt"),
         Step::call(
             "tidy",
             "layers, system calls, lengths, documentation, words",
             tidy::check,
         ),
-        Step::new(
+        Step::call(
             "clippy",
-            "no warning in any target",
-            line_of("clippy --workspace --all-targets -- -D warnings"),
+            "no warning in any target: the crate, its benchmarks, the Python package",
+            lint::clippy,
         )
         .needs("clippy"),
         Step::new("doc", "the documentation builds without a warning", {
@@ -148,7 +148,7 @@ fn test_steps(long: bool) -> Vec<Step> {
         ),
         Step::call(
             "fuzz",
-            "bytes from outside that nobody thought of, for a short time",
+            "the fuzz targets: no warning, and bytes that nobody thought of for a short time",
             fuzz::check,
         ),
         Step::call(
@@ -162,19 +162,6 @@ fn test_steps(long: bool) -> Vec<Step> {
 /// The steps for the Python package.
 fn python_steps() -> Vec<Step> {
     vec![
-        Step::new(
-            "python-fmt",
-            "the source of the Python package is formatted",
-            line_of("fmt --manifest-path python/Cargo.toml --check"),
-        )
-        .needs("fmt"),
-        Step::new("python-lint", "no warning in the Python package", {
-            let mut command =
-                line_of("clippy --manifest-path python/Cargo.toml --all-targets -- -D warnings");
-            command.env("CARGO_TARGET_DIR", python::build_folder());
-            command
-        })
-        .needs("clippy"),
         Step::call(
             "python",
             "the wheel, its own tests and its types",
