@@ -80,7 +80,9 @@ def parse():
         help="only cases whose name contains this (in any case; may be repeated); see --list",
     )
     parser.add_argument("--package", default=OWN, help="the package to measure (default: %(default)s)")
-    parser.add_argument("--earlier", type=Path, metavar="FOLDER", help="where the same package in an earlier state is")
+    parser.add_argument(
+        "--earlier", type=Path, metavar="FOLDER", help="where the same package in an earlier state is"
+    )
     parser.add_argument(
         "--limit",
         type=int,
@@ -89,7 +91,9 @@ def parse():
         help="how long a measurement may take before it counts as a hang (default: %(default)s)",
     )
     parser.add_argument("--list", action="store_true", help="name the cases, measure nothing")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write everything measured to this file too"
+    )
     return parser.parse_args()
 
 
@@ -110,7 +114,14 @@ def attempt(case, contender, options, results):
     if (case.name, contender) in results.failures:
         return
     package = "" if contender == STANDARD else options.package
-    command = [sys.executable, __file__, "--measure", case.name, package, "quick" if options.quick else "full"]
+    command = [
+        sys.executable,
+        __file__,
+        "--measure",
+        case.name,
+        package,
+        "quick" if options.quick else "full",
+    ]
     environment = dict(os.environ)
     if contender == EARLIER:
         environment["PYTHONPATH"] = str(options.earlier.absolute())

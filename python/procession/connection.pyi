@@ -23,6 +23,7 @@ _Waitable = TypeVar("_Waitable", bound=_Thing)
 
 @overload
 def wait(object_list: Iterable[_Waitable], timeout: float | None = None) -> list[_Waitable]: ...
+
 # For lists of different things, whose join is `object`.
 @overload
 def wait(  # type: ignore[overload-cannot-match]

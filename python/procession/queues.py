@@ -15,6 +15,7 @@ adopt(__name__, globals())
 from . import _engine, context, util  # noqa: E402
 from ._travel import handle_ref_of  # noqa: E402
 
+
 class PipeQueue(SimpleQueue):  # noqa: F821
     """The standard library's queue on a pipe, which can be waited on without more ado: pools stand on it until they are
     on the engine."""

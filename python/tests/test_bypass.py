@@ -84,7 +84,13 @@ def test_contents_do_not_go_through_the_descriptor(pipe):
 
 def test_every_way_to_send_and_to_receive(pipe):
     reader, writer = pipe
-    objects = [block(1), "x" * MIB, bytearray(MIB), [block(2), {"a": block(3)}, (block(4), "small")], list(range(200_000))]
+    objects = [
+        block(1),
+        "x" * MIB,
+        bytearray(MIB),
+        [block(2), {"a": block(3)}, (block(4), "small")],
+        list(range(200_000)),
+    ]
     for thing in objects:
         with Sending(writer.send, thing):
             wait_for_head(reader)

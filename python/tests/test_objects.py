@@ -130,8 +130,32 @@ def same(a, b, pairs):
     return contents and (type(attributes[0]) is not dict or same(*attributes, pairs))
 
 
-INTEGERS = [0, 1, -1, 255, 256, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 2**64, 10**100, -(10**3000)]
-FLOATS = [0.0, -0.0, 1.5, math.inf, -math.inf, math.nan, 5e-324, struct.unpack("d", b"\x01\x00\x00\x00\x00\x00\xf8\x7f")[0]]
+INTEGERS = [
+    0,
+    1,
+    -1,
+    255,
+    256,
+    2**31 - 1,
+    -(2**31),
+    2**63 - 1,
+    -(2**63),
+    2**63,
+    -(2**63) - 1,
+    2**64,
+    10**100,
+    -(10**3000),
+]
+FLOATS = [
+    0.0,
+    -0.0,
+    1.5,
+    math.inf,
+    -math.inf,
+    math.nan,
+    5e-324,
+    struct.unpack("d", b"\x01\x00\x00\x00\x00\x00\xf8\x7f")[0],
+]
 STRINGS = ["", "a", "\0", "a\0b", "ä€😀", "\ud800", "x\udfffy", "\n" * 255, "s" * 256, "ß" * 128, "l" * 9000]
 BYTES = [b"", b"\0", bytes(range(256)), b"b" * 255, b"b" * 257, b"B" * 9000]
 
@@ -157,9 +181,21 @@ class Generator:
         if kind == 4:
             return r.choice([True, False, None, Ellipsis, NotImplemented])
         if kind == 5:
-            return r.choice([Colour.RED, Colour.GREEN, Flags.A | Flags.B, Number(7), Text("text"), Octets(b"o"), Real(2.5)])
+            return r.choice(
+                [
+                    Colour.RED,
+                    Colour.GREEN,
+                    Flags.A | Flags.B,
+                    Number(7),
+                    Text("text"),
+                    Octets(b"o"),
+                    Real(2.5),
+                ]
+            )
         if kind == 6:
-            return r.choice([datetime.date(2020, 2, 29), decimal.Decimal("1.10"), fractions.Fraction(1, 3), 1 + 2j])
+            return r.choice(
+                [datetime.date(2020, 2, 29), decimal.Decimal("1.10"), fractions.Fraction(1, 3), 1 + 2j]
+            )
         if kind == 7:
             return r.choice([len, int, Point, math.sin, uuid.UUID(int=r.getrandbits(128)), range(3, 9, 2)])
         if kind == 8 and depth:
@@ -261,7 +297,9 @@ def test_same_can_tell(a, b):
 
 @pytest.mark.smoke
 @pytest.mark.parametrize(
-    "kind, objects", [("int", INTEGERS), ("float", FLOATS), ("str", STRINGS), ("bytes", BYTES)], ids=lambda x: str(x)[:5]
+    "kind, objects",
+    [("int", INTEGERS), ("float", FLOATS), ("str", STRINGS), ("bytes", BYTES)],
+    ids=lambda x: str(x)[:5],
 )
 def test_simple(channel, kind, objects):
     for obj in objects:
@@ -279,11 +317,21 @@ def test_integers_of_every_size(channel, bits):
 
 def test_lengths_around_the_limits(channel):
     for length in [*range(0, 70), *range(250, 262), *range(8180, 8200), 65_535, 65_536, 65_537]:
-        for obj in ("s" * length, "ä" * length, b"b" * length, bytearray(length), [0] * length, (None,) * length):
+        for obj in (
+            "s" * length,
+            "ä" * length,
+            b"b" * length,
+            bytearray(length),
+            [0] * length,
+            (None,) * length,
+        ):
             check(obj, through(channel, obj))
             check([obj], through(channel, [obj]))
     for length in range(250, 262):
-        check({"k" * length: {"v" * length: [b"x" * length]}}, through(channel, {"k" * length: {"v" * length: [b"x" * length]}}))
+        check(
+            {"k" * length: {"v" * length: [b"x" * length]}},
+            through(channel, {"k" * length: {"v" * length: [b"x" * length]}}),
+        )
 
 
 def test_deep(channel):
@@ -436,7 +484,11 @@ def test_registered_after_the_first_put(channel, registered):
     ForkingPickler.register(WithBoth, reducer(" by us"))
     assert [obj.text for obj in through(channel, everything)] == ["x by copyreg", "x by us", "x by us"]
     # And that is what the standard library does.
-    assert [obj.text for obj in pickle.loads(ForkingPickler.dumps(everything))] == ["x by copyreg", "x by us", "x by us"]
+    assert [obj.text for obj in pickle.loads(ForkingPickler.dumps(everything))] == [
+        "x by copyreg",
+        "x by us",
+        "x by us",
+    ]
     del ForkingPickler._extra_reducers[WithBoth]
     assert through(channel, WithBoth("x")).text == "x by copyreg"
 
@@ -639,7 +691,9 @@ def test_read_only_arrays_stay_read_only(zero_copy, size):
     obj.flags.writeable = False
     buffers = []
     pickled = pickle.dumps(obj, 5, buffer_callback=buffers.append)
-    expected = pickle.loads(pickled, buffers=[bytes(b) if b.raw().readonly else bytearray(b) for b in buffers])
+    expected = pickle.loads(
+        pickled, buffers=[bytes(b) if b.raw().readonly else bytearray(b) for b in buffers]
+    )
     assert through(q, obj).flags.writeable == expected.flags.writeable
     obj.flags.writeable = True
     assert through(q, obj).flags.writeable

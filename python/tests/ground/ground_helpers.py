@@ -156,6 +156,7 @@ def fill(channel, sizes=(MIB, 60_000, 20_000, 9_000)):
 
 # Births
 
+
 def pause_at_birth():
     """From now on each child forked from here stops before anybody else's first instruction in it, until it gets SIGUSR1."""
     signal.signal(signal.SIGUSR1, lambda *_: None)
@@ -168,6 +169,7 @@ def pause_at_birth():
 
 def let_go(pid, done):
     """Let a child that paused at birth go on, until `done()`."""
+
     def tried():
         try:
             os.kill(pid, signal.SIGUSR1)
@@ -225,7 +227,9 @@ def refuse_descriptions_locks():
     program = [(LOAD, 0, 0, 0), (EQUAL, 0, last - first + 2, number("fcntl")), (LOAD, 0, 0, 24)]
     for command in range(first, last + 1):
         program.append((EQUAL, last - command + 1, 0, command))
-    filter_calls(program + [(RETURN, 0, 0, SECCOMP_RET_ALLOW), (RETURN, 0, 0, SECCOMP_RET_ERRNO | errno.EINVAL)])
+    filter_calls(
+        program + [(RETURN, 0, 0, SECCOMP_RET_ALLOW), (RETURN, 0, 0, SECCOMP_RET_ERRNO | errno.EINVAL)]
+    )
 
 
 def refuse_forks():
