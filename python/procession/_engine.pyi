@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, TypeAlias, TypeVar, final
-from typing_extensions import Buffer, Self, disjoint_base
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, final
+
+from typing_extensions import Buffer, disjoint_base
 
 __all__ = [
     "Queue",
@@ -16,7 +17,7 @@ __all__ = [
     "Region",
     "Synchronized",
     "SynchronizedArray",
-    "invite",
+    "new_join_token",
     "started",
     "leave",
     "attach",

@@ -1,4 +1,3 @@
-from _typeshed import HasFileno
 from collections.abc import Iterable
 from multiprocessing.connection import (
     Client as Client,
@@ -9,6 +8,8 @@ from multiprocessing.connection import (
     deliver_challenge as deliver_challenge,
 )
 from typing import Any, TypeAlias, TypeVar, overload
+
+from _typeshed import HasFileno
 
 from . import _engine
 

@@ -1,5 +1,6 @@
 import multiprocessing.context as _standard
 from collections.abc import Callable
+from multiprocessing import synchronize as _locks
 from multiprocessing.context import (
     AuthenticationError as AuthenticationError,
     BufferTooShort as BufferTooShort,
@@ -13,7 +14,6 @@ from multiprocessing.context import (
     get_spawning_popen as get_spawning_popen,
     set_spawning_popen as set_spawning_popen,
 )
-from multiprocessing import synchronize as _locks
 from typing import Any, Literal, overload
 
 from . import queues, synchronize

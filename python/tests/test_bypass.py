@@ -146,7 +146,7 @@ def test_what_the_descriptor_has_room_for_does_not_wait(pipe):
 
 
 def test_a_descriptor_that_does_not_wait(pipe):
-    reader, writer = pipe
+    _reader, writer = pipe
     os.set_blocking(writer.fileno(), False)
     with pytest.raises(BlockingIOError):
         writer.send_bytes(block(1))

@@ -103,16 +103,16 @@ def test_large_parts_of_objects(pipe):
     assert reader.recv() == table
     assert sent() is None
     numpy = pytest.importorskip("numpy")
-    for array in (
+    for numbers in (
         numpy.arange(20_000.0),
         numpy.ones((300, 200), order="F"),
         numpy.ones((300, 200))[::2],
         numpy.arange(3),
     ):
-        array.flags.writeable = len(array) != 20_000
-        sent = in_thread(writer.send, [array, "behind"])
+        numbers.flags.writeable = len(numbers) != 20_000
+        sent = in_thread(writer.send, [numbers, "behind"])
         got, behind = reader.recv()
-        assert (got == array).all() and got.dtype == array.dtype and behind == "behind"
+        assert (got == numbers).all() and got.dtype == numbers.dtype and behind == "behind"
         assert sent() is None
 
 

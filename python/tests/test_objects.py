@@ -14,6 +14,7 @@ import random
 import struct
 import threading
 import uuid
+from typing import ClassVar
 
 import pytest
 
@@ -81,7 +82,7 @@ class Plain:
 
 
 class Slots:
-    __slots__ = ("a", "__weakref__")
+    __slots__ = ("__weakref__", "a")
 
     def __init__(self, a):
         self.a = a
@@ -109,13 +110,15 @@ def same(a, b, pairs):
     if isinstance(a, float):
         return struct.pack("d", a) == struct.pack("d", b)
     if isinstance(a, dict):
-        keys = len(a) == len(b) and all(same(x, y, pairs) for x, y in zip(a, b))
-        contents = keys and all(same(x, y, pairs) for x, y in zip(a.values(), b.values()))
+        keys = len(a) == len(b) and all(same(x, y, pairs) for x, y in zip(a, b, strict=True))
+        contents = keys and all(same(x, y, pairs) for x, y in zip(a.values(), b.values(), strict=True))
     elif isinstance(a, (list, tuple)):
-        contents = len(a) == len(b) and all(same(x, y, pairs) for x, y in zip(a, b))
+        contents = len(a) == len(b) and all(same(x, y, pairs) for x, y in zip(a, b, strict=True))
     elif isinstance(a, (set, frozenset)):
         a_sorted, b_sorted = (sorted(x, key=lambda item: (type(item).__name__, repr(item))) for x in (a, b))
-        contents = len(a) == len(b) and all(same(x, y, pairs) for x, y in zip(a_sorted, b_sorted))
+        contents = len(a) == len(b) and all(
+            same(x, y, pairs) for x, y in zip(a_sorted, b_sorted, strict=True)
+        )
     elif isinstance(a, (Point, Frozen)):
         contents = all(same(getattr(a, f.name), getattr(b, f.name), pairs) for f in dataclasses.fields(a))
     elif isinstance(a, Slots):
@@ -308,7 +311,7 @@ def test_simple(channel, kind, objects):
             check(container, through(channel, container))
 
 
-@pytest.mark.parametrize("bits", range(0, 80))
+@pytest.mark.parametrize("bits", range(80))
 def test_integers_of_every_size(channel, bits):
     for obj in (2**bits - 1, 2**bits, 2**bits + 1, -(2**bits), -(2**bits) + 1, -(2**bits) - 1):
         assert through(channel, obj) == obj
@@ -316,7 +319,7 @@ def test_integers_of_every_size(channel, bits):
 
 
 def test_lengths_around_the_limits(channel):
-    for length in [*range(0, 70), *range(250, 262), *range(8180, 8200), 65_535, 65_536, 65_537]:
+    for length in [*range(70), *range(250, 262), *range(8180, 8200), 65_535, 65_536, 65_537]:
         for obj in (
             "s" * length,
             "ä" * length,
@@ -403,7 +406,7 @@ def test_generated_by_other_ways(seed):
     received = []
     while len(received) < len(generated):
         received += many.get_many(13, timeout=10)
-    for obj, arrived in zip(generated, received):
+    for obj, arrived in zip(generated, received, strict=True):
         check(obj, arrived)
 
 
@@ -536,7 +539,7 @@ def make_class(name):
 
 def test_what_pickles_specially(channel):
     ours, theirs = procession.Pipe()  # reduced by multiprocessing's own reducers
-    with pytest.raises(Exception):
+    with pytest.raises(TypeError):
         through(channel, threading.Lock())
     assert through(channel, [].append) is not None
     assert through(channel, Plain.__init__) is Plain.__init__
@@ -548,7 +551,7 @@ def test_what_pickles_specially(channel):
 class Ex:
     """`__reduce_ex__` is asked with protocol 5; large buffers go beside the pickle."""
 
-    asked: list = []
+    asked: ClassVar[list] = []
 
     def __init__(self, data):
         self.data = data
@@ -637,7 +640,7 @@ def test_fails_while_it_is_pickled_and_goes_on(channel):
 def test_standard_types(channel):
     for obj in (
         array.array("d", [1.0, 2.0]), array.array("i", range(10_000)), collections.deque([1], maxlen=3), ValueError("x", 2),
-        collections.Counter("aab"), collections.defaultdict(list, a=[1]), datetime.datetime.now(datetime.timezone.utc),
+        collections.Counter("aab"), collections.defaultdict(list, a=[1]), datetime.datetime.now(datetime.UTC),
     ):  # fmt: skip
         received = through(channel, obj)
         assert type(received) is type(obj)

@@ -1011,7 +1011,9 @@ def test_threads(maxsize):
     q.put_many([None] * 3)
     for thread in consumers:
         thread.join()
-    assert sorted(sum(received, [])) == [(n, i) for n in range(3) for i in range(300)]
+    assert sorted(item for mine in received for item in mine) == [
+        (n, i) for n in range(3) for i in range(300)
+    ]
     for mine in received:
         for n in range(3):
             numbers = [i for m, i in mine if m == n]

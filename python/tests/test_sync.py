@@ -6,12 +6,10 @@ import re
 import textwrap
 import threading
 import time
-import warnings
 
 import pytest
 
 import procession
-from procession.synchronize import OwnerDiedWarning
 
 METHODS = ["fork", "spawn", "forkserver"]
 pytestmark = pytest.mark.watchdog(120)
@@ -308,7 +306,7 @@ def test_condition():
     condition = procession.Condition()
     with condition, condition, condition:  # all of it is let go of
         threading.Timer(
-            0.1, lambda: condition.__enter__() and condition.notify() or condition.__exit__()
+            0.1, lambda: (condition.__enter__() and condition.notify()) or condition.__exit__()
         ).start()
         assert condition.wait(60)
 

@@ -130,8 +130,7 @@ def test_no_message_is_missed():
         thread.start()
     seen = []
     while len(seen) < total:
-        for queue in wait(queues):
-            seen.append(queue.get())
+        seen += [queue.get() for queue in wait(queues)]
     assert sorted(seen) == list(range(total))
     for thread in threads:
         thread.join()

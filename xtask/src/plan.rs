@@ -163,6 +163,11 @@ fn test_steps(long: bool) -> Vec<Step> {
 fn python_steps() -> Vec<Step> {
     vec![
         Step::call(
+            "ruff",
+            "the Python source is formatted, and has no warning",
+            python::ruff::check,
+        ),
+        Step::call(
             "python",
             "the wheel, its own tests and its types",
             python::check::check,

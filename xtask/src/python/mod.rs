@@ -13,6 +13,7 @@ use crate::child::{Failure, interrupted, root, target};
 pub mod check;
 pub mod environment;
 pub mod interpreter;
+pub mod ruff;
 pub mod wheel;
 
 /// Where everything about Python is built.
