@@ -18,7 +18,7 @@ from ._standard import folder as _folder
 __path__.append(_folder)  # type: ignore[name-defined]
 
 from . import _streams, context  # noqa: E402,F401
-from ._alias import install  # noqa: E402
+from ._alias import install  # noqa: E402,F401
 from ._inspect import inspect  # noqa: E402,F401
 
 __version__ = "0.1.0"

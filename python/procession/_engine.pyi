@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, TypeAlias, TypeVar, final
-from typing_extensions import Buffer, Self, disjoint_base
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, final
+
+from typing_extensions import Buffer, disjoint_base
 
 __all__ = [
     "Queue",
@@ -17,7 +18,7 @@ __all__ = [
     "Region",
     "Synchronized",
     "SynchronizedArray",
-    "invite",
+    "new_join_token",
     "started",
     "leave",
     "attach",
@@ -236,9 +237,7 @@ class Synchronized(Generic[_T]):
     def _obj(self) -> Any: ...
     @property
     def _numbers(self) -> tuple[Region, Any] | None: ...
-    def _begin(
-        self, lock: Any, plain: bool, numbers: _Numbers | None, class_: Any, object: Any
-    ) -> None: ...
+    def _begin(self, lock: Any, plain: bool, numbers: _Numbers | None, class_: Any, object: Any) -> None: ...
 
 @disjoint_base
 class SynchronizedArray(Generic[_T]):
@@ -248,9 +247,7 @@ class SynchronizedArray(Generic[_T]):
     def __setitem__(self, index: Any, value: Any, /) -> None: ...
     @property
     def _obj(self) -> Any: ...
-    def _begin(
-        self, lock: Any, plain: bool, numbers: _Numbers | None, class_: Any, object: Any
-    ) -> None: ...
+    def _begin(self, lock: Any, plain: bool, numbers: _Numbers | None, class_: Any, object: Any) -> None: ...
 
 def new_join_token(name: str) -> tuple[int, int, int, int]: ...
 def started(fd: int, heap: int, id: int, claim: int) -> None: ...
@@ -272,5 +269,7 @@ def memory_tidy(names: list[str], only_marked: bool) -> None: ...
 def wait_for_any(things: list[Any], timeout: float | None) -> list[int]: ...
 
 # What `_inspection` makes its tuples of, the innermost as they are there, and the whole as text.
-def inspect() -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], list[tuple[Any, ...]], list[list[tuple[Any, ...]]], str]: ...
+def inspect() -> tuple[
+    list[tuple[Any, ...]], list[tuple[Any, ...]], list[tuple[Any, ...]], list[list[tuple[Any, ...]]], str
+]: ...
 def rename(name: str) -> None: ...

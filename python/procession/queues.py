@@ -12,8 +12,9 @@ from ._standard import adopt
 
 adopt(__name__, globals())
 
-from . import _engine, context, util  # noqa: E402
+from . import _engine, util  # noqa: E402
 from ._travel import handle_ref_of  # noqa: E402
+
 
 class PipeQueue(SimpleQueue):  # noqa: F821
     """The standard library's queue on a pipe, which can be waited on without more ado: pools stand on it until they are
@@ -226,7 +227,7 @@ class Queue(_OnEngine):
     def join_thread(self):
         """Nothing to wait for: what was put is in the queue. Call it after `close`."""
         util.debug("Queue.join_thread()")
-        assert self._closed, "Queue {0!r} not closed".format(self)
+        assert self._closed, f"Queue {self!r} not closed"
 
     def cancel_join_thread(self):
         """Nothing to cancel: a process does not wait for its queues when it ends."""

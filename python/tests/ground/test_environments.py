@@ -108,7 +108,9 @@ def test_a_program_started_elsewhere(program, start):
         pytest.skip("the interpreter is not for everybody")
     under(*STARTS[start])
     if start == "as_nobody":
-        tried = subprocess.run([*STARTS[start], sys.executable, "-c", "import procession._engine"], capture_output=True, cwd="/")
+        tried = subprocess.run(
+            [*STARTS[start], sys.executable, "-c", "import procession._engine"], capture_output=True, cwd="/"
+        )
         if tried.returncode != 0:
             pytest.skip("this interpreter, or the package, cannot be read by another user")
     program(
