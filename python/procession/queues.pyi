@@ -2,8 +2,7 @@ import multiprocessing.queues as _standard
 import sys
 from collections.abc import Iterable
 from types import GenericAlias
-from typing import Any, Generic, TypeVar
-from typing_extensions import Self
+from typing import Any, Generic, Self, TypeVar
 
 from . import _engine
 

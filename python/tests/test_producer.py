@@ -265,7 +265,9 @@ def test_a_childs_copy_counts(run, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)", "raise SystemExit(3)"])
+@pytest.mark.parametrize(
+    "end", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)", "raise SystemExit(3)"]
+)
 def test_one_whose_process_ends_is_gone(run, end, method):
     """Nobody joins the process, and nobody asks how it is; its last words arrive, and then the end."""
     run(

@@ -157,7 +157,9 @@ def no_overcommit():
     except OSError as error:
         pytest.skip(f"it cannot be set: {error}")
     restore = ["sh", "-c", f"echo there; cat >/dev/null; echo {usual} >{OVERCOMMIT}"]
-    with subprocess.Popen(restore, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as keeper:
+    with subprocess.Popen(
+        restore, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as keeper:
         assert keeper.stdout.readline() == b"there\n"
         with open(OVERCOMMIT, "w") as file:
             file.write("2")
