@@ -153,15 +153,15 @@ impl Object {
 
     /// Where the tally of the process `me` is, which `find` finds out the first time.
     #[inline]
-    pub(super) fn tally(&self, me: u32, find: impl FnOnce() -> Off) -> Off {
+    pub(super) fn tally(&self, me: u32, find: impl FnOnce() -> Result<Off>) -> Result<Off> {
         let held = &self.0;
         if held.noted_for.load(Ordering::Acquire) == me {
-            return held.tally.load(Ordering::Relaxed);
+            return Ok(held.tally.load(Ordering::Relaxed));
         }
-        let tally = find();
+        let tally = find()?;
         held.tally.store(tally, Ordering::Relaxed);
         held.noted_for.store(me, Ordering::Release);
-        tally
+        Ok(tally)
     }
 
     /// The object's number, unlike that of any other object of the program, ever.
