@@ -1,7 +1,8 @@
 //! Objects: what lives in the heap and is referred to from anywhere in the program.
 //!
 //! References are held by processes (a slot of the hold table) and by blocks that carry them (messages, arguments,
-//! results). Each is made and given up in a transaction, so the count is always the number of holders, whoever died.
+//! results). Each is made and given up in a transaction, so the count is always the number of holders, whoever died; but for
+//! those that borrow a page of slots from another process, which holds for them: see `holds/loans.rs`.
 
 use super::Heap;
 use super::fork;

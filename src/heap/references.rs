@@ -13,6 +13,8 @@
 //! *tally*: what the object's kind wants known of this process when it dies (permits it has, items it works on). Who made the
 //! slot's object writes it, by that kind's own protocol; it is zero in an empty slot, and not inherited by a forked child.
 //!
+//! A forked child shares the pages of its parent's that are full, until one of them changes something there: see [`loans`].
+//!
 //! Behind the numbers of all pages come those of a few slots in the process's entry itself, which only freeing uses: what is
 //! given up for good passes through one of them, so that nothing ever needs memory to be freed.
 

@@ -3,7 +3,7 @@
 use super::{BATCH, BUMP, FREE, PAGE_SLOTS, USED, delist, enlist, loans, page_at, remove_if_spare};
 use crate::error::Result;
 use crate::heap::Heap;
-use crate::heap::layout::{CHUNK, HEAD, MIN_CELL, Off, REFS};
+use crate::heap::layout::{CHUNK, HEAD, Off, REFS};
 use crate::heap::object::{refer, uncount};
 use crate::heap::tx::Tx;
 use crate::heap::waiter::WAITER;
@@ -50,6 +50,12 @@ impl Batch {
             end: bump.min(start + BATCH),
             notes: at,
         }
+    }
+
+    /// The first of them alone.
+    pub(super) fn first(self) -> Self {
+        let end = self.end.min(self.start + 1);
+        Self { end, ..self }
     }
 
     /// Their places in the page.
@@ -107,7 +113,7 @@ impl Batch {
                 if heap.is_raw_now(off) {
                     continue;
                 }
-                heap.reach(off, MIN_CELL)?;
+                heap.reach(off, CHUNK - off % CHUNK)?;
                 ready = off / CHUNK;
             }
             let (kind, refs) = uncount(heap.word(off + REFS).load(Ordering::Relaxed));

@@ -151,18 +151,12 @@ impl Heap {
         if page == 0 {
             return Ok(None);
         }
-        let own = place < tx.get(page + BUMP);
-        let batch = if own {
-            Batch::at(page, place, place + 1)
-        } else {
-            Batch::of(tx, entry, number / PAGE_SLOTS, place)
-        };
+        let is_own = place < tx.get(page + BUMP);
         let mut found = None;
-        batch.each(self, |at, off, _| {
-            if at == place {
-                let note = own.then(|| Slot::in_page(entry, number, page).note());
-                found = Some((off, note));
-            }
+        let one = Batch::of(tx, entry, number / PAGE_SLOTS, place).first();
+        one.each(self, |_, off, _| {
+            let note = is_own.then(|| Slot::in_page(entry, number, page).note());
+            found = Some((off, note));
         })?;
         Ok(found)
     }
