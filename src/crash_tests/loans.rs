@@ -10,20 +10,23 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-/// So many fill the second page, whatever else is in the first.
-const ENOUGH: usize = 1100;
-/// One of them that is in the second page.
+/// So many fill two pages, whatever else is in the first that has room.
+const ENOUGH: usize = 1300;
+/// One of them that is in a page which they fill. (In others, records of threads come and go.)
 const ONE: usize = 700;
 /// Steps in which a page is copied, but for the last.
 const MAX_STEPS: u64 = 7;
-/// The page that is full. (In the first, records of threads come and go.)
-const FULL: u64 = 1;
 
 type Held = Rc<RefCell<Vec<Lock>>>;
 
 fn locks(count: usize) -> Held {
     let locks = (0..count).map(|_| Lock::new().expect("memory")).collect();
     Rc::new(RefCell::new(locks))
+}
+
+/// The page that is full.
+fn page_of(held: &Held) -> u64 {
+    Heap::page_of(held.borrow()[ONE].object())
 }
 
 /// Waits until all other processes are gone. They end by themselves.
@@ -60,22 +63,24 @@ fn outlive(parent: u32) {
 }
 
 /// Kills a child of a process with a full page in the middle of `work`.
-fn dies_with_a_full_page(work: impl Fn(&Heap, &Held)) {
+fn dies_with_a_full_page(work: impl Fn(&Heap, &Held, u64)) {
     let heap = crate::program::heap().expect("a heap");
     dies_at_every_step_over(
         || locks(ENOUGH),
         Rc::clone,
         |held| {
-            crash::spare(|| assert_eq!(heap.loan(FULL), Some(true), "the page is full, and was lent"));
-            work(heap, held);
+            let full = page_of(held);
+            crash::spare(|| assert_eq!(heap.loan(full), Some(true), "the page is full, and was lent"));
+            work(heap, held, full);
         },
         |held, _| {
+            let full = page_of(held);
             alone(heap);
             let held = held.borrow();
             assert_eq!(held.len(), ENOUGH);
             held.iter()
                 .for_each(|lock| drop(lock.lock().expect("nobody has it")));
-            assert_eq!(heap.loan(FULL), None, "no loan is left");
+            assert_eq!(heap.loan(full), None, "no loan is left");
         },
     );
 }
@@ -83,24 +88,24 @@ fn dies_with_a_full_page(work: impl Fn(&Heap, &Held)) {
 /// The borrower changes what it holds.
 #[test]
 fn a_borrower_gets_a_page_of_its_own() {
-    dies_with_a_full_page(|heap, held| {
-        crash::spare(|| heap.settle_some(FULL, MAX_STEPS));
+    dies_with_a_full_page(|heap, held, full| {
+        crash::spare(|| heap.settle_some(full, MAX_STEPS));
         drop(held.borrow_mut().swap_remove(ONE));
-        crash::spare(|| assert_eq!(heap.loan(FULL), None));
+        crash::spare(|| assert_eq!(heap.loan(full), None));
     });
 }
 
 /// Who borrows forks: the page is lent once more.
 #[test]
 fn what_is_borrowed_is_lent_again() {
-    dies_with_a_full_page(|_, _| reap(forked(|| ())));
+    dies_with_a_full_page(|_, _, _| reap(forked(|| ())));
 }
 
 /// Who has a full page forks.
 #[test]
 fn a_page_is_lent() {
-    dies_with_a_full_page(|heap, _| {
-        crash::spare(|| heap.settle_some(FULL, MAX_STEPS + 1));
+    dies_with_a_full_page(|heap, _, full| {
+        crash::spare(|| heap.settle_some(full, MAX_STEPS + 1));
         reap(forked(|| ()));
     });
 }
@@ -108,16 +113,16 @@ fn a_page_is_lent() {
 /// The lender changes what it holds, while the borrower lives.
 #[test]
 fn a_lender_gets_its_page_back() {
-    dies_with_a_full_page(|heap, held| {
+    dies_with_a_full_page(|heap, held, full| {
         crash::spare(|| {
-            heap.settle_some(FULL, MAX_STEPS + 1);
+            heap.settle_some(full, MAX_STEPS + 1);
             let parent = std::process::id();
             forked(|| outlive(parent));
-            assert_eq!(heap.loan(FULL), Some(false));
-            heap.settle_some(FULL, MAX_STEPS);
+            assert_eq!(heap.loan(full), Some(false));
+            heap.settle_some(full, MAX_STEPS);
         });
         drop(held.borrow_mut().swap_remove(ONE));
-        crash::spare(|| assert_eq!(heap.loan(FULL), None));
+        crash::spare(|| assert_eq!(heap.loan(full), None));
     });
 }
 
@@ -130,19 +135,20 @@ fn a_lent_object_lives_as_long_as_anybody_has_it() {
     let before = heap.census();
     let producer = queue.producer().expect("memory");
     let held = locks(ENOUGH);
+    let full = page_of(&held);
     let reserved = entry(heap);
     let id = reserved.id;
     let through = run_to(reserved, 0, || {
-        assert_eq!(heap.loan(FULL), Some(true));
+        assert_eq!(heap.loan(full), Some(true));
         drop(producer.clone());
         assert_eq!(
-            heap.loan(FULL),
+            heap.loan(full),
             Some(true),
             "a handle more or less changes nothing"
         );
         // Two that the parent keeps.
         drop(held.borrow_mut().drain(ONE..ONE + 2));
-        assert_eq!(heap.loan(FULL), None);
+        assert_eq!(heap.loan(full), None);
         drop(held.borrow()[ONE].lock().expect("nobody has it"));
     });
     assert!(through);
@@ -153,7 +159,7 @@ fn a_lent_object_lives_as_long_as_anybody_has_it() {
 
     let pid = forked(|| {
         // The parent drops its own meanwhile.
-        while heap.loan(FULL) == Some(true) {
+        while heap.loan(full) == Some(true) {
             thread::sleep(Duration::from_micros(100));
         }
         for lock in held.borrow().iter() {
@@ -162,7 +168,7 @@ fn a_lent_object_lives_as_long_as_anybody_has_it() {
         drop(producer.clone());
         queue.put(1).expect("memory");
     });
-    assert_eq!(heap.loan(FULL), Some(false));
+    assert_eq!(heap.loan(full), Some(false));
     drop(producer);
     drop(held);
     assert_eq!(queue.get(), Ok(1));
@@ -179,14 +185,15 @@ fn permits_of_lender_and_borrower() {
     let heap = crate::program::heap().expect("a heap");
     let semaphores: Vec<_> = (0..ENOUGH).map(|_| Semaphore::new(3).expect("memory")).collect();
     let semaphore = &semaphores[ONE];
+    let full = Heap::page_of(semaphore.object());
     semaphore.acquire().expect("a permit").forget();
     for _ in 0..2 {
         let reserved = entry(heap);
         let id = reserved.id;
         let killed = !run_to(reserved, 0, || {
-            assert_eq!(heap.loan(FULL), Some(true));
+            assert_eq!(heap.loan(full), Some(true));
             semaphore.acquire().expect("a permit").forget();
-            assert_eq!(heap.loan(FULL), None);
+            assert_eq!(heap.loan(full), None);
             assert_eq!(semaphore.value(), 1);
             crash::arm(1);
             semaphores[ONE + 1].acquire().expect("a permit").forget();
@@ -198,7 +205,7 @@ fn permits_of_lender_and_borrower() {
             2,
             "the parent's permit stays taken, the child's is back"
         );
-        assert_eq!(heap.loan(FULL), None);
+        assert_eq!(heap.loan(full), None);
     }
     semaphore.release().expect("it has one");
     assert_eq!(semaphore.value(), 3);

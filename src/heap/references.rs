@@ -376,12 +376,7 @@ impl Heap {
         if number >= MAX_SLOTS {
             return (number - MAX_SLOTS < FREEING as u64).then(|| Self::reserved(entry, number - MAX_SLOTS));
         }
-        Self::slot_in(tx, entry, number, page_at(tx, entry, number / PAGE_SLOTS))
-    }
-
-    /// The same in a page that is known, or 0.
-    #[inline]
-    fn slot_in(tx: &Tx<'_>, entry: u64, number: u64, page: Off) -> Option<Slot> {
+        let page = page_at(tx, entry, number / PAGE_SLOTS);
         (page != 0 && number % PAGE_SLOTS < tx.get(page + BUMP)).then(|| Slot::in_page(entry, number, page))
     }
 

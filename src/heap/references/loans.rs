@@ -46,10 +46,10 @@ fn lender(loans: u64) -> Option<Off> {
     (loans & 1 == 1).then_some(loans & !1)
 }
 
-/// Whether a page is lent, or borrows.
+/// Whether a page is lent, or borrows; in a transaction that has not changed that.
 #[inline]
 pub(super) fn concern(tx: &Tx<'_>, page: Off) -> bool {
-    tx.get(page + LOANS) != 0
+    tx.heap().word(page + LOANS).load(Ordering::Acquire) != 0
 }
 
 /// Whether a page borrows; outside of transactions.
@@ -185,6 +185,7 @@ impl Heap {
     }
 
     /// Runs a transaction that changes a slot, whose page no loan concerns: those that do are ended before.
+    #[inline]
     pub(in crate::heap) fn transact_apart<T>(
         &self,
         entry: u64,
@@ -193,20 +194,30 @@ impl Heap {
     ) -> Result<T> {
         loop {
             let done = self.transact(|tx| {
-                if number >= MAX {
-                    return stage(tx, Self::slot(tx, entry, number)).map(Some);
+                let slot = Self::slot(tx, entry, number);
+                let is_apart = match &slot {
+                    Some(slot) => slot.page == 0 || !concern(tx, slot.page),
+                    // A page that borrows has no slots of its own, or not all yet.
+                    None => !Self::is_lacking(tx, entry, number),
+                };
+                if is_apart {
+                    stage(tx, slot).map(Some)
+                } else {
+                    Ok(None)
                 }
-                let page = page_at(tx, entry, number / PAGE_SLOTS);
-                if page != 0 && concern(tx, page) {
-                    return Ok(None);
-                }
-                stage(tx, Self::slot_in(tx, entry, number, page)).map(Some)
             })?;
             match done {
                 Some(done) => return Ok(done),
                 None => self.settle_page(entry, number / PAGE_SLOTS)?,
             }
         }
+    }
+
+    /// Whether there is no slot of this number only because its page borrows.
+    #[cold]
+    fn is_lacking(tx: &Tx<'_>, entry: u64, number: u64) -> bool {
+        let page = page_at(tx, entry, number / PAGE_SLOTS);
+        number < MAX && page != 0 && concern(tx, page)
     }
 
     /// Ends the loans of page number `page` of an entry, with everybody having what was shared.
@@ -230,6 +241,12 @@ impl Heap {
             let went_on = self.transact(|tx| Self::end_some(tx, self.my_entry(), page, copy_some));
             assert!(went_on.expect("memory"), "there is no loan");
         }
+    }
+
+    /// The number of the page that this process has an object in.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn page_of(object: &crate::heap::object::Object) -> u64 {
+        object.slot() / PAGE_SLOTS
     }
 
     /// Whether a page of this process borrows (true) or is lent (false); `None` for an ordinary one.
