@@ -2,8 +2,8 @@
 
 #[doc(hidden)]
 pub mod bindings;
-mod channel;
 mod codec;
+mod connection;
 #[cfg(all(test, not(loom)))]
 mod crash_tests;
 mod error;
@@ -11,6 +11,7 @@ mod heap;
 mod inspect;
 mod os;
 mod panic;
+mod pipe;
 mod process;
 mod program;
 mod queue;
@@ -24,21 +25,24 @@ mod wait;
 /// The crate whose [`Pod`](bytemuck::Pod) says what a [`Value`] or [`Array`] may hold, for deriving it: add
 /// `#[bytemuck(crate = "procession::bytemuck")]`, or have `bytemuck` among your own dependencies.
 pub use bytemuck;
-pub use channel::{
-    Address, Connection, Listener, OneWay, Receiver, RecvIntoError, SendError, Sender, SocketConnection,
-    SocketReceiver, SocketSender, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded,
+pub use connection::{Address, Listener, SocketConnection, SocketReceiver, SocketSender};
+pub use error::{
+    AuthenticationError, Error, ExitStatus, LockError, ProcessError, PutError, RecvIntoError, Result,
+    SendError,
 };
-pub use error::{AuthenticationError, Error, Result};
 pub use inspect::{Deadlock, Inspection, ObjectReport, Party, ProcessReport, User, WaitReport, inspect};
 pub use os::clock::Deadline;
+pub use pipe::{
+    Connection, OneWay, Receiver, Sender, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded,
+};
 pub use process::{
-    Builder, ExitStatus, Function, Process, ProcessError, ProcessInfo, StartMethod, Stdio, active_children,
-    cpu_count, current, init, parent,
+    Builder, Function, Process, ProcessInfo, StartMethod, Stdio, active_children, cpu_count, current, init,
+    parent,
 };
 pub use procession_macros::{main, test};
 pub use queue::{
-    AnyJoinableQueue, AnyQueue, ByteQueue, Iter, JoinableQueue, Message, Producer, PutError, Queue,
-    Reservation, SimpleQueue,
+    AnyJoinableQueue, AnyQueue, ByteQueue, Iter, JoinableQueue, Message, Producer, Queue, Reservation,
+    SimpleQueue,
 };
 #[doc(hidden)]
 pub use select::Source;
@@ -46,8 +50,7 @@ pub use select::{Key, Selector, Waitable, wait};
 pub use shared::{Array, ArrayGuard, Atomic, Number, Primitive, RawArray, RawValue, Value, ValueGuard};
 pub use shm::SharedMemory;
 pub use sync::{
-    Barrier, Condition, ConditionGuard, Event, Lock, LockError, LockGuard, Permit, RLock, RLockGuard,
-    Semaphore,
+    Barrier, Condition, ConditionGuard, Event, Lock, LockGuard, Permit, RLock, RLockGuard, Semaphore,
 };
 pub use wait::interrupt::on_interrupt;
 
@@ -75,5 +78,5 @@ pub mod __private {
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod __fuzz {
-    pub use crate::channel::fuzz::{frames, handshake, message, tampered};
+    pub use crate::connection::fuzz::{frames, handshake, message, tampered};
 }

@@ -1,11 +1,11 @@
 //! The wiring: which kinds of object the heap holds. Every room above the heap gets it here.
 
-use crate::channel::END;
 use crate::error::Result;
 use crate::heap::Heap;
 use crate::heap::block::BLOCK;
 use crate::heap::object::ObjectKind;
 use crate::heap::registration::{READY_SET, REGISTRATION};
+use crate::pipe::END;
 use crate::queue::{PRODUCERS, QUEUE};
 use crate::shared::REGION;
 use crate::sync::{BARRIER, CONDITION, EVENT, LOCK, RLOCK, SEMAPHORE, WAITER};

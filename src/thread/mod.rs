@@ -30,14 +30,13 @@
 //! ```
 
 mod condition;
-mod error;
 mod handle;
 mod queue;
 mod semaphore;
 mod store;
 
+pub use crate::error::ThreadError;
 pub use condition::{Condition, ConditionGuard};
-pub use error::ThreadError;
 pub use handle::{Builder, Thread};
 pub use queue::{Iter, LifoQueue, PriorityQueue, Queue};
 pub use semaphore::{Permit, Semaphore};

@@ -1,7 +1,22 @@
 //! The crate's error: typed, with the values a caller needs, and able to travel between processes.
 
-use crate::process::ProcessError;
-use crate::thread::ThreadError;
+mod authentication;
+mod lock;
+mod process;
+mod put;
+mod recv_into;
+mod send;
+mod thread;
+
+pub use authentication::AuthenticationError;
+pub use lock::LockError;
+pub use process::{ExitStatus, ProcessError};
+pub use put::PutError;
+pub use recv_into::RecvIntoError;
+pub(crate) use recv_into::copy_into;
+pub use send::SendError;
+pub use thread::ThreadError;
+
 use serde::{Deserialize, Serialize};
 
 /// What the functions of this crate return.
@@ -267,36 +282,6 @@ pub enum Error {
     /// Shared memory is not what it should be.
     #[error("the program's shared memory cannot be used: {0}")]
     BadHeap(String),
-}
-
-/// Why a connection was not made: who is at the other end cannot be trusted, or does not trust this side.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum AuthenticationError {
-    /// The peer does not have the key.
-    #[error("the peer does not have the key")]
-    WrongKey,
-    /// The peer says that this side does not have the key.
-    #[error("the peer has another key")]
-    Rejected,
-    /// The peer did not say what it should in time.
-    #[error("the peer did not say what it should in time")]
-    Silent,
-    /// The peer went away.
-    #[error("the peer went away before it was done")]
-    Left,
-    /// The peer's process belongs to another user, who has no business at an abstract address.
-    #[error("the peer is of another user ({uid})")]
-    OtherUser {
-        /// The user.
-        uid: u32,
-    },
-    /// What the peer said makes no sense.
-    #[error("what the peer said makes no sense: {reason}")]
-    Garbled {
-        /// What is wrong with it.
-        reason: String,
-    },
 }
 
 impl Error {

@@ -1,25 +1,19 @@
-//! Pipes: two rings between two ends, or one.
+//! The type of a pipe's ends: what sends and receives.
 
 use super::end;
-use super::error::{RecvIntoError, SendError, copy_into};
 use crate::codec;
-use crate::error::{Error, Result};
+use crate::error::{Error, RecvIntoError, Result, SendError, copy_into};
 use crate::heap::Heap;
 use crate::heap::object::Object;
 use crate::os::clock::Deadline;
 use crate::queue::ring::{Refused, Ring};
-use crate::queue::{Message, bounded_ring, get_bytes, get_value, put_bytes, put_value};
+use crate::queue::{Message, get_bytes, get_value, put_bytes, put_value};
 use crate::select::{Source, Waitable};
 use core::fmt;
 use core::marker::PhantomData;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
-
-/// Messages a pipe has room for in each direction. Counted and not weighed, because the ring knows its count anyway, so that
-/// looking for room costs nothing; enough for both sides to be at work at once, and an end to the memory that a reader who
-/// has stopped can cost.
-const ROOM: usize = 1000;
 
 /// The direction that a one-way pipe does not have. There is no value of this type.
 #[derive(Debug)]
@@ -53,97 +47,8 @@ pub struct Connection<S, R> {
     types: PhantomData<fn(S) -> R>,
 }
 
-/// Two ends connected with each other, each with room for 1000 messages on their way to it; whoever is further ahead waits.
-///
-/// ```
-/// use procession::{Connection, Process, pipe};
-///
-/// fn double(questions: Connection<u64, u64>) {
-///     while let Ok(number) = questions.recv() {
-///         questions.send(2 * number).unwrap();
-///     }
-/// }
-///
-/// #[procession::main]
-/// fn main() -> procession::Result<()> {
-///     let (here, there) = pipe()?;
-///     let helper = Process::spawn(double, there)?;
-///     here.send(21)?;
-///     assert_eq!(here.recv()?, 42);
-///     drop(here); // the helper's recv ends
-///     helper.join()?;
-///     Ok(())
-/// }
-/// ```
-///
-/// # Errors
-///
-/// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
-pub fn pipe<A, B>() -> Result<(Connection<A, B>, Connection<B, A>)> {
-    pipe_bounded(ROOM)
-}
-
-/// The same with room for `capacity` messages in each direction.
-///
-/// ```
-/// let (here, there) = procession::pipe_bounded::<u8, ()>(1)?;
-/// here.send(1)?;
-/// assert_eq!(here.try_send(2).unwrap_err().into_inner(), 2);
-/// # drop(there);
-/// # Ok::<(), procession::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// As for [`pipe`]; [`Error::Capacity`] for 0.
-pub fn pipe_bounded<A, B>(capacity: usize) -> Result<(Connection<A, B>, Connection<B, A>)> {
-    let (there, back) = (ring(capacity)?, ring(capacity)?);
-    Ok((
-        Connection::new(Some(back.clone()), Some(there.clone()))?,
-        Connection::new(Some(there), Some(back))?,
-    ))
-}
-
-/// A pipe for one direction only, with room for 1000 messages; first the end that reads, as Python has it.
-///
-/// ```
-/// let (receiver, sender) = procession::pipe_one_way()?;
-/// sender.send("whole or not at all".to_string())?;
-/// drop(sender);
-/// assert_eq!(receiver.recv()?, "whole or not at all");
-/// assert_eq!(receiver.recv(), Err(procession::Error::Disconnected));
-/// # Ok::<(), procession::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// As for [`pipe`].
-pub fn pipe_one_way<T>() -> Result<(Receiver<T>, Sender<T>)> {
-    pipe_one_way_bounded(ROOM)
-}
-
-/// The same with room for `capacity` messages.
-///
-/// # Errors
-///
-/// As for [`pipe_bounded`].
-pub fn pipe_one_way_bounded<T>(capacity: usize) -> Result<(Receiver<T>, Sender<T>)> {
-    let ring = ring(capacity)?;
-    Ok((
-        Connection::new(Some(ring.clone()), None)?,
-        Connection::new(None, Some(ring))?,
-    ))
-}
-
-fn ring(capacity: usize) -> Result<Ring> {
-    // What its messages are is known by the ends' types.
-    let ring = bounded_ring(capacity, 0)?;
-    ring.set_polls_for_dead();
-    Ok(ring)
-}
-
 impl<S, R> Connection<S, R> {
-    fn new(inbox: Option<Ring>, outbox: Option<Ring>) -> Result<Self> {
+    pub(super) fn new(inbox: Option<Ring>, outbox: Option<Ring>) -> Result<Self> {
         let heap = crate::program::heap()?;
         Ok(Self {
             end: end::make(heap, inbox.as_ref(), outbox.as_ref(), Self::number())?,
@@ -197,7 +102,7 @@ impl<S: Serialize, R> Connection<S, R> {
             Some(outbox) => put_value(outbox, &value, deadline),
             None => Err(Refused::ShutDown),
         };
-        sent.map_err(|refused| SendError::new(value, refused, deadline))
+        sent.map_err(|refused| not_sent(value, refused, deadline))
     }
 
     /// Sends `bytes` as they are, waiting while there is no room.
@@ -232,7 +137,7 @@ impl<S: Serialize, R> Connection<S, R> {
             Some(outbox) => put_bytes(outbox, bytes, deadline),
             None => Err(Refused::ShutDown),
         };
-        sent.map_err(|refused| SendError::new((), refused, deadline).into())
+        sent.map_err(|refused| not_sent((), refused, deadline).into())
     }
 }
 
@@ -335,9 +240,19 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     /// # Errors
     ///
     /// [`RecvIntoError::TooShort`] if the buffer is too short; it has the message. As for [`recv`](Self::recv) otherwise.
-    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError<Message>> {
         let message = self.recv_bytes().map_err(RecvIntoError::Failed)?;
         copy_into(message, buffer)
+    }
+}
+
+/// Returns the pipe's error for a ring that refused `value`.
+fn not_sent<T>(value: T, refused: Refused, deadline: Deadline) -> SendError<T> {
+    match refused {
+        Refused::ShutDown => SendError::Broken(value),
+        Refused::Full if deadline == Deadline::Now => SendError::Full(value),
+        Refused::Full => SendError::Timeout(value),
+        Refused::Failed(error) => SendError::Failed(value, error),
     }
 }
 

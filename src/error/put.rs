@@ -1,6 +1,6 @@
 //! What a `put` that fails gives back.
 
-use crate::error::Error;
+use super::Error;
 use core::fmt;
 
 /// Why a value is not in the queue; it is given back.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why [`Thread::join`](super::Thread::join) has no value to give.
+/// Why [`Thread::join`](crate::thread::Thread::join) has no value to give.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ThreadError {
