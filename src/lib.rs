@@ -6,6 +6,7 @@ mod codec;
 mod connection;
 #[cfg(all(test, not(loom)))]
 mod crash_tests;
+mod entry;
 mod error;
 mod heap;
 mod inspect;
@@ -26,6 +27,7 @@ mod wait;
 /// `#[bytemuck(crate = "procession::bytemuck")]`, or have `bytemuck` among your own dependencies.
 pub use bytemuck;
 pub use connection::{Address, Listener, SocketConnection, SocketReceiver, SocketSender};
+pub use entry::init;
 pub use error::{
     AuthenticationError, Error, ExitStatus, LockError, ProcessError, PutError, RecvIntoError, Result,
     SendError,
@@ -36,8 +38,7 @@ pub use pipe::{
     Connection, OneWay, Receiver, Sender, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded,
 };
 pub use process::{
-    Builder, Function, Process, ProcessInfo, StartMethod, Stdio, active_children, cpu_count, current, init,
-    parent,
+    Builder, Function, Process, ProcessInfo, StartMethod, Stdio, active_children, cpu_count, current, parent,
 };
 pub use procession_macros::{main, test};
 pub use queue::{
@@ -71,7 +72,7 @@ pub fn resident_bytes() -> Result<u64> {
 /// What the macros expand to; not for other use.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::process::test_entry;
+    pub use crate::entry::test_entry;
 }
 
 /// What the fuzzer runs; see the folder `fuzz`.

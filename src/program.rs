@@ -28,20 +28,6 @@ pub(crate) static KINDS: &[&ObjectKind] = &[
     &PRODUCERS,
 ];
 
-/// What a copy of this program can be started to be, other than a process of it.
-pub(crate) struct Helper {
-    /// The environment variable that tells it so.
-    pub variable: &'static str,
-    /// Its life, given the variable's value.
-    pub serve: fn(&str) -> !,
-}
-
-/// All of them.
-pub(crate) static HELPERS: &[Helper] = &[Helper {
-    variable: crate::shm::tracker::VARIABLE,
-    serve: crate::shm::tracker::serve,
-}];
-
 /// The program's heap, made by whoever asks first.
 #[inline]
 pub(crate) fn heap() -> Result<&'static Heap> {

@@ -14,7 +14,7 @@ mod start;
 
 use crate::error;
 pub use builder::{Builder, StartMethod, Stdio};
-pub use child::{init, test_entry};
+pub(crate) use child::{become_child_if_asked, prepare, run_as_test};
 pub(crate) use children::lifeline_copy;
 pub use children::{ProcessInfo, active_children, cpu_count, current, parent};
 pub use function::Function;
