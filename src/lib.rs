@@ -23,8 +23,8 @@ mod sync;
 pub mod thread;
 mod wait;
 
-/// The crate whose [`Pod`](bytemuck::Pod) says what a [`Value`] or [`Array`] may hold, for deriving it: add
-/// `#[bytemuck(crate = "procession::bytemuck")]`, or have `bytemuck` among your own dependencies.
+/// The crate of the trait [`Pod`](bytemuck::Pod), which the elements of a [`Value`] or [`Array`] implement. To derive `Pod`,
+/// add `#[bytemuck(crate = "procession::bytemuck")]` to the type, or add `bytemuck` to your own dependencies.
 pub use bytemuck;
 pub use connection::{Address, Listener, SocketConnection, SocketReceiver, SocketSender};
 pub use entry::init;
@@ -55,11 +55,11 @@ pub use sync::{
 };
 pub use wait::interrupt::on_interrupt;
 
-/// Bytes of shared memory that the program occupies at this moment, in all its processes together.
+/// Returns the bytes of shared memory that all processes of the program occupy together at this moment.
 ///
 /// # Errors
 ///
-/// What the system says if it cannot tell.
+/// [`Error::Os`] if the system cannot tell.
 ///
 /// ```
 /// assert!(procession::resident_bytes()? < 64 << 20);
@@ -69,13 +69,13 @@ pub fn resident_bytes() -> Result<u64> {
     program::heap()?.resident()
 }
 
-/// What the macros expand to; not for other use.
+/// Functions that the attribute macros call. Not for other use.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::entry::test_entry;
 }
 
-/// What the fuzzer runs; see the folder `fuzz`.
+/// Functions that the fuzzer calls. See the folder `fuzz`.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod __fuzz {

@@ -2,32 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why a connection was not made: who is at the other end cannot be trusted, or does not trust this side.
+/// Why the handshake of a connection failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AuthenticationError {
     /// The peer does not have the key.
     #[error("the peer does not have the key")]
     WrongKey,
-    /// The peer says that this side does not have the key.
-    #[error("the peer has another key")]
+    /// The peer answered that this side does not have the key.
+    #[error("the peer has another key than this side")]
     Rejected,
-    /// The peer did not say what it should in time.
-    #[error("the peer did not say what it should in time")]
+    /// The peer did not finish the handshake in time.
+    #[error("the handshake timed out")]
     Silent,
-    /// The peer went away.
-    #[error("the peer went away before it was done")]
+    /// The peer closed the connection during the handshake.
+    #[error("the peer closed the connection during the handshake")]
     Left,
-    /// The peer's process belongs to another user, who has no business at an abstract address.
-    #[error("the peer is of another user ({uid})")]
+    /// The peer's process belongs to another user. At an abstract address only processes of the same user are let in.
+    #[error("the peer's process belongs to another user (user id {uid})")]
     OtherUser {
-        /// The user.
+        /// The peer's user id.
         uid: u32,
     },
-    /// What the peer said makes no sense.
-    #[error("what the peer said makes no sense: {reason}")]
+    /// The peer sent a message that is not part of the handshake.
+    #[error("the peer broke the handshake's protocol: {reason}")]
     Garbled {
-        /// What is wrong with it.
+        /// What is wrong with the message.
         reason: String,
     },
 }

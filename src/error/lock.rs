@@ -3,28 +3,28 @@
 use super::Error;
 use core::fmt;
 
-/// Why a lock was not taken as usual.
+/// Why a lock was not taken, or was taken from a dead owner.
 #[derive(Debug)]
 pub enum LockError<G> {
-    /// It was taken, but the last holder died: what the lock protects may be half changed.
+    /// The lock was taken, but its last owner died: what the lock protects may be half changed.
     OwnerDied {
-        /// The lock is held.
+        /// The guard: this thread holds the lock.
         guard: G,
-        /// The dead holder, 0 if it is no longer known.
+        /// The dead owner, 0 if it is no longer known.
         pid: u32,
     },
-    /// Somebody holds it, and the call does not wait.
+    /// Another thread or process holds the lock, and the call does not wait.
     WouldBlock,
-    /// Somebody held it all the time.
+    /// The lock was held by others until the timeout.
     Timeout,
     /// The hook of [`on_interrupt`](crate::on_interrupt) ended the wait.
     Interrupted,
-    /// This process cannot take it at all: see the error.
+    /// This process cannot take the lock at all, for the reason given.
     Failed(Error),
 }
 
 impl<G> LockError<G> {
-    /// The same with another guard made of the one in it.
+    /// Returns the same error with the guard that `make` makes of the one in it.
     pub(crate) fn map<H>(self, make: impl FnOnce(G) -> H) -> LockError<H> {
         match self {
             Self::OwnerDied { guard, pid } => LockError::OwnerDied {
@@ -38,7 +38,7 @@ impl<G> LockError<G> {
         }
     }
 
-    /// The guard, if the lock was taken: for what can be put right, or does not matter.
+    /// Returns the guard, if the lock was taken: for callers that can repair what it protects, or do not need to.
     pub fn into_guard(self) -> Option<G> {
         match self {
             Self::OwnerDied { guard, .. } => Some(guard),
@@ -51,7 +51,7 @@ impl<G> fmt::Display for LockError<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OwnerDied { pid, .. } => Error::OwnerDied { pid: *pid }.fmt(f),
-            Self::WouldBlock => f.write_str("somebody else holds the lock"),
+            Self::WouldBlock => f.write_str("another thread or process holds the lock"),
             Self::Timeout => Error::Timeout.fmt(f),
             Self::Interrupted => Error::Interrupted.fmt(f),
             Self::Failed(error) => error.fmt(f),

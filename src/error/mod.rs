@@ -1,4 +1,16 @@
-//! The crate's error: typed, with the values a caller needs, and able to travel between processes.
+//! All error types of the crate. They can travel between processes, except those that give back a value.
+//!
+//! This room is below all others and knows none of them. [`Error`] is the common type. An operation that takes a value
+//! away from its caller has an error of its own, which gives the value back and turns into an [`Error`] with `?`.
+//!
+//! | operation | error | gives back |
+//! | --- | --- | --- |
+//! | putting into a queue | [`PutError`] | the value |
+//! | sending through a pipe | [`SendError`] | the value |
+//! | receiving into a buffer | [`RecvIntoError`] | the message, if the buffer is too short |
+//! | taking a lock | [`LockError`] | the guard, if the last owner died |
+//! | joining a process or thread | [`ProcessError`], [`ThreadError`] | - |
+//! | a handshake | [`AuthenticationError`] | - |
 
 mod authentication;
 mod lock;
@@ -19,13 +31,13 @@ pub use thread::ThreadError;
 
 use serde::{Deserialize, Serialize};
 
-/// What the functions of this crate return.
+/// The result type of this crate's functions.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
 
-/// Everything that can go wrong, of every part of the crate.
+/// Any error of the crate.
 ///
-/// Operations that take a value have an error of their own that gives the value back ([`PutError`](crate::PutError)); it
-/// turns into this one with `?`. This type can be a function's result and so crosses processes.
+/// Operations that take a value have an error of their own that gives the value back ([`PutError`] for instance). It
+/// turns into this type with `?`. This type can be the result of a process's function: it can travel between processes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Error {
@@ -35,43 +47,43 @@ pub enum Error {
     /// The other end of a pipe or connection is gone, and nothing is left to receive.
     #[error("disconnected: the peer is gone, and nothing is left to receive")]
     Disconnected,
-    /// The other end of a pipe or connection is gone: nobody will read what is sent.
-    #[error("broken pipe: the other end is gone")]
+    /// The other end of a pipe or connection is gone, so what is sent can never be received.
+    #[error("broken pipe: the peer is gone, and cannot receive any more")]
     BrokenPipe,
     /// A message is longer than the buffer that was given for it.
-    #[error("a message of {len} bytes does not fit into a buffer of {room}")]
+    #[error("a message of {len} bytes does not fit into a buffer of {room} bytes: give a larger buffer")]
     BufferTooShort {
         /// Bytes of the message.
         len: u64,
         /// Bytes of the buffer.
         room: u64,
     },
-    /// A bounded queue has no room.
+    /// A bounded queue or pipe has no room, and the call does not wait.
     #[error("the queue is full")]
     Full,
-    /// There is nothing in the queue.
+    /// A queue or pipe has no message, and the call does not wait.
     #[error("the queue is empty")]
     Empty,
-    /// The time given to an operation passed.
+    /// The operation did not finish within its timeout.
     #[error("timed out")]
     Timeout,
     /// The hook of [`on_interrupt`](crate::on_interrupt) ended a wait.
     #[error("interrupted while waiting")]
     Interrupted,
-    /// A consumer of a watched queue died between `get` and `task_done`.
+    /// A consumer of a queue that tracks its consumers died between `get` and `task_done`.
     #[error("consumers died with {items} items they had taken and not finished")]
     ConsumerDied {
         /// Items taken and never finished.
         items: u64,
     },
-    /// The process that held a lock died; what the lock protects may be half changed.
-    #[error("process {pid} died while it held the lock; what it protects may be half changed")]
+    /// The process that held a lock died. What the lock protects may be half changed.
+    #[error("process {pid} died while it held the lock: what the lock protects may be half changed")]
     OwnerDied {
         /// The dead process, 0 if it is no longer known.
         pid: u32,
     },
-    /// A process that is stopped (by a signal, a debugger, with its container) is in the middle of a change to what is shared,
-    /// and nothing can be done about that before it goes on or ends. Nothing was changed.
+    /// A process was stopped (by a signal, by a debugger, with its container) in the middle of a change to shared memory.
+    /// The operation must wait until that process continues or ends. Nothing was changed.
     #[error(
         "process {pid} ({name:?}) is stopped in the middle of a change to the program's shared memory: continue it (SIGCONT) or end it"
     )]
@@ -81,48 +93,49 @@ pub enum Error {
         /// Its name.
         name: String,
     },
-    /// This process has no entry in the program's process table, so nothing it did could be undone at its death: it may do
-    /// nothing with what is shared. It was forked when there was no room for it, or by a system call that the C library does
-    /// not see.
+    /// This process has no entry in the program's process table, so nothing it did could be undone at its death. Therefore
+    /// it may not use anything that is shared. It was forked when the table had no room for it, or by a system call that
+    /// the C library does not see.
     #[error(
-        "this process has no place in its program's process table, and cannot use what is shared: it was forked when there was no room for it, or by a bare clone(2)"
+        "this process has no entry in its program's process table, and cannot use what is shared: it was forked when the table was full, or by a bare clone(2)"
     )]
     NoIdentity,
-    /// Somebody else is in the middle of a change, and the caller must not sleep. For front doors; no other call returns it.
+    /// Another thread or process is in the middle of a change, and the caller must not sleep. Only functions for bindings
+    /// of other languages return this error.
     #[doc(hidden)]
-    #[error("somebody else is in the middle of a change")]
+    #[error("another thread or process is in the middle of a change")]
     Busy,
-    /// A lock was released that nobody (or, for a recursive one, somebody else) holds.
+    /// A lock was released that no thread holds. For a recursive lock: that this thread does not hold.
     #[error("released a lock that is not held")]
     NotLocked,
-    /// This thread has a guard of the value or array already, and would wait for itself.
-    #[error("this thread holds the lock already, and would wait for itself")]
+    /// This thread already has a guard of the value or array, and would wait for itself.
+    #[error("this thread holds the lock already, and would wait for itself: drop the guard first")]
     AlreadyLocked,
-    /// An array has no such element.
+    /// An array has no element with this index.
     #[error("there is no element {index} in an array of {len}")]
     OutOfBounds {
-        /// The element asked for.
+        /// The index that was given.
         index: usize,
-        /// How many there are.
+        /// Elements of the array.
         len: usize,
     },
-    /// A bounded semaphore was released more often than it was acquired.
-    #[error("a semaphore was released more often than it was acquired: its value cannot exceed {max}")]
+    /// A bounded semaphore was released more times than it was acquired.
+    #[error("a semaphore was released more times than it was acquired: its value cannot exceed {max}")]
     TooManyReleases {
         /// The largest value.
         max: u64,
     },
-    /// A barrier was broken: somebody timed out, somebody died, or it was aborted or reset.
-    #[error("the barrier is broken")]
+    /// A barrier is broken: a party timed out or died, or the barrier was aborted or reset.
+    #[error("the barrier is broken: a party timed out or died, or the barrier was aborted or reset")]
     BrokenBarrier,
-    /// A barrier was to be for nobody.
-    #[error("a barrier needs at least one party")]
+    /// A barrier was to be made for no parties.
+    #[error("a barrier needs at least one party, not 0")]
     NoParties,
-    /// `task_done` was called more often than there were items.
-    #[error("task_done() called more often than items were put into the queue")]
+    /// `task_done` was called more times than items were put.
+    #[error("task_done() called more times than items were put into the queue")]
     TooManyTasksDone,
-    /// Something has the name that shared memory was to get.
-    #[error("there is shared memory with the name {name:?} already")]
+    /// The name for new shared memory is taken.
+    #[error("there is shared memory with the name {name:?} already: open it, or choose another name")]
     MemoryExists {
         /// The name.
         name: String,
@@ -134,41 +147,39 @@ pub enum Error {
         name: String,
     },
     /// Shared memory cannot have this name.
-    #[error("shared memory cannot be named {name:?}: from 1 to 255 bytes, without '/' and NUL, are a name")]
+    #[error("shared memory cannot be named {name:?}: a name has 1 to 255 bytes, without '/' and NUL")]
     BadName {
         /// The name.
         name: String,
     },
-    /// Bytes were asked for that a piece of shared memory does not have.
-    #[error("{len} bytes at offset {offset} are not all in shared memory of {size} bytes")]
+    /// A range of bytes reaches beyond the end of shared memory.
+    #[error("{len} bytes at offset {offset} reach beyond the end of shared memory of {size} bytes")]
     OutOfRange {
-        /// The first byte asked for.
+        /// Offset of the first byte.
         offset: usize,
-        /// Bytes asked for.
+        /// Bytes of the range.
         len: usize,
-        /// Bytes there are.
+        /// Bytes of the shared memory.
         size: usize,
     },
     /// The system or the program's heap has no memory left.
-    #[error("out of shared memory: {requested} bytes more were asked for")]
+    #[error("out of shared memory: {requested} more bytes were asked for")]
     OutOfMemory {
-        /// Bytes asked for.
+        /// Bytes that were asked for.
         requested: u64,
     },
-    /// A message, value or array can never fit.
-    #[error(
-        "{len} bytes do not fit: the largest message or array this program's heap can hold is {max} bytes"
-    )]
+    /// A message, value or array is larger than the heap can ever hold.
+    #[error("{len} bytes do not fit: this program's heap can hold at most {max} bytes in one piece")]
     TooLarge {
-        /// Bytes asked for.
+        /// Bytes that were asked for.
         len: u64,
         /// Bytes of the largest possible piece.
         max: u64,
     },
-    /// A capacity of zero, or one too large to count.
+    /// A queue's capacity is zero, or too large to be counted.
     #[error("a queue's capacity must be from 1 to {max}, not {given}")]
     Capacity {
-        /// What was asked for.
+        /// The capacity that was given.
         given: u64,
         /// The largest capacity.
         max: u64,
@@ -176,7 +187,7 @@ pub enum Error {
     /// A value could not be turned into bytes.
     #[error("cannot encode the value: {reason}")]
     Encode {
-        /// What serde or postcard said.
+        /// The message of serde or postcard.
         reason: String,
     },
     /// Bytes could not be turned into a value.
@@ -184,15 +195,15 @@ pub enum Error {
     Decode {
         /// The type that was expected.
         expected: String,
-        /// What serde or postcard said.
+        /// The message of serde or postcard.
         reason: String,
     },
-    /// A handle was serialised by something else than this crate, or belongs to another program.
+    /// A handle was serialised by another serialiser than this crate's, or belongs to another program.
     #[error(
-        "a queue, lock or anything else that is shared can only travel inside its program, through a queue or as an argument or result: {reason}"
+        "a queue, lock or other shared object can only travel inside its program, through a queue or as an argument or result: {reason}"
     )]
     ForeignHandle {
-        /// What was wrong with it.
+        /// What is wrong with the handle.
         reason: String,
     },
     /// The process table is full.
@@ -201,39 +212,39 @@ pub enum Error {
         /// Entries in the table.
         max: u64,
     },
-    /// A connection's peer could not show that it has the key, or would not believe this side.
+    /// A handshake failed: one side did not prove to the other that it has the key.
     #[error("authentication failed: {0}")]
     Authentication(#[from] AuthenticationError),
     /// A connection ended in the middle of a message.
-    #[error("the connection ended in the middle of a message: {got} of {expected} bytes are here")]
+    #[error("the connection ended in the middle of a message: {got} of {expected} bytes arrived")]
     Truncated {
-        /// Bytes of the message; 0 where not even that has arrived.
+        /// Bytes of the message. 0 if not even its length has arrived.
         expected: u64,
-        /// Those that have arrived.
+        /// Bytes that have arrived.
         got: u64,
     },
     /// A message on a connection is longer than its limit.
-    #[error("a message of {len} bytes was announced; the limit is {limit}")]
+    #[error("a message of {len} bytes was announced, but the limit is {limit} bytes")]
     FrameTooLarge {
-        /// Bytes of the message, as the peer has it.
+        /// Bytes of the message, as the peer announced it.
         len: u64,
         /// The limit.
         limit: u64,
     },
-    /// What came over a connection is not a message.
-    #[error("what the peer sends is no message: its length would be {length}")]
+    /// Bytes that arrived on a connection are not a message.
+    #[error("the peer sent bytes that are not a message: the length would be {length}")]
     BadFrame {
-        /// What stands where the length should be.
+        /// The value in place of the length.
         length: i32,
     },
-    /// Part of a message was sent before the time was up; the rest is kept and goes out before the next message.
-    #[error("only a part of the message was sent in time; {left} bytes are kept to be sent")]
+    /// Only a part of a message was sent before the timeout. The rest is kept, and is sent before the next message.
+    #[error("only a part of the message was sent in time: {left} bytes are left for flush or the next send")]
     PartlySent {
         /// Bytes still to be sent.
         left: u64,
     },
-    /// A process holds more objects than it can have.
-    #[error("this process holds {max} objects already")]
+    /// A process holds the largest possible number of references to shared objects.
+    #[error("this process holds {max} shared objects already: drop some")]
     TooManyObjects {
         /// The limit.
         max: u64,
@@ -246,16 +257,16 @@ pub enum Error {
     /// A daemon process tried to start a process.
     #[error("a daemon process may not have children")]
     DaemonChildren,
-    /// A function was to be started that this way of starting cannot send.
+    /// A function cannot be sent to the new process by this start method.
     #[error("{0}")]
     Unsendable(String),
-    /// The process did not return a value.
+    /// A process ended without a result.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The thread did not return a value.
+    /// A thread ended without a result.
     #[error(transparent)]
     Thread(#[from] ThreadError),
-    /// The operating system refused something.
+    /// A system call failed.
     #[error("{call}: {}", std::io::Error::from_raw_os_error(*errno))]
     Os {
         /// The call that failed.
@@ -263,7 +274,7 @@ pub enum Error {
         /// Its error number.
         errno: i32,
     },
-    /// The limit on the size of files (`ulimit -f`) is too small for the file that shared memory is.
+    /// The limit on the size of files (`ulimit -f`) is too small for the file that holds the shared memory.
     #[error(
         "the limit on the size of files (RLIMIT_FSIZE, ulimit -f) is {limit} bytes, and the program's shared memory is a file: raise it (ulimit -f unlimited) before the program starts"
     )]
@@ -274,17 +285,18 @@ pub enum Error {
     /// The program closed a descriptor that this crate needs.
     #[error("the program closed descriptor {number}, which was {what}")]
     DescriptorLost {
-        /// Its number.
+        /// The descriptor's number.
         number: i32,
-        /// What it was.
+        /// What the descriptor was for.
         what: String,
     },
-    /// Shared memory is not what it should be.
+    /// Shared memory has unexpected contents.
     #[error("the program's shared memory cannot be used: {0}")]
     BadHeap(String),
 }
 
 impl Error {
+    /// Returns the error of the system call `call` that failed with `errno`.
     pub(crate) fn os(call: &str, errno: i32) -> Self {
         Self::Os {
             call: call.to_owned(),
@@ -292,6 +304,7 @@ impl Error {
         }
     }
 
+    /// Does the same as [`os`](Self::os) for an error number of `rustix`.
     pub(crate) fn errno(call: &str, errno: rustix::io::Errno) -> Self {
         Self::os(call, errno.raw_os_error())
     }

@@ -4,22 +4,22 @@ use super::Error;
 use core::fmt;
 use core::ops::Deref;
 
-/// Why a message is not in the buffer that was given for it.
+/// Why a message was not received into a buffer. `M` is the message's type.
 #[derive(Debug)]
 pub enum RecvIntoError<M> {
-    /// The message is longer than the buffer. It was taken, and here it is, whole.
+    /// The message is longer than the buffer. It was taken from the pipe or connection, and is given back whole.
     TooShort {
         /// The message.
         message: M,
         /// Bytes of the buffer.
         room: usize,
     },
-    /// There is no message.
+    /// No message was received, for the reason given.
     Failed(Error),
 }
 
 impl<M: Deref<Target = [u8]>> RecvIntoError<M> {
-    /// The reason alone.
+    /// Returns the reason without the message.
     pub fn error(&self) -> Error {
         match self {
             Self::TooShort { message, room } => Error::BufferTooShort {
@@ -45,7 +45,7 @@ impl<M: Deref<Target = [u8]>> From<RecvIntoError<M>> for Error {
     }
 }
 
-/// Copies a message into the front of a buffer; the message's length.
+/// Copies a message into the front of a buffer, and returns the message's length.
 pub(crate) fn copy_into<M: Deref<Target = [u8]>>(
     message: M,
     buffer: &mut [u8],

@@ -3,9 +3,9 @@
 use super::Error;
 use core::fmt;
 
-/// Why a value was not sent; it is given back.
+/// Why a value was not sent through a pipe. It gives the value back.
 ///
-/// With `?` it becomes an [`Error`], and the value is dropped.
+/// With `?` this error becomes an [`Error`], and the value is dropped.
 ///
 /// ```
 /// use procession::{Error, SendError, pipe};
@@ -18,25 +18,25 @@ use core::fmt;
 /// # Ok::<(), Error>(())
 /// ```
 pub enum SendError<T> {
-    /// The other end is gone: nobody will read it.
+    /// The other end is gone, so the value could never be received.
     Broken(T),
-    /// There is no room and the call does not wait.
+    /// The pipe has no room, and the call does not wait.
     Full(T),
-    /// There was no room in time.
+    /// The pipe had no room until the timeout.
     Timeout(T),
-    /// It could not be encoded, there is no memory for it, or the wait was ended by a hook.
+    /// The value could not be encoded, there is no memory for it, or a hook ended the wait.
     Failed(T, Error),
 }
 
 impl<T> SendError<T> {
-    /// The value that was not sent.
+    /// Returns the value that was not sent.
     pub fn into_inner(self) -> T {
         match self {
             Self::Broken(value) | Self::Full(value) | Self::Timeout(value) | Self::Failed(value, _) => value,
         }
     }
 
-    /// The reason alone.
+    /// Returns the reason without the value.
     pub fn error(&self) -> Error {
         match self {
             Self::Broken(_) => Error::BrokenPipe,
