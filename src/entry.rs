@@ -15,10 +15,10 @@ use crate::{process, shm};
 ///
 /// The call also decides what happens at the end of the program, and of each of its processes:
 ///
-/// * At a normal end, the process waits for its children, as in Python, and ends its daemons. After a second it prints on
-///   standard error which children it waits for.
-/// * At an end by an error (`main` returns an error or panics, or [`exit`](std::process::exit) is called with another code
-///   than 0), the process ends its children and their children: by SIGTERM, and a second later by SIGKILL.
+/// * At a normal end, the process waits for its children, as in Python, and ends its daemons. After a second it prints
+///   on standard error which children it waits for.
+/// * At an end by an error (`main` returns an error or panics, or [`exit`](std::process::exit) is called with another
+///   code than 0), the process ends its children and their children: by SIGTERM, and a second later by SIGKILL.
 ///
 /// # Panics
 ///
@@ -29,8 +29,8 @@ pub fn init() {
     process::prepare();
 }
 
-/// Does the same as [`init`] at the start of a test, where the program's `main` is the test harness. `path` is the test's
-/// module path and name: a child runs the harness with this one test, which calls this function again.
+/// Does the same as [`init`] at the start of a test, where the program's `main` is the test harness. `path` is the
+/// test's module path and name: a child runs the harness with this one test, which calls this function again.
 pub fn test_entry(path: &str) {
     process::run_as_test(path);
     init();

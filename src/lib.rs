@@ -23,8 +23,8 @@ mod sync;
 pub mod thread;
 mod wait;
 
-/// The crate of the trait [`Pod`](bytemuck::Pod), which the elements of a [`Value`] or [`Array`] implement. To derive `Pod`,
-/// add `#[bytemuck(crate = "procession::bytemuck")]` to the type, or add `bytemuck` to your own dependencies.
+/// The crate of the trait [`Pod`](bytemuck::Pod), which the elements of a [`Value`] or [`Array`] implement. To derive
+/// `Pod`, add `#[bytemuck(crate = "procession::bytemuck")]` to the type, or add `bytemuck` to your own dependencies.
 pub use bytemuck;
 pub use connection::{Address, Listener, SocketConnection, SocketReceiver, SocketSender};
 pub use entry::init;

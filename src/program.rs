@@ -1,8 +1,9 @@
 //! The wiring of the program's heap: which kinds of object it holds.
 //!
-//! The heap recovers objects of dead processes without knowing their types: each [`ObjectKind`] is a table of functions,
-//! and an object's first byte is its kind's number. The kinds belong to rooms above the heap, so [`KINDS`] names rooms
-//! above this one. This is the one exception to the rule that a room uses only rooms above it in ARCHITECTURE.md's table.
+//! The heap recovers objects of dead processes without knowing their types: each [`ObjectKind`] is a table of
+//! functions, and an object's first byte is its kind's number. The kinds belong to rooms above the heap, so [`KINDS`]
+//! names rooms above this one. This is the one exception to the rule that a room uses only rooms above it in
+//! ARCHITECTURE.md's table.
 //!
 //! ```text
 //!   sync, shared, queue, pipe     rooms that have objects in the heap

@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct SocketSender {
     socket: Arc<OwnedFd>,
-    /// What is left of a message that was sent in part.
+    /// The rest of a message that was sent in part.
     rest: Vec<u8>,
 }
 
@@ -25,6 +25,7 @@ pub struct SocketReceiver {
 }
 
 impl SocketSender {
+    /// Makes the sending half of a connection over `socket`.
     pub(super) fn over(socket: Arc<OwnedFd>) -> Self {
         Self {
             socket,
@@ -32,45 +33,47 @@ impl SocketSender {
         }
     }
 
-    /// Sends a message, waiting while there is no room in the system's buffers.
+    /// Sends a message, and waits while there is no room in the system's buffers.
     ///
     /// # Errors
     ///
-    /// [`Error::BrokenPipe`] if the peer is gone (which a message or two may come too early to see); [`Error::Interrupted`];
-    /// as for [`send_bytes_timeout`](Self::send_bytes_timeout).
+    /// [`Error::BrokenPipe`] if the peer is gone (the first message or two after its end may still be sent without an
+    /// error); [`Error::Interrupted`]; as for [`send_bytes_timeout`](Self::send_bytes_timeout).
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.send_until(bytes, Deadline::Never)
     }
 
-    /// Sends a message if there is room.
+    /// Sends a message if there is room, without waiting.
     ///
     /// # Errors
     ///
-    /// As for [`send_bytes`](Self::send_bytes); [`Error::Full`] if there is none, also because a message sent in part is
-    /// still in the way; [`Error::PartlySent`].
+    /// As for [`send_bytes`](Self::send_bytes). [`Error::Full`] if there is no room, or the rest of an earlier message
+    /// could not be sent. [`Error::PartlySent`].
     pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.send_until(bytes, Deadline::Now)
     }
 
-    /// Sends a message, waiting for room for at most `timeout`.
+    /// Sends a message, and waits for room for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// As for [`send_bytes`](Self::send_bytes). [`Error::Timeout`] if nothing of it was sent. [`Error::PartlySent`] if part
-    /// of it was: then the rest is kept here, and goes out with [`flush`](Self::flush) or before the next message.
+    /// As for [`send_bytes`](Self::send_bytes). [`Error::Timeout`] if nothing of the message was sent.
+    /// [`Error::PartlySent`] if a part was sent: the rest is kept, and is sent by [`flush`](Self::flush) or before the
+    /// next message.
     pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<()> {
         self.send_until(bytes, Deadline::after(timeout))
     }
 
-    /// Sends what is left of a message that was sent in part, waiting for at most `timeout`.
+    /// Sends the rest of a message that was sent in part, and waits for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// As for [`send_bytes`](Self::send_bytes); [`Error::Timeout`] if something is still left.
+    /// As for [`send_bytes`](Self::send_bytes); [`Error::Timeout`] if a part of the rest is not sent.
     pub fn flush(&mut self, timeout: Duration) -> Result<()> {
         self.flush_until(Deadline::after(timeout))
     }
 
+    /// Sends the rest of the message before, and then this message. Keeps the rest of this one.
     fn send_until(&mut self, bytes: &[u8], deadline: Deadline) -> Result<()> {
         let (header, used) = frame::header(bytes.len());
         let (header, total) = (&header[..used], used + bytes.len());
@@ -95,6 +98,7 @@ impl SocketSender {
         }
     }
 
+    /// Sends the rest of the message before.
     fn flush_until(&mut self, deadline: Deadline) -> Result<()> {
         let mut sent = 0;
         let outcome = if self.rest.is_empty() {
@@ -110,7 +114,8 @@ impl SocketSender {
         outcome
     }
 
-    /// Has `some` send some until it has sent all; it answers `None` where there is no room.
+    /// Calls `some` until everything is sent. `some` sends what there is room for, and returns whether everything is
+    /// sent, or `None` if there is no room.
     fn push(&self, deadline: Deadline, mut some: impl FnMut() -> Result<Option<bool>>) -> Result<()> {
         loop {
             match some()? {
@@ -123,6 +128,7 @@ impl SocketSender {
 }
 
 impl SocketReceiver {
+    /// Makes the receiving half of a connection over `socket`.
     pub(super) fn over(socket: Arc<OwnedFd>) -> Self {
         Self {
             socket,
@@ -130,17 +136,19 @@ impl SocketReceiver {
         }
     }
 
-    /// Receives the next message, waiting for it.
+    /// Receives the next message, and waits for it.
     ///
     /// # Errors
     ///
-    /// [`Error::Disconnected`] if the peer is gone; [`Error::Truncated`] if it went in the middle of a message;
-    /// [`Error::FrameTooLarge`] and [`Error::BadFrame`], after which nothing more can be received; [`Error::Interrupted`].
+    /// [`Error::Disconnected`] if the peer is gone. [`Error::Truncated`] if the connection ended in the middle of a
+    /// message. [`Error::FrameTooLarge`] and [`Error::BadFrame`], after which no more messages can be received.
+    /// [`Error::Interrupted`].
     pub fn recv_bytes(&mut self) -> Result<Vec<u8>> {
         self.recv_until(Deadline::Never)
     }
 
-    /// Receives the next message if it is there. What there is of it is kept until the rest is.
+    /// Receives the next message if all of it has arrived, without waiting. A part of a message is kept for the next
+    /// call.
     ///
     /// # Errors
     ///
@@ -152,7 +160,7 @@ impl SocketReceiver {
         })
     }
 
-    /// Receives the next message, waiting for at most `timeout`. What there is of it is kept until the rest is.
+    /// Receives the next message, and waits for at most `timeout`. A part of a message is kept for the next call.
     ///
     /// # Errors
     ///
@@ -161,6 +169,7 @@ impl SocketReceiver {
         self.recv_until(Deadline::after(timeout))
     }
 
+    /// Receives the next message before `deadline`.
     fn recv_until(&mut self, deadline: Deadline) -> Result<Vec<u8>> {
         loop {
             match net::receive(self.socket.as_fd(), self.decoder.room()?)? {
@@ -175,18 +184,19 @@ impl SocketReceiver {
         }
     }
 
-    /// Receives the next message into the front of `buffer`, waiting for it; answers its length.
+    /// Receives the next message into the front of `buffer`, and waits for it. Returns the message's length.
     ///
     /// # Errors
     ///
-    /// [`RecvIntoError::TooShort`] if the buffer is too short; it has the message. As for [`recv_bytes`](Self::recv_bytes)
-    /// otherwise.
+    /// [`RecvIntoError::TooShort`] if the message is longer than the buffer; the error has the message. Otherwise as
+    /// for [`recv_bytes`](Self::recv_bytes).
     pub fn recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvIntoError<Vec<u8>>> {
         let message = self.recv_bytes().map_err(RecvIntoError::Failed)?;
         copy_into(message, buffer)
     }
 
-    /// Waits for at most `timeout` until something of a message is there, or the end; whether it is.
+    /// Waits for at most `timeout` until a part of a message has arrived, or the connection has ended. Returns whether
+    /// one of them is so.
     ///
     /// # Errors
     ///
@@ -199,8 +209,8 @@ impl SocketReceiver {
         }
     }
 
-    /// Refuses messages of more than `bytes` from now on; there is no limit at first. Memory is taken as a message arrives,
-    /// not as it is announced.
+    /// Refuses messages of more than `bytes` from now on. At first there is no limit. Memory is allocated as a message
+    /// arrives, not when its length is announced.
     pub fn set_limit(&mut self, bytes: u64) {
         self.decoder.set_limit(bytes);
     }

@@ -1,4 +1,4 @@
-//! Connections over sockets: frames of bytes, to any program that speaks Python's wire format.
+//! The type of a connection, and connecting to a listener.
 
 use super::address::Address;
 use super::halves::{SocketReceiver, SocketSender};
@@ -14,19 +14,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a peer has to prove that it has the key, where nothing else is said.
+/// The time that a peer has for the handshake, if the caller gives none.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A connection to a [`Listener`](crate::Listener), or from one to its client, over a socket.
+/// One end of a connection over a socket: a client's, or that of the [`Listener`](crate::Listener) that accepted it.
 ///
-/// It carries messages of bytes, of any length, in the wire format of Python's `multiprocessing.connection`: the other end
-/// may be a Python program, with the standard library or with this package. What is in the bytes is the caller's business.
-/// Pickles, for one, should be read only from peers that are trusted with everything, which is what the key says.
+/// It carries messages of bytes, of any length, in the wire format of Python's `multiprocessing.connection`: the peer
+/// may be a Python program, with the standard library or with this package. The contents of the messages are up to the
+/// caller. Load pickles only from peers that you trust to run any code, for instance because they have the key.
 ///
-/// * A message is received whole or not at all. If the peer dies in the middle of one, that is [`Error::Truncated`].
-/// * It is the system's buffers that limit how far a sender may be ahead.
-/// * [`split`](Self::split) gives the two directions to two threads.
-/// * Its descriptor can be polled: it is readable when there is (part of) a message, or the end.
+/// * A message is received whole or not at all. If the peer dies in the middle of a message, that is
+///   [`Error::Truncated`].
+/// * A sender waits while the system's buffers are full.
+/// * [`split`](Self::split) returns the two directions, for two threads.
+/// * The descriptor can be polled: it is readable when a part of a message has arrived, or the connection has ended.
 ///
 /// ```
 /// use procession::{Address, Listener, SocketConnection};
@@ -51,6 +52,7 @@ pub struct SocketConnection {
 }
 
 impl SocketConnection {
+    /// Makes a connection over `socket`, after the handshake.
     pub(super) fn over(socket: OwnedFd) -> Self {
         let socket = Arc::new(socket);
         Self {
@@ -59,21 +61,23 @@ impl SocketConnection {
         }
     }
 
-    /// Connects to the listener at `address`. With a key, each side proves to the other that it has it; without one, the
-    /// listener must have none. A peer that takes longer than 20 seconds is given up.
+    /// Connects to the listener at `address`.
+    ///
+    /// With a key, each side proves to the other that it has the key. Without a key, the listener must have none. The
+    /// attempt is given up after 20 seconds.
     ///
     /// # Errors
     ///
-    /// [`Error::Authentication`]; [`Error::Os`] if nobody listens there; [`Error::Interrupted`].
+    /// [`Error::Authentication`]; [`Error::Os`] if there is no listener at the address; [`Error::Interrupted`].
     pub fn connect(address: &Address, authkey: Option<&[u8]>) -> Result<Self> {
         Self::connect_timeout(address, authkey, CONNECT_TIMEOUT)
     }
 
-    /// The same, giving up after `timeout`.
+    /// Connects like [`connect`](Self::connect), and gives up after `timeout`.
     ///
     /// # Errors
     ///
-    /// As for [`connect`](Self::connect); [`Error::Timeout`] if not even the connection was made in time.
+    /// As for [`connect`](Self::connect); [`Error::Timeout`] if the socket was not connected in time.
     pub fn connect_timeout(address: &Address, authkey: Option<&[u8]>, timeout: Duration) -> Result<Self> {
         let deadline = Deadline::after(timeout);
         let socket = reach(address, deadline)?;
@@ -91,99 +95,99 @@ impl SocketConnection {
         Ok(Self::over(newcomer.into_socket()))
     }
 
-    /// The two directions, each for a thread of its own.
+    /// Splits the connection into its two directions, for instance for two threads.
     pub fn split(self) -> (SocketSender, SocketReceiver) {
         (self.sender, self.receiver)
     }
 
-    /// See [`SocketSender::send_bytes`].
+    /// Does what [`SocketSender::send_bytes`] does.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as there.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.sender.send_bytes(bytes)
     }
 
-    /// See [`SocketSender::try_send_bytes`].
+    /// Does what [`SocketSender::try_send_bytes`] does.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as there.
     pub fn try_send_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.sender.try_send_bytes(bytes)
     }
 
-    /// See [`SocketSender::send_bytes_timeout`].
+    /// Does what [`SocketSender::send_bytes_timeout`] does.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as there.
     pub fn send_bytes_timeout(&mut self, bytes: &[u8], timeout: Duration) -> Result<()> {
         self.sender.send_bytes_timeout(bytes, timeout)
     }
 
-    /// See [`SocketSender::flush`].
+    /// Does what [`SocketSender::flush`] does.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as there.
     pub fn flush(&mut self, timeout: Duration) -> Result<()> {
         self.sender.flush(timeout)
     }
 
-    /// See [`SocketReceiver::recv_bytes`].
+    /// Does what [`SocketReceiver::recv_bytes`] does.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as there.
     pub fn recv_bytes(&mut self) -> Result<Vec<u8>> {
         self.receiver.recv_bytes()
     }
 
-    /// See [`SocketReceiver::try_recv_bytes`].
+    /// Does what [`SocketReceiver::try_recv_bytes`] does.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as there.
     pub fn try_recv_bytes(&mut self) -> Result<Vec<u8>> {
         self.receiver.try_recv_bytes()
     }
 
-    /// See [`SocketReceiver::recv_bytes_timeout`].
+    /// Does what [`SocketReceiver::recv_bytes_timeout`] does.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as there.
     pub fn recv_bytes_timeout(&mut self, timeout: Duration) -> Result<Vec<u8>> {
         self.receiver.recv_bytes_timeout(timeout)
     }
 
-    /// See [`SocketReceiver::recv_bytes_into`].
+    /// Does what [`SocketReceiver::recv_bytes_into`] does.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as there.
     pub fn recv_bytes_into(&mut self, buffer: &mut [u8]) -> Result<usize, RecvIntoError<Vec<u8>>> {
         self.receiver.recv_bytes_into(buffer)
     }
 
-    /// See [`SocketReceiver::poll`].
+    /// Does what [`SocketReceiver::poll`] does.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as there.
     pub fn poll(&self, timeout: Duration) -> Result<bool> {
         self.receiver.poll(timeout)
     }
 
-    /// See [`SocketReceiver::set_limit`].
+    /// Does what [`SocketReceiver::set_limit`] does.
     pub fn set_limit(&mut self, bytes: u64) {
         self.receiver.set_limit(bytes);
     }
 }
 
-/// A socket connected to `address`.
+/// Connects a socket to `address`.
 fn reach(address: &Address, deadline: Deadline) -> Result<OwnedFd> {
     let mut pause = Duration::from_millis(1);
     loop {
@@ -194,7 +198,7 @@ fn reach(address: &Address, deadline: Deadline) -> Result<OwnedFd> {
                 net::connected(socket.as_fd())?;
                 return Ok(socket);
             }
-            // There is nothing that tells when it is worth trying again.
+            // The listener's queue is full, and the system does not tell when there is room again.
             Connecting::Crowded => {
                 if deadline.passed() {
                     return Err(Error::Timeout);

@@ -82,10 +82,11 @@ pub enum Error {
         /// The dead process, 0 if it is no longer known.
         pid: u32,
     },
-    /// A process was stopped (by a signal, by a debugger, with its container) in the middle of a change to shared memory.
-    /// The operation must wait until that process continues or ends. Nothing was changed.
+    /// A process was stopped (by a signal, by a debugger, with its container) in the middle of a change to shared
+    /// memory. The operation must wait until that process continues or ends. Nothing was changed.
     #[error(
-        "process {pid} ({name:?}) is stopped in the middle of a change to the program's shared memory: continue it (SIGCONT) or end it"
+        "process {pid} ({name:?}) is stopped in the middle of a change to the program's shared memory: \
+         continue it (SIGCONT) or end it"
     )]
     OwnerStopped {
         /// The stopped process, 0 if it is not known.
@@ -93,15 +94,16 @@ pub enum Error {
         /// Its name.
         name: String,
     },
-    /// This process has no entry in the program's process table, so nothing it did could be undone at its death. Therefore
-    /// it may not use anything that is shared. It was forked when the table had no room for it, or by a system call that
-    /// the C library does not see.
+    /// This process has no entry in the program's process table, so nothing it did could be undone at its death.
+    /// Therefore it may not use anything that is shared. It was forked when the table had no room for it, or by a
+    /// system call that the C library does not see.
     #[error(
-        "this process has no entry in its program's process table, and cannot use what is shared: it was forked when the table was full, or by a bare clone(2)"
+        "this process has no entry in its program's process table, and cannot use what is shared: \
+         it was forked when the table was full, or by a bare clone(2)"
     )]
     NoIdentity,
-    /// Another thread or process is in the middle of a change, and the caller must not sleep. Only functions for bindings
-    /// of other languages return this error.
+    /// Another thread or process is in the middle of a change, and the caller must not sleep. Only functions for
+    /// bindings of other languages return this error.
     #[doc(hidden)]
     #[error("another thread or process is in the middle of a change")]
     Busy,
@@ -200,7 +202,8 @@ pub enum Error {
     },
     /// A handle was serialised by another serialiser than this crate's, or belongs to another program.
     #[error(
-        "a queue, lock or other shared object can only travel inside its program, through a queue or as an argument or result: {reason}"
+        "a queue, lock or other shared object can only travel inside its program, through a queue or as an argument \
+         or result: {reason}"
     )]
     ForeignHandle {
         /// What is wrong with the handle.
@@ -251,7 +254,8 @@ pub enum Error {
     },
     /// A process was to be started before `procession::init()` ran.
     #[error(
-        "this program cannot start processes yet: call procession::init() at the start of main(), or put #[procession::main] on it (#[procession::test] on a test)"
+        "this program cannot start processes yet: call procession::init() at the start of main(), \
+         or put #[procession::main] on it (#[procession::test] on a test)"
     )]
     NotInitialised,
     /// A daemon process tried to start a process.
@@ -276,7 +280,8 @@ pub enum Error {
     },
     /// The limit on the size of files (`ulimit -f`) is too small for the file that holds the shared memory.
     #[error(
-        "the limit on the size of files (RLIMIT_FSIZE, ulimit -f) is {limit} bytes, and the program's shared memory is a file: raise it (ulimit -f unlimited) before the program starts"
+        "the limit on the size of files (RLIMIT_FSIZE, ulimit -f) is {limit} bytes, \
+         and the program's shared memory is a file: raise it (ulimit -f unlimited) before the program starts"
     )]
     FileSizeLimit {
         /// The limit.

@@ -34,7 +34,8 @@ pub enum ProcessError {
     },
     /// The process ended before it began to run its function.
     #[error(
-        "process {name:?} ended ({ended}) before it began to run its function: does the program call procession::init() at the start of main()?"
+        "process {name:?} ended ({ended}) before it began to run its function: \
+         does the program call procession::init() at the start of main()?"
     )]
     NotStarted {
         /// The process's name.

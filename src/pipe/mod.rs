@@ -1,4 +1,6 @@
-//! Pipes: two rings in shared memory between two ends, or one ring. README.md beside this file has the protocol.
+//! Pipes between processes: two rings in shared memory between two ends, or one ring for one direction.
+//!
+//! README.md beside this file has the protocol, and a table of what the peer finds after a death at each step.
 
 mod connection;
 mod end;
@@ -10,12 +12,16 @@ use crate::error::Result;
 use crate::queue::bounded_ring;
 use crate::queue::ring::Ring;
 
-/// Messages a pipe has room for in each direction. Counted and not weighed, because the ring knows its count anyway, so that
-/// looking for room costs nothing; enough for both sides to be at work at once, and an end to the memory that a reader who
-/// has stopped can cost.
+/// The number of messages that a pipe has room for in each direction, if the caller gives none.
+///
+/// Messages are counted, not their bytes, because the ring has the count anyway and checking it costs nothing. The
+/// number is large enough for both sides to work at the same time, and limits the memory that a stopped reader can
+/// cost.
 const ROOM: usize = 1000;
 
-/// Two ends connected with each other, each with room for 1000 messages on their way to it; whoever is further ahead waits.
+/// Makes a pipe, and returns its two ends.
+///
+/// Each end sends to the other, with room for 1000 messages in each direction. `send` waits while there is no room.
 ///
 /// ```
 /// use procession::{Connection, Process, pipe};
@@ -32,7 +38,7 @@ const ROOM: usize = 1000;
 ///     let helper = Process::spawn(double, there)?;
 ///     here.send(21)?;
 ///     assert_eq!(here.recv()?, 42);
-///     drop(here); // the helper's recv ends
+///     drop(here); // ends the helper's recv
 ///     helper.join()?;
 ///     Ok(())
 /// }
@@ -40,12 +46,13 @@ const ROOM: usize = 1000;
 ///
 /// # Errors
 ///
-/// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or [`Error::Os`](crate::Error::Os) if the program's shared memory
+/// could not be set up.
 pub fn pipe<A, B>() -> Result<(Connection<A, B>, Connection<B, A>)> {
     pipe_bounded(ROOM)
 }
 
-/// The same with room for `capacity` messages in each direction.
+/// Makes a pipe like [`pipe`], with room for `capacity` messages in each direction.
 ///
 /// ```
 /// let (here, there) = procession::pipe_bounded::<u8, ()>(1)?;
@@ -57,7 +64,7 @@ pub fn pipe<A, B>() -> Result<(Connection<A, B>, Connection<B, A>)> {
 ///
 /// # Errors
 ///
-/// As for [`pipe`]; [`Error::Capacity`] for 0.
+/// As for [`pipe`]; [`Error::Capacity`](crate::Error::Capacity) if `capacity` is 0 or too large.
 pub fn pipe_bounded<A, B>(capacity: usize) -> Result<(Connection<A, B>, Connection<B, A>)> {
     let (there, back) = (ring(capacity)?, ring(capacity)?);
     Ok((
@@ -66,7 +73,9 @@ pub fn pipe_bounded<A, B>(capacity: usize) -> Result<(Connection<A, B>, Connecti
     ))
 }
 
-/// A pipe for one direction only, with room for 1000 messages; first the end that reads, as Python has it.
+/// Makes a pipe for one direction, with room for 1000 messages.
+///
+/// Returns the receiving end first, as Python's `Pipe` does.
 ///
 /// ```
 /// let (receiver, sender) = procession::pipe_one_way()?;
@@ -84,7 +93,7 @@ pub fn pipe_one_way<T>() -> Result<(Receiver<T>, Sender<T>)> {
     pipe_one_way_bounded(ROOM)
 }
 
-/// The same with room for `capacity` messages.
+/// Makes a pipe like [`pipe_one_way`], with room for `capacity` messages.
 ///
 /// # Errors
 ///
@@ -97,8 +106,9 @@ pub fn pipe_one_way_bounded<T>(capacity: usize) -> Result<(Receiver<T>, Sender<T
     ))
 }
 
+/// Makes the ring of one direction.
 fn ring(capacity: usize) -> Result<Ring> {
-    // What its messages are is known by the ends' types.
+    // The ring has no message type: the ends have it.
     let ring = bounded_ring(capacity, 0)?;
     ring.set_polls_for_dead();
     Ok(ring)
