@@ -16,9 +16,9 @@ pub(crate) struct Panic {
 
 thread_local! {
     /// True while this thread runs a function in [`catch`].
-    static NOTING: Cell<bool> = const { Cell::new(false) };
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
     /// The location of this thread's last panic in such a function.
-    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Installs a hook that records the location of each panic. The hook that was there before is still called.
@@ -35,23 +35,25 @@ pub(crate) fn install_hook() {
 
 /// Puts the recording hook before the one that is set now.
 fn install() {
-    let usual = std::panic::take_hook();
+    let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if NOTING.get() {
-            PLACE.with_borrow_mut(|place| *place = info.location().map(ToString::to_string));
+        if CATCHING.get() {
+            LOCATION.with_borrow_mut(|location| *location = info.location().map(ToString::to_string));
         }
-        usual(info);
+        previous(info);
     }));
 }
 
 /// Runs `function`, and catches its panic.
 pub(crate) fn catch<T>(function: impl FnOnce() -> T) -> Result<T, Panic> {
-    let before = NOTING.replace(true);
+    let outer = CATCHING.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(function));
-    NOTING.set(before);
+    CATCHING.set(outer);
     outcome.map_err(|payload| Panic {
         message: text(&*payload).unwrap_or("a panic without a message").to_owned(),
-        location: PLACE.take().unwrap_or_else(|| "an unknown location".to_owned()),
+        location: LOCATION
+            .take()
+            .unwrap_or_else(|| "an unknown location".to_owned()),
     })
 }
 

@@ -48,7 +48,7 @@ pub struct Condition<T = ()> {
 struct ConditionState<T> {
     data: Mutex<T>,
     /// Those who wait, in the order in which they came. Never held while anything else is waited for.
-    line: Mutex<VecDeque<Arc<Waiter>>>,
+    waiters: Mutex<VecDeque<Arc<Waiter>>>,
 }
 
 struct Waiter {
@@ -62,7 +62,7 @@ impl<T> Condition<T> {
         Self {
             shared: Arc::new(ConditionState {
                 data: Mutex::new(data),
-                line: Mutex::default(),
+                waiters: Mutex::default(),
             }),
         }
     }
@@ -124,7 +124,7 @@ impl<T> fmt::Debug for Condition<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Condition")
             .field("is_locked", &self.shared.data.is_locked())
-            .field("waiters", &self.shared.line.lock().len())
+            .field("waiters", &self.shared.waiters.lock().len())
             .finish_non_exhaustive()
     }
 }
@@ -196,7 +196,7 @@ impl<T> ConditionGuard<'_, T> {
             notified: AtomicBool::new(false),
             event_count: EventCount::new(),
         });
-        self.shared.line.lock().push_back(waiter.clone());
+        self.shared.waiters.lock().push_back(waiter.clone());
         let notified = || waiter.notified.load(Ordering::Acquire);
         let outcome = MutexGuard::unlocked(&mut self.data, || {
             persist(&waiter.event_count, deadline, notified, || {
@@ -204,22 +204,22 @@ impl<T> ConditionGuard<'_, T> {
             })
         });
         if outcome.is_err() {
-            let mut line = self.shared.line.lock();
-            let Some(place) = line.iter().position(|other| Arc::ptr_eq(other, &waiter)) else {
+            let mut waiters = self.shared.waiters.lock();
+            let Some(position) = waiters.iter().position(|other| Arc::ptr_eq(other, &waiter)) else {
                 // Notified at the last moment: it is ours, and nobody else has it.
                 return Ok(());
             };
-            line.remove(place);
+            waiters.remove(position);
         }
         Ok(outcome?)
     }
 
     /// Wakes the `n` that have waited longest, or all where there are fewer. They go on once this guard is dropped.
     pub fn notify(&self, n: usize) {
-        let mut line = self.shared.line.lock();
-        let n = n.min(line.len());
-        let woken: Vec<_> = line.drain(..n).collect();
-        drop(line);
+        let mut waiters = self.shared.waiters.lock();
+        let n = n.min(waiters.len());
+        let woken: Vec<_> = waiters.drain(..n).collect();
+        drop(waiters);
         for waiter in woken {
             waiter.notified.swap(true, Ordering::AcqRel);
             waiter.event_count.notify_one();

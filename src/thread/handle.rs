@@ -1,7 +1,7 @@
 //! A thread with a result.
 
-use super::{ThreadError, persist};
-use crate::error::{Error, Result};
+use super::persist;
+use crate::error::{Error, Result, ThreadError};
 use crate::os::clock::Deadline;
 use crate::panic::{self, Panic};
 use crate::wait::event_count::EventCount;

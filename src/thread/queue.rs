@@ -1,9 +1,9 @@
 //! Queues between threads.
 
 use super::store::Store;
-use crate::error::{Error, Result};
+use crate::error::{Error, PutError, Result};
 use crate::os::clock::Deadline;
-use crate::queue::{PutError, any_queue};
+use crate::queue::any_queue;
 use core::fmt;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -142,17 +142,17 @@ macro_rules! queue {
                 self.store.get(deadline)
             }
 
-            /// Takes up to `most` values: waits for the first, then takes what is there.
+            /// Takes up to `max` values: waits for the first, then takes what is there.
             ///
             /// # Errors
             ///
             /// As for [`get`](Self::get).
-            pub fn get_many(&self, most: usize) -> Result<Vec<T>> {
-                if most == 0 {
+            pub fn get_many(&self, max: usize) -> Result<Vec<T>> {
+                if max == 0 {
                     return Ok(Vec::new());
                 }
                 let mut values = vec![self.get()?];
-                while values.len() < most
+                while values.len() < max
                     && let Ok(value) = self.try_get()
                 {
                     values.push(value);

@@ -27,7 +27,7 @@ pub struct Semaphore {
 
 struct SemaphoreState {
     value: AtomicUsize,
-    most: usize,
+    max: usize,
     free: EventCount,
 }
 
@@ -42,11 +42,11 @@ impl Semaphore {
         Self::with(value, value)
     }
 
-    fn with(value: usize, most: usize) -> Self {
+    fn with(value: usize, max: usize) -> Self {
         Self {
             shared: Arc::new(SemaphoreState {
                 value: AtomicUsize::new(value),
-                most,
+                max,
                 free: EventCount::new(),
             }),
         }
@@ -97,11 +97,11 @@ impl Semaphore {
     ///
     /// [`Error::TooManyReleases`] for a bounded semaphore that has all its permits.
     pub fn release(&self) -> Result<()> {
-        let SemaphoreState { value, most, free } = &*self.shared;
-        let more = |n: usize| (n < *most).then(|| n + 1);
+        let SemaphoreState { value, max, free } = &*self.shared;
+        let more = |n: usize| (n < *max).then(|| n + 1);
         value
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
-            .map_err(|_| Error::TooManyReleases { max: *most as u64 })?;
+            .map_err(|_| Error::TooManyReleases { max: *max as u64 })?;
         free.notify_one();
         Ok(())
     }

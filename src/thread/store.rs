@@ -1,9 +1,9 @@
 //! What is under the queues of threads: values under a mutex, and three gates.
 
 use super::persist;
-use crate::error::{Error, Result};
+use crate::error::{Error, PutError, Result};
 use crate::os::clock::Deadline;
-use crate::queue::{PutError, in_time};
+use crate::queue::in_time;
 use crate::wait::event_count::{Ended, EventCount};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
