@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The half of a [`SocketConnection`] that sends.
+/// The half of a [`SocketConnection`](super::SocketConnection) that sends.
 #[derive(Debug)]
 pub struct SocketSender {
     socket: Arc<OwnedFd>,
@@ -17,7 +17,7 @@ pub struct SocketSender {
     rest: Vec<u8>,
 }
 
-/// The half of a [`SocketConnection`] that receives.
+/// The half of a [`SocketConnection`](super::SocketConnection) that receives.
 #[derive(Debug)]
 pub struct SocketReceiver {
     socket: Arc<OwnedFd>,

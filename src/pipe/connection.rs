@@ -99,6 +99,7 @@ impl<S: Serialize, R> Connection<S, R> {
         self.send_until(value, Deadline::after(timeout))
     }
 
+    /// Sends `value`, and waits for room until `deadline`.
     fn send_until(&self, value: S, deadline: Deadline) -> Result<(), SendError<S>> {
         let sent = match &self.outbox {
             Some(outbox) => put_value(outbox, &value, deadline),
@@ -134,6 +135,7 @@ impl<S: Serialize, R> Connection<S, R> {
         self.send_bytes_until(bytes, Deadline::after(timeout))
     }
 
+    /// Sends `bytes`, and waits for room until `deadline`.
     fn send_bytes_until(&self, bytes: &[u8], deadline: Deadline) -> Result<()> {
         let sent = match &self.outbox {
             Some(outbox) => put_bytes(outbox, bytes, deadline),
