@@ -391,7 +391,7 @@ fn another_user_is_refused_at_an_abstract_address() {
     }
     let mut listener = listener();
     let name = listener.address().to_string();
-    let stranger = again("another_user_is_turned_away_from_an_abstract_address")
+    let stranger = again("another_user_is_refused_at_an_abstract_address")
         .env(ADDRESS, name.trim_start_matches('@'))
         .uid(65534)
         .spawn();
