@@ -1,4 +1,4 @@
-//! The child's side: from `init()` to the end of its function.
+//! The child's side: from its start to the end of its function.
 
 use super::children;
 use super::forkserver;
@@ -27,25 +27,8 @@ static READY: Once = Once::new();
 /// The arguments with which a copy of this program reaches `init()`: those of a test, or our own.
 static TEST: OnceLock<String> = OnceLock::new();
 
-/// Prepares this program to start processes; call it first in `main`, or put `#[procession::main]` on `main`.
-///
-/// In a process that was started by [`Process`](crate::Process) this runs the process's function and ends the process:
-/// it never returns there. So what stands before it in `main` runs in every child as well.
-///
-/// When the program ends well, it waits for its processes as Python does, and ends its daemons; after a second it says on
-/// standard error for whom it waits. When it ends by an error (`main` returns one or panics, or
-/// [`exit`](std::process::exit) is called with another code than 0), it ends its processes, and those that these have
-/// started: by SIGTERM, and a second later by SIGKILL. The same holds for each of its processes at its own end.
-///
-/// # Panics
-///
-/// Never. A child that cannot find its parent's shared memory says so on standard error and exits.
-pub fn init() {
-    for helper in crate::program::HELPERS {
-        if let Ok(order) = std::env::var(helper.variable) {
-            (helper.serve)(&order);
-        }
-    }
+/// Runs this process's function and ends the process, if a process of this program started it. Returns otherwise.
+pub(crate) fn become_child_if_asked() {
     if let Ok(order) = std::env::var(VARIABLE) {
         // A program that this one starts by other means is not our child.
         os::spawn::forget_variable(VARIABLE);
@@ -54,10 +37,10 @@ pub fn init() {
             std::process::exit(LOST);
         }
     }
-    prepare();
 }
 
-fn prepare() {
+/// Installs what a process needs to start processes: handlers of forks, of its end, and of panics.
+pub(crate) fn prepare() {
     if READY.is_completed() {
         return;
     }
@@ -78,12 +61,11 @@ pub(super) fn is_ready() -> bool {
     READY.is_completed()
 }
 
-/// The start of a test: like [`init`], in a program whose `main` is the test harness. `path` is the test's module path
-/// and name.
-pub fn test_entry(path: &str) {
+/// Has copies of this program run the test `path` (its module path and name) up to `init()`: the `main` of a test binary
+/// is the harness.
+pub(crate) fn run_as_test(path: &str) {
     // The harness names tests without the crate.
     TEST.get_or_init(|| path.split_once("::").map_or(path, |(_, rest)| rest).to_owned());
-    init();
 }
 
 /// What the parent says to a child it starts as a program.

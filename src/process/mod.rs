@@ -6,18 +6,17 @@
 mod builder;
 mod child;
 mod children;
-mod error;
 mod forkserver;
 mod function;
 mod handle;
 mod leave;
 mod start;
 
+use crate::error;
 pub use builder::{Builder, StartMethod, Stdio};
-pub use child::{init, test_entry};
+pub(crate) use child::{become_child_if_asked, prepare, run_as_test};
 pub(crate) use children::lifeline_copy;
 pub use children::{ProcessInfo, active_children, cpu_count, current, parent};
-pub use error::{ExitStatus, ProcessError};
 pub use function::Function;
 pub use handle::Process;
 pub(crate) use start::start_helper;

@@ -162,7 +162,7 @@ fn open_pidfd(heap: &Heap, id: u32, pid: u32) -> Result<StartedChild> {
     }
 }
 
-/// Starts a copy of this program (or another build of it) with an order for [`child::init`].
+/// Starts a copy of this program (or another build of it) with an order for [`child::become_child_if_asked`].
 pub(super) fn start_program(
     mut order: StartOrder,
     program: Option<&OsStr>,
@@ -201,7 +201,7 @@ pub(super) fn start_program(
     })
 }
 
-/// Starts a copy of this program that is not a process of it but one of [`HELPERS`](crate::program::HELPERS), and gets one
+/// Starts a copy of this program that is not a process of it but a helper (see [`entry`](crate::entry)), and gets one
 /// descriptor, whose number the variable tells. It has no streams.
 pub(crate) fn start_helper(variable: &str, socket: BorrowedFd<'_>) -> Result<()> {
     if !child::is_ready() {

@@ -2,7 +2,6 @@
 
 mod any;
 mod bytes;
-mod error;
 #[cfg(all(test, loom))]
 mod models;
 mod producer;
@@ -11,11 +10,11 @@ mod segment;
 mod typed;
 mod view;
 
+pub use crate::error::PutError;
 pub(crate) use any::any_queue;
 pub use any::{AnyJoinableQueue, AnyQueue};
 pub use bytes::{ByteQueue, Message, Reservation};
 pub(crate) use bytes::{get_bytes, put_bytes};
-pub use error::PutError;
 pub use producer::Producer;
 pub(crate) use producer::{PRODUCERS, Token};
 
@@ -23,7 +22,7 @@ pub use typed::{Iter, JoinableQueue, Queue, SimpleQueue};
 pub(crate) use typed::{get_value, put_value};
 pub(crate) use view::QUEUE;
 
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::heap::internal::insist;
 use crate::os::clock::Deadline;
 use ring::Ring;

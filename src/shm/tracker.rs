@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 /// Environment variable through which a copy of this program learns that it is to be a keeper, and on which descriptor.
-pub(crate) const VARIABLE: &str = "PROCESSION_KEEPER";
+const VARIABLE: &str = "PROCESSION_KEEPER";
 
 /// A message is one of these and a name.
 const WATCH: u8 = b'+';
@@ -100,8 +100,15 @@ fn start(names: &Names) -> Result<OwnedFd> {
     Ok(ours)
 }
 
-/// The keeper's life. Never returns.
-pub(crate) fn serve(number: &str) -> ! {
+/// Serves as a tracker and ends the process, if this copy of the program was started as one. Returns otherwise.
+pub(crate) fn serve_if_asked() {
+    if let Ok(number) = std::env::var(VARIABLE) {
+        serve(&number);
+    }
+}
+
+/// Serves until everybody who could use the names is dead. Never returns.
+fn serve(number: &str) -> ! {
     os::fork::set_name("tracker");
     if let Some(socket) = number.parse().ok().and_then(|number| fd::inherited(number).ok()) {
         let mut names = Names::new();

@@ -1,4 +1,4 @@
-//! Where a listener is.
+//! Addresses of listeners.
 
 use crate::error::Result;
 use crate::os;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Where a [`Listener`](crate::Listener) is to be found.
+/// The address of a [`Listener`](crate::Listener).
 ///
 /// ```
 /// use procession::Address;
@@ -18,27 +18,29 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Address {
-    /// A Unix socket in the file system. Only its owner may connect; it is removed with the listener, but stays when that
-    /// is killed.
+    /// A Unix socket with a file. Only processes of the file's owner may connect. The file is removed when the listener
+    /// is dropped, but stays if the listener is killed.
     Path(PathBuf),
-    /// A Unix socket with a name that is no file, without the zero byte in front of it. Nothing can stay of it. The listener
-    /// turns other users away.
+    /// A Unix socket with an abstract name, which is not a file. The name is given without the leading zero byte.
+    /// Nothing is left behind if the listener is killed. The listener refuses processes of other users.
     Abstract(Vec<u8>),
-    /// TCP, for other machines too. Port 0 lets the system choose one; see [`Listener::address`](crate::Listener::address).
+    /// A TCP socket, also for other machines. With port 0 the system chooses a port; see
+    /// [`Listener::address`](crate::Listener::address).
     Tcp(SocketAddr),
 }
 
 impl Address {
-    /// An abstract address that nobody has, and nobody will guess.
+    /// Returns an abstract address that is not in use and cannot be guessed.
     ///
     /// # Errors
     ///
-    /// What the system says if it has no random numbers.
+    /// [`Error::Os`](crate::Error::Os) if the system has no random numbers.
     pub fn unused() -> Result<Self> {
         let random = u128::from_ne_bytes(os::memory::random_bytes()?);
         Ok(Self::Abstract(format!("procession-{random:032x}").into_bytes()))
     }
 
+    /// Returns the address in the form that system calls take.
     pub(super) fn endpoint(&self) -> os::net::Endpoint<'_> {
         match self {
             Self::Path(path) => os::net::Endpoint::Path(path),

@@ -1,4 +1,4 @@
-//! A socket whose handshake is under way.
+//! A socket with a handshake in progress.
 
 use super::handshake::Handshake;
 use crate::error::{AuthenticationError, Error, Result};
@@ -7,20 +7,21 @@ use crate::os::net::{self, PollFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// Somebody who has yet to prove that they have the key.
+/// A peer that has not yet proved that it has the key.
 pub(super) struct Newcomer {
     socket: OwnedFd,
     handshake: Handshake,
-    /// When they are given up.
+    /// The time at which the handshake is given up.
     pub(super) deadline: Deadline,
-    /// When they are given up if others want to get in.
+    /// The time at which the handshake is given up if another client needs its place.
     pub(super) fair: Deadline,
 }
 
-/// Whoever has not finished after so long makes room for others.
+/// The time that every peer has for its handshake, even if other clients wait for a place.
 const FAIR: Duration = Duration::from_secs(1);
 
 impl Newcomer {
+    /// Begins with a handshake that is given up at `deadline`.
     pub(super) fn new(socket: OwnedFd, handshake: Handshake, deadline: Deadline) -> Self {
         Self {
             socket,
@@ -30,11 +31,12 @@ impl Newcomer {
         }
     }
 
+    /// Returns the peer's socket.
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// What to poll its socket for.
+    /// Returns the events to poll the socket for.
     pub(super) fn waits_for(&self) -> PollFlags {
         if self.handshake.outgoing().is_empty() {
             PollFlags::IN
@@ -43,7 +45,7 @@ impl Newcomer {
         }
     }
 
-    /// Goes on as far as it can without waiting; whether both sides know now that the other has the key.
+    /// Continues the handshake as far as it can without waiting. Returns whether it is done.
     pub(super) fn advance(&mut self) -> Result<bool> {
         while self.speak()? {
             if self.handshake.is_done() {
@@ -55,7 +57,7 @@ impl Newcomer {
                 None => return Ok(false),
             };
             if let Err(error) = outcome {
-                // They are told so, if there is room to.
+                // Sends what explains the failure to the peer, if there is room.
                 let _ = self.speak();
                 return Err(error);
             }
@@ -63,11 +65,12 @@ impl Newcomer {
         Ok(false)
     }
 
+    /// Returns the socket, after the handshake.
     pub(super) fn into_socket(self) -> OwnedFd {
         self.socket
     }
 
-    /// Sends what is to be sent; whether that is all.
+    /// Sends the outgoing bytes. Returns whether all of them are sent.
     fn speak(&mut self) -> Result<bool> {
         while !self.handshake.outgoing().is_empty() {
             match net::send(self.socket.as_fd(), [self.handshake.outgoing(), &[]]) {

@@ -1,7 +1,7 @@
 //! The handshake of Python's `multiprocessing.connection`: each side proves to the other that it has the key.
 //!
-//! Nothing here reads or writes: bytes go in, bytes come out, and in the end it is done or was in vain. See README.md beside
-//! this file.
+//! A state machine: bytes go in, bytes come out, until the handshake is done or has failed. This file makes no system
+//! call. README.md beside this file has the protocol.
 
 use super::digest::Digest;
 use super::frame::{self, Decoder};
@@ -12,36 +12,36 @@ const WELCOME: &[u8] = b"#WELCOME#";
 const FAILURE: &[u8] = b"#FAILURE#";
 /// The longest message of a handshake.
 const LIMIT: u64 = 256;
-/// The shortest challenge that is worth an answer; those of Python up to 3.11 are just so long.
+/// The shortest challenge that is answered. Challenges of Python up to 3.11 have this length.
 const MIN_CHALLENGE: usize = 20;
-/// Lengths of a challenge and of a code that name no digest: Python up to 3.11, MD5.
+/// Lengths of a challenge and of a code without a digest's name. Python up to 3.11 sends these, and uses MD5.
 const UNNAMED: [usize; 2] = [20, 16];
-/// The digest that this side asks for.
+/// The digest that this side's challenge names.
 const OURS: Digest = Digest::Sha256;
 
-/// Random bytes in a challenge.
+/// The number of random bytes in a challenge.
 pub(crate) const NONCE: usize = 40;
 
-/// Which side this is: who listens asks first.
+/// The side of a handshake. The listener sends the first challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Listener,
     Client,
 }
 
-/// What is waited for.
+/// The message that a side waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// The peer's answer to the challenge.
     Response,
     /// The peer's challenge.
     Challenge,
-    /// What the peer says of the answer to it.
+    /// The peer's verdict on this side's answer.
     Verdict,
     Done,
 }
 
-/// A handshake under way.
+/// A handshake in progress.
 pub(crate) struct Handshake {
     side: Side,
     stage: Stage,
@@ -52,7 +52,7 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    /// Begins one; `nonce` must never have been used before, nor be known to anybody.
+    /// Begins a handshake. `nonce` must be random, and never have been used before.
     pub(crate) fn new(side: Side, key: &[u8], nonce: [u8; NONCE]) -> Self {
         let mut challenge = format!("{{{}}}", OURS.name()).into_bytes();
         challenge.extend_from_slice(&nonce);
@@ -70,33 +70,34 @@ impl Handshake {
         handshake
     }
 
+    /// Sends this side's challenge.
     fn ask(&mut self) {
         let message = [CHALLENGE, &self.challenge].concat();
         frame::append(&message, &mut self.out);
         self.stage = Stage::Response;
     }
 
-    /// What is to be sent to the peer, also when it was in vain.
+    /// Returns the bytes to be sent to the peer. There may be some after a failure, too.
     pub(crate) fn outgoing(&self) -> &[u8] {
         &self.out
     }
 
-    /// So much of it was sent.
+    /// Removes the first `n` outgoing bytes, which were sent.
     pub(crate) fn sent(&mut self, n: usize) {
         self.out.drain(..n);
     }
 
-    /// Whether each side knows that the other has the key; what is outgoing is still to be sent.
+    /// Returns whether both sides have proved that they have the key. The outgoing bytes must still be sent.
     pub(crate) fn is_done(&self) -> bool {
         self.stage == Stage::Done
     }
 
-    /// Where the peer's next bytes go.
+    /// Returns the buffer for the peer's next bytes.
     pub(crate) fn room(&mut self) -> Result<&mut [u8]> {
         self.decoder.room().map_err(garbled)
     }
 
-    /// The first `n` bytes of the room were written.
+    /// Takes the first `n` bytes of the [`room`](Self::room), which were written.
     pub(crate) fn filled(&mut self, n: usize) -> Result<()> {
         match self.decoder.filled(n).map_err(garbled)? {
             Some(message) => self.take(&message),
@@ -104,7 +105,7 @@ impl Handshake {
         }
     }
 
-    /// A listener asks and then is asked; a client the other way round.
+    /// Takes one message of the peer. A listener challenges first and then answers; a client answers first.
     fn take(&mut self, message: &[u8]) -> Result<()> {
         match self.stage {
             Stage::Response => {
@@ -128,24 +129,26 @@ impl Handshake {
                 Side::Client => self.ask(),
             },
             Stage::Verdict => return Err(AuthenticationError::Rejected.into()),
-            Stage::Done => return Err(nonsense("it goes on when it is over").into()),
+            Stage::Done => return Err(nonsense("a message after the end of the handshake").into()),
         }
         Ok(())
     }
 }
 
+/// Turns an error of the decoder into the handshake's error.
 fn garbled(error: Error) -> Error {
     nonsense(&error.to_string()).into()
 }
 
+/// Returns the error for a message that is not part of the protocol.
 fn nonsense(reason: &str) -> AuthenticationError {
     AuthenticationError::Garbled {
         reason: reason.to_owned(),
     }
 }
 
-/// The digest that a challenge or an answer names, and what is behind the name; `None` where it names none, as those of
-/// Python up to 3.11.
+/// Splits a challenge or an answer into the digest that it names, and the bytes after the name. Messages of Python up
+/// to 3.11 name none.
 fn named(message: &[u8]) -> Result<(Option<Digest>, &[u8]), AuthenticationError> {
     if UNNAMED.contains(&message.len()) {
         return Ok((None, message));
@@ -157,19 +160,19 @@ fn named(message: &[u8]) -> Result<(Option<Digest>, &[u8]), AuthenticationError>
     };
     match digest {
         Some((digest, rest)) => Ok((Some(digest), rest)),
-        None => Err(nonsense("a digest that is not known, or none")),
+        None => Err(nonsense("it names no digest, or one that is not supported")),
     }
 }
 
-/// The answer to a challenge.
+/// Returns the answer to a challenge.
 fn respond(key: &[u8], message: &[u8]) -> Result<Vec<u8>, AuthenticationError> {
     let Some(challenge) = message.strip_prefix(CHALLENGE) else {
         return Err(nonsense("it does not begin with a challenge"));
     };
     if challenge.len() < MIN_CHALLENGE {
-        return Err(nonsense("a challenge that is too short"));
+        return Err(nonsense("the challenge is too short"));
     }
-    // The code protects the name of the digest too, so nobody on the way can make it a weaker one.
+    // The code covers the name of the digest, so nobody on the way can replace it by a weaker digest.
     Ok(match named(challenge)?.0 {
         None => Digest::Md5.code(key, challenge),
         Some(digest) => {
@@ -180,7 +183,7 @@ fn respond(key: &[u8], message: &[u8]) -> Result<Vec<u8>, AuthenticationError> {
     })
 }
 
-/// Whether `response` shows that the peer has the key.
+/// Checks that `response` proves that the peer has the key.
 fn verify(key: &[u8], challenge: &[u8], response: &[u8]) -> Result<(), AuthenticationError> {
     let (digest, code) = named(response)?;
     if digest.unwrap_or(Digest::Md5).verify(key, challenge, code) {
@@ -205,7 +208,7 @@ mod tests {
         Ok(())
     }
 
-    /// Lets two talk until neither has anything to say; how it ended for each.
+    /// Passes bytes between two sides until neither has any left. Returns the outcome for each side.
     fn talk(listener: &mut Handshake, client: &mut Handshake) -> [Result<()>; 2] {
         let mut ends = [Ok(()), Ok(())];
         while !listener.out.is_empty() || !client.out.is_empty() {
@@ -233,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_the_key_gets_in() {
+    fn a_peer_with_the_key_is_accepted() {
         for key in [&b"a key"[..], b"", &[7; 500]] {
             let (mut listener, mut client) = two(key, key);
             assert_eq!(talk(&mut listener, &mut client), [Ok(()), Ok(())]);
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_is_told_so() {
+    fn a_peer_without_the_key_is_refused() {
         let (mut listener, mut client) = two(b"a key", b"another");
         let ends = talk(&mut listener, &mut client);
         assert_eq!(ends[0], Err(AuthenticationError::WrongKey.into()));
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_in_the_digest_asked_for() {
+    fn the_answer_uses_the_digest_of_the_challenge() {
         let mut old = CHALLENGE.to_vec();
         old.extend([b'x'; 20]);
         let answer = respond(b"key", &old).expect("a challenge");
@@ -272,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_called_so() {
+    fn messages_outside_the_protocol_are_errors() {
         for wrong in [
             &b"#CHALLENGE"[..],
             b"#CHALLENGE#short",

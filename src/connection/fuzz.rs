@@ -1,6 +1,8 @@
-//! What the fuzzer does with bytes from outside: whatever they are, nothing here may panic, take memory that the bytes do not
-//! justify, or believe a peer that has not shown the key.
-#![allow(clippy::missing_panics_doc)] // A panic is how they say what they have found.
+//! Functions for the fuzzer: decoding bytes from outside.
+//!
+//! Whatever the bytes are, no function may panic, allocate more memory than the bytes justify, or accept a peer that
+//! has not proved that it has the key.
+#![allow(clippy::missing_panics_doc)] // They report what they find by panicking.
 
 use super::frame::{self, Decoder};
 use super::handshake::{Handshake, NONCE, Side};
@@ -10,7 +12,7 @@ use std::collections::BTreeMap;
 /// The largest message that the frames of a fuzzer may have.
 const LIMIT: u64 = 1 << 20;
 
-/// Feeds a stream to the decoder, in pieces whose sizes the first byte chooses; what comes out must be what went in.
+/// Feeds a stream to the decoder, in pieces whose size is the first byte. The messages must be the bytes that went in.
 pub fn frames(data: &[u8]) {
     let Some((&pieces, stream)) = data.split_first() else {
         return;
@@ -27,7 +29,7 @@ pub fn frames(data: &[u8]) {
         rest = &rest[n..];
         assert!(
             decoder.taken() <= (128 << 10) + 4 * stream.len(),
-            "memory for nothing"
+            "more memory than the bytes justify"
         );
         match decoder.filled(n) {
             Ok(Some(message)) => {
@@ -44,11 +46,14 @@ pub fn frames(data: &[u8]) {
         }
     }
     if decoder.at_end() == Error::Disconnected && !stream.windows(4).any(|window| window == [255; 4]) {
-        assert!(again == stream, "short headers only: it is the same again");
+        assert!(
+            again == stream,
+            "a stream with short headers only is encoded to the same bytes"
+        );
     }
 }
 
-/// Has a peer who does not know the key say something to each side.
+/// Feeds bytes of a peer that does not have the key to both sides of a handshake. No side may accept them.
 pub fn handshake(data: &[u8]) {
     for side in [Side::Listener, Side::Client] {
         let mut handshake = Handshake::new(side, b"nobody knows this key", [7; NONCE]);
@@ -64,12 +69,12 @@ pub fn handshake(data: &[u8]) {
                 break;
             }
         }
-        assert!(!handshake.is_done(), "let in without the key");
+        assert!(!handshake.is_done(), "accepted without the key");
     }
 }
 
-/// Has two that know the same key talk, with the bytes between them changed, lost or doubled as `data` says: neither may
-/// be satisfied but by what the other has really said.
+/// Runs the handshake of two sides with the same key, while the bytes between them are changed, removed or doubled as
+/// `data` says. No side may finish unless the bytes of the other side arrived unchanged.
 pub fn tampered(data: &[u8]) {
     let mut sides = [(Side::Listener, [1; NONCE]), (Side::Client, [2; NONCE])]
         .map(|(side, nonce)| Handshake::new(side, b"the key", nonce));
@@ -99,7 +104,7 @@ pub fn tampered(data: &[u8]) {
             room[..n].copy_from_slice(&rest[..n]);
             rest = &rest[n..];
             if sides[to].filled(n).is_err() {
-                assert!(touched, "two that have the key do not believe each other");
+                assert!(touched, "two sides with the same key refuse each other");
                 return;
             }
         }
@@ -107,7 +112,7 @@ pub fn tampered(data: &[u8]) {
     assert!(touched || sides.iter().all(Handshake::is_done));
 }
 
-/// Decodes bytes as a message of the program's own.
+/// Decodes bytes as a message of this crate's codec.
 pub fn message(data: &[u8]) {
     type Anything = (
         u64,
@@ -118,13 +123,13 @@ pub fn message(data: &[u8]) {
     );
     if let Ok(value) = crate::codec::decode::<Anything>(data) {
         let mut again = Vec::new();
-        crate::codec::encode(&value, &mut again).expect("what was decoded can be encoded");
-        let same: Anything = crate::codec::decode(&again).expect("and decoded again");
+        crate::codec::encode(&value, &mut again).expect("a decoded value can be encoded");
+        let same: Anything = crate::codec::decode(&again).expect("and be decoded again");
         assert_eq!(format!("{value:?}"), format!("{same:?}"));
     }
-    // Handles cannot come from outside.
+    // A handle is not accepted from outside.
     let error = crate::codec::decode::<crate::Queue<u8>>(data).map(drop);
-    assert!(error.is_err(), "a handle out of nothing");
+    assert!(error.is_err(), "a handle was decoded from outside bytes");
 }
 
 #[cfg(test)]
@@ -135,7 +140,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_the_bytes(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_are_handled(data in prop::collection::vec(any::<u8>(), 0..300)) {
             super::frames(&data);
             super::handshake(&data);
             super::tampered(&data);
@@ -143,7 +148,9 @@ mod tests {
         }
 
         #[test]
-        fn whatever_the_frames(messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..90), 0..9), pieces: u8) {
+        fn any_frames_are_decoded(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..90), 0..9), pieces: u8
+        ) {
             let mut stream = vec![pieces];
             for message in &messages {
                 super::frame::append(message, &mut stream);

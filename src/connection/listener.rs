@@ -1,4 +1,4 @@
-//! Listening for connections, and letting in those who have the key.
+//! Accepting connections, with a handshake for each.
 
 use super::address::Address;
 use super::handshake::{Handshake, NONCE, Side};
@@ -17,37 +17,37 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Handshakes that go on at the same time. One more waits in the system's queue, until one of these is over or given up.
+/// The largest number of handshakes at the same time. More clients wait in the system's queue.
 const NEWCOMERS: usize = 64;
 
-/// Waits for connections at an address, from processes of this program or any other: Rust, or Python's
+/// Accepts connections at an address, from processes of this program or any other: Rust, or Python's
 /// `multiprocessing.connection.Client`.
 ///
-/// With a key, each side proves to the other that it has it, before a byte is taken for anything else, as Python does it
-/// (SHA-256; MD5 for peers that know nothing better, which are those with Python up to 3.11). The handshakes of several
-/// peers go on side by side while [`accept`](Self::accept) waits: one that connects and says nothing holds nobody up, and is
-/// given up after a time ([`set_handshake_timeout`](Self::set_handshake_timeout)).
+/// With a key, each side first proves to the other that it has the key, in Python's protocol (with SHA-256, or with MD5
+/// for peers with Python up to 3.11, which have nothing else). While [`accept`](Self::accept) waits, it runs the
+/// handshakes of several peers at the same time: a peer that connects and stays silent delays no other, and is given up
+/// after a time ([`set_handshake_timeout`](Self::set_handshake_timeout)).
 ///
 /// See [`SocketConnection`] for an example.
 pub struct Listener {
     socket: OwnedFd,
-    /// For those who wait elsewhere: readable while there is something to do.
+    /// For programs that wait elsewhere: readable while [`try_accept`](Self::try_accept) has something to do.
     epoll: ready::Epoll,
     address: Address,
     key: Option<Vec<u8>>,
     handshake_timeout: Duration,
-    /// In the order they came.
+    /// In the order in which they connected.
     newcomers: Vec<Newcomer>,
     _file: Option<SocketFile>,
 }
 
 impl Listener {
-    /// Listens at `address`. Without a key, everybody who can reach the address gets in.
+    /// Listens at `address`. Without a key, every process that can reach the address is accepted.
     ///
     /// # Errors
     ///
-    /// [`Error::Os`]: the address is taken (a file left behind by a listener that was killed counts), too long, or not to be
-    /// had.
+    /// [`Error::Os`] if the address is in use (also by a file that a killed listener left behind), too long, or not
+    /// available.
     pub fn bind(address: impl Into<Address>, authkey: Option<&[u8]>) -> Result<Self> {
         let mut address = address.into();
         let socket = net::listen_at(address.endpoint())?;
@@ -70,27 +70,29 @@ impl Listener {
         })
     }
 
-    /// Where it listens; with the port that the system has chosen, if it has.
+    /// Returns the address, with the port that the system has chosen if the port was 0.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// How long a peer has to prove that it has the key; 20 seconds at first.
+    /// Sets the time that a peer has for the handshake. It is 20 seconds at first.
     pub fn set_handshake_timeout(&mut self, timeout: Duration) {
         self.handshake_timeout = timeout;
     }
 
-    /// Waits for the next connection whose peer has the key.
+    /// Waits for the next peer that connects and has the key.
     ///
     /// # Errors
     ///
-    /// [`Error::Authentication`] where a peer does not have it, makes no sense or says nothing: that peer is gone then, and
-    /// the listener is as good as before. [`Error::Interrupted`]; what the system says, as that no descriptor is left.
+    /// [`Error::Authentication`] if a peer's handshake failed or timed out, or the peer belongs to another user: the
+    /// listener has closed that connection, and can accept others. [`Error::Interrupted`]. [`Error::Os`], for instance
+    /// if the process has no descriptor left.
     pub fn accept(&mut self) -> Result<SocketConnection> {
         self.accept_until(Deadline::Never)
     }
 
-    /// The next connection, if it is ready. Handshakes go on only in calls of this or its like.
+    /// Returns the next connection if it is ready, without waiting. Handshakes continue only during calls of this
+    /// function and the other functions that accept.
     ///
     /// # Errors
     ///
@@ -102,7 +104,7 @@ impl Listener {
         })
     }
 
-    /// Waits for the next connection for at most `timeout`. Handshakes that are under way then go on with the next call.
+    /// Waits for the next connection for at most `timeout`. Unfinished handshakes continue with the next call.
     ///
     /// # Errors
     ///
@@ -111,9 +113,10 @@ impl Listener {
         self.accept_until(Deadline::after(timeout))
     }
 
+    /// Waits for the next connection until `deadline`.
     fn accept_until(&mut self, deadline: Deadline) -> Result<SocketConnection> {
         loop {
-            // Those who are under way first: should nobody else be let in for want of a descriptor, they free theirs.
+            // Handshakes first: if no descriptor is left for more clients, finished handshakes free theirs.
             if let Some(outcome) = self.advance() {
                 return outcome;
             }
@@ -129,11 +132,12 @@ impl Listener {
         }
     }
 
+    /// Returns whether one more handshake may begin.
     fn has_room(&self) -> bool {
         self.newcomers.len() < NEWCOMERS
     }
 
-    /// Goes on with the handshakes until one is over.
+    /// Continues the handshakes until one has ended. Returns that one's outcome.
     fn advance(&mut self) -> Option<Result<SocketConnection>> {
         let mut number = 0;
         while let Some(newcomer) = self.newcomers.get_mut(number) {
@@ -156,18 +160,19 @@ impl Listener {
         None
     }
 
+    /// Takes a newcomer out of the list.
     fn dismiss(&mut self, number: usize) -> Newcomer {
         let newcomer = self.newcomers.remove(number);
         self.epoll.remove(newcomer.socket().as_raw_fd());
         newcomer
     }
 
-    /// Whether a newcomer has had its time.
+    /// Returns whether a newcomer's handshake has timed out.
     fn is_late(&self, number: usize) -> bool {
         self.ends(number).passed()
     }
 
-    /// When a newcomer is given up. The one that has been here for longest makes room where there is none.
+    /// Returns the time at which a newcomer is given up. While there is no room, the oldest one is given up earlier.
     fn ends(&self, number: usize) -> Deadline {
         let newcomer = &self.newcomers[number];
         if number == 0 && !self.has_room() {
@@ -177,7 +182,7 @@ impl Listener {
         }
     }
 
-    /// Begins the handshakes of those who have connected; a connection, where no handshake is asked for.
+    /// Begins the handshakes of clients that have connected. Without a key, returns the next connection instead.
     fn admit(&mut self) -> Result<Option<SocketConnection>> {
         while self.has_room() {
             let Some(socket) = net::accept(self.socket.as_fd())? else {
@@ -194,7 +199,7 @@ impl Listener {
             let nonce: [u8; NONCE] = os::memory::random_bytes()?;
             let handshake = Handshake::new(Side::Listener, key, nonce);
             let mut newcomer = Newcomer::new(socket, handshake, Deadline::after(self.handshake_timeout));
-            // It is this side that speaks first.
+            // This side sends the first challenge.
             if newcomer.advance()? {
                 return Ok(Some(SocketConnection::over(newcomer.into_socket())));
             }
@@ -204,7 +209,7 @@ impl Listener {
         Ok(None)
     }
 
-    /// Waits until there may be something to do; whether a socket says so.
+    /// Waits until there may be something to do. Returns whether a socket is ready.
     fn wait(&self, deadline: Deadline) -> Result<bool> {
         let mut polled = Vec::with_capacity(1 + self.newcomers.len());
         if self.has_room() {
@@ -219,17 +224,18 @@ impl Listener {
     }
 }
 
-/// The file of a Unix socket, removed with the listener by the process that made it.
+/// The file of a Unix socket. It is removed when the listener is dropped in the process that made it.
 struct SocketFile {
     path: PathBuf,
-    /// Device and number: what stands there later may be somebody else's.
+    /// Device and inode: the path may name another file later.
     identity: (u64, u64),
     owner: u32,
 }
 
 impl SocketFile {
+    /// Remembers the file at `path`, which this process has just made.
     fn at(path: &Path) -> Option<Self> {
-        // The current folder may be another one by then.
+        // The current directory may be another one when the file is removed.
         let path = std::path::absolute(path).ok()?;
         Some(Self {
             identity: identity(&path)?,
@@ -242,27 +248,28 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.owner == std::process::id() && identity(&self.path) == Some(self.identity) {
-            // It is gone already, or in a folder that cannot be written to any more: nothing to be done.
+            // If this fails, the file is gone, or the directory cannot be written to any more.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
+/// Returns the device and inode of the file at `path`.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let found = std::fs::symlink_metadata(path).ok()?;
     Some((found.dev(), found.ino()))
 }
 
 impl AsFd for Listener {
-    /// Readable when [`try_accept`](Self::try_accept) has something to do: somebody has connected, or goes on with a
-    /// handshake. For waiting for several things at once.
+    /// Returns a descriptor for waiting for several things at once. It polls readable when
+    /// [`try_accept`](Self::try_accept) has something to do: a client has connected, or has continued its handshake.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
 }
 
 impl fmt::Debug for Listener {
-    /// Without the key.
+    /// Writes the listener without its key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
             .field("address", &self.address)

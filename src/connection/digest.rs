@@ -1,4 +1,4 @@
-//! Message authentication codes, by the names that the handshake has for them.
+//! Message authentication codes (HMAC), with the names that the handshake uses for their digests.
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
@@ -8,7 +8,7 @@ use sha3::{Sha3_256, Sha3_384};
 /// A hash function that the handshake may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Digest {
-    /// What Python up to 3.11 knows, and nothing else.
+    /// The only digest of Python up to 3.11.
     Md5,
     Sha256,
     Sha384,
@@ -17,6 +17,7 @@ pub(super) enum Digest {
 }
 
 impl Digest {
+    /// Returns the digest with this name, if the handshake may use it.
     pub(super) fn named(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"md5" => Self::Md5,
@@ -28,6 +29,7 @@ impl Digest {
         })
     }
 
+    /// Returns the name of the digest in the handshake.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Md5 => "md5",
@@ -38,7 +40,7 @@ impl Digest {
         }
     }
 
-    /// The code of a message.
+    /// Returns the authentication code of a message.
     pub(super) fn code(self, key: &[u8], message: &[u8]) -> Vec<u8> {
         match self {
             Self::Md5 => keyed::<Hmac<Md5>>(key, message).finalize().into_bytes().to_vec(),
@@ -61,7 +63,7 @@ impl Digest {
         }
     }
 
-    /// Whether `code` is the code of a message. It takes as long whether the first byte is wrong or the last.
+    /// Returns whether `code` is the authentication code of a message. The comparison takes constant time.
     pub(super) fn verify(self, key: &[u8], message: &[u8], code: &[u8]) -> bool {
         match self {
             Self::Md5 => keyed::<Hmac<Md5>>(key, message).verify_slice(code),
@@ -74,7 +76,8 @@ impl Digest {
     }
 }
 
+/// Returns a code in progress, after `message`.
 fn keyed<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> M {
-    let mac = <M as KeyInit>::new_from_slice(key).expect("a key of any length will do");
+    let mac = <M as KeyInit>::new_from_slice(key).expect("a key may have any length");
     mac.chain_update(message)
 }

@@ -1,16 +1,18 @@
-//! Frames: messages in a stream of bytes, as Python's `multiprocessing.connection` writes them.
+//! Frames: messages in a stream of bytes, in the format of Python's `multiprocessing.connection`.
 //!
-//! A frame is its length as four bytes, signed and big-endian, and then so many bytes. A longer one than fits is announced by
-//! the length −1; then eight bytes, unsigned, have it. Nothing here reads or writes: bytes go in, messages come out.
+//! A frame is a header and a message. The header is the message's length in four bytes, signed and big-endian. If the
+//! length does not fit into them, the header is −1 in four bytes, and then the length in eight bytes, unsigned. This
+//! file makes no system call: bytes go in, messages come out.
 
 use crate::error::{Error, Result};
 
-/// Bytes that the body grows by, until it has so many; then it doubles. So a length that lies costs no memory.
+/// Bytes that the body grows by while it is shorter than this. After that it doubles. So a false length costs no
+/// memory.
 const STEP: u64 = 64 << 10;
-/// The longest body that a short header can announce.
+/// The longest message that a header of four bytes can announce.
 const SHORT: u64 = i32::MAX as u64;
 
-/// A header, and how much of it is used.
+/// Returns the header of a message of `len` bytes, and how many of the header's bytes are used.
 pub(crate) fn header(len: usize) -> ([u8; 12], usize) {
     let mut bytes = [0; 12];
     let len = len as u64;
@@ -23,30 +25,34 @@ pub(crate) fn header(len: usize) -> ([u8; 12], usize) {
     (bytes, 12)
 }
 
-/// Appends a frame to `out`.
+/// Appends the frame of `message` to `out`.
 pub(crate) fn append(message: &[u8], out: &mut Vec<u8>) {
     let (header, used) = header(message.len());
     out.extend_from_slice(&header[..used]);
     out.extend_from_slice(message);
 }
 
-/// Puts frames together. It never asks for bytes beyond the frame at hand, so what is left in the stream is always the
-/// beginning of the next one, and polling its descriptor tells the truth.
+/// Decodes frames that arrive in pieces.
+///
+/// The decoder never asks for bytes beyond the current frame. So the rest of the stream always begins with a frame, and
+/// its descriptor polls readable exactly when there is one.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     header: [u8; 12],
+    /// Bytes of the header that have arrived.
     have: usize,
-    /// Of the body, once the header is whole.
+    /// The message's length, once the header is complete.
     len: Option<u64>,
     body: Vec<u8>,
+    /// Bytes of the body that have arrived.
     filled: usize,
     limit: u64,
-    /// The stream makes no sense any more.
+    /// The error after which the stream cannot be decoded any more.
     lost: Option<Error>,
 }
 
 impl Decoder {
-    /// Refuses bodies of more than `limit` bytes.
+    /// Makes a decoder that refuses messages of more than `limit` bytes.
     pub(crate) fn new(limit: u64) -> Self {
         Self {
             header: [0; 12],
@@ -59,17 +65,18 @@ impl Decoder {
         }
     }
 
+    /// Refuses messages of more than `limit` bytes from now on.
     pub(crate) fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
     }
 
-    /// Bytes that the header has.
+    /// Returns the length of the header, as far as it is known.
     fn header_len(&self) -> usize {
         let long = self.have >= 4 && self.header[..4] == (-1i32).to_be_bytes();
         if long { 12 } else { 4 }
     }
 
-    /// Where the next bytes go; never empty.
+    /// Returns the buffer for the next bytes of the stream. It is never empty.
     pub(crate) fn room(&mut self) -> Result<&mut [u8]> {
         if let Some(error) = &self.lost {
             return Err(error.clone());
@@ -89,7 +96,8 @@ impl Decoder {
         Ok(&mut self.body[self.filled..])
     }
 
-    /// The first `n` bytes of the room were written: the message, if that completes one.
+    /// Takes the first `n` bytes of the [`room`](Self::room), which were written. Returns the message if they complete
+    /// one.
     pub(crate) fn filled(&mut self, n: usize) -> Result<Option<Vec<u8>>> {
         let answer = self.advance(n);
         if let Err(error) = &answer {
@@ -98,6 +106,7 @@ impl Decoder {
         answer
     }
 
+    /// Does the work of [`filled`](Self::filled).
     fn advance(&mut self, n: usize) -> Result<Option<Vec<u8>>> {
         let len = if let Some(len) = self.len {
             self.filled += n;
@@ -118,7 +127,7 @@ impl Decoder {
         Ok(Some(core::mem::take(&mut self.body)))
     }
 
-    /// What the header says.
+    /// Returns the length in the header.
     fn announced(&self) -> Result<u64> {
         let short = i32::from_be_bytes(core::array::from_fn(|i| self.header[i]));
         let len = match u64::try_from(short) {
@@ -135,7 +144,7 @@ impl Decoder {
         Ok(len)
     }
 
-    /// Why there is no message when the stream ends here.
+    /// Returns the error for a stream that ends here.
     pub(crate) fn at_end(&self) -> Error {
         match (&self.lost, self.len, self.have) {
             (Some(error), ..) => error.clone(),
@@ -147,7 +156,7 @@ impl Decoder {
         }
     }
 
-    /// Bytes of memory it has taken.
+    /// Returns the bytes of memory that the decoder has allocated.
     #[cfg(any(all(test, not(loom)), fuzzing))]
     pub(super) fn taken(&self) -> usize {
         self.body.capacity()
@@ -158,7 +167,7 @@ impl Decoder {
 mod tests {
     use super::*;
 
-    /// Feeds bytes in pieces of at most `most`; the messages, and how it ended.
+    /// Feeds bytes in pieces of at most `most`. Returns the messages, and the error at the end.
     fn feed(mut bytes: &[u8], most: usize, limit: u64) -> (Vec<Vec<u8>>, Error) {
         let mut decoder = Decoder::new(limit);
         let mut messages = Vec::new();
@@ -181,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_pieces() {
+    fn messages_are_decoded_from_pieces_of_any_length() {
         let sent = [vec![], vec![1], vec![2; 300_000], vec![], vec![3; 70_000]];
         let mut stream = Vec::new();
         sent.iter().for_each(|message| append(message, &mut stream));
@@ -205,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_name_the_fault() {
         let end = |bytes: &[u8], limit| feed(bytes, 100, limit).1;
         assert_eq!(end(&[0, 0], 9), Error::Truncated { expected: 0, got: 0 });
         assert_eq!(end(&[255; 7], 9), Error::Truncated { expected: 0, got: 0 });
@@ -220,7 +229,7 @@ mod tests {
         };
         assert_eq!(end(&[255; 12], 9), endless);
         assert_eq!(end(&[128, 0, 0, 0], 9), Error::BadFrame { length: i32::MIN });
-        // From then on, too.
+        // The error stays for the rest of the stream.
         assert_eq!(
             end(&[0, 0, 0, 10, 0, 0, 0, 0], 9),
             Error::FrameTooLarge { len: 10, limit: 9 }
@@ -228,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_lies_costs_no_memory() {
+    fn a_false_length_costs_no_memory() {
         let mut decoder = Decoder::new(u64::MAX);
         let room = decoder.room().expect("room for a header");
         room.fill(255);

@@ -1,8 +1,8 @@
-//! How a process can end without a result.
+//! The errors of joining a process.
 
 use serde::{Deserialize, Serialize};
 
-/// Why [`join`](crate::Process::join) has no value to give.
+/// Why [`join`](crate::Process::join) has no value to return.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ProcessError {
@@ -16,7 +16,7 @@ pub enum ProcessError {
         /// File, line and column.
         location: String,
     },
-    /// The process ended before its function returned, by `std::process::exit` for instance.
+    /// The process ended before its function returned, for instance by `std::process::exit`.
     #[error("process {name:?} exited with code {code} before its function returned")]
     Exited {
         /// The process's name.
@@ -32,9 +32,10 @@ pub enum ProcessError {
         /// The signal's number: 9 is SIGKILL.
         signal: i32,
     },
-    /// The process ended before it got as far as its function.
+    /// The process ended before it began to run its function.
     #[error(
-        "process {name:?} ended ({ended}) before it was ready; does the program call procession::init() at the start of main()?"
+        "process {name:?} ended ({ended}) before it began to run its function: \
+         does the program call procession::init() at the start of main()?"
     )]
     NotStarted {
         /// The process's name.
@@ -42,27 +43,27 @@ pub enum ProcessError {
         /// How it ended.
         ended: String,
     },
-    /// The process runs another build of the program, in which functions lie elsewhere.
-    #[error("process {name:?} runs another build of the program")]
+    /// The process runs another build of the program, in which the function has another address.
+    #[error("process {name:?} runs another build of the program, and cannot find the function")]
     OtherBuild {
         /// The process's name.
         name: String,
     },
-    /// Its arguments could not be decoded or its result could not be sent.
+    /// The arguments could not be decoded, or the result could not be sent.
     #[error("process {name:?} failed: {reason}")]
     Failed {
         /// The process's name.
         name: String,
-        /// What went wrong.
+        /// The reason.
         reason: String,
     },
-    /// It ended, and somebody else collected its status.
-    #[error("process {name:?} ended, and how was not to be learnt")]
+    /// The process ended, and its exit status was collected by other code than this crate's.
+    #[error("process {name:?} ended, but its exit status was collected by other code (waitpid)")]
     Lost {
         /// The process's name.
         name: String,
     },
-    /// Its result was taken by an earlier call.
+    /// The result was taken by an earlier call.
     #[error("the result of process {name:?} was taken already")]
     AlreadyJoined {
         /// The process's name.
@@ -73,16 +74,16 @@ pub enum ProcessError {
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ExitStatus {
-    /// By itself, with this code: 0 where its function returned, 101 where it panicked.
+    /// The process exited with this code: 0 if its function returned, 101 if it panicked.
     Code(i32),
-    /// By this signal.
+    /// This signal killed the process.
     Signal(i32),
-    /// Nobody saw how.
+    /// The process ended, but its exit status was lost.
     Unknown,
 }
 
 impl ExitStatus {
-    /// From a status of waitpid(2).
+    /// Decodes a status of waitpid(2).
     pub(crate) fn from_wait(status: i32) -> Self {
         if libc::WIFSIGNALED(status) {
             Self::Signal(libc::WTERMSIG(status))
@@ -91,7 +92,7 @@ impl ExitStatus {
         }
     }
 
-    /// Whether its function returned.
+    /// Returns whether the process's function returned.
     pub fn success(self) -> bool {
         self == Self::Code(0)
     }

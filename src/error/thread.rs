@@ -1,8 +1,8 @@
-//! How a thread can end without a result.
+//! The errors of joining a thread.
 
 use serde::{Deserialize, Serialize};
 
-/// Why [`Thread::join`](super::Thread::join) has no value to give.
+/// Why [`Thread::join`](crate::thread::Thread::join) has no value to return.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ThreadError {
@@ -16,7 +16,7 @@ pub enum ThreadError {
         /// File, line and column.
         location: Box<str>,
     },
-    /// Its result was taken by an earlier call.
+    /// The result was taken by an earlier call.
     #[error("the result of thread {name:?} was taken already")]
     AlreadyJoined {
         /// The thread's name.

@@ -1,8 +1,8 @@
-//! One end of a pipe, as it lies in shared memory: what keeps the rings, and ends them when it goes.
+//! One end of a pipe in shared memory. It keeps the rings alive, and shuts them down when it is freed.
 //!
-//! An end refers to the ring it reads and the ring it writes; a one-way pipe's have but one. Its last reference goes when the
-//! last handle is dropped or the last process that has one is cleared up after: then both rings are shut down, so that the
-//! peer reads what is left and then the end, and can write no more.
+//! An end refers to the ring it receives from and the ring it sends to; an end of a one-way pipe refers to one of them.
+//! Its last reference is dropped with the last handle, or by recovery after the last process that had one. Then both
+//! rings are shut down: the peer receives what is left and then the end of the messages, and can send no more.
 
 use crate::error::Result;
 use crate::heap::Heap;
@@ -12,11 +12,13 @@ use crate::queue::ring::{self, Ring};
 use crate::wait::atomic::{AtomicU64, Ordering};
 use core::mem::offset_of;
 
-/// An end in shared memory. The rings are 0 where there is none.
+/// An end in shared memory.
 #[repr(C, align(64))]
 struct PipeEndLayout {
     head: Head,
+    /// Offset of the ring it receives from, or 0.
     inbox: AtomicU64,
+    /// Offset of the ring it sends to, or 0.
     outbox: AtomicU64,
     _line: [u64; 2],
 }
@@ -28,11 +30,11 @@ unsafe impl SharedLayout for PipeEndLayout {}
 const INBOX: Off = offset_of!(PipeEndLayout, inbox) as Off;
 const OUTBOX: Off = offset_of!(PipeEndLayout, outbox) as Off;
 
-/// The kind of every end.
+/// The object kind of ends.
 pub(crate) const END: ObjectKind = ObjectKind {
     number: 11,
     name: "pipe's end",
-    // The rings are repaired for whoever used them: each process that has the end has them, too.
+    // A process that has an end holds references to its rings too, so the rings are repaired by their own kind.
     on_holder_death: |_, _, _, _| Ok(()),
     clear,
     describe: |heap, off| {
@@ -44,7 +46,7 @@ pub(crate) const END: ObjectKind = ObjectKind {
     },
 };
 
-/// A new end of these rings; what it may carry is `typed`.
+/// Makes an end of these rings. `typed` is the number of its message types.
 pub(super) fn make(heap: &Heap, inbox: Option<&Ring>, outbox: Option<&Ring>, typed: u64) -> Result<Object> {
     let end = heap.make_object(&END, size_of::<PipeEndLayout>() as u64, typed)?;
     heap.transact(|tx| {
@@ -59,7 +61,7 @@ pub(super) fn make(heap: &Heap, inbox: Option<&Ring>, outbox: Option<&Ring>, typ
     Ok(end)
 }
 
-/// The rings of an end that this process has a reference to: the one it reads and the one it writes.
+/// Returns the rings of an end: the inbox and the outbox. This process must hold a reference to the end.
 pub(super) fn rings(heap: &'static Heap, end: &Object) -> Result<[Option<Ring>; 2]> {
     let shared = heap.shared::<PipeEndLayout>(end.off());
     let ring = |off: Off| -> Result<_> {
@@ -74,7 +76,7 @@ pub(super) fn rings(heap: &'static Heap, end: &Object) -> Result<[Option<Ring>; 
     ])
 }
 
-/// The last reference is gone: nobody reads what comes in, nothing more goes out.
+/// Shuts both rings down and drops the references to them. The last reference to the end is gone.
 fn clear(heap: &Heap, off: Off) -> Result<()> {
     for (field, discard) in [(OUTBOX, false), (INBOX, true)] {
         let ring = heap.word(off + field).load(Ordering::Acquire);

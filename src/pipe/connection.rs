@@ -1,14 +1,13 @@
-//! Pipes: two rings between two ends, or one.
+//! The handle to a pipe's end, which sends and receives.
 
 use super::end;
-use super::error::{RecvIntoError, SendError, copy_into};
 use crate::codec;
-use crate::error::{Error, Result};
+use crate::error::{Error, RecvIntoError, Result, SendError, copy_into};
 use crate::heap::Heap;
 use crate::heap::object::Object;
 use crate::os::clock::Deadline;
 use crate::queue::ring::{Refused, Ring};
-use crate::queue::{Message, bounded_ring, get_bytes, get_value, put_bytes, put_value};
+use crate::queue::{Message, get_bytes, get_value, put_bytes, put_value};
 use crate::select::{Source, Waitable};
 use core::fmt;
 use core::marker::PhantomData;
@@ -16,36 +15,31 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
 
-/// Messages a pipe has room for in each direction. Counted and not weighed, because the ring knows its count anyway, so that
-/// looking for room costs nothing; enough for both sides to be at work at once, and an end to the memory that a reader who
-/// has stopped can cost.
-const ROOM: usize = 1000;
-
-/// The direction that a one-way pipe does not have. There is no value of this type.
+/// The type of the direction that a one-way pipe does not have. This type has no values.
 #[derive(Debug)]
 pub enum OneWay {}
 
-/// The end of a one-way pipe that writes.
+/// The sending end of a one-way pipe.
 pub type Sender<T> = Connection<T, OneWay>;
-/// The end of a one-way pipe that reads.
+/// The receiving end of a one-way pipe.
 pub type Receiver<T> = Connection<OneWay, T>;
 
-/// One end of a [`pipe`]: sends values of type `S`, and receives values of type `R`.
+/// One end of a [`pipe`](crate::pipe()): sends values of type `S`, and receives values of type `R`.
 ///
-/// An end is a handle like a queue: clone it, hand it to a process, send it through a queue or another pipe. It is gone when
-/// the last handle to it is, in any process, dropped or dead. Then its peer receives what is left and after that
-/// [`Error::Disconnected`], and can send no more ([`SendError::Broken`]). That a process was killed is noticed within about a
-/// second, by whoever waits at the pipe, also if nobody joins it. Mind that a forked child has a copy of every handle its
-/// parent had.
+/// This is a handle, like a queue: clone it, pass it to a process, or send it through a queue or another pipe. The end
+/// is gone when its last handle is gone, in any process, dropped or dead with the process. Then the peer receives what
+/// is left, and after that [`Error::Disconnected`], and cannot send any more ([`SendError::Broken`]). When a process
+/// was killed, a peer that waits at the pipe notices within about a second, even if no process joins the killed one.
+/// Note that a forked child has a copy of every handle of its parent.
 ///
-/// * A message arrives entirely or not at all, in order, whatever is killed at whatever moment.
-/// * Any number of threads and processes may use the same end; each message goes to one of them.
-/// * A message of more than 8 KiB gets memory of its own; there is no limit but memory, and none is cut short.
+/// * A message arrives whole or not at all, and in order, whatever process is killed at whatever moment.
+/// * Any number of threads and processes may use the same end. Each message is received by one of them.
+/// * A message of more than 8 KiB gets memory of its own. Only memory limits its size.
 ///
-/// Values travel by serde (postcard). [`send_bytes`](Self::send_bytes) and [`recv_bytes`](Self::recv_bytes) carry bytes as
-/// they are; what was sent as bytes is to be received as bytes.
+/// Values are encoded with serde (postcard). [`send_bytes`](Self::send_bytes) and [`recv_bytes`](Self::recv_bytes)
+/// carry plain bytes: receive with `recv_bytes` what was sent with `send_bytes`.
 pub struct Connection<S, R> {
-    // Given up first: it is what the peer asks about.
+    // Dropped before the rings: clearing the end is what tells the peer.
     end: Object,
     inbox: Option<Ring>,
     outbox: Option<Ring>,
@@ -53,97 +47,9 @@ pub struct Connection<S, R> {
     types: PhantomData<fn(S) -> R>,
 }
 
-/// Two ends connected with each other, each with room for 1000 messages on their way to it; whoever is further ahead waits.
-///
-/// ```
-/// use procession::{Connection, Process, pipe};
-///
-/// fn double(questions: Connection<u64, u64>) {
-///     while let Ok(number) = questions.recv() {
-///         questions.send(2 * number).unwrap();
-///     }
-/// }
-///
-/// #[procession::main]
-/// fn main() -> procession::Result<()> {
-///     let (here, there) = pipe()?;
-///     let helper = Process::spawn(double, there)?;
-///     here.send(21)?;
-///     assert_eq!(here.recv()?, 42);
-///     drop(here); // the helper's recv ends
-///     helper.join()?;
-///     Ok(())
-/// }
-/// ```
-///
-/// # Errors
-///
-/// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
-pub fn pipe<A, B>() -> Result<(Connection<A, B>, Connection<B, A>)> {
-    pipe_bounded(ROOM)
-}
-
-/// The same with room for `capacity` messages in each direction.
-///
-/// ```
-/// let (here, there) = procession::pipe_bounded::<u8, ()>(1)?;
-/// here.send(1)?;
-/// assert_eq!(here.try_send(2).unwrap_err().into_inner(), 2);
-/// # drop(there);
-/// # Ok::<(), procession::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// As for [`pipe`]; [`Error::Capacity`] for 0.
-pub fn pipe_bounded<A, B>(capacity: usize) -> Result<(Connection<A, B>, Connection<B, A>)> {
-    let (there, back) = (ring(capacity)?, ring(capacity)?);
-    Ok((
-        Connection::new(Some(back.clone()), Some(there.clone()))?,
-        Connection::new(Some(there), Some(back))?,
-    ))
-}
-
-/// A pipe for one direction only, with room for 1000 messages; first the end that reads, as Python has it.
-///
-/// ```
-/// let (receiver, sender) = procession::pipe_one_way()?;
-/// sender.send("whole or not at all".to_string())?;
-/// drop(sender);
-/// assert_eq!(receiver.recv()?, "whole or not at all");
-/// assert_eq!(receiver.recv(), Err(procession::Error::Disconnected));
-/// # Ok::<(), procession::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// As for [`pipe`].
-pub fn pipe_one_way<T>() -> Result<(Receiver<T>, Sender<T>)> {
-    pipe_one_way_bounded(ROOM)
-}
-
-/// The same with room for `capacity` messages.
-///
-/// # Errors
-///
-/// As for [`pipe_bounded`].
-pub fn pipe_one_way_bounded<T>(capacity: usize) -> Result<(Receiver<T>, Sender<T>)> {
-    let ring = ring(capacity)?;
-    Ok((
-        Connection::new(Some(ring.clone()), None)?,
-        Connection::new(None, Some(ring))?,
-    ))
-}
-
-fn ring(capacity: usize) -> Result<Ring> {
-    // What its messages are is known by the ends' types.
-    let ring = bounded_ring(capacity, 0)?;
-    ring.set_polls_for_dead();
-    Ok(ring)
-}
-
 impl<S, R> Connection<S, R> {
-    fn new(inbox: Option<Ring>, outbox: Option<Ring>) -> Result<Self> {
+    /// Makes an end of these rings.
+    pub(super) fn new(inbox: Option<Ring>, outbox: Option<Ring>) -> Result<Self> {
         let heap = crate::program::heap()?;
         Ok(Self {
             end: end::make(heap, inbox.as_ref(), outbox.as_ref(), Self::number())?,
@@ -154,27 +60,28 @@ impl<S, R> Connection<S, R> {
         })
     }
 
+    /// Returns the number of the message types, which a received handle is checked against.
     fn number() -> u64 {
         codec::type_number::<Self>()
     }
 
-    /// Gives up this handle. The peer sees the end when the last handle to this end is gone.
+    /// Drops this handle. The peer receives [`Error::Disconnected`] when the last handle to this end is gone.
     pub fn close(self) {}
 }
 
 impl<S: Serialize, R> Connection<S, R> {
-    /// Sends `value`, waiting while there is no room. Once it returns, the message is there for the peer, also if this
-    /// process is killed the next moment.
+    /// Sends `value`, and waits while there is no room. After it returned, the peer can receive the message even if
+    /// this process is killed at once.
     ///
     /// # Errors
     ///
-    /// [`SendError::Broken`] if the other end is gone; [`SendError::Failed`] if the value cannot be encoded or there is no
-    /// memory. The value is given back.
+    /// [`SendError::Broken`] if the other end is gone; [`SendError::Failed`] if the value cannot be encoded or there is
+    /// no memory. The value is given back.
     pub fn send(&self, value: S) -> Result<(), SendError<S>> {
         self.send_until(value, Deadline::Never)
     }
 
-    /// Sends `value` if there is room.
+    /// Sends `value` if there is room, without waiting.
     ///
     /// # Errors
     ///
@@ -183,7 +90,7 @@ impl<S: Serialize, R> Connection<S, R> {
         self.send_until(value, Deadline::Now)
     }
 
-    /// Sends `value`, waiting for room for at most `timeout`.
+    /// Sends `value`, and waits for room for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -192,15 +99,16 @@ impl<S: Serialize, R> Connection<S, R> {
         self.send_until(value, Deadline::after(timeout))
     }
 
+    /// Sends `value`, and waits for room until `deadline`.
     fn send_until(&self, value: S, deadline: Deadline) -> Result<(), SendError<S>> {
         let sent = match &self.outbox {
             Some(outbox) => put_value(outbox, &value, deadline),
             None => Err(Refused::ShutDown),
         };
-        sent.map_err(|refused| SendError::new(value, refused, deadline))
+        sent.map_err(|refused| not_sent(value, refused, deadline))
     }
 
-    /// Sends `bytes` as they are, waiting while there is no room.
+    /// Sends `bytes` without encoding, and waits while there is no room.
     ///
     /// # Errors
     ///
@@ -209,7 +117,7 @@ impl<S: Serialize, R> Connection<S, R> {
         self.send_bytes_until(bytes, Deadline::Never)
     }
 
-    /// Sends `bytes` if there is room.
+    /// Sends `bytes` if there is room, without waiting.
     ///
     /// # Errors
     ///
@@ -218,7 +126,7 @@ impl<S: Serialize, R> Connection<S, R> {
         self.send_bytes_until(bytes, Deadline::Now)
     }
 
-    /// Sends `bytes`, waiting for room for at most `timeout`.
+    /// Sends `bytes`, and waits for room for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -227,31 +135,33 @@ impl<S: Serialize, R> Connection<S, R> {
         self.send_bytes_until(bytes, Deadline::after(timeout))
     }
 
+    /// Sends `bytes`, and waits for room until `deadline`.
     fn send_bytes_until(&self, bytes: &[u8], deadline: Deadline) -> Result<()> {
         let sent = match &self.outbox {
             Some(outbox) => put_bytes(outbox, bytes, deadline),
             None => Err(Refused::ShutDown),
         };
-        sent.map_err(|refused| SendError::new((), refused, deadline).into())
+        sent.map_err(|refused| not_sent((), refused, deadline).into())
     }
 }
 
 impl<S, R: DeserializeOwned> Connection<S, R> {
+    /// Returns the ring to receive from. An end that only sends has none.
     fn inbox(&self) -> Result<&Ring> {
         self.inbox.as_ref().ok_or(Error::Disconnected)
     }
 
-    /// Receives the next message, waiting for one.
+    /// Receives the next message, and waits for one.
     ///
     /// # Errors
     ///
-    /// [`Error::Disconnected`] once the other end is gone and everything it sent was received; [`Error::Decode`] if the message
-    /// is not an `R`, in which case it is gone and the pipe goes on.
+    /// [`Error::Disconnected`] if the other end is gone and everything it sent was received. [`Error::Decode`] if the
+    /// message is not an `R`; the message is then dropped, and the pipe can still be used.
     pub fn recv(&self) -> Result<R> {
         get_value(self.inbox()?, Deadline::Never).map_err(at_end)
     }
 
-    /// Receives the next message if there is one.
+    /// Receives the next message if there is one, without waiting.
     ///
     /// # Errors
     ///
@@ -260,7 +170,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         get_value(self.inbox()?, Deadline::Now).map_err(at_end)
     }
 
-    /// Receives the next message, waiting for at most `timeout`.
+    /// Receives the next message, and waits for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -269,8 +179,8 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         get_value(self.inbox()?, Deadline::after(timeout)).map_err(at_end)
     }
 
-    /// Waits for at most `timeout` until a `recv` would not wait; whether it would not. The end counts: then the `recv`
-    /// fails at once.
+    /// Waits for at most `timeout` until there is a message or the other end is gone. Returns whether one of them is
+    /// so, which means that a `recv` would not wait.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -283,7 +193,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Interrupted`] where a hook asks for it.
+    /// [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) ends the wait.
     pub fn poll(&self, timeout: Duration) -> Result<bool> {
         let deadline = match timeout {
             Duration::ZERO => Deadline::Now,
@@ -292,7 +202,8 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         self.inbox()?.wait_readable(deadline)
     }
 
-    /// Receives the next message as the bytes it is made of, waiting for one. A large one is lent where it is.
+    /// Receives the next message without decoding, and waits for one. A large message is not copied: [`Message`] refers
+    /// to it in shared memory.
     ///
     /// # Errors
     ///
@@ -301,7 +212,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         get_bytes(self.inbox()?, Deadline::Never).map_err(at_end)
     }
 
-    /// The same if there is one.
+    /// Receives the next message like [`recv_bytes`](Self::recv_bytes) if there is one, without waiting.
     ///
     /// # Errors
     ///
@@ -310,7 +221,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         get_bytes(self.inbox()?, Deadline::Now).map_err(at_end)
     }
 
-    /// The same, waiting for at most `timeout`.
+    /// Receives the next message like [`recv_bytes`](Self::recv_bytes), and waits for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -319,7 +230,7 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
         get_bytes(self.inbox()?, Deadline::after(timeout)).map_err(at_end)
     }
 
-    /// Receives the next message into the front of `buffer`, waiting for one; answers its length.
+    /// Receives the next message into the front of `buffer`, and waits for one. Returns the message's length.
     ///
     /// ```
     /// use procession::{RecvIntoError, pipe_one_way};
@@ -334,14 +245,25 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     ///
     /// # Errors
     ///
-    /// [`RecvIntoError::TooShort`] if the buffer is too short; it has the message. As for [`recv`](Self::recv) otherwise.
-    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+    /// [`RecvIntoError::TooShort`] if the message is longer than the buffer; the error has the message. Otherwise as
+    /// for [`recv`](Self::recv).
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError<Message>> {
         let message = self.recv_bytes().map_err(RecvIntoError::Failed)?;
         copy_into(message, buffer)
     }
 }
 
-/// Turns the end of the ring into the pipe's word for it.
+/// Returns the pipe's error for a `value` that the ring refused.
+fn not_sent<T>(value: T, refused: Refused, deadline: Deadline) -> SendError<T> {
+    match refused {
+        Refused::ShutDown => SendError::Broken(value),
+        Refused::Full if deadline == Deadline::Now => SendError::Full(value),
+        Refused::Full => SendError::Timeout(value),
+        Refused::Failed(error) => SendError::Failed(value, error),
+    }
+}
+
+/// Turns the error of a ring that is shut down and empty into the pipe's error.
 fn at_end(error: Error) -> Error {
     match error {
         Error::ShutDown => Error::Disconnected,
@@ -363,7 +285,7 @@ impl<S, R> Clone for Connection<S, R> {
 
 impl<S, R> Waitable for Connection<S, R> {
     fn source(&self) -> Source<'_> {
-        // To receive from an end that only sends fails at once.
+        // Receiving from an end that only sends fails at once, so such an end is always ready.
         self.inbox
             .as_ref()
             .map_or(Source::ALWAYS, |ring| Source::object(ring))

@@ -1,11 +1,11 @@
-//! What a `put` that fails gives back.
+//! The error of putting into a queue.
 
-use crate::error::Error;
+use super::Error;
 use core::fmt;
 
-/// Why a value is not in the queue; it is given back.
+/// Why a value was not put into a queue. It gives the value back.
 ///
-/// With `?` it becomes an [`Error`], and the value is dropped.
+/// With `?` this error becomes an [`Error`], and the value is dropped.
 ///
 /// ```
 /// use procession::{PutError, Queue};
@@ -20,16 +20,16 @@ use core::fmt;
 pub enum PutError<T> {
     /// The queue was shut down.
     ShutDown(T),
-    /// There is no room and the call does not wait.
+    /// The queue has no room, and the call does not wait.
     Full(T),
-    /// There was no room in time.
+    /// The queue had no room until the timeout.
     Timeout(T),
-    /// It could not be encoded, or there is no memory for it.
+    /// The value could not be encoded, there is no memory for it, or a hook ended the wait.
     Failed(T, Error),
 }
 
 impl<T> PutError<T> {
-    /// The value that was not put.
+    /// Returns the value that was not put.
     pub fn into_inner(self) -> T {
         match self {
             Self::ShutDown(value) | Self::Full(value) | Self::Timeout(value) | Self::Failed(value, _) => {
@@ -38,7 +38,7 @@ impl<T> PutError<T> {
         }
     }
 
-    /// The reason alone.
+    /// Returns the reason without the value.
     pub fn error(&self) -> Error {
         match self {
             Self::ShutDown(_) => Error::ShutDown,
@@ -48,7 +48,7 @@ impl<T> PutError<T> {
         }
     }
 
-    /// The same reason with something else given back.
+    /// Returns the same error with the value that `f` makes of the one in it.
     pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> PutError<U> {
         match self {
             Self::ShutDown(value) => PutError::ShutDown(f(value)),
