@@ -5,8 +5,8 @@
 //! same file, still.
 
 use crate::error::{Error, Result};
-use rustix::fs::fstat;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fs::{CWD, Mode, OFlags, fstat};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// Which file a descriptor stands for: device and inode.
@@ -32,6 +32,24 @@ impl Identity {
             inode: stat.st_ino,
         }
     }
+}
+
+/// Opens what is at `path`, if it is this file.
+pub(crate) fn open_same(identity: Identity, path: &str) -> Option<OwnedFd> {
+    // Looked at before it is opened: opening a device or a pipe may do something.
+    let there = rustix::fs::stat(path).ok()?;
+    if Identity::from_stat(&there) != identity {
+        return None;
+    }
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(CWD, path, flags, Mode::empty()).ok()?;
+    // Standard streams that were closed do not become the heap.
+    let fd = if fd.as_raw_fd() < 3 {
+        rustix::io::fcntl_dupfd_cloexec(&fd, 3).ok()?
+    } else {
+        fd
+    };
+    (Identity::of(fd.as_fd()).ok()? == identity).then_some(fd)
 }
 
 /// No descriptor.
@@ -146,7 +164,6 @@ impl Drop for Kept {
 mod tests {
     use super::*;
     use std::fs::File;
-    use std::os::fd::AsFd;
 
     /// Has the number of `kept` stand for another file, as a program does that closes it and opens one.
     #[allow(unsafe_code)]
@@ -202,7 +219,7 @@ mod tests {
             Err(rustix::io::Errno::AGAIN),
             "the stranger is open, still"
         );
-        drop(crate::os::fd::inherited(number).expect("it is open"));
+        drop(crate::os::descriptor::inherited(number).expect("it is open"));
     }
 
     #[test]
@@ -212,7 +229,7 @@ mod tests {
         let kept = Kept::new(write.try_clone().expect("descriptors"));
         let number = kept.number().expect("a number");
         // Closed by the program and opened again by us, to the same effect as this.
-        let again = crate::os::fd::inherited(number).expect("it is open");
+        let again = crate::os::descriptor::inherited(number).expect("it is open");
         kept.keep(again);
         assert_eq!(kept.get().map(|fd| fd.as_raw_fd()), Some(number));
         drop((kept, write));

@@ -11,6 +11,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+pub(crate) use super::random::{random, random_bytes};
+pub(crate) use super::segment::{create_segment, forget_segment, reserve_segment, segment_size};
+
 /// Bytes in a page, the unit of committing and giving back.
 pub(crate) fn page() -> u64 {
     rustix::param::page_size() as u64
@@ -37,6 +40,18 @@ pub(crate) fn create(size: u64) -> Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Returns the size of a file.
+pub(crate) fn file_size(file: BorrowedFd<'_>) -> Result<u64> {
+    let stat = rustix::fs::fstat(file).map_err(|e| Error::errno("fstat", e))?;
+    Ok(stat.st_size as u64)
+}
+
+/// Returns the number of bytes of a file that occupy memory.
+pub(crate) fn file_occupies(file: BorrowedFd<'_>) -> Result<u64> {
+    let stat = rustix::fs::fstat(file).map_err(|e| Error::errno("fstat", e))?;
+    Ok(stat.st_blocks as u64 * 512)
+}
+
 /// Raises the limit on the size of files to `size`: the soft one, and the hard one where this process may.
 fn raise(from: Rlimit, size: u64) -> bool {
     let enough = Rlimit {
@@ -44,57 +59,6 @@ fn raise(from: Rlimit, size: u64) -> bool {
         maximum: from.maximum.map(|most| most.max(size)),
     };
     setrlimit(Resource::Fsize, enough).is_ok()
-}
-
-/// A System V segment of `size` bytes, of which none has memory yet; its number. It stays until it is attached and
-/// [forgotten](forget_segment).
-#[allow(unsafe_code)]
-pub(crate) fn create_segment(size: u64) -> Result<i32> {
-    let flags = libc::IPC_CREAT | SHM_NORESERVE | 0o600;
-    // SAFETY: integers only.
-    match unsafe { libc::shmget(libc::IPC_PRIVATE, size as usize, flags) } {
-        -1 => Err(super::last_error("shmget")),
-        number => Ok(number),
-    }
-}
-
-/// shmget(2); the libc crate names it for some targets only.
-const SHM_NORESERVE: i32 = 0o10000;
-
-/// Has the segment go when nobody has it attached any more; whoever has its number can attach it until then.
-#[allow(unsafe_code)]
-pub(crate) fn forget_segment(number: i32) {
-    // SAFETY: the command takes no buffer.
-    unsafe { libc::shmctl(number, libc::IPC_RMID, core::ptr::null_mut()) };
-}
-
-/// Bytes of a segment.
-#[allow(unsafe_code)]
-pub(crate) fn segment_size(number: i32) -> Result<u64> {
-    let mut facts = core::mem::MaybeUninit::<libc::shmid_ds>::zeroed();
-    // SAFETY: the structure is there to be filled, and all its values may be zero.
-    unsafe {
-        match libc::shmctl(number, libc::IPC_STAT, facts.as_mut_ptr()) {
-            0 => Ok(facts.assume_init().shm_segsz as u64),
-            _ => Err(super::last_error("shmctl")),
-        }
-    }
-}
-
-/// Reserves addresses for the first `len` bytes of a segment, as [`reserve`] does.
-#[allow(unsafe_code)]
-pub(crate) fn reserve_segment(number: i32, len: u64) -> Result<*mut u8, Errno> {
-    // SAFETY: attached at an address of the kernel's choice. It can only be attached as a whole, which is more than we want, so
-    // another mapping is made of a part of it, and this one, which nobody knows, goes.
-    unsafe {
-        let whole = libc::shmat(number, core::ptr::null(), 0);
-        if whole.addr() == usize::MAX {
-            return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOMEM));
-        }
-        let part = reserve_again(whole.cast(), 0, len);
-        libc::shmdt(whole);
-        part
-    }
 }
 
 /// Bytes of address space this process may have; `None` without a limit.
@@ -284,20 +248,6 @@ pub(crate) fn available() -> u64 {
 
 /// Ends this process because of something that nobody can be told in another way.
 pub(crate) fn abort(text: &str) -> ! {
-    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+    super::stdio::write_error(text);
     std::process::abort()
-}
-
-/// Eight random bytes from the kernel, for identities that must not be guessed or repeated.
-pub(crate) fn random() -> Result<u64> {
-    random_bytes().map(u64::from_ne_bytes)
-}
-
-/// Up to 256 random bytes from the kernel; so many come all at once.
-pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
-    const { assert!(N <= 256) };
-    let mut bytes = [0u8; N];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|e| Error::errno("getrandom", e))?;
-    Ok(bytes)
 }

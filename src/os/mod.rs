@@ -5,22 +5,43 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod clock;
-pub(crate) mod fd;
+pub(crate) mod descriptor;
+pub(crate) mod epoll;
+pub(crate) mod event_fd;
+pub(crate) mod file_facts;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod kept;
+pub(crate) mod lifeline;
+pub(crate) mod mapping;
 pub(crate) mod memory;
 pub(crate) mod net;
 pub(crate) mod pid;
+pub(crate) mod poll;
 pub(crate) mod processor;
-pub(crate) mod ready;
+pub(crate) mod random;
 pub(crate) mod robust;
-pub(crate) mod shm;
+pub(crate) mod segment;
+pub(crate) mod send_fds;
+pub(crate) mod shm_file;
 pub(crate) mod signal;
-pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod stdio;
 pub(crate) mod witness;
+
+/// Names that rooms above still use.
+pub(crate) mod fd {
+    pub(crate) use super::descriptor::inherited;
+    pub(crate) use super::lifeline::die_with;
+}
+
+/// Names that rooms above still use.
+pub(crate) mod ready {
+    pub(crate) use super::epoll::{Added, Epoll};
+    pub use super::event_fd::EventFd;
+    pub(crate) use super::poll::readable;
+}
 
 use crate::error::Error;
 

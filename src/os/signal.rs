@@ -168,6 +168,11 @@ pub(crate) fn child_events() -> Result<OwnedFd> {
     Ok(events)
 }
 
+/// Lowers the descriptor of [`child_events`]. One event stands for any number of children.
+pub(crate) fn clear_child_events(events: &OwnedFd) {
+    let _ = rustix::io::read(events, &mut [0u8; 8]);
+}
+
 /// In a child forked by a process that watches its children: it does not.
 #[allow(unsafe_code)]
 pub(crate) fn no_child_events() {

@@ -146,24 +146,6 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<u32> {
     }
 }
 
-/// The null device, to read nothing from or to write to nowhere.
-pub(crate) fn null() -> Result<OwnedFd> {
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    Ok(file.into())
-}
-
-/// One of our own standard descriptors.
-pub(crate) fn own_stdio(number: usize) -> BorrowedFd<'static> {
-    match number {
-        0 => rustix::stdio::stdin(),
-        1 => rustix::stdio::stdout(),
-        _ => rustix::stdio::stderr(),
-    }
-}
-
 /// Removes an environment variable of this process.
 #[allow(unsafe_code)]
 pub(crate) fn forget_variable(name: &str) {

@@ -79,6 +79,11 @@ impl AsFd for Claim {
     }
 }
 
+/// Makes an empty file without a name, to take locks on; `None` where there is no descriptor left.
+pub(crate) fn empty_file() -> Option<OwnedFd> {
+    rustix::fs::memfd_create("procession", rustix::fs::MemfdFlags::CLOEXEC).ok()
+}
+
 /// Another open file description of `file`; `None` without /proc, or a descriptor.
 pub(crate) fn reopen(file: BorrowedFd<'_>) -> Option<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());

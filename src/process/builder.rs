@@ -52,7 +52,7 @@ impl Stdio {
     fn open(self) -> Result<Option<OwnedFd>> {
         match self.0 {
             StdioKind::Inherit => Ok(None),
-            StdioKind::Null => crate::os::spawn::null().map(Some),
+            StdioKind::Null => crate::os::stdio::null().map(Some),
             StdioKind::Descriptor(fd) => Ok(Some(fd)),
         }
     }

@@ -166,7 +166,7 @@ fn optional(fd: RawFd) -> Result<Option<OwnedFd>> {
     if fd < 0 {
         Ok(None)
     } else {
-        os::fd::inherited(fd).map(Some)
+        os::descriptor::inherited(fd).map(Some)
     }
 }
 
@@ -175,12 +175,12 @@ fn become_child(order: StartOrder) -> Result<()> {
     let claim = optional(order.claim)?;
     let (lifeline, server) = (optional(order.lifeline)?, optional(order.server)?);
     if let Some(stdout) = optional(order.stdout)? {
-        os::fd::become_stdio(stdout.as_fd(), 1)?;
+        os::stdio::become_stdio(stdout.as_fd(), 1)?;
     }
     heap.adopt_entry(order.id, claim.as_ref().map(AsFd::as_fd))?;
     drop(claim);
     if let Some(lifeline) = &lifeline {
-        core::mem::forget(os::fd::die_with(lifeline.as_fd())?);
+        core::mem::forget(os::lifeline::die_with(lifeline.as_fd())?);
     }
     prepare();
     if heap.build() != os::image::identity()? {

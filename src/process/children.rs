@@ -206,10 +206,10 @@ pub(super) fn lifeline() -> Result<BorrowedFd<'static>> {
     match (LIFELINE_READ.get(), LIFELINE_WRITE.get()) {
         (Some(_), Some(_)) => {}
         // Our daemons depend on this end, so it stays.
-        (None, Some(write)) => LIFELINE_READ.keep(os::fd::other_end(write)?),
+        (None, Some(write)) => LIFELINE_READ.keep(os::lifeline::other_end(write)?),
         // None yet, or the program closed it, and our daemons with it.
         (_, None) => {
-            let (read, write) = os::fd::lifeline()?;
+            let (read, write) = os::lifeline::lifeline()?;
             LIFELINE_READ.keep(read);
             LIFELINE_WRITE.keep(write);
         }
@@ -219,7 +219,7 @@ pub(super) fn lifeline() -> Result<BorrowedFd<'static>> {
 
 /// A copy of it for a forked daemon, in which the original is closed.
 pub(crate) fn lifeline_copy() -> Result<OwnedFd> {
-    rustix::io::fcntl_dupfd_cloexec(lifeline()?, 3).map_err(|e| Error::errno("fcntl", e))
+    os::descriptor::duplicate(lifeline()?)
 }
 
 /// Enters a new child.

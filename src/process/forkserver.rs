@@ -14,7 +14,7 @@ use crate::heap::fork::steady;
 use crate::heap::table::{Reserved, index_of};
 use crate::os::fork::Forked;
 use crate::os::kept::Kept;
-use crate::os::{self, socket};
+use crate::os::{self, poll, send_fds};
 use crate::wait::BACKSTOP;
 use crate::wait::atomic::Ordering;
 use std::collections::HashMap;
@@ -68,7 +68,7 @@ fn ours_or_new(heap: &'static Heap, reserved: &Reserved, memory: RawFd) -> (Resu
     {
         return (Ok(socket.clone()), false);
     }
-    let started = socket::pair()
+    let started = send_fds::pair()
         .and_then(|(ours, theirs)| start_server(heap, reserved, memory, &theirs).map(|()| ours));
     let used = started.is_ok();
     (
@@ -163,25 +163,18 @@ fn ask(
     stdio: [Option<BorrowedFd<'_>>; 3],
     lifeline: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
-    let own = |(number, fd): (usize, Option<_>)| fd.unwrap_or_else(|| os::spawn::own_stdio(number));
+    let own = |(number, fd): (usize, Option<_>)| fd.unwrap_or_else(|| os::stdio::own_stdio(number));
     let socket = socket.get_or_lost("the socket to the fork server")?;
     let mut fds: Vec<_> = reserved.claim.iter().map(AsFd::as_fd).collect();
     let request = [reserved.id, fds.len() as u32];
     fds.push(socket);
     fds.extend(stdio.into_iter().enumerate().map(own));
     fds.extend(lifeline);
-    socket::send(socket, bytemuck::bytes_of(&request), &fds)
+    send_fds::send(socket, bytemuck::bytes_of(&request), &fds)
 }
 
 fn is_gone(socket: &Kept) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec};
-    let Some(socket) = socket.get() else { return true };
-    let mut fds = [PollFd::new(&socket, PollFlags::empty())];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|n| n > 0)
+    socket.get().is_none_or(poll::is_hung_up)
 }
 
 /// The server's life. Never returns.
@@ -192,15 +185,15 @@ pub(super) fn serve(heap: &'static Heap, socket: OwnedFd) -> ! {
     let events = os::signal::child_events();
     let mut born: HashMap<u32, u32> = HashMap::new();
     while let Ok(events) = &events {
-        let [asked, ended] = socket::wait_readable([socket.as_fd(), events.as_fd()]);
+        let [asked, ended] = poll::wait_readable([socket.as_fd(), events.as_fd()]);
         if ended {
             // The signal stands for any number of children.
-            let _ = rustix::io::read(events, &mut [0u8; 8]);
+            os::signal::clear_child_events(events);
             reap(heap, &mut born);
         }
         if asked {
             let mut request = [0u32; 2];
-            match socket::receive(socket.as_fd(), bytemuck::bytes_of_mut(&mut request)) {
+            match send_fds::receive(socket.as_fd(), bytemuck::bytes_of_mut(&mut request)) {
                 Ok(Some((8, fds))) => make(heap, request, fds, &socket, events, &mut born),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
@@ -268,7 +261,7 @@ fn make(
 fn run_in_child(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events: &OwnedFd) -> i32 {
     for server_only in [socket, events] {
         // They belong to the server's stack, which lives on in this copy of it.
-        let _ = os::fd::redirect_to_null(server_only.as_fd());
+        let _ = os::stdio::redirect_to_null(server_only.as_fd());
     }
     os::signal::no_child_events();
     os::signal::unblock_all();
@@ -276,12 +269,12 @@ fn run_in_child(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events
     let mut fds = fds.into_iter();
     let Some(server) = fds.next() else { return 1 };
     for (number, fd) in fds.by_ref().take(3).enumerate() {
-        if os::fd::become_stdio(fd.as_fd(), number as RawFd).is_err() {
+        if os::stdio::become_stdio(fd.as_fd(), number as RawFd).is_err() {
             return 1;
         }
     }
     if let Some(lifeline) = fds.next() {
-        match os::fd::die_with(lifeline.as_fd()) {
+        match os::lifeline::die_with(lifeline.as_fd()) {
             Ok(lifeline_end) => core::mem::forget(lifeline_end),
             Err(_) => return 1,
         }

@@ -62,7 +62,7 @@ fn wait_for(all: &[Arc<Child>]) {
             return;
         }
         // Neither `eprintln`, whose lock another thread may hold, nor a panic where there is no standard error.
-        let _ = rustix::io::write(rustix::stdio::stderr(), report(&rest).as_bytes());
+        os::stdio::write_error(&report(&rest));
     }
     for child in rest {
         let _ = child.wait(Deadline::Never);

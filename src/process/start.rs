@@ -129,12 +129,16 @@ fn start_child(
                 Forked::Child => {
                     os::witness::close_inherited(-1, |fd| heap.is_own(fd));
                     for (number, fd) in stdio.into_iter().enumerate() {
-                        if fd.is_some_and(|fd| os::fd::become_stdio(fd, number as i32).is_err()) {
+                        if fd.is_some_and(|fd| os::stdio::become_stdio(fd, number as i32).is_err()) {
                             os::fork::exit_now(1);
                         }
                     }
                     // The read end was closed with the rest of the parent's lifeline; the copy for us is in the plan.
-                    match plan.lifeline.as_ref().map(|own| os::fd::die_with(own.as_fd())) {
+                    match plan
+                        .lifeline
+                        .as_ref()
+                        .map(|own| os::lifeline::die_with(own.as_fd()))
+                    {
                         Some(Err(_)) => os::fork::exit_now(1),
                         Some(Ok(lifeline_end)) => core::mem::forget(lifeline_end),
                         None => {}
@@ -209,7 +213,7 @@ pub(crate) fn start_helper(variable: &str, socket: BorrowedFd<'_>) -> Result<()>
     }
     let (args, _) = child::own_arguments();
     let own = (variable.into(), socket.as_raw_fd().to_string().into());
-    let null = os::spawn::null()?;
+    let null = os::stdio::null()?;
     let pid = os::spawn::spawn(&Program {
         path: OsStr::new(os::image::OWN),
         args: args.iter().map(|a| c_string(a)).collect::<Result<_>>()?,
@@ -235,9 +239,9 @@ fn environment(own: &[(OsString, OsString)]) -> Result<Vec<CString>> {
 
 /// The null device, and a copy of what is to be standard output later.
 fn set_stdout_aside(stdout: Option<BorrowedFd<'_>>) -> Result<(OwnedFd, OwnedFd)> {
-    let real = stdout.unwrap_or_else(|| os::spawn::own_stdio(1));
-    let real = rustix::io::fcntl_dupfd_cloexec(real, 3).map_err(|e| Error::errno("fcntl", e))?;
-    Ok((os::spawn::null()?, real))
+    let real = stdout.unwrap_or_else(|| os::stdio::own_stdio(1));
+    let real = os::descriptor::duplicate(real)?;
+    Ok((os::stdio::null()?, real))
 }
 
 /// `KEY=value`.

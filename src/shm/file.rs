@@ -2,7 +2,8 @@
 //! this file. The Python door works by these functions, too.
 
 use crate::error::{Error, Result};
-use crate::os::shm::{self, leads_to};
+use crate::os::file_facts::{facts, leads_to};
+use crate::os::shm_file;
 use crate::wait::atomic::crash_point;
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -35,7 +36,7 @@ pub(super) fn checked(name: &str) -> Result<&str> {
 }
 
 fn path(name: &str) -> Result<CString> {
-    shm::path(checked(name)?)
+    shm_file::path(checked(name)?)
 }
 
 /// Makes shared memory of `size` bytes and takes part in it. It has its size, its lock and its mark before it has its name.
@@ -44,13 +45,13 @@ pub(crate) fn create(name: &str, size: u64, marked: bool) -> Result<OwnedFd> {
     if size == 0 {
         return Err(Error::os("shared memory of 0 bytes", libc::EINVAL));
     }
-    let file = shm::unnamed(size, marked)?;
+    let file = shm_file::unnamed(size, marked)?;
     crash_point();
-    shm::share(file.as_fd())?;
+    shm_file::share(file.as_fd())?;
     crash_point();
-    let published = match shm::publish(file.as_fd(), &path) {
+    let published = match shm_file::publish(file.as_fd(), &path) {
         Err(Errno::EXIST) if is_left(&path) && tidy(name, true) == Tidied::Gone => {
-            shm::publish(file.as_fd(), &path)
+            shm_file::publish(file.as_fd(), &path)
         }
         answer => answer,
     };
@@ -66,7 +67,7 @@ pub(crate) fn create(name: &str, size: u64, marked: bool) -> Result<OwnedFd> {
 
 /// Whether the name leads to what should have gone with its last user, and is old enough that one would be known.
 fn is_left(path: &CString) -> bool {
-    let there = shm::open(path).and_then(|file| shm::facts(file.as_fd()).map_err(|_| Errno::ACCESS));
+    let there = shm_file::open(path).and_then(|file| facts(file.as_fd()).map_err(|_| Errno::ACCESS));
     there.is_ok_and(|facts| facts.marked && facts.age > YOUNG)
 }
 
@@ -76,7 +77,7 @@ fn is_left(path: &CString) -> bool {
 pub(crate) fn open(name: &str) -> Result<OwnedFd> {
     let path = path(name)?;
     let file = find(name, &path)?;
-    if shm::facts(file.as_fd())?.left && shm::is_only_ours(file.as_fd()) {
+    if facts(file.as_fd())?.left && shm_file::is_only_ours(file.as_fd()) {
         unlink_from(name, file.as_fd())?;
         return Err(Error::NoSuchMemory {
             name: name.to_owned(),
@@ -91,7 +92,7 @@ fn take_part(name: &str) -> Result<OwnedFd> {
     loop {
         let file = find(name, &path)?;
         crash_point();
-        shm::share(file.as_fd())?;
+        shm_file::share(file.as_fd())?;
         crash_point();
         // It may have been taken away between the two.
         if leads_to(&path, file.as_fd()) {
@@ -101,13 +102,13 @@ fn take_part(name: &str) -> Result<OwnedFd> {
 }
 
 fn find(name: &str, path: &CString) -> Result<OwnedFd> {
-    let file = shm::open(path).map_err(|errno| match errno {
+    let file = shm_file::open(path).map_err(|errno| match errno {
         Errno::NOENT => Error::NoSuchMemory {
             name: name.to_owned(),
         },
         errno => Error::errno("open", errno),
     })?;
-    shm::facts(file.as_fd())?;
+    facts(file.as_fd())?;
     Ok(file)
 }
 
@@ -127,7 +128,7 @@ pub(super) fn unlink_from(name: &str, file: BorrowedFd<'_>) -> Result<()> {
     if !leads_to(&path, file) {
         return Err(gone());
     }
-    match shm::unlink(&path) {
+    match shm_file::unlink(&path) {
         Ok(()) => Ok(()),
         Err(Errno::NOENT) => Err(gone()),
         Err(errno) => Err(Error::errno("unlink", errno)),
@@ -150,16 +151,16 @@ pub(crate) fn tidy(name: &str, only_marked: bool) -> Tidied {
         let Ok(file) = find(name, &path) else {
             return Tidied::Gone;
         };
-        if only_marked && !shm::facts(file.as_fd()).is_ok_and(|facts| facts.marked) {
+        if only_marked && !facts(file.as_fd()).is_ok_and(|facts| facts.marked) {
             return Tidied::Gone;
         }
         crash_point();
-        if !shm::try_own(file.as_fd()) {
+        if !shm_file::try_own(file.as_fd()) {
             return Tidied::InUse;
         }
         crash_point();
         if leads_to(&path, file.as_fd()) {
-            let _ = shm::unlink(&path);
+            let _ = shm_file::unlink(&path);
             return Tidied::Gone;
         }
     }
@@ -219,7 +220,7 @@ pub(crate) fn sweep() {
 }
 
 fn sweep_older_than(seconds: i64) {
-    for name in shm::marked(seconds) {
+    for name in shm_file::marked(seconds) {
         tidy(&name, true);
     }
 }
@@ -380,7 +381,7 @@ mod tests {
             }
             Forked::Parent(pid) => pid,
         };
-        while shm::is_only_ours(made.as_fd()) {
+        while shm_file::is_only_ours(made.as_fd()) {
             std::thread::yield_now();
         }
         drop(open(&name).expect("somebody else has it"));

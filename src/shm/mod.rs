@@ -4,8 +4,9 @@ pub(crate) mod file;
 pub(crate) mod tracker;
 
 use crate::error::{Error, Result};
+use crate::os::file_facts::facts;
 use crate::os::kept::Kept;
-use crate::os::shm::{self, Mapping};
+use crate::os::mapping::Mapping;
 use core::fmt;
 use file::Tidied;
 use std::os::fd::{AsFd, OwnedFd};
@@ -103,7 +104,7 @@ impl SharedMemory {
                 return Err(error);
             }
         };
-        let map = shm::facts(file.as_fd()).and_then(|facts| Mapping::new(&file, facts.size as usize));
+        let map = facts(file.as_fd()).and_then(|facts| Mapping::new(&file, facts.size as usize));
         match map {
             Ok(map) => Ok(Self {
                 shared: Arc::new(Use {

@@ -4,7 +4,7 @@ use super::file::{Again, tidy_behind_the_dead};
 use crate::error::Result;
 use crate::heap::fork::steady;
 use crate::os::kept::Kept;
-use crate::os::{self, fd, socket};
+use crate::os::{self, descriptor, poll, send_fds};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -68,7 +68,7 @@ fn tell(verb: u8, name: &str) -> Result<()> {
     let message = [&[verb], name.as_bytes()].concat();
     change(&mut told.names, verb, name);
     if let Some(socket) = told.socket.as_ref().and_then(Kept::get)
-        && socket::send(socket, &message, &[]).is_ok()
+        && send_fds::send(socket, &message, &[]).is_ok()
     {
         return Ok(());
     }
@@ -89,12 +89,12 @@ fn tell(verb: u8, name: &str) -> Result<()> {
 }
 
 fn start(names: &Names) -> Result<OwnedFd> {
-    let (ours, theirs) = socket::pair()?;
+    let (ours, theirs) = send_fds::pair()?;
     crate::process::start_helper(VARIABLE, theirs.as_fd())?;
     drop(theirs);
     for (name, &count) in names {
         for _ in 0..count {
-            socket::send(ours.as_fd(), &[&[WATCH], name.as_bytes()].concat(), &[])?;
+            send_fds::send(ours.as_fd(), &[&[WATCH], name.as_bytes()].concat(), &[])?;
         }
     }
     Ok(ours)
@@ -103,18 +103,22 @@ fn start(names: &Names) -> Result<OwnedFd> {
 /// The keeper's life. Never returns.
 pub(crate) fn serve(number: &str) -> ! {
     os::fork::set_name("tracker");
-    if let Some(socket) = number.parse().ok().and_then(|number| fd::inherited(number).ok()) {
+    if let Some(socket) = number
+        .parse()
+        .ok()
+        .and_then(|number| descriptor::inherited(number).ok())
+    {
         let mut names = Names::new();
         let mut again = Again::default();
         let mut message = [0; 512];
         loop {
             if let Some(pause) = again.pause()
-                && !socket::readable_within(socket.as_fd(), pause)
+                && !poll::readable_within(socket.as_fd(), pause)
             {
                 again.look(true, |name| change(&mut names, FORGET, name));
                 continue;
             }
-            let Ok(Some((len, _))) = socket::receive(socket.as_fd(), &mut message) else {
+            let Ok(Some((len, _))) = send_fds::receive(socket.as_fd(), &mut message) else {
                 break;
             };
             let Some((&verb, name)) = message[..len].split_first() else {

@@ -1,9 +1,13 @@
 //! Waiting, in one place: spin briefly, then sleep on a futex. The protocol is written down in README.md beside this file.
 
 pub(crate) mod atomic;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod crash;
 pub(crate) mod event_count;
 pub(crate) mod interrupt;
 pub(crate) mod lookout;
+#[cfg(loom)]
+mod loom_futex;
 #[cfg(all(test, loom))]
 mod models;
 pub(crate) mod robust_lock;

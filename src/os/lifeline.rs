@@ -1,7 +1,7 @@
-//! Descriptors: the lifeline that ends a daemon with its parent, and the standard streams.
+//! The lifeline: the pipe that ends a daemon with its parent.
 
 use crate::error::{Error, Result};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// A pipe whose write end only this process holds; it breaks when this process ends, however it ends.
 pub(crate) fn lifeline() -> Result<(OwnedFd, OwnedFd)> {
@@ -46,38 +46,3 @@ pub(crate) fn die_with(lifeline: BorrowedFd<'_>) -> Result<OwnedFd> {
 
 /// fcntl(2); the libc crate names it for some targets only.
 const F_SETSIG: i32 = 10;
-
-/// Takes over a descriptor that the start message names.
-#[allow(unsafe_code)]
-pub(crate) fn inherited(fd: RawFd) -> Result<OwnedFd> {
-    // SAFETY: only asks the flags of a number that may or may not be open.
-    if fd < 0 || unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
-        return Err(super::last_error("inherited descriptor"));
-    }
-    // SAFETY: open, and handed to this process by its parent for this purpose: nobody else here owns it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    rustix::io::fcntl_setfd(fd.as_fd(), rustix::io::FdFlags::CLOEXEC)
-        .map_err(|e| Error::errno("fcntl", e))?;
-    Ok(fd)
-}
-
-/// Makes descriptor `to` (0, 1 or 2) the same as `from`.
-#[allow(unsafe_code)]
-pub(crate) fn become_stdio(from: BorrowedFd<'_>, to: RawFd) -> Result<()> {
-    // SAFETY: dup2 onto a standard descriptor, which no owned handle of Rust's stands for.
-    if unsafe { libc::dup2(from.as_raw_fd(), to) } == -1 {
-        return Err(super::last_error("dup2"));
-    }
-    Ok(())
-}
-
-/// Has descriptor `fd` stand for the null device from here on, so that what it stood for is closed in this process.
-#[allow(unsafe_code)]
-pub(crate) fn redirect_to_null(fd: BorrowedFd<'_>) -> Result<()> {
-    let null = crate::os::spawn::null()?;
-    // SAFETY: dup3 replaces what the number stands for; its owner goes on owning the number.
-    if unsafe { libc::dup3(null.as_raw_fd(), fd.as_raw_fd(), libc::O_CLOEXEC) } == -1 {
-        return Err(super::last_error("dup3"));
-    }
-    Ok(())
-}

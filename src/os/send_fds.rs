@@ -8,7 +8,6 @@ use rustix::net::{
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 /// The most descriptors a message has.
 const MAX_FDS: usize = 8;
@@ -64,26 +63,4 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option
             Err(errno) => return Err(Error::errno("recvmsg", errno)),
         }
     }
-}
-
-/// Waits until the socket can be read or was closed at the other end, for at most `timeout`; whether it came to that.
-pub(crate) fn readable_within(socket: BorrowedFd<'_>, timeout: Duration) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec};
-    let timeout = Timespec::try_from(timeout).ok();
-    let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
-    // After a signal it waits anew: who calls this has time.
-    loop {
-        match rustix::event::poll(&mut polled, timeout.as_ref()) {
-            Err(Errno::INTR) => {}
-            answer => return answer != Ok(0),
-        }
-    }
-}
-
-/// Waits until one of the descriptors can be read or was closed at the other end; which.
-pub(crate) fn wait_readable(fds: [BorrowedFd<'_>; 2]) -> [bool; 2] {
-    use rustix::event::{PollFd, PollFlags};
-    let mut polled = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    while rustix::event::poll(&mut polled, None) == Err(Errno::INTR) {}
-    polled.map(|fd| !fd.revents().is_empty())
 }

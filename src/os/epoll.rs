@@ -1,29 +1,14 @@
-//! Waiting until descriptors are readable: poll(2) for once, epoll(7) for many times, and a counter to wake either.
-//!
-//! *Readable* means that reading would not wait: also at the end of a stream, or where it would fail.
+//! Sets of descriptors that are asked again and again which of them are readable: epoll(7).
 
 use crate::error::{Error, Result};
 use crate::os::clock::span_until;
 use crate::os::kept::Kept;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// Events that one call fetches. The system begins behind those of the call before, so that all have their turn.
 const AT_ONCE: usize = 256;
-
-/// Which descriptors are readable, waiting until one is, the monotonic clock shows `moment`, or a signal handler ran.
-pub(crate) fn readable(fds: &[BorrowedFd<'_>], moment: u64) -> Result<Vec<usize>> {
-    let mut asked: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-    match rustix::event::poll(&mut asked, Some(&span_until(moment))) {
-        Ok(0) | Err(Errno::INTR) => Ok(Vec::new()),
-        Ok(_) => Ok((0..fds.len())
-            .filter(|&n| !asked[n].revents().is_empty())
-            .collect()),
-        Err(errno) => Err(Error::errno("poll", errno)),
-    }
-}
 
 /// What became of a descriptor that was to be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +66,7 @@ impl Epoll {
         let _ = self.control(libc::EPOLL_CTL_DEL, fd);
     }
 
-    /// The readable ones, waiting as [`readable`] does.
+    /// The readable ones, waiting as [`readable`](super::poll::readable) does.
     pub(crate) fn wait(&self, moment: u64) -> Result<Vec<RawFd>> {
         let none = Event {
             flags: epoll::EventFlags::empty(),
@@ -101,45 +86,6 @@ impl Epoll {
 
 /// Readable while one that it watches is.
 impl AsFd for Epoll {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.unchecked()
-    }
-}
-
-/// A descriptor that somebody raises and lowers (an eventfd); readable while it is raised.
-#[derive(Debug)]
-pub struct EventFd(Kept);
-
-impl EventFd {
-    /// A new one, which is down.
-    ///
-    /// # Errors
-    ///
-    /// What the system said.
-    pub fn new() -> Result<Self> {
-        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map(|fd| Self(Kept::new(fd)))
-            .map_err(|e| Error::errno("eventfd", e))
-    }
-
-    /// Makes it readable; nothing happens where the program closed the descriptor.
-    pub fn raise(&self) {
-        // It could only fail after 2^64 - 2 times.
-        if let Some(fd) = self.0.get() {
-            let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
-        }
-    }
-
-    /// Makes it not readable.
-    pub fn lower(&self) {
-        // Nothing to read: it is down already.
-        if let Some(fd) = self.0.get() {
-            let _ = rustix::io::read(fd, &mut [0u8; 8]);
-        }
-    }
-}
-
-impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.unchecked()
     }
