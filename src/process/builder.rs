@@ -2,7 +2,7 @@
 
 use super::function::{self, Function};
 use super::handle::Process;
-use super::{child, children, start};
+use super::{children, run, start};
 use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -193,7 +193,7 @@ impl Builder {
             StartMethod::ForkServer | StartMethod::Fork => (&plan.env[..], plan.cwd.as_deref()),
         };
         let block = function::start_block(heap, function, &args, env, cwd)?;
-        let started = start::start(heap, &plan, Some(block), || child::run(heap))?;
+        let started = start::start(heap, &plan, Some(block), || run::run(heap))?;
         Ok(Process::new(started))
     }
 
@@ -215,7 +215,7 @@ impl Builder {
         let plan = self.plan()?;
         let heap = crate::program::heap()?;
         let (env, cwd) = (&plan.env[..], plan.cwd.as_deref());
-        let started = start::start(heap, &plan, None, || child::run_closure(heap, env, cwd, closure))?;
+        let started = start::start(heap, &plan, None, || run::run_closure(heap, env, cwd, closure))?;
         Ok(Process::new(started))
     }
 
@@ -244,6 +244,38 @@ impl Builder {
             stdio: [stdin?, stdout?, stderr?],
             lifeline,
         })
+    }
+}
+
+impl Process<()> {
+    /// A process to be started otherwise than by [`Process::spawn`]: with a name, as a daemon, by another start method,
+    /// with another environment.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts a copy of this process that runs `closure`: see [`Builder::fork`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::fork`].
+    pub fn fork<R: Serialize + DeserializeOwned>(closure: impl FnOnce() -> R) -> Result<Process<R>> {
+        Builder::default().fork(closure)
+    }
+}
+
+impl<R> Process<R> {
+    /// Starts a process that runs `function` with `args`: see [`Builder::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::spawn`].
+    pub fn spawn<F, A, M>(function: F, args: A) -> Result<Self>
+    where
+        F: Function<A, M, Output = R>,
+        A: Serialize + DeserializeOwned,
+    {
+        Builder::default().spawn(function, args)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The handle to a process.
 
-use super::builder::Builder;
-use super::children::{self, Child};
+use super::children;
 use super::error::{ExitStatus, ProcessError};
-use super::function::{Function, Outcome};
+use super::function::Outcome;
+use super::known::Child;
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::block::result_field;
@@ -13,7 +13,6 @@ use crate::os::clock::Deadline;
 use crate::select::{Source, Waitable};
 use core::fmt;
 use core::marker::PhantomData;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -45,23 +44,6 @@ pub struct Process<R> {
     result: PhantomData<fn() -> R>,
 }
 
-impl Process<()> {
-    /// A process to be started otherwise than by [`Process::spawn`]: with a name, as a daemon, by another start method,
-    /// with another environment.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
-    /// Starts a copy of this process that runs `closure`: see [`Builder::fork`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Builder::fork`].
-    pub fn fork<R: Serialize + DeserializeOwned>(closure: impl FnOnce() -> R) -> Result<Process<R>> {
-        Builder::default().fork(closure)
-    }
-}
-
 impl<R> Process<R> {
     pub(super) fn new(child: Arc<Child>) -> Self {
         Self {
@@ -69,19 +51,6 @@ impl<R> Process<R> {
             joined: false,
             result: PhantomData,
         }
-    }
-
-    /// Starts a process that runs `function` with `args`: see [`Builder::spawn`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Builder::spawn`].
-    pub fn spawn<F, A, M>(function: F, args: A) -> Result<Self>
-    where
-        F: Function<A, M, Output = R>,
-        A: Serialize + DeserializeOwned,
-    {
-        Builder::default().spawn(function, args)
     }
 
     /// Its number in the system.
@@ -159,7 +128,7 @@ impl<R> Process<R> {
     /// A descriptor (a pidfd) that polls readable once it has ended, to wait for beside other things. `None` if it had
     /// ended before the descriptor could be had.
     pub fn sentinel(&self) -> Option<BorrowedFd<'_>> {
-        children::pidfd(&self.child)
+        self.child.pidfd()
     }
 }
 

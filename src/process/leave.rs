@@ -4,8 +4,9 @@
 //! an error (main returned one or panicked, or somebody called exit with a code) ends them, because what they wait for may
 //! never come. Daemons are ended in either case.
 
-use super::children::{self, Child};
+use super::children;
 use super::forkserver;
+use super::known::Child;
 use crate::heap::Heap;
 use crate::heap::survey::Resident;
 use crate::os;
@@ -145,4 +146,12 @@ fn purpose(resident: &Resident) -> Option<String> {
     Some(format!(
         ", which waits for {kind} {serial}{what} since {seconds:.1} s"
     ))
+}
+
+/// Ends a forked child as its program would end, but for what its parent registered for its own end.
+pub(super) fn finish(code: i32) -> ! {
+    use std::io::Write;
+    leave(code);
+    let _ = std::io::stdout().flush();
+    os::fork::exit_now(code)
 }

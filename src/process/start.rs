@@ -5,9 +5,14 @@
 //! never started.
 
 use super::builder::{Plan, StartMethod};
-use super::child::{self, StartOrder};
-use super::children::{self, Child};
+use super::children;
+use super::exec;
 use super::forkserver;
+use super::info;
+use super::known::Child;
+use super::leave;
+use super::order::StartOrder;
+use super::ready;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::{Block, start_field};
@@ -15,12 +20,9 @@ use crate::heap::table::{CHILD, DAEMON, Reserved, VIA_SERVER, WANTED, index_of};
 use crate::os;
 use crate::os::fork::Forked;
 use crate::os::kept::Kept;
-use crate::os::spawn::{Program, c_string};
 use crate::wait::atomic::Ordering;
 use rustix::io::Errno;
-use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 /// Starts a child that runs the function of a start message, or, forked, what `forked` does; `forked` gives its exit
@@ -31,10 +33,10 @@ pub(super) fn start(
     block: Option<Block>,
     forked: impl FnOnce() -> i32,
 ) -> Result<Arc<Child>> {
-    if !child::is_ready() {
+    if !ready::is_ready() {
         return Err(Error::NotInitialised);
     }
-    if children::am_daemon(heap) {
+    if info::am_daemon(heap) {
         return Err(Error::DaemonChildren);
     }
     if plan.method != StartMethod::Fork {
@@ -106,7 +108,7 @@ fn start_child(
                 stdout: -1,
             };
             let program = plan.program.as_deref();
-            let pid = start_program(order, program, &plan.env, plan.cwd.as_deref(), stdio)?;
+            let pid = exec::start_program(order, program, &plan.env, plan.cwd.as_deref(), stdio)?;
             open_pidfd(heap, id, pid)
         }
         StartMethod::ForkServer => {
@@ -143,7 +145,7 @@ fn start_child(
                         Some(Ok(lifeline_end)) => core::mem::forget(lifeline_end),
                         None => {}
                     }
-                    forkserver::finish(forked())
+                    leave::finish(forked())
                 }
             }
         }
@@ -164,87 +166,4 @@ fn open_pidfd(heap: &Heap, id: u32, pid: u32) -> Result<StartedChild> {
         }
         Err(_) => Ok((pid, None)),
     }
-}
-
-/// Starts a copy of this program (or another build of it) with an order for [`child::init`].
-pub(super) fn start_program(
-    mut order: StartOrder,
-    program: Option<&OsStr>,
-    env: &[(OsString, OsString)],
-    cwd: Option<&OsStr>,
-    stdio: [Option<BorrowedFd<'_>>; 3],
-) -> Result<u32> {
-    let (args, harness) = child::own_arguments();
-    let mut keep: Vec<i32> = [order.heap, order.claim, order.lifeline, order.server]
-        .into_iter()
-        .filter(|&fd| fd >= 0)
-        .collect();
-    let mut streams = stdio;
-    // The test harness writes a line or two before it comes to the test: not to our standard output.
-    let aside = if harness && program.is_none() {
-        Some(set_stdout_aside(stdio[1])?)
-    } else {
-        None
-    };
-    if let Some((null, real)) = &aside {
-        order.stdout = real.as_raw_fd();
-        keep.push(order.stdout);
-        streams[1] = Some(null.as_fd());
-    }
-    let (name, value) = order.variable();
-    let mut env = env.to_vec();
-    env.push((name.into(), value.into()));
-    os::spawn::spawn(&Program {
-        path: program.unwrap_or(OsStr::new(os::image::OWN)),
-        args: args.iter().map(|a| c_string(a)).collect::<Result<_>>()?,
-        env: environment(&env)?,
-        cwd: cwd.map(c_string).transpose()?,
-        keep,
-        stdio: streams,
-        blocked: &[],
-    })
-}
-
-/// Starts a copy of this program that is not a process of it but one of [`HELPERS`](crate::program::HELPERS), and gets one
-/// descriptor, whose number the variable tells. It has no streams.
-pub(crate) fn start_helper(variable: &str, socket: BorrowedFd<'_>) -> Result<()> {
-    if !child::is_ready() {
-        return Err(Error::NotInitialised);
-    }
-    let (args, _) = child::own_arguments();
-    let own = (variable.into(), socket.as_raw_fd().to_string().into());
-    let null = os::stdio::null()?;
-    let pid = os::spawn::spawn(&Program {
-        path: OsStr::new(os::image::OWN),
-        args: args.iter().map(|a| c_string(a)).collect::<Result<_>>()?,
-        env: environment(&[own])?,
-        cwd: None,
-        keep: vec![socket.as_raw_fd()],
-        stdio: [Some(null.as_fd()); 3],
-        // It must outlive what ends a program at a terminal.
-        blocked: &[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT],
-    })?;
-    os::signal::reap_when_dead(pid);
-    Ok(())
-}
-
-/// This process's environment with these variables in it.
-fn environment(own: &[(OsString, OsString)]) -> Result<Vec<CString>> {
-    std::env::vars_os()
-        .filter(|(key, _)| !own.iter().any(|(name, _)| name == key))
-        .chain(own.iter().cloned())
-        .map(|(key, value)| c_string(&pair(&key, &value)))
-        .collect()
-}
-
-/// The null device, and a copy of what is to be standard output later.
-fn set_stdout_aside(stdout: Option<BorrowedFd<'_>>) -> Result<(OwnedFd, OwnedFd)> {
-    let real = stdout.unwrap_or_else(|| os::stdio::own_stdio(1));
-    let real = os::descriptor::duplicate(real)?;
-    Ok((os::stdio::null()?, real))
-}
-
-/// `KEY=value`.
-fn pair(key: &OsStr, value: &OsStr) -> OsString {
-    OsString::from_vec([key.as_bytes(), b"=", value.as_bytes()].concat())
 }
