@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::os;
 use crate::os::kept::{Identity, Kept, open_same};
 use crate::os::memory;
+use crate::os::segment;
 use crate::wait::atomic::Ordering;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -33,9 +34,9 @@ impl HeapFile {
         match memory::create(size) {
             Ok(file) => Ok(Self::File(Kept::new(file))),
             // What is said then is the limit, which the user can change.
-            Err(error @ Error::FileSizeLimit { .. }) => {
-                memory::create_segment(size).map(Self::Segment).map_err(|_| error)
-            }
+            Err(error @ Error::FileSizeLimit { .. }) => segment::create_segment(size)
+                .map(Self::Segment)
+                .map_err(|_| error),
             Err(error) => Err(error),
         }
     }
@@ -43,7 +44,7 @@ impl HeapFile {
     /// What a parent passed on: a descriptor, or the number of a segment; its size too.
     pub(super) fn inherited(told: RawFd) -> Result<(Self, u64)> {
         if told < 0 {
-            let size = memory::segment_size(!told)?;
+            let size = segment::segment_size(!told)?;
             return Ok((Self::Segment(!told), size));
         }
         let file = os::descriptor::inherited(told)?;
@@ -55,7 +56,7 @@ impl HeapFile {
     pub(super) fn begun(&self) {
         if let Self::Segment(number) = self {
             // From now on it goes with its last user, and can still be attached.
-            memory::forget_segment(*number);
+            segment::forget_segment(*number);
         }
     }
 
@@ -77,7 +78,7 @@ impl HeapFile {
                 None => Err(Errno::BADF),
             },
             Self::Segment(_) if !first.is_null() => memory::reserve_again(first, start, len),
-            Self::Segment(number) => memory::reserve_segment(*number, len),
+            Self::Segment(number) => segment::reserve_segment(*number, len),
         }
     }
 }

@@ -12,7 +12,6 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 pub(crate) use super::random::{random, random_bytes};
-pub(crate) use super::segment::{create_segment, forget_segment, reserve_segment, segment_size};
 
 /// Bytes in a page, the unit of committing and giving back.
 pub(crate) fn page() -> u64 {

@@ -16,11 +16,12 @@ mod known;
 mod leave;
 mod lifeline;
 mod order;
+mod plan;
 mod ready;
 mod run;
 mod start;
 
-pub use builder::{Builder, StartMethod, Stdio};
+pub use builder::Builder;
 pub use child::{init, test_entry};
 pub use children::active_children;
 pub(crate) use children::lifeline_copy;
@@ -29,3 +30,4 @@ pub(crate) use exec::start_helper;
 pub use function::Function;
 pub use handle::Process;
 pub use info::{ProcessInfo, cpu_count, current, parent};
+pub use plan::{StartMethod, Stdio};

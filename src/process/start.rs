@@ -4,7 +4,6 @@
 //! the child is there, the entry goes with it; if the child dies before it takes the entry over, its parent sees that it
 //! never started.
 
-use super::builder::{Plan, StartMethod};
 use super::children;
 use super::exec;
 use super::forkserver;
@@ -12,6 +11,7 @@ use super::info;
 use super::known::Child;
 use super::leave;
 use super::order::StartOrder;
+use super::plan::{Plan, StartMethod};
 use super::ready;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
