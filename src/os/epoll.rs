@@ -1,4 +1,4 @@
-//! Sets of descriptors that are asked again and again which of them are readable: epoll(7).
+//! Sets of descriptors that are checked again and again for readable ones: epoll(7).
 
 use crate::error::{Error, Result};
 use crate::os::clock::span_until;
@@ -7,21 +7,22 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// Events that one call fetches. The system begins behind those of the call before, so that all have their turn.
+/// The number of events that one call fetches. The system continues where the previous call stopped, so every
+/// descriptor has its turn.
 const AT_ONCE: usize = 256;
 
-/// What became of a descriptor that was to be added.
+/// The result of adding a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Added {
-    /// It is watched from now on.
+    /// The descriptor is in the set from now on.
     New,
-    /// It was there.
+    /// The descriptor was in the set before.
     Before,
-    /// It cannot be watched, because it is always readable (a file on a disk).
+    /// The descriptor cannot be in a set, because it is always readable (a file on a disk).
     Always,
 }
 
-/// A set of descriptors (an epoll instance) that is asked again and again.
+/// A set of descriptors (an epoll instance).
 #[derive(Debug)]
 pub(crate) struct Epoll(Kept);
 
@@ -33,7 +34,7 @@ impl Epoll {
     }
 
     fn control(&self, operation: i32, fd: RawFd) -> Result<(), Errno> {
-        // Unchecked: what is no set is refused, and every set looks alike.
+        // Unchecked: the system refuses a descriptor that is not a set, and sets cannot be told apart.
         let set = self.0.unchecked();
         let mut event = libc::epoll_event {
             events: libc::EPOLLIN as u32,
@@ -51,7 +52,7 @@ impl Epoll {
         }
     }
 
-    /// Watches `fd`, until it is removed or closed.
+    /// Adds `fd`. It stays in the set until it is removed or closed.
     pub(crate) fn add(&self, fd: RawFd) -> Result<Added> {
         match self.control(libc::EPOLL_CTL_ADD, fd) {
             Ok(()) => Ok(Added::New),
@@ -61,12 +62,12 @@ impl Epoll {
         }
     }
 
-    /// Watches it no longer; nothing happens if it was closed meanwhile.
+    /// Removes `fd` from the set. Nothing happens if it was closed meanwhile.
     pub(crate) fn remove(&self, fd: RawFd) {
         let _ = self.control(libc::EPOLL_CTL_DEL, fd);
     }
 
-    /// The readable ones, waiting as [`readable`](super::poll::readable) does.
+    /// Returns the readable descriptors. Waits as [`readable`](super::poll::readable) does.
     pub(crate) fn wait(&self, moment: u64) -> Result<Vec<RawFd>> {
         let none = Event {
             flags: epoll::EventFlags::empty(),
@@ -84,7 +85,7 @@ impl Epoll {
     }
 }
 
-/// Readable while one that it watches is.
+/// The set is readable while one of its descriptors is.
 impl AsFd for Epoll {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.unchecked()

@@ -1,28 +1,30 @@
-//! What a file of shared memory says about itself: size, owner, marks and age.
+//! What the file system says about a file of shared memory: size, owner, marks and age.
 
 use crate::error::{Error, Result};
 use rustix::fs::{RawMode, Stat};
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 
-/// Mode of a file that is to go with its last user. The sticky bit means nothing to the system on a file; here it is the mark.
+/// The mode of a file that is removed with its last user. The sticky bit has no meaning to the system on a file; here
+/// it is the mark.
 pub(super) const MARKED: RawMode = 0o1600;
-/// Further mark of such a file, which has no use for set-user-ID either: the program that made it has ended.
+/// A further mark on such a file: the program that made it has ended. The file has no other use for the set-user-ID
+/// bit.
 const LEFT: RawMode = 0o4000;
 
-/// What is asked about a file.
+/// What is known about a file.
 pub(crate) struct FileFacts {
     pub size: u64,
     pub marked: bool,
-    /// Whether the program that made it has ended.
+    /// The program that made the file has ended.
     pub left: bool,
     identity: (u64, u64),
-    /// Seconds since it was made or given its name.
+    /// Seconds since the file was made or named.
     pub age: i64,
 }
 
 impl FileFacts {
-    /// `None` for what is not an ordinary file of this user.
+    /// Reads the facts; `None` for anything but an ordinary file of this user.
     pub(super) fn of(stat: &Stat) -> Option<Self> {
         let ordinary = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
         let ours = stat.st_uid == rustix::process::geteuid().as_raw();
@@ -37,7 +39,7 @@ impl FileFacts {
     }
 }
 
-/// The facts about an open file.
+/// Returns the facts about an open file.
 pub(crate) fn facts(file: BorrowedFd<'_>) -> Result<FileFacts> {
     let stat = rustix::fs::fstat(file).map_err(|e| Error::errno("fstat", e))?;
     FileFacts::of(&stat).ok_or_else(|| {
@@ -48,7 +50,7 @@ pub(crate) fn facts(file: BorrowedFd<'_>) -> Result<FileFacts> {
     })
 }
 
-/// Whether the name leads to this file, still.
+/// Returns whether the name still refers to this file.
 pub(crate) fn leads_to(path: &CString, file: BorrowedFd<'_>) -> bool {
     let there = rustix::fs::lstat(path.as_c_str())
         .ok()

@@ -1,27 +1,29 @@
-//! The lifeline: the pipe that ends a daemon with its parent.
+//! The lifeline: a pipe that ends a daemon when its parent ends.
 
 use crate::error::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-/// A pipe whose write end only this process holds; it breaks when this process ends, however it ends.
+/// Makes the pipe: the read end and the write end. Only this process has the write end, so the pipe breaks when this
+/// process ends, however it ends.
 pub(crate) fn lifeline() -> Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| Error::errno("pipe2", e))
 }
 
-/// The end that reads of the pipe whose end that writes is `write`.
+/// Opens the read end of the pipe whose write end is `write`.
 pub(crate) fn other_end(write: BorrowedFd<'_>) -> Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", write.as_raw_fd());
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
     rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).map_err(|e| Error::errno("open", e))
 }
 
-/// Has the kernel send SIGKILL to this process when the other end of `lifeline` is closed by everyone.
+/// Asks the kernel to send SIGKILL to this process when every copy of the write end of `lifeline` is closed.
 ///
-/// fcntl(2): `O_ASYNC` reports input (an end of file too) by the signal that `F_SETSIG` names; so no thread has to watch,
-/// and it does not depend on the thread that started us, as `PR_SET_PDEATHSIG` does.
+/// With `O_ASYNC`, a descriptor reports input, which includes the end of file, by the signal that `F_SETSIG` names
+/// (fcntl(2)). So no thread has to wait for it. Unlike `PR_SET_PDEATHSIG`, it does not depend on the thread that
+/// started this process.
 ///
-/// Owner and signal belong to the open file, which all daemons of a process would share, so each opens the pipe anew. The
-/// answer must be kept open.
+/// Owner and signal belong to the open file description, which all daemons of a process would share. So each daemon
+/// opens the pipe anew. The returned descriptor must stay open.
 #[allow(unsafe_code)]
 #[must_use = "the watch ends when the descriptor is closed"]
 pub(crate) fn die_with(lifeline: BorrowedFd<'_>) -> Result<OwnedFd> {
@@ -36,7 +38,7 @@ pub(crate) fn die_with(lifeline: BorrowedFd<'_>) -> Result<OwnedFd> {
     if !armed {
         return Err(super::last_error("fcntl"));
     }
-    // It may have broken before the kernel was told to watch.
+    // The pipe may have broken before the kernel was asked.
     if rustix::io::read(&own, &mut [0u8; 1]) == Ok(0) {
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
             .map_err(|e| Error::errno("kill", e))?;
@@ -44,5 +46,5 @@ pub(crate) fn die_with(lifeline: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(own)
 }
 
-/// fcntl(2); the libc crate names it for some targets only.
+/// See fcntl(2). The libc crate defines this constant for some targets only.
 const F_SETSIG: i32 = 10;

@@ -1,17 +1,18 @@
-//! A file of shared memory, mapped.
+//! A file of shared memory, mapped into this process.
 
 use crate::error::Result;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-/// Shared memory in this process's address space. Others may change it at any time, so it is read and written by atomics.
+/// Shared memory in this process's address space. Other processes may change it at any time, so it is read and
+/// written by atomics.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: *mut u8,
     len: usize,
 }
 
-// SAFETY: an address and a length that do not change; what is there is touched by atomics only.
+// SAFETY: the address and the length do not change, and the memory is accessed by atomics only.
 #[allow(unsafe_code)]
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
@@ -19,7 +20,7 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// The first `len` bytes of `file`, which has them.
+    /// Maps the first `len` bytes of `file`, which must have that many.
     pub(crate) fn new(file: &OwnedFd, len: usize) -> Result<Self> {
         let base = super::memory::map(file.as_fd(), len as u64)?;
         Ok(Self { base, len })
@@ -33,7 +34,7 @@ impl Mapping {
         self.len
     }
 
-    /// Copies the bytes from `at` on; the caller has seen that they are there.
+    /// Copies the bytes from `at` on into `into`. The caller has checked that the range is inside the mapping.
     pub(crate) fn read(&self, at: usize, into: &mut [u8]) {
         let (front, middle) = self.parts(at, into.len());
         let (first, rest) = into.split_at_mut(front);
@@ -50,7 +51,7 @@ impl Mapping {
         }
     }
 
-    /// Copies `from` to the bytes from `at` on; the caller has seen that they are there.
+    /// Copies `from` to the bytes from `at` on. The caller has checked that the range is inside the mapping.
     pub(crate) fn write(&self, at: usize, from: &[u8]) {
         let (front, middle) = self.parts(at, from.len());
         let (first, rest) = from.split_at(front);
@@ -67,7 +68,8 @@ impl Mapping {
         }
     }
 
-    /// How many of `len` bytes from `at` on lie before the first whole word, and how many in whole words.
+    /// Splits `len` bytes from `at` on: returns how many lie before the first aligned word, and how many in whole
+    /// words.
     fn parts(&self, at: usize, len: usize) -> (usize, usize) {
         assert!(at <= self.len && len <= self.len - at, "the caller has looked");
         let front = (at.next_multiple_of(8) - at).min(len);
@@ -84,19 +86,20 @@ impl Mapping {
     #[allow(unsafe_code)]
     fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at.is_multiple_of(8) && at + 8 <= self.len);
-        // SAFETY: within the mapping, which lives as long as `self` and begins at a page; aligned, as was seen.
+        // SAFETY: within the mapping, which lives as long as `self` and begins at a page; aligned, as was just
+        // checked.
         unsafe { AtomicU64::from_ptr(self.base.add(at).cast()) }
     }
 
-    /// The four bytes at `at` as an atomic; `None` if they are not there or not aligned.
+    /// Returns the four bytes at `at` as an atomic; `None` if they are outside the mapping or not aligned.
     #[allow(unsafe_code)]
     pub(crate) fn atomic_u32(&self, at: usize) -> Option<&AtomicU32> {
         let there = at.is_multiple_of(4) && at.checked_add(4).is_some_and(|end| end <= self.len);
-        // SAFETY: within the mapping and aligned, as was just seen.
+        // SAFETY: within the mapping and aligned, as was just checked.
         there.then(|| unsafe { AtomicU32::from_ptr(self.base.add(at).cast()) })
     }
 
-    /// The eight bytes at `at` as an atomic; `None` if they are not there or not aligned.
+    /// Returns the eight bytes at `at` as an atomic; `None` if they are outside the mapping or not aligned.
     pub(crate) fn atomic_u64(&self, at: usize) -> Option<&AtomicU64> {
         let there = at.is_multiple_of(8) && at.checked_add(8).is_some_and(|end| end <= self.len);
         there.then(|| self.word(at))

@@ -1,13 +1,13 @@
-//! Random numbers.
+//! Random numbers from the kernel.
 
 use crate::error::{Error, Result};
 
-/// Eight random bytes from the kernel, for identities that must not be guessed or repeated.
+/// Returns eight random bytes, for identities that must not be guessed or repeated.
 pub(crate) fn random() -> Result<u64> {
     random_bytes().map(u64::from_ne_bytes)
 }
 
-/// Up to 256 random bytes from the kernel; so many come all at once.
+/// Returns up to 256 random bytes. The kernel returns that many in one piece.
 pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
     const { assert!(N <= 256) };
     let mut bytes = [0u8; N];

@@ -1,4 +1,5 @@
-//! A pair of sockets that carries small messages with descriptors: how the fork server is asked.
+//! A pair of sockets that carries small messages with descriptors, for requests to the fork server and to the
+//! tracker.
 
 use crate::error::{Error, Result};
 use rustix::io::Errno;
@@ -9,10 +10,10 @@ use rustix::net::{
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// The most descriptors a message has.
+/// The maximum number of descriptors in a message.
 const MAX_FDS: usize = 8;
 
-/// Two connected sockets; a message arrives whole, whoever else sends.
+/// Makes two connected sockets. A message arrives whole, even if several processes send.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
     rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -42,7 +43,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>])
     }
 }
 
-/// Receives a message with its descriptors; `None` once nobody can send any more.
+/// Receives a message with its descriptors; `None` once no process can send any more.
 pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option<(usize, Vec<OwnedFd>)>> {
     let mut space = [core::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

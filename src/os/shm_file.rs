@@ -1,7 +1,8 @@
-//! Files of shared memory with names, as `shm_open(3)` makes them; locks on them, and their mappings.
+//! Files of shared memory with names, as `shm_open(3)` makes them, and locks on them.
 //!
-//! The locks are flock(2)'s: they belong to the open file, which a mapping keeps open, too; so one lasts until
-//! the last descriptor and the last mapping of that opening are gone, and the kernel ends it with the process.
+//! The locks are those of flock(2). Such a lock belongs to the open file description, which a mapping keeps alive,
+//! too. So it lasts until the last descriptor and the last mapping of that description are gone, and the kernel
+//! releases it when the process ends.
 
 use super::file_facts::{FileFacts, MARKED};
 use crate::error::{Error, Result};
@@ -10,13 +11,13 @@ use rustix::io::Errno;
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-/// Where `shm_open(3)` has them.
+/// The folder that `shm_open(3)` uses.
 const FOLDER: &str = "/dev/shm";
 
-/// Mode of a file that stays until somebody unlinks it.
+/// The mode of a file that stays until it is unlinked.
 const PLAIN: RawMode = 0o600;
 
-/// The path of a name that has no `/` and no NUL in it.
+/// Returns the path for a name that contains no `/` and no NUL.
 pub(crate) fn path(name: &str) -> Result<CString> {
     CString::new(format!("{FOLDER}/{name}")).map_err(|_| Error::os("a NUL byte in a name", libc::EINVAL))
 }
@@ -31,15 +32,15 @@ fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     }
 }
 
-/// A file of `size` bytes that exist, without a name yet.
+/// Makes a file of `size` bytes that has no name yet. Its pages exist.
 pub(crate) fn unnamed(size: u64, marked: bool) -> Result<OwnedFd> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = rustix::fs::open(FOLDER, flags, Mode::from_raw_mode(PLAIN))
         .map_err(|e| Error::errno("a file in /dev/shm", e))?;
-    // Whatever the umask is.
+    // This mode does not depend on the umask.
     let mode = Mode::from_raw_mode(if marked { MARKED } else { PLAIN });
     rustix::fs::fchmod(&file, mode).map_err(|e| Error::errno("fchmod", e))?;
-    // Beyond RLIMIT_FSIZE there is a signal that kills instead of an error.
+    // Beyond RLIMIT_FSIZE the system sends a signal that kills, instead of returning an error.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     let full = Error::OutOfMemory { requested: size };
     if limit.is_some_and(|limit| size > limit) {
@@ -52,7 +53,7 @@ pub(crate) fn unnamed(size: u64, marked: bool) -> Result<OwnedFd> {
     }
 }
 
-/// Gives the file a name; `EEXIST` if something has it.
+/// Gives the file a name; `EEXIST` if the name is in use.
 pub(crate) fn publish(file: BorrowedFd<'_>, path: &CString) -> Result<(), Errno> {
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
     rustix::fs::linkat(
@@ -64,28 +65,30 @@ pub(crate) fn publish(file: BorrowedFd<'_>, path: &CString) -> Result<(), Errno>
     )
 }
 
-/// Opens what has the name.
+/// Opens the file of this name.
 pub(crate) fn open(path: &CString) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     again(|| rustix::fs::open(path.as_c_str(), flags, Mode::empty()))
 }
 
-/// Takes the name away.
+/// Removes the name.
 pub(crate) fn unlink(path: &CString) -> Result<(), Errno> {
     rustix::fs::unlink(path.as_c_str())
 }
 
-/// Takes part in the file, waiting for whoever looks whether it can go.
+/// Takes the shared lock on the file, which says that this process uses it. Waits while another process checks
+/// whether the file can be removed.
 pub(crate) fn share(file: BorrowedFd<'_>) -> Result<()> {
     again(|| rustix::fs::flock(file, FlockOperation::LockShared)).map_err(|e| Error::errno("flock", e))
 }
 
-/// Has the file alone, if nobody takes part in it.
+/// Takes the exclusive lock on the file, if no process uses the file. Returns whether it got the lock.
 pub(crate) fn try_own(file: BorrowedFd<'_>) -> bool {
     again(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)).is_ok()
 }
 
-/// Whether this process takes part in the file and no other does, as `/proc/locks` has it; no where that cannot be read.
+/// Returns whether this process holds the file's lock and no other process does, according to `/proc/locks`; false if
+/// that file cannot be read.
 pub(crate) fn is_only_ours(file: BorrowedFd<'_>) -> bool {
     let (Ok(stat), Ok(locks)) = (rustix::fs::fstat(file), std::fs::read_to_string("/proc/locks")) else {
         return false;
@@ -102,7 +105,7 @@ pub(crate) fn is_only_ours(file: BorrowedFd<'_>) -> bool {
     holders.peek().is_some() && holders.all(|words| words[4] == me)
 }
 
-/// The marked files there are, by name, if they are older than so many seconds.
+/// Returns the names of all marked files that are older than `older` seconds.
 pub(crate) fn marked(older: i64) -> Vec<String> {
     let Ok(folder) = std::fs::read_dir(FOLDER) else {
         return Vec::new();

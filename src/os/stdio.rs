@@ -1,9 +1,9 @@
-//! The standard streams, and the null device that takes their place.
+//! The standard streams, and the null device that can take their place.
 
 use crate::error::Result;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// The null device, to read nothing from or to write to nowhere.
+/// Opens the null device: it reads as empty, and what is written to it is discarded.
 pub(crate) fn null() -> Result<OwnedFd> {
     let file = std::fs::OpenOptions::new()
         .read(true)
@@ -12,7 +12,7 @@ pub(crate) fn null() -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// One of our own standard descriptors.
+/// Returns a standard descriptor (0, 1 or 2) of this process.
 pub(crate) fn own_stdio(number: usize) -> BorrowedFd<'static> {
     match number {
         0 => rustix::stdio::stdin(),
@@ -21,7 +21,7 @@ pub(crate) fn own_stdio(number: usize) -> BorrowedFd<'static> {
     }
 }
 
-/// Makes descriptor `to` (0, 1 or 2) the same as `from`.
+/// Makes descriptor `to` (0, 1 or 2) a copy of `from`.
 #[allow(unsafe_code)]
 pub(crate) fn become_stdio(from: BorrowedFd<'_>, to: RawFd) -> Result<()> {
     // SAFETY: dup2 onto a standard descriptor, which no owned handle of Rust's stands for.
@@ -31,7 +31,7 @@ pub(crate) fn become_stdio(from: BorrowedFd<'_>, to: RawFd) -> Result<()> {
     Ok(())
 }
 
-/// Has descriptor `fd` stand for the null device from here on, so that what it stood for is closed in this process.
+/// Makes descriptor `fd` refer to the null device. What it referred to before is closed in this process.
 #[allow(unsafe_code)]
 pub(crate) fn redirect_to_null(fd: BorrowedFd<'_>) -> Result<()> {
     let null = null()?;
@@ -42,7 +42,8 @@ pub(crate) fn redirect_to_null(fd: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Writes to standard error, without the lock that the standard library's `eprintln!` takes.
+/// Writes to standard error without the lock of the standard library's `eprintln!`, which another thread may hold. An
+/// error is ignored.
 pub(crate) fn write_error(text: &str) {
     let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
 }
