@@ -70,8 +70,8 @@ impl Wiped {
     #[allow(unsafe_code)]
     pub(crate) fn begin(&'static self) {
         let pages = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: whole pages that hold nothing but this static, in this process's anonymous memory (it is zero at first); the
-        // advice changes nothing here, and what a child finds is a valid value: zero.
+        // SAFETY: whole pages that hold nothing but this static, in this process's anonymous memory (it is zero at
+        // first); the advice changes nothing here, and what a child finds is a valid value: zero.
         let _ = unsafe { rustix::mm::madvise(pages, size_of::<Self>(), rustix::mm::Advice::LinuxWipeOnFork) };
     }
 }
@@ -117,8 +117,8 @@ pub(crate) fn at_exit_with_status(function: extern "C" fn(i32, *mut c_void), _ot
         // on_exit(3), which is missing from the libc crate.
         fn on_exit(function: extern "C" fn(i32, *mut c_void), argument: *mut c_void) -> i32;
     }
-    // SAFETY: `function` is a plain extern "C" function that lives as long as the program, uses no argument and does not
-    // unwind.
+    // SAFETY: `function` is a plain extern "C" function that lives as long as the program, uses no argument and does
+    // not unwind.
     unsafe { on_exit(function, core::ptr::null_mut()) };
 }
 

@@ -20,8 +20,8 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, until: u64) -> Wake {
         tv_sec: (until / 1_000_000_000) as libc::time_t,
         tv_nsec: (until % 1_000_000_000) as libc::c_long,
     };
-    // SAFETY: the word outlives the call (it is borrowed), the timespec is valid, and FUTEX_WAIT_BITSET reads both only.
-    // The absolute time is on CLOCK_MONOTONIC because FUTEX_CLOCK_REALTIME is not given.
+    // SAFETY: the word outlives the call (it is borrowed), the timespec is valid, and FUTEX_WAIT_BITSET reads both
+    // only. The absolute time is on CLOCK_MONOTONIC because FUTEX_CLOCK_REALTIME is not given.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_futex,

@@ -101,8 +101,8 @@ pub(crate) fn reserve(fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<*mut 
 /// `remap_file_pages(2)` then moves the new mapping to another part of the file.
 #[allow(unsafe_code)]
 pub(crate) fn reserve_again(known: *mut u8, offset: u64, len: u64) -> Result<*mut u8, Errno> {
-    // SAFETY: `known` is the start of a shared mapping, which an old length of zero leaves as it is; the new one is at an
-    // address of the kernel's choice.
+    // SAFETY: `known` is the start of a shared mapping, which an old length of zero leaves as it is; the new one is
+    // at an address of the kernel's choice.
     let base = unsafe { rustix::mm::mremap(known.cast(), 0, len as usize, MremapFlags::MAYMOVE) }?;
     // SAFETY: no reference to the new mapping exists yet. (It may show nothing while it moves, and remap_file_pages
     // keeps the protection.)
@@ -130,8 +130,8 @@ pub(crate) fn reserve_again(known: *mut u8, offset: u64, len: u64) -> Result<*mu
 /// whether they were.
 #[allow(unsafe_code)]
 pub(crate) fn lengthen(base: *mut u8, len: u64, want: u64) -> bool {
-    // SAFETY: the last page of the mapping, which is not moved; what is added lies where nothing is mapped. The kernel adds it
-    // with the rights of that page.
+    // SAFETY: the last page of the mapping, which is not moved; what is added lies where nothing is mapped. The
+    // kernel adds it with the rights of that page.
     unsafe {
         let last = base.add((len - page()) as usize);
         rustix::mm::mremap(

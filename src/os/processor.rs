@@ -8,8 +8,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity}
 pub(crate) fn allowed() -> u64 {
     // Room for 8,192 processors; the system refuses if it has more.
     let mut set = [0u64; 128];
-    // SAFETY: the system writes at most as many bytes as it is told into the array; it has the layout of a set of processors
-    // where `long` has 64 bits or the machine is little-endian.
+    // SAFETY: the system writes at most as many bytes as it is told into the array; it has the layout of a set of
+    // processors where `long` has 64 bits or the machine is little-endian.
     let bytes = unsafe {
         libc::syscall(
             libc::SYS_sched_getaffinity,

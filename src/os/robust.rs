@@ -44,8 +44,8 @@ impl Robust {
     /// Returns the first word.
     #[allow(unsafe_code)]
     pub(crate) fn word(&self) -> &AtomicU32 {
-        // SAFETY: the memory is that of an array of atomics, aligned to eight, which the C library and the system change
-        // by atomic instructions.
+        // SAFETY: the memory is that of an array of atomics, aligned to eight, which the C library and the system
+        // change by atomic instructions.
         unsafe { AtomicU32::from_ptr(self.mutex().cast()) }
     }
 

@@ -119,8 +119,8 @@ extern "C" fn on_child(signal: i32, info: *mut libc::siginfo_t, context: *mut li
     reap_all();
     let previous = PREVIOUS.load(Ordering::Relaxed);
     if previous != libc::SIG_DFL && previous != libc::SIG_IGN {
-        // SAFETY: the handler that was installed for this signal; on the platforms of this room a handler that takes one
-        // argument can be called with three.
+        // SAFETY: the handler that was installed for this signal; on the platforms of this room a handler that takes
+        // one argument can be called with three.
         unsafe {
             let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) =
                 core::mem::transmute::<usize, _>(previous);
@@ -196,7 +196,8 @@ pub(crate) fn unblock_all() {
 #[allow(unsafe_code)]
 pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     let (mut all, mut before) = (core::mem::MaybeUninit::uninit(), core::mem::MaybeUninit::uninit());
-    // SAFETY: both sets are valid memory for the calls to fill; a new thread inherits the mask of the one that starts it.
+    // SAFETY: both sets are valid memory for the calls to fill; a new thread inherits the mask of the one that starts
+    // it.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());

@@ -1,8 +1,8 @@
 //! The atomics of shared memory.
 //!
-//! They are `core`'s, but for two uses: under `--cfg loom` the model checker's, so that the protocols of this room are
-//! checked as they stand; and in unit tests every change of shared memory passes [`crash_point`], where a test can have
-//! the process killed, so that "dies between any two steps" is tried step by step.
+//! They are `core`'s, with two exceptions. Under `--cfg loom` they are the model checker's, so that the protocols of
+//! this folder are checked unchanged. In unit tests every change of shared memory passes [`crash_point`], where a
+//! test can kill the process, so that a death between any two steps is tested step by step.
 
 #[cfg(not(loom))]
 use core::sync::atomic as imp;
@@ -12,7 +12,7 @@ use loom::sync::atomic as imp;
 
 macro_rules! shared_atomic {
     ($name:ident, $int:ty) => {
-        /// An integer of shared memory.
+        /// An integer in shared memory.
         #[repr(transparent)]
         pub(crate) struct $name(imp::$name);
 
@@ -66,23 +66,24 @@ impl AtomicU32 {
         crate::os::futex::wait(&self.0, expected, until)
     }
 
-    /// Wakes up to `count` sleepers; how many there were.
+    /// Wakes up to `count` sleepers. Returns how many there were.
     #[cfg(not(loom))]
     pub(crate) fn futex_wake(&self, count: u32) -> u32 {
         crash_point();
         crate::os::futex::wake(&self.0, count)
     }
 
-    /// The word as the system's calls want it.
+    /// Returns the word in the form that system calls need.
     #[cfg(not(loom))]
     pub(crate) fn as_core(&self) -> &core::sync::atomic::AtomicU32 {
         &self.0
     }
 }
 
-/// A full fence behind a read-modify-write: everything before it is visible before anything after it is read.
+/// Makes everything before a read-modify-write visible before anything after it is read: a full fence. Call it right
+/// after a read-modify-write.
 ///
-/// On x86-64 the locked instruction that goes before is that fence already, so only the compiler has to be told.
+/// On x86-64 the locked instruction is that fence already, so only the compiler has to be told.
 #[inline]
 pub(crate) fn fence_after_rmw() {
     #[cfg(loom)]

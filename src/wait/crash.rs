@@ -1,27 +1,27 @@
-//! For tests: death by SIGKILL, a stop by SIGSTOP, or anything else at the n-th change of shared memory, or before the n-th look
-//! at it.
+//! Crash points, for tests: the process is killed by SIGKILL, stopped by SIGSTOP, or runs a function, at the n-th
+//! change of shared memory or before the n-th read of it.
 
 use rustix::process::{Signal, getpid, kill_process};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 static LEFT: AtomicU64 = AtomicU64::new(0);
-/// It is to be stopped, not killed.
+/// Stop the process instead of killing it.
 static STOP: AtomicBool = AtomicBool::new(false);
-/// A process that passes: only those that it forks are meant. 0: nobody passes.
+/// A process that ignores crash points: only its forked children obey them. 0 means no process.
 static SPARED: AtomicI32 = AtomicI32::new(0);
 
-/// From here on this process dies at its `step`-th crash point (counted from 1); 0 never.
+/// Kills this process at its `step`-th crash point from now on (counted from 1). 0 means never.
 pub(crate) fn arm(step: u64) {
     begin(step, false, 0);
 }
 
-/// The same, but it stops there, and goes on when it gets SIGCONT.
+/// Stops this process, like [`arm`], instead of killing it. It continues on SIGCONT.
 pub(crate) fn stop_at(step: u64) {
     begin(step, true, 0);
 }
 
-/// The same for a child that this process forks next, from its first instruction on.
+/// Stops, like [`stop_at`], the next child that this process forks, counted from the child's first instruction.
 pub(crate) fn stop_child_at(step: u64) {
     begin(step, true, getpid().as_raw_nonzero().get());
 }
@@ -48,7 +48,7 @@ pub(super) fn look_point() {
     passed(&LOOKS, &AT_LOOK);
 }
 
-/// What a thread does once, at a moment of its own.
+/// A function that a thread runs once, at its n-th change or read.
 type Plan = Option<(u64, Box<dyn FnOnce()>)>;
 type Plans = std::thread::LocalKey<RefCell<Plan>>;
 
@@ -59,34 +59,34 @@ thread_local! {
     static AT_LOOK: RefCell<Plan> = const { RefCell::new(None) };
 }
 
-/// How often this thread has changed shared memory.
+/// Returns how many times this thread has changed shared memory.
 pub(crate) fn changes() -> u64 {
     CHANGES.get()
 }
 
-/// How often this thread has looked at shared memory.
+/// Returns how many times this thread has read shared memory.
 pub(crate) fn looks() -> u64 {
     LOOKS.get()
 }
 
-/// Has this thread do something right before its `step`-th change from here on (counted from 1).
+/// Runs `what` on this thread right before its `step`-th change from now on (counted from 1).
 pub(crate) fn at_change(step: u64, what: impl FnOnce() + 'static) {
     AT_CHANGE.set(Some((changes() + step, Box::new(what))));
 }
 
-/// The same before its `step`-th look.
+/// Runs `what` on this thread right before its `step`-th read from now on.
 pub(crate) fn at_look(step: u64, what: impl FnOnce() + 'static) {
     AT_LOOK.set(Some((looks() + step, Box::new(what))));
 }
 
-/// Forgets what was planned; whether it was still to come.
+/// Forgets what was planned. Returns whether something was still to come.
 pub(crate) fn forget_plans() -> bool {
     AT_CHANGE.take().is_some() | AT_LOOK.take().is_some()
 }
 
 fn passed(count: &'static std::thread::LocalKey<Cell<u64>>, plans: &'static Plans) {
     count.set(count.get() + 1);
-    // At the end of a thread its plans are gone, and shared memory is looked at still.
+    // At the end of a thread its plans are gone, but it still reads shared memory.
     let due = plans.try_with(|plan| {
         let mut plan = plan.try_borrow_mut().ok()?;
         let is_due = plan.as_ref().is_some_and(|(when, _)| *when <= count.get());

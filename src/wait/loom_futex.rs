@@ -1,12 +1,12 @@
-//! The futex under the model checker: a sleeper leaves only when the word differs or somebody wakes it, so that a lost
-//! wake-up shows as a deadlock.
+//! The futex under the model checker. A sleeper wakes only when the word differs or another thread wakes it, so a
+//! lost wake-up shows as a deadlock.
 
 use super::atomic::{AtomicU32, Ordering};
 use crate::os::futex::Wake;
 use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
 
-/// Those who sleep at a word: how many, and where.
+/// The threads that sleep on a word: their number, and where they sleep.
 #[derive(Default)]
 struct Place {
     asleep: u32,
