@@ -10,7 +10,7 @@
 //! | `mapping`, `shm_file`, `file_facts` | files of shared memory with names: their mappings, locks and marks |
 //! | `cgroup`, `processor`, `image` | the container's memory limit; processors; the program's own file |
 //! | `futex`, `robust` | sleeping on words of shared memory; the C library's robust mutex |
-//! | `memory`, `segment`, `random` | making, mapping, committing and freeing shared memory; random bytes |
+//! | `descriptor`, `kept`, `stdio`, `send_fds` | inherited and kept descriptors, standard streams, sent descriptors |
 //! | `poll`, `epoll`, `event_fd` | waiting until descriptors are readable, and waking a thread that waits so |
 //! | `spawn`, `fork`, `pid`, `signal` | starting and forking processes, their numbers, their signals |
 //! | `witness`, `lifeline` | the lock that proves that a process lives; the pipe that ends a daemon with its parent |

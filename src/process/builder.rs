@@ -1,4 +1,4 @@
-//! How a process is to be started.
+//! `Builder`: how a process is to be started.
 
 use super::function::{self, Function};
 use super::handle::Process;
@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A process to be started; made by [`Process::builder`].
+/// A process to be started, made by [`Process::builder`].
 ///
 /// ```
 /// use procession::{Process, StartMethod};
@@ -42,28 +42,31 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Its name, for messages and for `ps`: up to 64 bytes are kept (15 by the system). `Process-1` and so on otherwise.
+    /// Sets the name, for messages and for `ps`: up to 64 bytes are kept (15 by the system). The default is
+    /// `Process-1` and so on.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// A daemon ends with this process, however this one ends, and may not start processes itself.
+    /// Makes the process a daemon, or not. A daemon ends with this process, however this one ends, and may not start
+    /// processes itself.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
         self
     }
 
-    /// How it is started.
+    /// Sets the start method.
     pub fn method(mut self, method: StartMethod) -> Self {
         self.method = method;
         self
     }
 
-    /// Sets an environment variable in it; the others are this process's (with [`StartMethod::ForkServer`], those of the
-    /// process that first used the fork server).
+    /// Sets an environment variable in the process. The others are this process's (with [`StartMethod::ForkServer`],
+    /// those of the process that first used the fork server).
     ///
-    /// An empty name, one with `=` in it, or a NUL byte anywhere makes starting it fail: [`Error::Os`] with `EINVAL`.
+    /// An empty name, a name that contains `=`, or a NUL byte in name or value makes the start fail: [`Error::Os`]
+    /// with `EINVAL`.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.retain(|(other, _)| other != name.as_ref());
         self.env
@@ -71,44 +74,46 @@ impl Builder {
         self
     }
 
-    /// Its working directory.
+    /// Sets the working directory.
     pub fn current_dir(mut self, path: impl AsRef<Path>) -> Self {
         self.cwd = Some(path.as_ref().as_os_str().to_owned());
         self
     }
 
-    /// The program file to start instead of this one, for [`StartMethod::Spawn`]. It must be the same build: a copy at
-    /// another path is not, and the process says so ([`ProcessError::OtherBuild`](crate::ProcessError::OtherBuild)).
+    /// Sets the program file to start in place of this one, for [`StartMethod::Spawn`]. It must be the same build. A
+    /// copy at another path is not the same, and the process reports that
+    /// ([`ProcessError::OtherBuild`](crate::ProcessError::OtherBuild)).
     pub fn program(mut self, path: impl AsRef<Path>) -> Self {
         self.program = Some(path.as_ref().as_os_str().to_owned());
         self
     }
 
-    /// Its standard input.
+    /// Sets the standard input.
     pub fn stdin(mut self, stdio: impl Into<Stdio>) -> Self {
         self.stdio[0] = Some(stdio.into());
         self
     }
 
-    /// Its standard output.
+    /// Sets the standard output.
     pub fn stdout(mut self, stdio: impl Into<Stdio>) -> Self {
         self.stdio[1] = Some(stdio.into());
         self
     }
 
-    /// Its standard error.
+    /// Sets the standard error.
     pub fn stderr(mut self, stdio: impl Into<Stdio>) -> Self {
         self.stdio[2] = Some(stdio.into());
         self
     }
 
-    /// Starts a process that runs `function` with `args`: one argument as it is, none or several as a tuple.
+    /// Starts a process that runs `function` with `args`. One argument is passed as it is, none or several as a
+    /// tuple.
     ///
     /// # Errors
     ///
     /// [`Error::NotInitialised`] where [`init`](crate::init) did not run, [`Error::DaemonChildren`] in a daemon,
-    /// [`Error::Encode`] for arguments that cannot be encoded, [`Error::Os`] for what the system refuses. Nothing is left
-    /// behind then.
+    /// [`Error::Encode`] for arguments that cannot be encoded, [`Error::Os`] for what the system refuses. After an
+    /// error nothing of the process remains.
     pub fn spawn<F, A, M>(self, function: F, args: A) -> Result<Process<F::Output>>
     where
         F: Function<A, M>,
@@ -116,7 +121,7 @@ impl Builder {
     {
         let plan = self.plan()?;
         let heap = crate::program::heap()?;
-        // A started program has them before it gets to its function; a forked one sets them itself.
+        // A started program has them before it gets to its function. A forked process sets them itself.
         let (env, cwd) = match plan.method {
             StartMethod::Spawn => (&[][..], None),
             StartMethod::ForkServer | StartMethod::Fork => (&plan.env[..], plan.cwd.as_deref()),
@@ -177,8 +182,8 @@ impl Builder {
 }
 
 impl Process<()> {
-    /// A process to be started otherwise than by [`Process::spawn`]: with a name, as a daemon, by another start method,
-    /// with another environment.
+    /// Returns a builder for a process that [`Process::spawn`] cannot start: with a name, as a daemon, by another
+    /// start method, with another environment.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -208,7 +213,7 @@ impl<R> Process<R> {
     }
 }
 
-/// Complains about what cannot be an environment variable.
+/// Checks that name and value can be an environment variable.
 fn check_variable((name, value): &(OsString, OsString)) -> Result<()> {
     let cannot_be = |text: &OsStr, marks: &[u8]| text.as_bytes().iter().any(|byte| marks.contains(byte));
     if name.is_empty() || cannot_be(name, b"=\0") || cannot_be(value, b"\0") {

@@ -1,4 +1,4 @@
-//! The child's side: from `init()` to the end of its function.
+//! The child's side: from `init()` to its function.
 
 use super::children;
 use super::forkserver;
@@ -14,18 +14,19 @@ use crate::os;
 use crate::panic;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
-/// Exit code of a child that could not be told anything.
+/// The exit code of a child that could not find its order or its heap.
 const LOST: i32 = 100;
 
-/// Prepares this program to start processes; call it first in `main`, or put `#[procession::main]` on `main`.
+/// Prepares this program to start processes. Call it first in `main`, or put `#[procession::main]` on `main`.
 ///
-/// In a process that was started by [`Process`](crate::Process) this runs the process's function and ends the process:
-/// it never returns there. So what stands before it in `main` runs in every child as well.
+/// In a process that was started by [`Process`](crate::Process), `init` runs the process's function and ends the
+/// process: it does not return. So the code before it in `main` also runs in every child.
 ///
-/// When the program ends well, it waits for its processes as Python does, and ends its daemons; after a second it says on
-/// standard error for whom it waits. When it ends by an error (`main` returns one or panics, or
-/// [`exit`](std::process::exit) is called with another code than 0), it ends its processes, and those that these have
-/// started: by SIGTERM, and a second later by SIGKILL. The same holds for each of its processes at its own end.
+/// When the program ends with exit code 0, it waits for its processes, as Python does, and ends its daemons. After a
+/// second it names on standard error the processes that it waits for. When the program ends by an error (`main`
+/// returns one or panics, or [`exit`](std::process::exit) is called with another code), it ends its processes and all
+/// their descendants: by SIGTERM, and a second later by SIGKILL. The same holds for each of its processes at its own
+/// end.
 ///
 /// # Panics
 ///
@@ -37,7 +38,7 @@ pub fn init() {
         }
     }
     if let Ok(order) = std::env::var(VARIABLE) {
-        // A program that this one starts by other means is not our child.
+        // A program that this one starts by other means must not take the variable for its own.
         os::spawn::forget_variable(VARIABLE);
         if let Err(error) = StartOrder::parse(&order).and_then(become_child) {
             eprintln!("procession: this process cannot start: {error}");
@@ -47,23 +48,25 @@ pub fn init() {
     prepare();
 }
 
+/// Registers what has to happen at forks, at panics and at the end of this process, unless that was done before.
 fn prepare() {
     ready::prepare_once(|| {
         leave::at_exit();
         crate::heap::fork::on_child(children::reset);
-        // Early: the standard library's lock around the hook may be held by another thread when a process is forked, and
-        // for ever in the child.
+        // Early: later, another thread might hold the standard library's lock around the hook when a process is
+        // forked. Then it would stay locked in the child for ever.
         panic::install_hook();
     });
 }
 
-/// The start of a test: like [`init`], in a program whose `main` is the test harness. `path` is the test's module path
-/// and name.
+/// Starts a test: does the same as [`init`], in a program whose `main` is the test harness. `path` is the test's
+/// module path and name.
 pub fn test_entry(path: &str) {
     order::run_as_test(path);
     init();
 }
 
+/// Takes over an inherited descriptor; `None` for a negative number.
 fn optional(fd: RawFd) -> Result<Option<OwnedFd>> {
     if fd < 0 {
         Ok(None)
@@ -72,6 +75,7 @@ fn optional(fd: RawFd) -> Result<Option<OwnedFd>> {
     }
 }
 
+/// Joins the parent's program, runs this process's function, and exits. Returns only errors.
 fn become_child(order: StartOrder) -> Result<()> {
     let heap = Heap::attach(order.heap, order.heap_id, crate::program::KINDS)?;
     let claim = optional(order.claim)?;

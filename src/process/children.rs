@@ -11,8 +11,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicPtr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The list of children. A forked child of ours starts with a new, empty one: the old may be locked by a thread that does
-/// not exist there, and is left alone.
+/// The list of children. A forked child of this process starts with a new, empty list. The old one may be locked by a
+/// thread that does not exist there, and is left alone.
 static CHILDREN: AtomicPtr<Mutex<Vec<Arc<Child>>>> = AtomicPtr::new(core::ptr::null_mut());
 
 #[allow(unsafe_code)]
@@ -23,7 +23,7 @@ fn children() -> MutexGuard<'static, Vec<Arc<Child>>> {
         list = match CHILDREN.compare_exchange(list, new, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => new,
             Err(other) => {
-                // SAFETY: made above and seen by nobody, since the exchange failed.
+                // SAFETY: made above and never shared, since the exchange failed.
                 drop(unsafe { Box::from_raw(new) });
                 other
             }
@@ -33,37 +33,37 @@ fn children() -> MutexGuard<'static, Vec<Arc<Child>>> {
     unsafe { &*list }.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// In a forked child: it has no children, and its parent's lifeline is not its own.
+/// Forgets, in a forked child, the children and the lifeline of its parent.
 pub(super) fn reset() {
     CHILDREN.store(core::ptr::null_mut(), Ordering::Release);
     os::signal::forget_all();
     lifeline::close();
 }
 
-/// The descriptor that a daemon of ours watches.
+/// Returns the descriptor of the lifeline for a daemon of this process.
 pub(super) fn lifeline() -> Result<BorrowedFd<'static>> {
-    // Before there is a pipe: a child that is forked has to close its copies.
+    // Before the pipe is made, because a forked child must close its copies.
     crate::heap::fork::on_child(reset);
     lifeline::read_end()
 }
 
-/// A copy of it for a forked daemon, in which the original is closed.
+/// Returns a copy of the lifeline's descriptor for a forked daemon, in which the original is closed.
 pub(crate) fn lifeline_copy() -> Result<OwnedFd> {
     crate::heap::fork::on_child(reset);
     lifeline::copy()
 }
 
-/// Enters a new child.
+/// Adds a new child.
 pub(super) fn add(child: Arc<Child>) {
     children().push(child);
 }
 
-/// Forgets a child that has ended.
+/// Removes a child that has ended.
 pub(super) fn remove(id: u32) {
     children().retain(|child| child.id != id);
 }
 
-/// Reaps a few of the children that have ended and whose handles are gone, in turn.
+/// Reaps children that have ended and whose handles are gone. Each call checks a few, in turn.
 pub(super) fn tidy() {
     static TURN: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     for _ in 0..4 {
@@ -90,7 +90,7 @@ pub(super) fn take_all() -> Vec<Arc<Child>> {
     core::mem::take(&mut *children())
 }
 
-/// The children of this process that run. Those that have ended are reaped on the way.
+/// Returns the children of this process that run, and reaps those that have ended.
 pub fn active_children() -> Vec<ProcessInfo> {
     let all = children().clone();
     let (dead, alive): (Vec<_>, Vec<_>) = all

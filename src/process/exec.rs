@@ -9,7 +9,8 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Starts a copy of this program (or another build of it) with an order for [`init`](super::child::init).
+/// Starts a copy of this program (or another build of it) with an order for [`init`](super::child::init). Returns its
+/// pid.
 pub(super) fn start_program(
     mut order: StartOrder,
     program: Option<&OsStr>,
@@ -23,7 +24,7 @@ pub(super) fn start_program(
         .filter(|&fd| fd >= 0)
         .collect();
     let mut streams = stdio;
-    // The test harness writes a line or two before it comes to the test: not to our standard output.
+    // The test harness writes some lines before it runs the test. They must not go to the child's standard output.
     let aside = if harness && program.is_none() {
         Some(set_stdout_aside(stdio[1])?)
     } else {
@@ -48,8 +49,8 @@ pub(super) fn start_program(
     })
 }
 
-/// Starts a copy of this program that is not a process of it but one of [`HELPERS`](crate::program::HELPERS), and gets one
-/// descriptor, whose number the variable tells. It has no streams.
+/// Starts a copy of this program that is not a process of it but one of [`HELPERS`](crate::program::HELPERS). It gets
+/// one descriptor, whose number the variable tells. Its standard streams are the null device.
 pub(crate) fn start_helper(variable: &str, socket: BorrowedFd<'_>) -> Result<()> {
     if !ready::is_ready() {
         return Err(Error::NotInitialised);
@@ -64,14 +65,14 @@ pub(crate) fn start_helper(variable: &str, socket: BorrowedFd<'_>) -> Result<()>
         cwd: None,
         keep: vec![socket.as_raw_fd()],
         stdio: [Some(null.as_fd()); 3],
-        // It must outlive what ends a program at a terminal.
+        // The helper must survive the signals that end a program at a terminal.
         blocked: &[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT],
     })?;
     os::signal::reap_when_dead(pid);
     Ok(())
 }
 
-/// This process's environment with these variables in it.
+/// Returns this process's environment with these variables added.
 fn environment(own: &[(OsString, OsString)]) -> Result<Vec<CString>> {
     std::env::vars_os()
         .filter(|(key, _)| !own.iter().any(|(name, _)| name == key))
@@ -80,14 +81,14 @@ fn environment(own: &[(OsString, OsString)]) -> Result<Vec<CString>> {
         .collect()
 }
 
-/// The null device, and a copy of what is to be standard output later.
+/// Returns the null device, and a copy of what becomes standard output later.
 fn set_stdout_aside(stdout: Option<BorrowedFd<'_>>) -> Result<(OwnedFd, OwnedFd)> {
     let real = stdout.unwrap_or_else(|| os::stdio::own_stdio(1));
     let real = os::descriptor::duplicate(real)?;
     Ok((os::stdio::null()?, real))
 }
 
-/// `KEY=value`.
+/// Returns `KEY=value`.
 fn pair(key: &OsStr, value: &OsStr) -> OsString {
     OsString::from_vec([key.as_bytes(), b"=", value.as_bytes()].concat())
 }

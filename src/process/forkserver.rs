@@ -1,10 +1,14 @@
-//! The fork server: a single-threaded copy of the program that forks when asked, so that a child is as clean as a
+//! The fork server: a single-threaded copy of the program that forks on request, so that a child is as clean as a
 //! started program and nearly as cheap as a fork.
 //!
-//! A process that wants one starts it, and passes its end of the socket on to its children. A request is one message: the
-//! owner id of the new process, and descriptors: the lock that is to witness its life, where there is one, the socket (for the
-//! child's own requests), standard input, output and error, and the lifeline where the child is a daemon. Everything else is in the process table. The server ends when
-//! nobody has an end of the socket any more, so when the program's last process ends.
+//! A process that wants one starts it, and passes its end of the socket on to its children. A request is one message:
+//!
+//! * bytes: the owner id of the new process, and how many locks (0 or 1) come with it;
+//! * descriptors: the lock of the new process's witness, if there is one; the socket (for the child's own requests);
+//!   standard input, output and error; the lifeline, if the child is a daemon.
+//!
+//! Everything else is in the process table. The server ends when no process has an end of the socket any more, so
+//! when the program's last process ends.
 
 pub(super) mod serve;
 
@@ -21,33 +25,33 @@ use crate::wait::atomic::Ordering;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Our end of the socket, if there is a server, shared with those who are asking it. Locked only by who keeps this process
-/// from forking, so that no child finds it locked.
+/// This process's end of the socket, if there is a server, shared with the threads that are asking it. Locked only
+/// under a no-fork guard, so a forked child never inherits it locked.
 static SERVER: Mutex<Option<Arc<Kept>>> = Mutex::new(None);
 
 fn server() -> MutexGuard<'static, Option<Arc<Kept>>> {
     SERVER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Uses the fork server that our parent uses.
+/// Uses the fork server that the parent uses.
 pub(super) fn inherit(socket: OwnedFd) {
     let _steady = steady();
     *server() = Some(Arc::new(Kept::new(socket)));
 }
 
-/// The socket to pass on to a child, if there is one.
+/// Returns the socket to pass on to a child, if there is one.
 pub(super) fn inherited() -> Option<Arc<Kept>> {
     let _steady = steady();
     server().clone()
 }
 
-/// Our end of the fork server's socket; starts it if there is none.
+/// Returns this process's end of the fork server's socket. Starts the server if there is none.
 fn ours(heap: &'static Heap) -> Result<Arc<Kept>> {
-    // One that the program closed is gone for this process.
+    // A socket that the program closed is lost to this process.
     if let Some(socket) = inherited().filter(|socket| socket.get().is_some()) {
         return Ok(socket);
     }
-    // Before the lock: making an entry, one looks after the dead.
+    // Before the lock is taken, because reserving an entry clears up after dead processes.
     let memory = heap.descriptor()?.number();
     let reserved = heap.reserve(heap.me(), 0, "forkserver")?;
     let (socket, used) = ours_or_new(heap, &reserved, memory);
@@ -59,7 +63,7 @@ fn ours(heap: &'static Heap) -> Result<Arc<Kept>> {
     socket
 }
 
-/// The same with an entry for a server, and whether that is used.
+/// Returns the socket like [`ours`], with an entry reserved for a new server, and whether that entry is used.
 fn ours_or_new(heap: &'static Heap, reserved: &Reserved, memory: RawFd) -> (Result<Arc<Kept>>, bool) {
     let _steady = steady();
     let mut server = server();
@@ -77,7 +81,7 @@ fn ours_or_new(heap: &'static Heap, reserved: &Reserved, memory: RawFd) -> (Resu
     )
 }
 
-/// The server behind this socket is dead: the next request starts another, unless somebody has done so.
+/// Forgets the socket of a dead server. The next request starts another, unless another thread has done so.
 fn forget(socket: &Arc<Kept>) {
     let _steady = steady();
     server().take_if(|known| Arc::ptr_eq(known, socket));
@@ -103,13 +107,13 @@ fn start_server(heap: &'static Heap, reserved: &Reserved, memory: RawFd, socket:
     Ok(())
 }
 
-/// This process ends: the server will, as soon as nobody else uses it.
+/// Gives up the socket, because this process ends. The server ends when no other process uses it.
 pub(super) fn leave() {
     let _steady = steady();
     *server() = None;
 }
 
-/// Has the fork server make the process that this was reserved for; its pid.
+/// Lets the fork server make the process that the entry was reserved for. Returns its pid.
 pub(super) fn request(
     heap: &'static Heap,
     reserved: &Reserved,
@@ -129,7 +133,8 @@ pub(super) fn request(
     let entry = heap.entry(index_of(id));
     loop {
         let phase = entry.phase.load(Ordering::Acquire);
-        // Before the pid: what has ended had one. It may have come, done its work and gone since we asked.
+        // Read before the pid, because a process that has ended had one. It may have started, worked and ended since
+        // the request.
         let status = entry.status.load(Ordering::Acquire);
         let pid = entry.pid.load(Ordering::Acquire);
         if pid != 0 {
@@ -138,7 +143,7 @@ pub(super) fn request(
         let gone = is_gone(&socket);
         if gone {
             forget(&socket);
-            // It may have died just behind the fork; then the child says itself who it is.
+            // The server may have died right after the fork. Then the child writes its pid itself.
             std::thread::sleep(std::time::Duration::from_millis(20));
             match entry.pid.load(Ordering::Acquire) {
                 0 => {}
@@ -173,6 +178,7 @@ fn ask(
     send_fds::send(socket, bytemuck::bytes_of(&request), &fds)
 }
 
+/// Returns whether the server is dead, or its socket lost.
 fn is_gone(socket: &Kept) -> bool {
     socket.get().is_none_or(poll::is_hung_up)
 }

@@ -1,4 +1,4 @@
-//! What is known of a process of the program, and who this one and its parent are.
+//! What is known of a process of the program, and which processes this one and its parent are.
 
 use super::known::Child;
 use crate::error::{Error, Result};
@@ -17,6 +17,7 @@ pub struct ProcessInfo {
 }
 
 impl ProcessInfo {
+    /// Reads the entry of a process; `None` if the entry is gone.
     fn of(heap: &Heap, id: u32) -> Option<Self> {
         let daemon = heap.entry_of(id)?.flags.load(Ordering::Relaxed) & DAEMON != 0;
         Some(Self {
@@ -27,6 +28,7 @@ impl ProcessInfo {
         })
     }
 
+    /// Returns what this process knows of its child.
     pub(super) fn of_child(child: &Child) -> Self {
         Self {
             id: child.id,
@@ -36,38 +38,39 @@ impl ProcessInfo {
         }
     }
 
-    /// Its number in the system.
+    /// Returns the process's number in the system.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Its name; the first process is called `main`.
+    /// Returns the process's name. The first process is called `main`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it ends with its parent and may not have children.
+    /// Returns whether the process ends with its parent and may not have children.
     pub fn is_daemon(&self) -> bool {
         self.daemon
     }
 
-    /// Whether it lives. Costs a few system calls.
+    /// Returns whether the process lives. Costs a few system calls.
     pub fn is_alive(&self) -> bool {
         Heap::existing().is_some_and(|heap| heap.alive(self.id))
     }
 }
 
-/// This process.
+/// Returns this process.
 ///
 /// # Errors
 ///
-/// What the system said when the program's shared memory was set up.
+/// The system's error, if this call has to make the program's shared memory and cannot.
 pub fn current() -> Result<ProcessInfo> {
     let heap = crate::program::heap()?;
     ProcessInfo::of(heap, heap.me()).ok_or_else(|| Error::BadHeap("this process has no entry".to_owned()))
 }
 
-/// The process that started this one; `None` in the program's first process, or if its entry is gone.
+/// Returns the process that started this one; `None` in the program's first process, or if the parent's entry is
+/// gone.
 ///
 /// ```
 /// assert!(procession::parent().is_none());
@@ -78,12 +81,13 @@ pub fn parent() -> Option<ProcessInfo> {
     ProcessInfo::of(heap, parent)
 }
 
-/// Processors this process may run on, at least one (`sched_getaffinity` and cgroup limits are respected).
+/// Returns the number of processors this process may run on, at least one (`sched_getaffinity` and cgroup limits are
+/// respected).
 pub fn cpu_count() -> usize {
     os::processor::count()
 }
 
-/// Whether this process is a daemon.
+/// Returns whether this process is a daemon.
 pub(super) fn am_daemon(heap: &Heap) -> bool {
     heap.entry(index_of(heap.me())).flags.load(Ordering::Relaxed) & DAEMON != 0
 }

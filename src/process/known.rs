@@ -12,7 +12,7 @@ use crate::wait::atomic::Ordering;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How long to sleep at first between looks at a child whose end nothing tells, in nanoseconds.
+/// The first pause, in nanoseconds, between checks of a child whose end cannot be waited for.
 const PAUSE: u64 = 1_000_000;
 
 /// A child of this process, however it was started.
@@ -21,18 +21,18 @@ pub(super) struct Child {
     /// Owner id.
     pub id: u32,
     pub pid: u32,
-    /// `None` if it had ended before its descriptor could be had.
+    /// `None` if the child had ended before its pidfd could be opened.
     pub pidfd: Option<Kept>,
     pub name: String,
     pub daemon: bool,
-    /// A fork server's child, which reaps it and writes its status into the table.
+    /// The child's parent in the system is the fork server, which reaps it and writes its status into the table.
     pub via_server: bool,
-    /// How it ended, and whether it got as far as its function.
+    /// How the child ended, and whether it got as far as its function.
     pub end: Mutex<Option<(ExitStatus, bool)>>,
 }
 
 impl Child {
-    /// Waits until it has ended, reaps it and clears up after it; `None` at the deadline.
+    /// Waits until the child has ended, reaps it and clears up after it; `None` at the deadline.
     pub(super) fn wait(&self, deadline: Deadline) -> Result<Option<(ExitStatus, bool)>> {
         let mut pause = PAUSE;
         loop {
@@ -42,9 +42,9 @@ impl Child {
             if deadline.passed() {
                 return Ok(None);
             }
-            // Waiting happens outside the lock, so that one thread's deadline is not another's.
+            // The thread waits outside the lock, so that one thread's deadline does not delay another.
             let pidfd = self.pidfd();
-            // Somebody may wait for what this process could not give up.
+            // Other threads may wait for what this process could not give up before.
             self.heap.give_up_postponed();
             let slice = if self.heap.has_postponed() {
                 Deadline::At(deadline.within(BACKSTOP))
@@ -53,8 +53,8 @@ impl Child {
             };
             let readable = pidfd.is_some_and(|pidfd| pause == PAUSE && os::pid::wait_dead(pidfd, slice));
             if (!readable && pidfd.is_none()) || pause > PAUSE {
-                // There is nothing to wait for but its status: it has no descriptor, or is dead and its status not to be had
-                // yet, because a debugger has it.
+                // Only the status can be polled: the child has no pidfd, or it is dead and a debugger holds back its
+                // status.
                 os::clock::sleep_until(deadline.within(pause));
             }
             if pidfd.is_none() || readable {
@@ -63,7 +63,7 @@ impl Child {
         }
     }
 
-    /// How it ended, if it has; then it is reaped and cleared up after.
+    /// Returns how the child ended, if it has. Then it is reaped and cleared up after.
     fn end_now(&self) -> Result<Option<(ExitStatus, bool)>> {
         let mut known = self.lock();
         if known.is_some() {
@@ -81,7 +81,7 @@ impl Child {
             .is_none_or(|e| e.started.load(Ordering::Acquire) != 0);
         *known = Some((status, started));
         drop(known);
-        // Beside somebody who is stopped in the middle of a change, it is left to whoever looks after the dead next.
+        // If another process is stopped in the middle of a change, the next check for dead processes clears up.
         match internal::until(Deadline::Now, || self.heap.clear_up(self.id)) {
             Err(Error::OwnerStopped { .. }) => {}
             cleared => cleared?,
@@ -89,7 +89,7 @@ impl Child {
         Ok(Some((status, started)))
     }
 
-    /// Its descriptor, had again where the program closed it; none if it has ended.
+    /// Returns the child's pidfd, opened anew where the program closed it; `None` if the child has ended.
     pub(super) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         let kept = self.pidfd.as_ref()?;
         if kept.get().is_none() {
@@ -109,16 +109,17 @@ impl Child {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How a child of ours ended; `None` while it runs.
+    /// Returns how a child of this process ended; `None` while it runs.
     fn reap(&self) -> Option<ExitStatus> {
         match os::pid::reap(self.pid) {
             Ok(status) => status.map(ExitStatus::from_wait),
-            // Somebody else has collected it.
+            // Its status was collected by other code of this process.
             Err(_) => (!self.heap.alive(self.id)).then_some(ExitStatus::Unknown),
         }
     }
 
-    /// The status that the fork server writes a moment after the end; unknown if the fork server is gone. `None` while it runs.
+    /// Returns the status that the fork server writes a moment after the child's end; unknown if the server is gone.
+    /// `None` while the child runs.
     fn status_via_server(&self) -> Option<ExitStatus> {
         let entry = self.heap.entry_of(self.id);
         if entry.is_some_and(|entry| entry.status.load(Ordering::Acquire) == 0) && self.heap.alive(self.id) {
@@ -138,13 +139,14 @@ impl Child {
         Some(ExitStatus::Unknown)
     }
 
+    /// Sends a signal to the child. It is no error if the child has ended.
     pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
         if let Some(pidfd) = self.pidfd()
             && os::pid::kill(pidfd, signal).is_ok()
         {
             return Ok(());
         }
-        // There is no descriptor of it. As long as it is not collected, nobody else has its number.
+        // There is no pidfd. As long as the child is not collected, no other process has its number.
         match self.end_now()? {
             Some(_) => Ok(()),
             None => os::pid::kill_by_number(self.pid, signal),

@@ -1,7 +1,7 @@
 //! Processes that run functions of this program.
 //!
-//! A function is sent as its position in the program's image, its arguments as bytes; what it returns comes back the same
-//! way. README.md beside this file follows one process from its start to its end.
+//! A function is sent as its position in the program's image, its arguments as bytes. What it returns comes back the
+//! same way. README.md in this folder follows one process from its start to its end, and lists the files.
 
 mod builder;
 mod child;

@@ -1,36 +1,36 @@
-//! What a parent tells a child that it starts as a program: in an environment variable, and in the arguments.
+//! What a parent tells a child that it starts as a program, in an environment variable and in the arguments.
 
 use crate::error::{Error, Result};
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
-/// Environment variable through which a started program learns what it is.
+/// The environment variable with a [`StartOrder`].
 pub(super) const VARIABLE: &str = "PROCESSION_START";
 
-/// The arguments with which a copy of this program reaches `init()`: those of a test, or our own.
+/// The name of the test that reaches `init()`, if this program is a test harness.
 static TEST: OnceLock<String> = OnceLock::new();
 
-/// What the parent says to a child it starts as a program.
+/// What a parent tells a child that it starts as a program.
 pub(super) struct StartOrder {
-    /// The descriptor of the heap, or a negative number that stands for it: see `Heap::descriptor`.
+    /// The descriptor of the heap, or a negative number in its place: see `Heap::descriptor`.
     pub heap: RawFd,
     pub heap_id: u64,
     /// Owner id.
     pub id: u32,
-    /// The lock that is to witness its life, -1 for none.
+    /// The descriptor with the lock of the child's witness, -1 for none.
     pub claim: RawFd,
     pub fork_server: bool,
-    /// -1 for none, as in the following.
+    /// The read end of the lifeline, -1 for none.
     pub lifeline: RawFd,
-    /// A fork server that the child may use, or the end where a fork server listens.
+    /// The socket to a fork server that the child may use, or the socket of the fork server itself; -1 for none.
     pub server: RawFd,
-    /// What is to be standard output, where the program's own start would write to it.
+    /// The later standard output of a test, to which its harness must not write; -1 for none.
     pub stdout: RawFd,
 }
 
 impl StartOrder {
-    /// As the value of an environment variable.
+    /// Returns the environment variable: name and value.
     pub(super) fn variable(&self) -> (String, String) {
         let Self {
             heap,
@@ -69,13 +69,14 @@ impl StartOrder {
     }
 }
 
-/// Notes that this program is a test harness, which reaches `init()` by the test of this module path and name.
+/// Notes that this program is a test harness, which reaches `init()` in the test with this module path and name.
 pub(super) fn run_as_test(path: &str) {
-    // The harness names tests without the crate.
+    // The harness names tests without the crate's name.
     TEST.get_or_init(|| path.split_once("::").map_or(path, |(_, rest)| rest).to_owned());
 }
 
-/// Arguments for a copy of this program, and whether its standard output is the test harness's for a while.
+/// Returns the arguments for a copy of this program, and whether a test harness writes to its standard output at
+/// first.
 pub(super) fn own_arguments() -> (Vec<OsString>, bool) {
     let mut own = std::env::args_os();
     match TEST.get() {
@@ -99,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// The variable comes from outside: whatever it says is an order or an error.
+        /// Checks that any value of the variable, which comes from outside, is an order or an error.
         #[test]
         fn any_text_is_an_order_or_an_error(text in "[-0-9:x]{0,60}|.*") {
             let _ = StartOrder::parse(&text);

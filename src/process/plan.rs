@@ -1,25 +1,26 @@
-//! What can be asked of a process that is to be started.
+//! What is asked of a process that is to be started.
 
 use crate::error::Result;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-/// The ways to start a process.
+/// How a process is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum StartMethod {
-    /// Start this program anew: nothing is inherited but what is passed. About a millisecond. The default.
+    /// Start this program anew: the process inherits nothing but what is passed to it. It takes about a millisecond.
+    /// The default.
     #[default]
     Spawn,
-    /// Have a single-threaded copy of this program fork: as clean, and several times faster.
+    /// Let a single-threaded copy of this program fork: as clean as [`Spawn`](Self::Spawn), and several times faster.
     ForkServer,
-    /// Copy this process as it is (fork(2)): fastest. Only the calling thread exists in the copy; whatever the other
-    /// threads of this process hold (a mutex of the standard library, say) stays held there for ever. This crate's own
-    /// objects are safe.
+    /// Copy this process as it is (fork(2)): fastest. Only the calling thread exists in the copy. Whatever the other
+    /// threads of this process hold (a mutex of the standard library, say) stays held there for ever. This crate's
+    /// own objects are safe.
     Fork,
 }
 
-/// What a standard stream of a new process is.
+/// A standard stream for a new process.
 #[derive(Debug)]
 pub struct Stdio(StdioKind);
 
@@ -31,12 +32,12 @@ enum StdioKind {
 }
 
 impl Stdio {
-    /// The starting process's own.
+    /// Uses the stream of the process that starts the new one.
     pub fn inherit() -> Self {
         Self(StdioKind::Inherit)
     }
 
-    /// Nothing to read, and what is written goes nowhere.
+    /// Uses the null device: it reads as empty, and what is written to it is discarded.
     pub fn null() -> Self {
         Self(StdioKind::Null)
     }
@@ -62,7 +63,7 @@ impl From<File> for Stdio {
     }
 }
 
-/// What a builder was asked for, with everything opened.
+/// What a builder was asked for. Every descriptor is open.
 pub(super) struct Plan {
     pub name: String,
     pub daemon: bool,
@@ -71,6 +72,6 @@ pub(super) struct Plan {
     pub cwd: Option<OsString>,
     pub program: Option<OsString>,
     pub stdio: [Option<OwnedFd>; 3],
-    /// A forked daemon's own copy of the lifeline.
+    /// A copy of the lifeline for a forked daemon.
     pub lifeline: Option<OwnedFd>,
 }

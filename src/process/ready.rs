@@ -1,21 +1,21 @@
-//! Whether this program called `init`, so that a copy of it will know that it is a child.
+//! Whether this program called `init`, so that a copy of it knows that it is a child.
 
 use std::sync::Once;
 
 static READY: Once = Once::new();
 
-/// Runs `work` unless that was done before. From then on [`is_ready`].
+/// Runs `work` unless that was done before. From then on, [`is_ready`] is true.
 pub(super) fn prepare_once(work: fn()) {
     if READY.is_completed() {
         return;
     }
-    // Who forks does so before all this or after it.
+    // No other thread forks in the middle of this.
     crate::heap::fork::install_handlers();
     let _steady = crate::heap::fork::steady();
     READY.call_once(work);
 }
 
-/// Whether `init` ran, so that a copy of this program will know that it is a child.
+/// Returns whether `init` ran.
 pub(super) fn is_ready() -> bool {
     READY.is_completed()
 }

@@ -10,10 +10,10 @@ use crate::os;
 use crate::panic::{self, Panic};
 use std::ffi::{OsStr, OsString};
 
-/// Exit code of a child whose function panicked, as a program whose main panics.
+/// The exit code of a child whose function panicked: that of a program whose `main` panics.
 const PANICKED: i32 = 101;
 
-/// Runs this process's function and leaves its result; the exit code.
+/// Runs this process's function and leaves its result. Returns the exit code.
 pub(super) fn run(heap: &'static Heap) -> i32 {
     let index = index_of(heap.me());
     os::fork::set_name(&heap.name_of(heap.me()));
@@ -27,7 +27,7 @@ pub(super) fn run(heap: &'static Heap) -> i32 {
     conclude(heap, outcome)
 }
 
-/// Runs a closure in a forked child; the exit code.
+/// Runs a closure in a forked child and leaves its result. Returns the exit code.
 pub(super) fn run_closure<R: serde::Serialize>(
     heap: &'static Heap,
     env: &[(OsString, OsString)],
@@ -42,7 +42,7 @@ pub(super) fn run_closure<R: serde::Serialize>(
     conclude(heap, outcome)
 }
 
-/// Gives a forked child the environment and the working directory that were asked for.
+/// Sets the environment and the working directory of a forked child.
 fn surround(env: &[(OsString, OsString)], cwd: Option<&OsStr>) -> Result<()> {
     for (name, value) in env {
         os::spawn::set_variable(name, value)?;
@@ -53,6 +53,7 @@ fn surround(env: &[(OsString, OsString)], cwd: Option<&OsStr>) -> Result<()> {
     }
 }
 
+/// Leaves the result, the error or the panic to the parent. Returns the exit code.
 fn conclude(heap: &'static Heap, outcome: Result<Result<Block>, Panic>) -> i32 {
     let (block, code) = match outcome {
         Ok(Ok(block)) => (Ok(block), 0),
@@ -66,6 +67,7 @@ fn conclude(heap: &'static Heap, outcome: Result<Result<Block>, Panic>) -> i32 {
     code
 }
 
+/// Hands a result block to this process's entry.
 pub(super) fn finish(heap: &'static Heap, block: Result<Block>) {
     let handed = block.and_then(|block| heap.hand_to_entry(block, result_field(index_of(heap.me()))));
     if let Err(error) = handed {

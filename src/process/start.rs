@@ -1,8 +1,8 @@
 //! Starting a process, in each of the three ways.
 //!
-//! All of them begin alike: an unborn entry in the process table, holding the start message. If the parent dies before
-//! the child is there, the entry goes with it; if the child dies before it takes the entry over, its parent sees that it
-//! never started.
+//! All of them begin with a reserved entry in the process table, which holds the start message. If the parent dies
+//! before the child exists, the entry goes with the parent. If the child dies before it adopts the entry, the parent
+//! sees that it never started.
 
 use super::children;
 use super::exec;
@@ -25,8 +25,8 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
-/// Starts a child that runs the function of a start message, or, forked, what `forked` does; `forked` gives its exit
-/// code.
+/// Starts a child that runs the function of a start message. A forked child calls `forked` instead, which returns its
+/// exit code.
 pub(super) fn start(
     heap: &'static Heap,
     plan: &Plan,
@@ -53,7 +53,7 @@ pub(super) fn start(
             heap.hand_to_entry(block, start_field(index_of(id)))
         })
         .and_then(|()| start_child(heap, plan, &reserved, forked));
-    // The child has it now, and only while nobody else has does it witness its life.
+    // The child has the lock now. It is a witness of the child's life only if no other process has it.
     drop(reserved);
     let (pid, pidfd) = match child {
         Ok(child) => child,
@@ -76,8 +76,10 @@ pub(super) fn start(
     Ok(child)
 }
 
+/// The pid of a child, and its pidfd if there is one.
 type StartedChild = (u32, Option<OwnedFd>);
 
+/// Starts the process for a reserved entry, by the plan's start method.
 fn start_child(
     heap: &'static Heap,
     plan: &Plan,
@@ -114,13 +116,13 @@ fn start_child(
         StartMethod::ForkServer => {
             let pid = forkserver::request(heap, reserved, stdio, lifeline)?;
             let pidfd = os::pid::open(pid).ok();
-            // It may be over already, and its number somebody else's.
+            // The process may have ended already, and another process may have its number.
             Ok((pid, pidfd.filter(|_| heap.alive(id))))
         }
         StartMethod::Fork => {
             use std::io::Write;
-            // Held over the fork, so that no other thread holds them in the child; and what is buffered would be
-            // written twice.
+            // Held during the fork, so that no other thread holds them in the child. Flushed, because the child would
+            // write what is buffered a second time.
             let mut streams = (std::io::stdout().lock(), std::io::stderr().lock());
             let _ = streams.0.flush();
             crate::heap::fork::adopt_as(id, claim);
@@ -135,7 +137,8 @@ fn start_child(
                             os::fork::exit_now(1);
                         }
                     }
-                    // The read end was closed with the rest of the parent's lifeline; the copy for us is in the plan.
+                    // The read end was closed with the rest of the parent's lifeline. The copy for this process is in
+                    // the plan.
                     match plan
                         .lifeline
                         .as_ref()
@@ -152,8 +155,8 @@ fn start_child(
     }
 }
 
-/// Notes a child's pid and opens its descriptor. Where this process has none left, the child is ended again; where the system
-/// has no such descriptors, it can be waited for without.
+/// Notes a child's pid and opens its pidfd. If this process has no free descriptor, the child is ended again. If the
+/// system has no pidfds, the parent can wait for the child without one.
 fn open_pidfd(heap: &Heap, id: u32, pid: u32) -> Result<StartedChild> {
     heap.entry(index_of(id))
         .pid

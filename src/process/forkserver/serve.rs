@@ -1,4 +1,4 @@
-//! The server's own life: it forks when asked, and reports how its children ended.
+//! The fork server itself: it forks on request, and reports how its children ended.
 
 use crate::heap::Heap;
 use crate::os::fork::Forked;
@@ -8,17 +8,17 @@ use crate::wait::atomic::Ordering;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-/// The server's life. Never returns.
+/// Serves requests until no process can send any more, then exits.
 pub(in crate::process) fn serve(heap: &'static Heap, socket: OwnedFd) -> ! {
     os::fork::set_name("forkserver");
-    // Ctrl-C is for the processes that the user sees.
+    // Ctrl-C is meant for the processes that the user sees.
     os::signal::ignore_interrupt(true);
     let events = os::signal::child_events();
     let mut born: HashMap<u32, u32> = HashMap::new();
     while let Ok(events) = &events {
         let [asked, ended] = poll::wait_readable([socket.as_fd(), events.as_fd()]);
         if ended {
-            // The signal stands for any number of children.
+            // One signal may stand for any number of children.
             os::signal::clear_child_events(events);
             reap(heap, &mut born);
         }
@@ -31,7 +31,7 @@ pub(in crate::process) fn serve(heap: &'static Heap, socket: OwnedFd) -> ! {
             }
         }
     }
-    // Nobody will ask any more; the children are on their own.
+    // No process will ask any more. The children continue without a server.
     os::fork::exit_now(0)
 }
 
@@ -88,10 +88,10 @@ fn make(
     }
 }
 
-/// In the forked child: takes its descriptors over and runs its function.
+/// Takes over the descriptors in the forked child, and runs its function. Returns the exit code.
 fn run_in_child(heap: &'static Heap, fds: Vec<OwnedFd>, socket: &OwnedFd, events: &OwnedFd) -> i32 {
     for server_only in [socket, events] {
-        // They belong to the server's stack, which lives on in this copy of it.
+        // Their owners are on the server's stack, which this copy of it keeps.
         let _ = os::stdio::redirect_to_null(server_only.as_fd());
     }
     os::signal::no_child_events();
