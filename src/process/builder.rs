@@ -142,7 +142,9 @@ impl Builder {
     ) -> Result<Process<R>> {
         if self.method == StartMethod::ForkServer || self.program.is_some() {
             return Err(Error::Unsendable(
-                "a closure that captures something can only be run by a fork of this process".to_owned(),
+                "a closure can only be run by a fork of this process, \
+                 and neither by StartMethod::ForkServer nor by another program file"
+                    .to_owned(),
             ));
         }
         self.method = StartMethod::Fork;
@@ -156,9 +158,10 @@ impl Builder {
     fn plan(self) -> Result<Plan> {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         if self.program.is_some() && self.method != StartMethod::Spawn {
-            return Err(Error::Unsendable(
-                "another program file can only be started by StartMethod::Spawn".to_owned(),
-            ));
+            return Err(Error::Unsendable(format!(
+                "another program file can only be started by StartMethod::Spawn, and not by {:?}",
+                self.method
+            )));
         }
         self.env.iter().try_for_each(check_variable)?;
         let [stdin, stdout, stderr] = self.stdio.map(|s| s.map_or(Ok(None), Stdio::open));

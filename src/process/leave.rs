@@ -131,12 +131,15 @@ fn report(rest: &[&Arc<Child>]) -> String {
 
 /// Describes what a process waits for: the longest wait.
 fn purpose(resident: &Resident) -> Option<String> {
-    let waits = resident.references.iter().filter_map(|hold| hold.facts.waits);
+    let waits = resident
+        .references
+        .iter()
+        .filter_map(|reference| reference.facts.waits);
     let longest = waits.min_by_key(|waits| waits.since)?;
     let thing = resident
         .references
         .iter()
-        .find(|hold| hold.off == longest.object)?;
+        .find(|reference| reference.off == longest.object)?;
     let seconds = Duration::from_nanos(os::clock::now().saturating_sub(longest.since)).as_secs_f64();
     let (kind, serial, what) = (thing.kind, thing.serial, longest.what);
     let what = if what == kind {

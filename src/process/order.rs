@@ -50,7 +50,11 @@ impl StartOrder {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let bad = || Error::BadHeap(format!("{VARIABLE}={text:?} is not of this crate's making"));
+        let bad = || {
+            Error::BadHeap(format!(
+                "{VARIABLE}={text:?} is not what a parent process of this version writes; unset the variable"
+            ))
+        };
         let numbers: Option<Vec<i128>> = text.split(':').map(|n| n.parse().ok()).collect();
         let Some(&[heap, heap_id, id, claim, role, lifeline, server, stdout]) = numbers.as_deref() else {
             return Err(bad());
