@@ -1,5 +1,5 @@
-//! The life of a name: made, found, and taken away when nobody uses what it leads to. The protocol is in README.md beside
-//! this file. The Python door works by these functions, too.
+//! The life of a name: made, found, and removed when the memory is no longer in use. README.md in this folder has the
+//! protocol. The Python package uses these functions, too.
 
 use crate::error::{Error, Result};
 use crate::os::file_facts::{facts, leads_to};
@@ -13,14 +13,14 @@ use std::time::Duration;
 /// The longest name, as of any file.
 const LONGEST: usize = 255;
 
-/// Seconds that a file is left alone which nobody seems to use: whoever made it may be about to say that he does.
+/// The age, in seconds, up to which an unused file is left alone: its maker may not have recorded its use yet.
 const YOUNG: i64 = 10;
 
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
-/// Pauses double up to here: two seconds in all.
+/// The longest pause. Pauses double up to this one, which makes two seconds in all.
 const LAST_PAUSE: Duration = Duration::from_millis(1000);
 
-/// The name without the `/` that it may have in front, as `shm_open(3)` allows it.
+/// Checks a name, and returns it without the leading `/` that `shm_open(3)` allows.
 pub(super) fn checked(name: &str) -> Result<&str> {
     let plain = name.strip_prefix('/').unwrap_or(name);
     if plain.is_empty()
@@ -39,7 +39,8 @@ fn path(name: &str) -> Result<CString> {
     shm_file::path(checked(name)?)
 }
 
-/// Makes shared memory of `size` bytes and takes part in it. It has its size, its lock and its mark before it has its name.
+/// Makes shared memory of `size` bytes and takes the shared lock. The file has its size, its lock and its mark before
+/// it has its name.
 pub(crate) fn create(name: &str, size: u64, marked: bool) -> Result<OwnedFd> {
     let path = path(name)?;
     if size == 0 {
@@ -65,15 +66,17 @@ pub(crate) fn create(name: &str, size: u64, marked: bool) -> Result<OwnedFd> {
     }
 }
 
-/// Whether the name leads to what should have gone with its last user, and is old enough that one would be known.
+/// Returns whether the name refers to a file that should have gone with its last user, and that is old enough for a
+/// user to be known.
 fn is_left(path: &CString) -> bool {
     let there = shm_file::open(path).and_then(|file| facts(file.as_fd()).map_err(|_| Errno::ACCESS));
     there.is_ok_and(|facts| facts.marked && facts.age > YOUNG)
 }
 
-/// Takes part in the shared memory that has this name.
+/// Opens the shared memory that has this name, and takes the shared lock.
 ///
-/// Where the program that made it has ended, and no process but this one has it, its time is over: the name goes now.
+/// If the program that made the memory has ended, and no other process has the memory, its time is over: the name
+/// goes now.
 pub(crate) fn open(name: &str) -> Result<OwnedFd> {
     let path = path(name)?;
     let file = find(name, &path)?;
@@ -87,6 +90,7 @@ pub(crate) fn open(name: &str) -> Result<OwnedFd> {
     take_part(name)
 }
 
+/// Opens the file of this name and takes the shared lock.
 fn take_part(name: &str) -> Result<OwnedFd> {
     let path = path(name)?;
     loop {
@@ -94,7 +98,7 @@ fn take_part(name: &str) -> Result<OwnedFd> {
         crash_point();
         shm_file::share(file.as_fd())?;
         crash_point();
-        // It may have been taken away between the two.
+        // The name may have been removed between the two steps.
         if leads_to(&path, file.as_fd()) {
             return Ok(file);
         }
@@ -112,14 +116,14 @@ fn find(name: &str, path: &CString) -> Result<OwnedFd> {
     Ok(file)
 }
 
-/// Takes the name away from whatever has it; who uses that goes on.
+/// Removes the name, whatever it refers to. Users of the memory keep it.
 pub(crate) fn unlink(name: &str) -> Result<()> {
-    // Having part in it, so that nobody who thinks it unused takes the name from something else.
+    // With the shared lock, so that no process finds the file unused and removes the name from another file.
     let file = take_part(name)?;
     unlink_from(name, file.as_fd())
 }
 
-/// Takes the name away from `file`, in which this process takes part.
+/// Removes the name of `file`, of which this process holds the shared lock.
 pub(super) fn unlink_from(name: &str, file: BorrowedFd<'_>) -> Result<()> {
     let path = path(name)?;
     let gone = || Error::NoSuchMemory {
@@ -135,16 +139,16 @@ pub(super) fn unlink_from(name: &str, file: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// What came of [`tidy`].
+/// The result of [`tidy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tidied {
-    /// The name leads nowhere, or to something that does not go with its last user.
+    /// The name refers to nothing, or to a file that does not go with its last user.
     Gone,
-    /// Somebody uses it, and will look for himself or be looked after.
+    /// The file is in use. Its user, or that one's tracker, tidies later.
     InUse,
 }
 
-/// Takes the name away if nobody uses what it leads to; with `only_marked`, if that is to go with its last user.
+/// Removes the name if its file is not in use; with `only_marked`, only if the file is to go with its last user.
 pub(crate) fn tidy(name: &str, only_marked: bool) -> Tidied {
     let Ok(path) = path(name) else { return Tidied::Gone };
     loop {
@@ -166,9 +170,9 @@ pub(crate) fn tidy(name: &str, only_marked: bool) -> Tidied {
     }
 }
 
-/// Names to be looked at again, because a lock can outlive its user for a moment: a process that died may not be gone yet,
-/// and one that is being started has its parent's descriptors until it runs its program. What is in use for two seconds
-/// is somebody else's.
+/// Names to be checked again, because a lock can outlive its user for a moment: a process that died may not be gone
+/// yet, and one that is being started has its parent's descriptors until it runs its program. A name that is in use
+/// for two seconds has another user.
 #[derive(Default)]
 pub(crate) struct Again {
     names: Vec<String>,
@@ -181,12 +185,12 @@ impl Again {
         self.pause = FIRST_PAUSE;
     }
 
-    /// How long to wait before the next look, if there is to be one.
+    /// Returns how long to wait before the next check, if there is one.
     pub(crate) fn pause(&self) -> Option<Duration> {
         (!self.names.is_empty()).then_some(self.pause)
     }
 
-    /// Tidies; `gone` is told what need not be looked at again.
+    /// Tidies all names. `gone` is called for those that need no further check.
     pub(crate) fn look(&mut self, only_marked: bool, mut gone: impl FnMut(&str)) {
         self.names.retain(|name| {
             let in_use = tidy(name, only_marked) == Tidied::InUse;
@@ -202,7 +206,7 @@ impl Again {
     }
 }
 
-/// [`tidy`], for somebody whose processes have just died.
+/// Tidies these names, for a caller whose processes have just died.
 pub(crate) fn tidy_behind_the_dead(names: impl IntoIterator<Item = String>, only_marked: bool) {
     let mut again = Again::default();
     names.into_iter().for_each(|name| again.add(name));
@@ -214,7 +218,7 @@ pub(crate) fn tidy_behind_the_dead(names: impl IntoIterator<Item = String>, only
     }
 }
 
-/// Takes away what programs left whose keepers were killed as well: what is to go with its last user, and has none.
+/// Removes marked files that are not in use: they are left from programs whose trackers were killed, too.
 pub(crate) fn sweep() {
     sweep_older_than(YOUNG);
 }
@@ -241,7 +245,7 @@ mod tests {
         PathBuf::from(format!("/dev/shm/{name}"))
     }
 
-    /// Runs `work` in processes that are killed at its first, second, third … step, until one gets through.
+    /// Runs `work` in processes that are killed at their first, second, third … step, until one of them finishes.
     fn dies_at_every_step(work: impl Fn(), check: impl Fn(bool)) {
         for step in 1.. {
             let pid = match fork().expect("a fork") {
@@ -327,7 +331,7 @@ mod tests {
         assert!(file(&name).exists());
         assert_eq!(tidy(&name, false), Tidied::Gone);
         assert!(!file(&name).exists());
-        // Nor is anything else touched that stands there.
+        // Other files in the folder are not touched either.
         std::fs::write(file(&name), "somebody's").expect("room");
         assert_eq!(tidy(&name, true), Tidied::Gone);
         assert!(file(&name).exists());
