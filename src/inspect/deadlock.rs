@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_found_once_each_and_those_who_wait_for_them_are_not_in_them() {
+    fn circles_are_found_once_each_without_the_threads_that_wait_for_them() {
         assert_eq!(found(&[(5, 5)]), [[5]]);
         assert_eq!(
             found(&[(0, 3), (1, 2), (2, 3), (3, 1), (7, 8), (8, 7)]),

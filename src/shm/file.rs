@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn who_dies_making_it_leaves_nothing_or_what_can_be_taken_away() {
+    fn a_death_while_creating_leaves_nothing_or_what_can_be_removed() {
         let _one = one_at_a_time();
         let name = name("create");
         dies_at_every_step(
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn who_dies_opening_it_holds_it_no_longer() {
+    fn a_death_while_opening_ends_the_use() {
         let _one = one_at_a_time();
         let name = name("open");
         dies_at_every_step(
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn who_dies_taking_it_away_leaves_it_to_the_next() {
+    fn a_death_while_tidying_leaves_it_to_the_next() {
         let _one = one_at_a_time();
         let name = name("tidy");
         dies_at_every_step(
@@ -332,14 +332,14 @@ mod tests {
         assert_eq!(tidy(&name, false), Tidied::Gone);
         assert!(!file(&name).exists());
         // Other files in the folder are not touched either.
-        std::fs::write(file(&name), "somebody's").expect("room");
+        std::fs::write(file(&name), "another file").expect("room");
         assert_eq!(tidy(&name, true), Tidied::Gone);
         assert!(file(&name).exists());
         std::fs::remove_file(file(&name)).expect("it is there");
     }
 
     #[test]
-    fn a_sweep_takes_what_nobody_uses() {
+    fn a_sweep_removes_what_is_not_in_use() {
         let _one = one_at_a_time();
         let (left, used) = (name("left"), name("used"));
         drop(create(&left, 1, true).expect("room"));
@@ -388,7 +388,7 @@ mod tests {
         while shm_file::is_only_ours(made.as_fd()) {
             std::thread::yield_now();
         }
-        drop(open(&name).expect("somebody else has it"));
+        drop(open(&name).expect("another process has it"));
         crate::os::pid::abort_child(other);
         drop(made);
         assert!(matches!(open(&name), Err(Error::NoSuchMemory { .. })));
