@@ -174,8 +174,8 @@ impl Lookout {
         None
     }
 
-    /// Returns whether this process holds a post of lower rank. If that process is stopped, so is this one, and the
-    /// post would be of no use.
+    /// Returns whether this process holds a post of lower rank. One process must not hold both: if it were stopped,
+    /// no post would work.
     fn is_for_others(&self, rank: usize) -> bool {
         (self.words.posts[..rank].iter())
             .any(|post| !post.is_free() && post.process.load(Ordering::Relaxed) == own())
