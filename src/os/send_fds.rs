@@ -1,4 +1,5 @@
-//! A pair of sockets that carries small messages with descriptors: how the fork server is asked.
+//! A pair of sockets that carries small messages with descriptors, for requests to the fork server and to the
+//! tracker.
 
 use crate::error::{Error, Result};
 use rustix::io::Errno;
@@ -8,12 +9,11 @@ use rustix::net::{
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
 
-/// The most descriptors a message has.
+/// The maximum number of descriptors in a message.
 const MAX_FDS: usize = 8;
 
-/// Two connected sockets; a message arrives whole, whoever else sends.
+/// Makes two connected sockets. A message arrives whole, even if several processes send.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
     rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -43,7 +43,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>])
     }
 }
 
-/// Receives a message with its descriptors; `None` once nobody can send any more.
+/// Receives a message with its descriptors; `None` once no process can send any more.
 pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option<(usize, Vec<OwnedFd>)>> {
     let mut space = [core::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -64,26 +64,4 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<Option
             Err(errno) => return Err(Error::errno("recvmsg", errno)),
         }
     }
-}
-
-/// Waits until the socket can be read or was closed at the other end, for at most `timeout`; whether it came to that.
-pub(crate) fn readable_within(socket: BorrowedFd<'_>, timeout: Duration) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec};
-    let timeout = Timespec::try_from(timeout).ok();
-    let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
-    // After a signal it waits anew: who calls this has time.
-    loop {
-        match rustix::event::poll(&mut polled, timeout.as_ref()) {
-            Err(Errno::INTR) => {}
-            answer => return answer != Ok(0),
-        }
-    }
-}
-
-/// Waits until one of the descriptors can be read or was closed at the other end; which.
-pub(crate) fn wait_readable(fds: [BorrowedFd<'_>; 2]) -> [bool; 2] {
-    use rustix::event::{PollFd, PollFlags};
-    let mut polled = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    while rustix::event::poll(&mut polled, None) == Err(Errno::INTR) {}
-    polled.map(|fd| !fd.revents().is_empty())
 }
