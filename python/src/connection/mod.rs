@@ -6,23 +6,28 @@
 //!
 //! The contents of large messages between the two ends of a pipe may go through shared memory; see [`crate::bypass`].
 
+mod arguments;
+mod read;
+mod write;
+
 use crate::buffer;
-use crate::bypass::{self, Bypass, Fate};
+use crate::bypass::Bypass;
 use crate::errors;
 use crate::handles::Collection;
 use crate::message;
-use crate::parcel::Parcel;
-use crate::pickling::{self, Form, Pickled};
+use crate::pickling::{self, Form};
 use crate::stream::{Stream, Transfer};
-use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyBufferError, PyEOFError, PyOSError, PyTypeError, PyValueError};
+use arguments::{end_of, view};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
+use read::{Incoming, bad_length};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use write::parts_of;
 
 /// The handle of a connection that is closed.
 const CLOSED: RawFd = RawFd::MIN;
@@ -40,31 +45,6 @@ pub struct Connection {
     wrote_part: AtomicBool,
     until: Mutex<Option<Instant>>,
     bypass: Mutex<Option<Py<Bypass>>>,
-}
-
-/// A message whose length was read.
-enum Incoming {
-    /// So many bytes follow.
-    Stream(usize),
-    /// It came through the bypass.
-    Parcel(Parcel),
-}
-
-/// What is to be written to the descriptor of a message that may go through the bypass.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Nothing,
-    Contents,
-    Everything,
-}
-
-impl Incoming {
-    fn len(&self) -> usize {
-        match self {
-            Self::Stream(len) => *len,
-            Self::Parcel(parcel) => parcel.len(),
-        }
-    }
 }
 
 impl Connection {
@@ -109,196 +89,6 @@ impl Connection {
         refuse_part(&self.read_part)?;
         Ok(stream)
     }
-
-    /// Writes one message, which consists of `parts`.
-    #[allow(unsafe_code)]
-    fn write(&self, py: Python<'_>, stream: &Stream<'_>, parts: &[*const [u8]]) -> PyResult<()> {
-        let len = parts.iter().map(|part| part.len()).sum::<usize>();
-        let left = self.write_to_bypass(py, stream, parts, len)?;
-        if left == Left::Nothing {
-            return Ok(());
-        }
-        let mut head = [0xFF; 12];
-        let mut head: *const [u8] = if left == Left::Contents {
-            NOTHING
-        } else if let Ok(len) = i32::try_from(len) {
-            head[..4].copy_from_slice(&len.to_be_bytes());
-            &raw const head[..4]
-        } else {
-            head[4..].copy_from_slice(&(len as u64).to_be_bytes());
-            &raw const head[..]
-        };
-        // With every large part goes the small one before it.
-        for (i, pair) in parts.chunks(2).enumerate() {
-            let (first, second) = (pair[0], pair.get(1).copied());
-            // SAFETY: the caller holds on to the parts (a pickle, or a view of an object) until this returns.
-            let mut transfer = unsafe { Transfer::of([head, first, second.unwrap_or(NOTHING)]) };
-            if let Err(error) = stream.carry(py, &mut transfer) {
-                let begun = left == Left::Contents || i > 0 || transfer.has_begun();
-                self.wrote_part.fetch_or(begun, Ordering::Relaxed);
-                return Err(error);
-            }
-            head = NOTHING;
-        }
-        Ok(())
-    }
-
-    /// Writes what can be written through the bypass.
-    #[allow(unsafe_code)]
-    fn write_to_bypass(
-        &self,
-        py: Python<'_>,
-        stream: &Stream<'_>,
-        parts: &[*const [u8]],
-        len: usize,
-    ) -> PyResult<Left> {
-        if !(bypass::MIN..=bypass::MAX).contains(&len) {
-            return Ok(Left::Everything);
-        }
-        let bypass = self.bypass(py);
-        let bypass = bypass.as_ref().map(Py::get);
-        let Some(bypass) = bypass.filter(|bypass| bypass.is_free(py) && stream.would_wait(len)) else {
-            return Ok(Left::Everything);
-        };
-        // SAFETY: as in `write`, whose parts these are.
-        let Some(contents) = (unsafe { bypass::contents(py, parts, len) }) else {
-            return Ok(Left::Everything);
-        };
-        self.refuse_another(stream)?;
-        if !bypass.put(py, contents) {
-            return Ok(Left::Everything);
-        }
-        let mut head = [0xFF; 12];
-        head[4..].copy_from_slice(&(len as u64).to_be_bytes());
-        // SAFETY: the head is borrowed until this returns.
-        let mut transfer = unsafe { Transfer::of([&raw const head[..], NOTHING, NOTHING]) };
-        let fate = match stream.carry(py, &mut transfer) {
-            Ok(()) => bypass.wait_taken(py, stream),
-            Err(error) => Err(error),
-        };
-        match fate {
-            Ok(Fate::Taken) => Ok(Left::Nothing),
-            Ok(Fate::TakenBack) => {
-                self.refuse_another(stream)?;
-                Ok(Left::Contents)
-            }
-            Err(error) => {
-                // Where it is not known whether it was taken, nothing more may follow.
-                let broken_off = bypass.take_back(py).unwrap_or(true) && transfer.has_begun();
-                self.wrote_part.fetch_or(broken_off, Ordering::Relaxed);
-                Err(error)
-            }
-        }
-    }
-
-    /// Complains where the connection was closed since `stream` was asked for: its number may be another file's by now.
-    fn refuse_another(&self, stream: &Stream<'_>) -> PyResult<()> {
-        if self.stream()?.fd == stream.fd {
-            return Ok(());
-        }
-        Err(PyOSError::new_err("handle is closed"))
-    }
-
-    /// Begins to read a message: its length, or all of it if it came through the bypass.
-    fn begin(slf: &Bound<'_, Self>, stream: &Stream<'_>) -> PyResult<Incoming> {
-        let (py, this) = (slf.py(), slf.get());
-        let len = i32::from_be_bytes(this.read_array(py, stream, true)?);
-        if let Ok(len) = usize::try_from(len) {
-            return Ok(Incoming::Stream(len));
-        } else if len != -1 {
-            return bad_length(slf);
-        }
-        let len = u64::from_be_bytes(this.read_array(py, stream, false)?);
-        let Ok(len) = usize::try_from(len.cast_signed()) else {
-            return bad_length(slf);
-        };
-        let contents = match this.bypass(py) {
-            // The message's length was read.
-            Some(bypass) => {
-                (bypass.get().take(py, len)).inspect_err(|_| this.read_part.store(true, Ordering::Relaxed))?
-            }
-            None => None,
-        };
-        Ok(contents.map_or(Incoming::Stream(len), Incoming::Parcel))
-    }
-
-    /// Reads so many bytes, which are the first of their message or not.
-    #[allow(unsafe_code)]
-    fn read_array<const N: usize>(
-        &self,
-        py: Python<'_>,
-        stream: &Stream<'_>,
-        first: bool,
-    ) -> PyResult<[u8; N]> {
-        let mut bytes = [0u8; N];
-        // SAFETY: borrowed until `read` returns.
-        let transfer = unsafe { Transfer::into(bytes.as_mut_ptr(), N) };
-        self.read(py, stream, transfer, first)?;
-        Ok(bytes)
-    }
-
-    /// Reads what `transfer` asks for, which is the `first` of its message or not.
-    fn read(&self, py: Python<'_>, stream: &Stream<'_>, mut transfer: Transfer, first: bool) -> PyResult<()> {
-        if let Err(error) = stream.carry(py, &mut transfer) {
-            let in_the_middle = !first || transfer.has_begun();
-            self.read_part.fetch_or(in_the_middle, Ordering::Relaxed);
-            return Err(error);
-        }
-        if transfer.is_whole() {
-            Ok(())
-        } else if transfer.has_begun() {
-            Err(PyOSError::new_err("got end of file during message"))
-        } else {
-            Err(PyEOFError::new_err(()))
-        }
-    }
-
-    /// Reads the rest of a message.
-    fn finish<'py>(
-        &self,
-        py: Python<'py>,
-        stream: &Stream<'_>,
-        incoming: &Incoming,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        match incoming {
-            Incoming::Stream(len) => self.read_body(py, stream, *len),
-            Incoming::Parcel(parcel) => buffer::copied(py, parcel, false),
-        }
-    }
-
-    /// Reads the rest of a message of `len` bytes that comes through the descriptor.
-    #[allow(unsafe_code)]
-    fn read_body<'py>(
-        &self,
-        py: Python<'py>,
-        stream: &Stream<'_>,
-        len: usize,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        // Nothing of it is read where there is no room for it.
-        self.read_part.store(true, Ordering::Relaxed);
-        let bytes = buffer::filled(py, len, false, |to| {
-            self.read_part.store(false, Ordering::Relaxed);
-            // SAFETY: borrowed until this returns.
-            let transfer = unsafe { Transfer::into(to.as_mut_ptr(), to.len()) };
-            self.read(py, stream, transfer, false)
-        })?;
-        Ok(bytes)
-    }
-}
-
-/// The pickle in order: small parts and large ones by turns.
-fn parts_of(pickled: &Pickled) -> Vec<*const [u8]> {
-    let (mut parts, mut at) = (Vec::with_capacity(2 * pickled.lent.len() + 1), 0);
-    for (place, view) in &pickled.lent {
-        parts.push(&raw const pickled.stream[at..*place]);
-        parts.push(std::ptr::slice_from_raw_parts(
-            view.buf_ptr().cast::<u8>().cast_const(),
-            view.len_bytes(),
-        ));
-        at = *place;
-    }
-    parts.push(&raw const pickled.stream[at..]);
-    parts
 }
 
 /// Complains about a connection whose messages cannot be told apart any more.
@@ -309,24 +99,6 @@ fn refuse_part(part: &AtomicBool) -> PyResult<()> {
         ));
     }
     Ok(())
-}
-
-/// Has Python complain about a length that cannot be, and make the connection unreadable.
-fn bad_length<T>(slf: &Bound<'_, Connection>) -> PyResult<T> {
-    slf.call_method0("_bad_message_length")?;
-    Err(PyOSError::new_err("bad message length"))
-}
-
-/// A view of contiguous memory.
-fn view(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
-    let view = PyUntypedBuffer::get(object)?;
-    if view.is_c_contiguous() {
-        Ok(view)
-    } else if view.item_size() > 1 {
-        Err(PyTypeError::new_err("a message's memory must be C-contiguous"))
-    } else {
-        Err(PyBufferError::new_err("a message's memory must be C-contiguous"))
-    }
 }
 
 #[pymethods]
@@ -529,10 +301,4 @@ impl Connection {
         self.writable.store(value.is_truthy()?, Ordering::Relaxed);
         Ok(())
     }
-}
-
-/// When so many seconds will have passed; `None` for more than anybody lives.
-fn end_of(timeout: Option<f64>) -> Option<Instant> {
-    let span = Duration::try_from_secs_f64(timeout?.max(0.0)).ok()?;
-    Instant::now().checked_add(span)
 }

@@ -1,9 +1,12 @@
 //! Locks and semaphores, with the bookkeeping that the standard library's classes have.
 
+mod hold_count;
+
 use crate::errors;
 use crate::errors::OrRaise;
 use crate::handles::{self, HandleRef};
 use crate::wait;
+use hold_count::HoldCount;
 use procession::bindings::{self, Acquire, Handle, HandleKind, TryAcquired, WaitOutcome, WaitQueue};
 use procession::{Error, Lock as EngineLock, RLock as EngineRLock, Semaphore as EngineSemaphore};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};
@@ -11,41 +14,6 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-
-/// What this process has done with an object: how often it acquired it (less releases), and which thread did last.
-/// Changed under the interpreter's lock only; a forked child begins anew.
-#[derive(Default)]
-struct HoldCount {
-    process: AtomicU32,
-    thread: AtomicU32,
-    count: AtomicI64,
-}
-
-impl HoldCount {
-    #[inline]
-    fn count(&self) -> i64 {
-        if self.process.load(Ordering::Relaxed) == bindings::own_number() {
-            self.count.load(Ordering::Relaxed)
-        } else {
-            0
-        }
-    }
-
-    #[inline]
-    fn add(&self, n: i64) {
-        let count = self.count();
-        self.process.store(bindings::own_number(), Ordering::Relaxed);
-        if n > 0 {
-            self.thread.store(bindings::own_thread(), Ordering::Relaxed);
-        }
-        self.count.store(count + n, Ordering::Relaxed);
-    }
-
-    fn is_mine(&self) -> bool {
-        self.count() > 0 && self.thread.load(Ordering::Relaxed) == bindings::own_thread()
-    }
-}
 
 /// Tells that what was acquired comes from a process that died with it.
 pub fn warn(py: Python<'_>, what: &str) -> PyResult<()> {
