@@ -77,32 +77,7 @@ class _Writer(_End):
         self._queue.put(obj)
 
 
-class _OnEngine(_engine.Queue):
-    """What all queues have in common."""
-
-    def _begin(self, capacity, ctx, zero_copy=False):
-        self._make(capacity, zero_copy)
-        self._is_fork_ctx = ctx.get_start_method() == "fork"
-
-    @property
-    def _reader(self):
-        return _Reader(self)
-
-    @property
-    def _writer(self):
-        return _Writer(self)
-
-    def _get_handle_ref(self):
-        return handle_ref_of(self)
-
-    def _set_handle_ref(self, handle_ref):
-        self._resolve(*handle_ref)
-        self._is_fork_ctx = False
-
-    __class_getitem__ = classmethod(types.GenericAlias)
-
-
-class Queue(_OnEngine):
+class Queue(_engine.Queue):
     """A first-in, first-out queue for any number of producers and consumers.
 
     `maxsize`: the most objects it holds; 0 for any number.
@@ -112,8 +87,13 @@ class Queue(_OnEngine):
     goes back when the last object that uses it is gone.
     """
 
+    __class_getitem__ = classmethod(types.GenericAlias)
+    _reader = property(_Reader)
+    _writer = property(_Writer)
+
     def __init__(self, maxsize=0, *, ctx, strict=False, zero_copy=False):
-        self._begin(max(maxsize, 0), ctx, zero_copy)
+        self._make(max(maxsize, 0), zero_copy)
+        self._is_fork_ctx = ctx.get_start_method() == "fork"
         self._maxsize = maxsize if maxsize > 0 else _engine.SEM_VALUE_MAX
         self._strict = strict
         self._opid = os.getpid()
@@ -121,11 +101,12 @@ class Queue(_OnEngine):
         self._ignore_epipe = False
 
     def __getstate__(self):
-        return (self._get_handle_ref(), self._ignore_epipe, self._maxsize, self._strict, self._opid)
+        return (handle_ref_of(self), self._ignore_epipe, self._maxsize, self._strict, self._opid)
 
     def __setstate__(self, state):
         handle_ref, self._ignore_epipe, self._maxsize, self._strict, self._opid = state
-        self._set_handle_ref(handle_ref)
+        self._resolve(*handle_ref)
+        self._is_fork_ctx = False
 
     def _complain_closed(self):
         raise ValueError(f"Queue {self!r} is closed")
@@ -193,17 +174,23 @@ class JoinableQueue(Queue):
         self._join(None)
 
 
-class SimpleQueue(_OnEngine):
+class SimpleQueue(_engine.Queue):
     """A queue without bounds; the same underneath."""
 
+    __class_getitem__ = classmethod(types.GenericAlias)
+    _reader = property(_Reader)
+    _writer = property(_Writer)
+
     def __init__(self, *, ctx):
-        self._begin(0, ctx)
+        self._make(0, False)
+        self._is_fork_ctx = ctx.get_start_method() == "fork"
 
     def __getstate__(self):
-        return self._get_handle_ref()
+        return handle_ref_of(self)
 
     def __setstate__(self, state):
-        self._set_handle_ref(state)
+        self._resolve(*state)
+        self._is_fork_ctx = False
 
     def _complain_closed(self):
         raise OSError("handle is closed")

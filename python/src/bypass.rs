@@ -23,13 +23,12 @@
 
 use crate::buffer::Lent;
 use crate::handles::{self, HandleRef};
-use crate::message::ReceivedMessage;
 use crate::parcel::Parcel;
 use crate::queue::put_parcel;
 use crate::stream::Stream;
 use crate::wait::{self, patiently};
 use procession::Error;
-use procession::bindings::{self, Deadline, Handle, HandleKind, RawQueue};
+use procession::bindings::{self, Deadline, Handle, HandleKind, RawQueue, Received};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -117,14 +116,15 @@ impl Bypass {
         };
         let (mut span, mut was_read) = (SOON, false);
         loop {
-            let more = |answer: &procession::Result<bool>| *answer == Ok(false);
-            let until = Deadline::after(span);
-            match patiently(py, until, more, |until| outbox.wait_writable(until)) {
-                Ok(true) => {
+            let taken = patiently(py, Deadline::after(span), |until| {
+                outbox.wait_writable(until)?.then_some(()).ok_or(Error::Full)
+            });
+            match taken {
+                Ok(()) => {
                     self.in_vain.store(0, Ordering::Relaxed);
                     return Ok(Fate::Taken);
                 }
-                Ok(false) => {}
+                Err(Error::Full) => {}
                 Err(Error::Interrupted) => return Err(wait::pending()),
                 Err(error) => return Err(crate::errors::from_engine(py, error)),
             }
@@ -169,8 +169,8 @@ impl Drop for Bypass {
 fn take(py: Python<'_>, queue: &RawQueue) -> PyResult<Option<Parcel>> {
     loop {
         let taken = wait::briefly(py, || queue.get(&mut Vec::new(), Deadline::Now));
-        match taken.map(ReceivedMessage::from) {
-            Ok(ReceivedMessage::Parcel(parcel)) => return Ok(Some(parcel)),
+        match taken {
+            Ok(Received::Parcel(parcel)) => return Ok(Some(parcel.into())),
             Err(Error::OwnerStopped { .. }) => wait::look_for_signals_now(py)?,
             Err(Error::Interrupted) => return Err(wait::pending()),
             _ => return Ok(None),

@@ -17,6 +17,7 @@ mod pickling;
 mod pollable_fd;
 mod queue;
 mod region;
+mod scratch;
 mod select;
 mod shared;
 mod shm;

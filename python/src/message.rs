@@ -21,7 +21,6 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
-use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -33,42 +32,6 @@ pub enum Encoded {
     /// It was appended to the buffer.
     Small,
     Parcel(Parcel),
-}
-
-thread_local! {
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// A scratch buffer larger than this is not kept.
-const KEEP: usize = 1 << 20;
-
-/// Lends this thread's buffer, empty; a nested call gets a new one.
-#[inline]
-pub fn with_scratch<T>(use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    let mut buffer = SCRATCH.take();
-    buffer.clear();
-    let answer = use_it(&mut buffer);
-    if buffer.capacity() <= KEEP {
-        SCRATCH.set(buffer);
-    }
-    answer
-}
-
-/// A message that was taken.
-pub enum ReceivedMessage {
-    /// A small one of so many bytes, which are in the buffer.
-    Inline(usize),
-    Parcel(Parcel),
-}
-
-impl From<Received> for ReceivedMessage {
-    #[inline]
-    fn from(received: Received) -> Self {
-        match received {
-            Received::Inline(len) => Self::Inline(len),
-            Received::Parcel(parcel) => Self::Parcel(parcel.into()),
-        }
-    }
 }
 
 /// Appends the message of `object` to `out`, or makes a parcel of it; see [`Parcel::filled`] for the deadline.
@@ -192,13 +155,13 @@ fn number(bytes: &[u8], at: usize) -> Option<usize> {
 #[inline]
 pub fn decode<'py>(
     py: Python<'py>,
-    taken: ReceivedMessage,
+    received: Received,
     inline: &[u8],
     zero_copy: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    match taken {
-        ReceivedMessage::Inline(_) => decode_bytes(py, inline),
-        ReceivedMessage::Parcel(parcel) => decode_parcel(py, parcel, zero_copy),
+    match received {
+        Received::Inline(_) => decode_bytes(py, inline),
+        Received::Parcel(parcel) => decode_parcel(py, parcel.into(), zero_copy),
     }
 }
 

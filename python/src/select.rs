@@ -4,8 +4,8 @@ use crate::errors::OrRaise;
 use crate::queue::Queue;
 use crate::sync::Event;
 use crate::wait;
-use procession::Event as EngineEvent;
 use procession::bindings::{self, RawQueue, Waitable};
+use procession::{Error, Event as EngineEvent};
 use pyo3::prelude::*;
 use std::os::fd::{BorrowedFd, RawFd};
 
@@ -68,10 +68,16 @@ pub fn wait_for_any(
         taken.0.push(Thing::of(thing)?);
     }
     let deadline = wait::deadline(true, timeout);
-    let nothing = |ready: &procession::Result<Vec<usize>>| ready.as_ref().is_ok_and(Vec::is_empty);
-    wait::patiently(py, deadline, nothing, |until| {
+    let ready = wait::patiently(py, deadline, |until| {
         let list: Vec<&dyn Waitable> = taken.0.iter().map(Thing::waitable).collect();
-        bindings::wait_until(&list, until)
-    })
-    .or_raise(py)
+        let ready = bindings::wait_until(&list, until)?;
+        if ready.is_empty() {
+            return Err(Error::Empty);
+        }
+        Ok(ready)
+    });
+    match ready {
+        Err(Error::Empty) => Ok(Vec::new()),
+        ready => ready.or_raise(py),
+    }
 }

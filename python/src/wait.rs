@@ -1,5 +1,6 @@
 //! Waiting with the interpreter let go, for as long as Python says, until Ctrl-C.
 
+use procession::Error;
 use procession::bindings::{self, Deadline};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -56,19 +57,18 @@ pub fn deadline(block: bool, timeout: Option<f64>) -> Deadline {
     }
 }
 
-/// Tries at once and, where that is not enough and there is time, or somebody is in the middle of a change, again with the
-/// interpreter let go.
+/// Tries at once and, where that ends with `Full` or `Empty` and there is time, or somebody is in the middle of a change, again
+/// with the interpreter let go.
 #[inline]
 pub fn patiently<T: Send>(
     py: Python<'_>,
     deadline: Deadline,
-    wants_more: impl Fn(&procession::Result<T>) -> bool,
     mut attempt: impl FnMut(Deadline) -> procession::Result<T> + Send,
 ) -> procession::Result<T> {
     match awake(py, || attempt(Deadline::Now)) {
-        Err(procession::Error::Busy) => {}
-        answer if deadline == Deadline::Now || !wants_more(&answer) => return answer,
-        _ => {}
+        Err(Error::Busy) => {}
+        Err(Error::Full | Error::Empty) if deadline != Deadline::Now => {}
+        answer => return answer,
     }
     py.detach(|| attempt(deadline))
 }
@@ -81,7 +81,7 @@ pub fn briefly<T: Send>(
     mut work: impl FnMut() -> procession::Result<T> + Send,
 ) -> procession::Result<T> {
     match awake(py, &mut work) {
-        Err(procession::Error::Busy) => py.detach(work),
+        Err(Error::Busy) => py.detach(work),
         answer => answer,
     }
 }

@@ -1,21 +1,21 @@
 //! The queue under all of the package's queues.
 
+mod many;
+
 use crate::errors::{self, OrRaise};
 use crate::handles::{self, HandleRef};
-use crate::message::{self, Encoded, ReceivedMessage};
+use crate::message::{self, Encoded};
 use crate::parcel::Parcel;
 use crate::pollable_fd::PollableFd;
+use crate::scratch::Scratch;
 use crate::wait::{self, patiently};
-use procession::bindings::{self, Deadline, Handle, HandleKind, Received};
-use procession::{Error, Result};
-use pyo3::exceptions::{PyException, PyMemoryError, PyRuntimeError, PyValueError};
+use procession::Error;
+use procession::bindings::{self, Deadline, Handle, HandleKind};
+use pyo3::exceptions::{PyException, PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-
-/// Messages put at a time by `put_many`.
-const BATCH: usize = 256;
 
 /// A queue of objects in shared memory: what `Queue`, `JoinableQueue` and `SimpleQueue` have in common.
 #[pyclass(frozen, subclass, module = "procession._engine")]
@@ -67,38 +67,6 @@ impl Queue {
         }
     }
 
-    fn put_until(slf: &Bound<'_, Self>, object: &Bound<'_, PyAny>, deadline: Deadline) -> PyResult<()> {
-        let (py, queue) = (slf.py(), Self::open(slf)?);
-        slf.get().used.store(true, Ordering::Relaxed);
-        message::with_scratch(|buffer| match Self::encode(slf, object, buffer, deadline)? {
-            None => Ok(()),
-            Some(Encoded::Small) => {
-                let full = |answer: &Result<()>| *answer == Err(Error::Full);
-                patiently(py, deadline, full, |until| queue.put(buffer, until)).or_raise(py)
-            }
-            Some(Encoded::Parcel(parcel)) => put_parcel(py, queue, parcel, deadline),
-        })
-    }
-
-    fn get_until<'py>(slf: &Bound<'py, Self>, deadline: Deadline) -> PyResult<Bound<'py, PyAny>> {
-        let (py, queue, this) = (slf.py(), Self::open(slf)?, slf.get());
-        message::with_scratch(|buffer| {
-            let empty = |answer: &Result<Received>| matches!(answer, Err(Error::Empty));
-            if deadline != Deadline::Now {
-                wait::for_a_moment(|| queue.may_have_message());
-            }
-            let received = patiently(py, deadline, empty, |until| queue.get(buffer, until));
-            let taken = received.map(ReceivedMessage::from);
-            this.refresh(queue);
-            message::decode(
-                py,
-                taken.or_raise(py)?,
-                buffer,
-                this.zero_copy.load(Ordering::Relaxed),
-            )
-        })
-    }
-
     #[inline]
     fn refresh(&self, queue: &bindings::RawQueue) {
         if self.has_pollable_fd.load(Ordering::Relaxed)
@@ -127,31 +95,6 @@ fn is_about_the_object(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyException>(py) && !error.is_instance_of::<PyMemoryError>(py)
 }
 
-/// Small messages on their way into the queue together.
-#[derive(Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Batch {
-    /// Puts them all; how many they were.
-    fn put(&mut self, py: Python<'_>, queue: &bindings::RawQueue, deadline: Deadline) -> PyResult<usize> {
-        let mut put = 0;
-        let full = |answer: &Result<()>| *answer == Err(Error::Full);
-        let answer = patiently(py, deadline, full, |until| {
-            let start = if put == 0 { 0 } else { self.ends[put - 1] };
-            let rest: Vec<usize> = self.ends[put..].iter().map(|end| end - start).collect();
-            let (more, answer) = queue.put_many(&self.bytes[start..], &rest, until);
-            put += more;
-            answer
-        });
-        self.bytes.clear();
-        self.ends.clear();
-        answer.or_raise(py).map(|()| put)
-    }
-}
-
 /// Puts a parcel, or drops it.
 pub fn put_parcel(
     py: Python<'_>,
@@ -160,8 +103,7 @@ pub fn put_parcel(
     deadline: Deadline,
 ) -> PyResult<()> {
     let mut given = Some(parcel.into_inner());
-    let full = |answer: &Result<()>| *answer == Err(Error::Full);
-    let answer = patiently(py, deadline, full, |until| match given.take() {
+    let answer = patiently(py, deadline, |until| match given.take() {
         None => Ok(()),
         Some(parcel) => queue.put_parcel(parcel, until).map_err(|(error, parcel)| {
             given = Some(parcel);
@@ -217,7 +159,15 @@ impl Queue {
     /// Raises `queue.Full`. When it returns, the object is in shared memory and outlives this process.
     #[pyo3(signature = (obj, block = true, timeout = None))]
     fn put(slf: &Bound<'_, Self>, obj: &Bound<'_, PyAny>, block: bool, timeout: Option<f64>) -> PyResult<()> {
-        Self::put_until(slf, obj, wait::deadline(block, timeout))
+        let (py, deadline) = (slf.py(), wait::deadline(block, timeout));
+        let queue = Self::open(slf)?;
+        slf.get().used.store(true, Ordering::Relaxed);
+        let mut buffer = Scratch::take();
+        match Self::encode(slf, obj, &mut buffer, deadline)? {
+            None => Ok(()),
+            Some(Encoded::Small) => patiently(py, deadline, |until| queue.put(&buffer, until)).or_raise(py),
+            Some(Encoded::Parcel(parcel)) => put_parcel(py, queue, parcel, deadline),
+        }
     }
 
     /// The same as `put(obj, False)`.
@@ -230,7 +180,20 @@ impl Queue {
     /// Raises `queue.Empty`.
     #[pyo3(signature = (block = true, timeout = None))]
     fn get<'py>(slf: &Bound<'py, Self>, block: bool, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
-        Self::get_until(slf, wait::deadline(block, timeout))
+        let (py, deadline) = (slf.py(), wait::deadline(block, timeout));
+        let (queue, this) = (Self::open(slf)?, slf.get());
+        let mut buffer = Scratch::take();
+        if deadline != Deadline::Now {
+            wait::for_a_moment(|| queue.may_have_message());
+        }
+        let received = patiently(py, deadline, |until| queue.get(&mut buffer, until));
+        this.refresh(queue);
+        message::decode(
+            py,
+            received.or_raise(py)?,
+            &buffer,
+            this.zero_copy.load(Ordering::Relaxed),
+        )
     }
 
     /// The same as `get(False)`.
@@ -249,31 +212,7 @@ impl Queue {
         block: bool,
         timeout: Option<f64>,
     ) -> PyResult<usize> {
-        let (py, queue) = (slf.py(), Self::open(slf)?);
-        let deadline = wait::deadline(block, timeout);
-        let mut batch = Batch::default();
-        let mut count = 0;
-        for object in objs.try_iter()? {
-            let encoded = object.and_then(|object| Self::encode(slf, &object, &mut batch.bytes, deadline));
-            match encoded {
-                Ok(None) => {}
-                Ok(Some(Encoded::Small)) => batch.ends.push(batch.bytes.len()),
-                Ok(Some(Encoded::Parcel(parcel))) => {
-                    count += batch.put(py, queue, deadline)?;
-                    put_parcel(py, queue, parcel, deadline)?;
-                    count += 1;
-                }
-                Err(error) => {
-                    // Those before it are in the queue.
-                    batch.put(py, queue, deadline)?;
-                    return Err(error);
-                }
-            }
-            if batch.ends.len() == BATCH {
-                count += batch.put(py, queue, deadline)?;
-            }
-        }
-        Ok(count + batch.put(py, queue, deadline)?)
+        many::put(slf, objs, wait::deadline(block, timeout))
     }
 
     /// Wait for the first object as `get` does, then take what is there in one step: up to `most` objects, and up to 256.
@@ -286,31 +225,7 @@ impl Queue {
         block: bool,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let (py, queue, this) = (slf.py(), Self::open(slf)?, slf.get());
-        if most == 0 {
-            return Err(PyValueError::new_err(
-                "get_many() must be asked for at least one object",
-            ));
-        }
-        let mut buffer = Vec::new();
-        let empty = |answer: &Result<Vec<Received>>| matches!(answer, Err(Error::Empty));
-        let received = patiently(py, wait::deadline(block, timeout), empty, |until| {
-            queue.get_many(&mut buffer, most, until)
-        });
-        let received = received.map(|messages| messages.into_iter().map(ReceivedMessage::from).collect());
-        this.refresh(queue);
-        let zero_copy = this.zero_copy.load(Ordering::Relaxed);
-        let (objects, mut at) = (PyList::empty(py), 0);
-        let taken: Vec<ReceivedMessage> = received.or_raise(py)?;
-        for message in taken {
-            let len = match message {
-                ReceivedMessage::Inline(len) => len,
-                ReceivedMessage::Parcel(_) => 0,
-            };
-            objects.append(message::decode(py, message, &buffer[at..at + len], zero_copy)?)?;
-            at += len;
-        }
-        Ok(objects)
+        many::get(slf, most, wait::deadline(block, timeout))
     }
 
     /// The number of objects in the queue; where others are at work, old news at once.
@@ -329,8 +244,13 @@ impl Queue {
         let queue = self.queue()?;
         self.refresh(queue);
         let deadline = wait::deadline(timeout != Some(0.0), timeout);
-        let nothing = |answer: &Result<bool>| *answer == Ok(false);
-        patiently(py, deadline, nothing, |until| queue.wait_readable(until)).or_raise(py)?;
+        let waited = patiently(py, deadline, |until| {
+            queue.wait_readable(until)?.then_some(()).ok_or(Error::Empty)
+        });
+        match waited {
+            Ok(()) | Err(Error::Empty) => {}
+            Err(error) => return Err(errors::from_engine(py, error)),
+        }
         Ok(!wait::awake(py, || queue.is_empty()))
     }
 
