@@ -90,7 +90,7 @@ def _numbers_of(obj, type_, count):
     return None
 
 
-class _OnEngine:
+class _EngineSynchronized:
     """What makes the engine's classes the standard library's."""
 
     def _guard(self, lock, numbers, type_, obj):
@@ -105,7 +105,7 @@ class _OnEngine:
         self._guard(lock, numbers, type(obj), obj)
 
 
-class Synchronized(_OnEngine, _engine.Synchronized, _Synchronized):
+class Synchronized(_EngineSynchronized, _engine.Synchronized, _Synchronized):
     def __init__(self, obj, lock=None, ctx=None):
         self._begin_with(obj, lock, ctx, _numbers_of(obj, type(obj), 1))
 
@@ -118,7 +118,7 @@ class Synchronized(_OnEngine, _engine.Synchronized, _Synchronized):
         return _value_in, (*numbers, self._lock)
 
 
-class SynchronizedArray(_OnEngine, _engine.SynchronizedArray, _SynchronizedArray):
+class SynchronizedArray(_EngineSynchronized, _engine.SynchronizedArray, _SynchronizedArray):
     def __init__(self, obj, lock=None, ctx=None):
         type_, count = obj._type_, obj._length_
         # A subclass may get and set elements in its own way.

@@ -15,7 +15,7 @@ class OwnerDiedWarning(RuntimeWarning):
     """A lock or semaphore was acquired from a process that died holding it: what it protects may be half changed."""
 
 
-class _OnEngine:
+class _EngineLock:
     """What the classes below have in common, and the names that the standard library's code looks for."""
 
     def _begin(self, ctx):
@@ -37,7 +37,7 @@ class _OnEngine:
     name = None
 
 
-class Lock(_OnEngine, _engine.Lock, _Lock):
+class Lock(_EngineLock, _engine.Lock, _Lock):
     """A lock. A process that dies holding it does not keep it: the next to acquire it is warned."""
 
     maxvalue = 1
@@ -47,7 +47,7 @@ class Lock(_OnEngine, _engine.Lock, _Lock):
         self._begin(ctx)
 
 
-class RLock(_OnEngine, _engine.RLock, _RLock):
+class RLock(_EngineLock, _engine.RLock, _RLock):
     """A lock that the thread that holds it can acquire again. Deaths are as for `Lock`."""
 
     maxvalue = 1
@@ -57,7 +57,7 @@ class RLock(_OnEngine, _engine.RLock, _RLock):
         self._begin(ctx)
 
 
-class Semaphore(_OnEngine, _engine.Semaphore, _Semaphore):
+class Semaphore(_EngineLock, _engine.Semaphore, _Semaphore):
     """A semaphore. What a process has acquired when it dies comes back, up to the value the semaphore began with."""
 
     maxvalue = SEM_VALUE_MAX  # noqa: F821
@@ -67,7 +67,7 @@ class Semaphore(_OnEngine, _engine.Semaphore, _Semaphore):
         self._begin(ctx)
 
 
-class BoundedSemaphore(_OnEngine, _engine.Semaphore, _BoundedSemaphore):
+class BoundedSemaphore(_EngineLock, _engine.Semaphore, _BoundedSemaphore):
     """A semaphore that cannot be released more often than it was acquired."""
 
     def __init__(self, value=1, *, ctx=None):
@@ -94,7 +94,7 @@ class _Count:
         return self
 
 
-class Condition(_OnEngine, _engine.WaitQueue, _Condition):
+class Condition(_EngineLock, _engine.WaitQueue, _Condition):
     """A lock, and a line to wait in until what it protects has changed. Who was killed there is notified of nothing."""
 
     def __init__(self, lock=None, *, ctx=None):
@@ -126,7 +126,7 @@ class Condition(_OnEngine, _engine.WaitQueue, _Condition):
     _woken_count = _wait_semaphore = _Count()
 
 
-class Event(_OnEngine, _engine.Event, _Event):
+class Event(_EngineLock, _engine.Event, _Event):
     """A flag to wait for. It has no lock, so nobody can die holding it, and a signal handler may set it at any time."""
 
     def __init__(self, *, ctx=None):
@@ -134,7 +134,7 @@ class Event(_OnEngine, _engine.Event, _Event):
         self._begin(ctx)
 
 
-class Barrier(_OnEngine, _engine.Barrier, _Barrier):
+class Barrier(_EngineLock, _engine.Barrier, _Barrier):
     """A place where `parties` wait for each other. It is broken when one of them is killed there."""
 
     def __init__(self, parties, action=None, timeout=None, *, ctx=None):
