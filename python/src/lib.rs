@@ -1,5 +1,5 @@
-//! The compiled half of the Python package: it turns objects into bytes and back, maps errors, and lets go of the
-//! interpreter while something waits or copies. What is an algorithm is the engine's.
+//! The compiled half of the Python package: it turns objects into bytes and back, turns errors into exceptions, and
+//! releases the interpreter while a call waits or copies. The algorithms are the engine's.
 
 mod bootstrap;
 mod buffer;
@@ -31,7 +31,7 @@ use pyo3::prelude::*;
 /// The oldest kernel that has what the engine needs (`pidfd_getfd`, `MADV_POPULATE_WRITE` with a fallback).
 const OLDEST: (u32, u32) = (5, 10);
 
-/// Complains on a system that is too old, instead of failing somewhere in the middle.
+/// Raises `ImportError` on a system that is too old, instead of failing in some later call.
 fn check_system(py: Python<'_>) -> PyResult<()> {
     let release: String = py
         .import("os")?
@@ -44,14 +44,14 @@ fn check_system(py: Python<'_>) -> PyResult<()> {
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < OLDEST {
         return Err(PyImportError::new_err(format!(
-            "procession needs Linux {}.{} or newer, and this is Linux {release}",
+            "procession needs Linux {}.{} or newer, but this is Linux {release}",
             OLDEST.0, OLDEST.1
         )));
     }
     Ok(())
 }
 
-/// The compiled half of the package; for its Python half only.
+/// The compiled half of the package, for its Python half only.
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     check_system(module.py())?;

@@ -1,10 +1,15 @@
-//! Messages through a descriptor, framed as the standard library frames them, so that either side may be its.
+//! Messages through a descriptor, in the standard library's frames, so that the other side may be the standard library.
 //!
-//! A message is its length and its bytes. The length is a signed number of four bytes, the most significant first, or -1
-//! and an unsigned number of eight bytes where it does not fit. What belongs to one message is written with one call where
-//! the system lets it, and read with two: nothing of the next message is taken out of the descriptor.
+//! A message is its length and its bytes:
 //!
-//! The contents of large messages between the two ends of a pipe may go through shared memory; see [`crate::bypass`].
+//! | length | bytes before the message, the most significant first |
+//! | --- | --- |
+//! | fits in a signed number of four bytes | that number |
+//! | larger, or the contents are in the bypass | -1 in four bytes, then an unsigned number of eight bytes |
+//!
+//! A message is written with one system call if the system takes all of it, and is read with two. No bytes of the next
+//! message are taken out of the descriptor. The contents of a large message between the two ends of a pipe may go
+//! through shared memory; see [`crate::bypass`].
 
 mod arguments;
 mod read;
@@ -29,38 +34,46 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use write::parts_of;
 
-/// The handle of a connection that is closed.
+/// The handle of a closed connection.
 const CLOSED: RawFd = RawFd::MIN;
+/// A part of a message without bytes.
 const NOTHING: *const [u8] = &[];
 
-/// What moves a connection's messages; `connection.Connection` has the rest.
+/// The part of `connection.Connection` that moves messages.
 #[pyclass(frozen, subclass, module = "procession._engine")]
 pub struct Connection {
     handle: AtomicI32,
     readable: AtomicBool,
     writable: AtomicBool,
+    /// A hint: see [`Stream`].
     no_socket: AtomicBool,
-    /// Whether part of a message was read, and of one written, and the rest will never be.
+    /// Whether a message was read in part, and the rest will never be read.
     read_part: AtomicBool,
+    /// Whether a message was written in part, and the rest will never be written.
     wrote_part: AtomicBool,
+    /// The time at which sending and receiving end with `TimeoutError`.
     until: Mutex<Option<Instant>>,
     bypass: Mutex<Option<Py<Bypass>>>,
 }
 
 impl Connection {
+    /// Returns this end of the bypass, if there is one.
     fn bypass(&self, py: Python<'_>) -> Option<Py<Bypass>> {
         let bypass = self.bypass.lock().unwrap_or_else(PoisonError::into_inner);
         bypass.as_ref().map(|bypass| bypass.clone_ref(py))
     }
 
+    /// Replaces the bypass.
     fn set_bypass(&self, bypass: Option<Py<Bypass>>) {
         let mut ours = self.bypass.lock().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *ours, bypass);
-        // Giving that up may let go of the interpreter: who gets it then may want this.
+        // Unlocked first: dropping the old one may release the interpreter, and the thread that gets it may need this
+        // lock.
         drop(ours);
         drop(old);
     }
 
+    /// Returns the open descriptor.
     fn stream(&self) -> PyResult<Stream<'_>> {
         match self.handle.load(Ordering::Relaxed) {
             CLOSED => Err(PyOSError::new_err("handle is closed")),
@@ -72,6 +85,7 @@ impl Connection {
         }
     }
 
+    /// Returns the descriptor to write a message to.
     fn to_write(&self) -> PyResult<Stream<'_>> {
         let stream = self.stream()?;
         if !self.writable.load(Ordering::Relaxed) {
@@ -81,6 +95,7 @@ impl Connection {
         Ok(stream)
     }
 
+    /// Returns the descriptor to read a message from.
     fn to_read(&self) -> PyResult<Stream<'_>> {
         let stream = self.stream()?;
         if !self.readable.load(Ordering::Relaxed) {
@@ -91,11 +106,11 @@ impl Connection {
     }
 }
 
-/// Complains about a connection whose messages cannot be told apart any more.
+/// Raises if a message was broken off, because then the next one cannot be found in the stream.
 fn refuse_part(part: &AtomicBool) -> PyResult<()> {
     if part.load(Ordering::Relaxed) {
         return Err(PyOSError::new_err(
-            "an earlier message was broken off in the middle",
+            "an earlier message was broken off in the middle: open a new connection",
         ));
     }
     Ok(())
@@ -120,13 +135,13 @@ impl Connection {
 
     /// Pickle `obj` and send it, waiting while there is no room.
     ///
-    /// Raises `BrokenPipeError` if nobody can receive it any more.
+    /// Raises `BrokenPipeError` if no process can receive it any more.
     fn send(&self, py: Python<'_>, obj: &Bound<'_, PyAny>) -> PyResult<()> {
         self.to_write()?;
         let collection = Collection::for_pipe();
         pickling::dumps(obj, Form::Whole, |pickled| {
             drop(collection);
-            // Pickling may have closed it.
+            // Pickling runs code that may have closed the connection.
             let stream = self.stream()?;
             if pickled.lent.is_empty() {
                 return self.write(py, &stream, &[pickled.stream.as_slice()]);
@@ -135,9 +150,9 @@ impl Connection {
         })
     }
 
-    /// Receive an object, waiting for one.
+    /// Wait for an object, and receive it.
     ///
-    /// Raises `EOFError` when all has been received and the other side was closed.
+    /// Raises `EOFError` when all objects have been received and the other side is closed.
     fn recv<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let stream = slf.get().to_read()?;
         match Self::begin(slf, &stream)? {
@@ -146,7 +161,7 @@ impl Connection {
         }
     }
 
-    /// Send the bytes of `buf`, or `size` of them from `offset` on.
+    /// Send the bytes of `buf`, or `size` of them from `offset` on, as one message.
     #[pyo3(signature = (buf, offset = 0, size = None))]
     fn send_bytes(
         &self,
@@ -175,9 +190,9 @@ impl Connection {
         self.write(py, &stream, &[std::ptr::slice_from_raw_parts(start, size)])
     }
 
-    /// Receive a message as bytes, waiting for one.
+    /// Wait for a message, and receive its bytes.
     ///
-    /// One longer than `maxlength` raises `OSError`, and the connection cannot be read any more.
+    /// If it is longer than `maxlength`, this raises `OSError`, and the connection cannot be read any more.
     #[pyo3(signature = (maxlength = None))]
     fn recv_bytes<'py>(slf: &Bound<'py, Self>, maxlength: Option<isize>) -> PyResult<Bound<'py, PyAny>> {
         let stream = slf.get().to_read()?;
@@ -191,9 +206,9 @@ impl Connection {
         slf.get().finish(slf.py(), &stream, &incoming)
     }
 
-    /// Receive a message into `buf`, from the byte `offset` on; how many bytes it had.
+    /// Wait for a message, and receive its bytes into `buf` from the byte `offset` on. Return their number.
     ///
-    /// Raises `BufferTooShort`, with the message in it, where it does not fit.
+    /// If they do not fit, this raises `BufferTooShort`, which has the message.
     #[pyo3(signature = (buf, offset = 0))]
     #[allow(unsafe_code)]
     fn recv_bytes_into(slf: &Bound<'_, Self>, buf: &Bound<'_, PyAny>, offset: isize) -> PyResult<usize> {
@@ -221,18 +236,19 @@ impl Connection {
         let start = view.buf_ptr().cast::<u8>().wrapping_add(offset);
         match incoming {
             Incoming::Stream(len) => {
-                // SAFETY: within the view, which its exporter keeps in place and lets be written to. A thread that uses the
-                // memory meanwhile races with the system's writes, as it would in `socket.recv_into`.
+                // SAFETY: the bytes lie within the view, whose exporter keeps them in place and allows writing. A
+                // thread that uses the memory meanwhile races with the system's writes, as it would in
+                // `socket.recv_into`.
                 let transfer = unsafe { Transfer::into(start, len) };
                 slf.get().read(py, &stream, transfer, false)?;
             }
-            // SAFETY: as above; the parcel is ours, and lies elsewhere.
+            // SAFETY: as above. The parcel belongs to this call, and does not overlap the view.
             Incoming::Parcel(parcel) => unsafe { buffer::copy_lent(py, &raw const parcel[..], start, len) },
         }
         Ok(len)
     }
 
-    /// Whether there is something to receive, or the end, waiting for it for at most `timeout` seconds (`None`: for ever).
+    /// Wait for a message, or the end, for at most `timeout` seconds (`None`: for ever). Return whether there is one.
     #[pyo3(signature = (timeout = Some(0.0)), text_signature = "($self, timeout=0.0)")]
     fn poll(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let stream = self.stream()?;
@@ -242,8 +258,8 @@ impl Connection {
         stream.wait_readable(py, end_of(timeout))
     }
 
-    /// Lay a bypass between the two ends of a pipe, unless there is no memory for it; one for what `two` sends only, where it
-    /// is not `duplex`.
+    /// Lay a bypass between the two ends of a pipe, unless there is no memory for it. If the pipe is not `duplex`, the
+    /// bypass is only for what `two` sends.
     #[staticmethod]
     fn _join(py: Python<'_>, one: &Bound<'_, Self>, two: &Bound<'_, Self>, duplex: bool) -> PyResult<()> {
         if let Some((to, from)) = Bypass::pair(py, duplex) {
@@ -263,7 +279,7 @@ impl Connection {
         self.set_bypass(bypass);
     }
 
-    /// Have sending and receiving end with `TimeoutError` when so many seconds have passed (`None`: never). For sockets.
+    /// Let sending and receiving end with `TimeoutError` after `timeout` seconds (`None`: never). For sockets.
     fn _limit(&self, timeout: Option<f64>) {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = end_of(timeout);
     }
@@ -276,7 +292,7 @@ impl Connection {
     #[setter(_handle)]
     fn set_handle(&self, handle: Option<RawFd>) {
         self.handle.store(handle.unwrap_or(CLOSED), Ordering::Relaxed);
-        // It led to the other end of another descriptor.
+        // The bypass belongs to the old descriptor.
         self.set_bypass(None);
     }
 

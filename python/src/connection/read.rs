@@ -1,4 +1,4 @@
-//! How a message is read: its length first, then the rest, from the descriptor or from the bypass.
+//! Reading a message: first its length, then its bytes, from the descriptor or from the bypass.
 
 use super::Connection;
 use crate::buffer;
@@ -10,13 +10,14 @@ use std::sync::atomic::Ordering;
 
 /// A message whose length was read.
 pub(super) enum Incoming {
-    /// So many bytes follow.
+    /// This number of bytes follow in the descriptor.
     Stream(usize),
-    /// It came through the bypass.
+    /// Its contents came through the bypass.
     Parcel(Parcel),
 }
 
 impl Incoming {
+    /// Returns the number of bytes of the message.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Stream(len) => *len,
@@ -26,7 +27,7 @@ impl Incoming {
 }
 
 impl Connection {
-    /// Begins to read a message: its length, or all of it if it came through the bypass.
+    /// Begins to read a message: reads its length, and takes its contents if they are in the bypass.
     pub(super) fn begin(slf: &Bound<'_, Self>, stream: &Stream<'_>) -> PyResult<Incoming> {
         let (py, this) = (slf.py(), slf.get());
         let len = i32::from_be_bytes(this.read_array(py, stream, true)?);
@@ -40,7 +41,7 @@ impl Connection {
             return bad_length(slf);
         };
         let contents = match this.bypass(py) {
-            // The message's length was read.
+            // An error here breaks the message off, because its length was read already.
             Some(bypass) => {
                 (bypass.get().take(py, len)).inspect_err(|_| this.read_part.store(true, Ordering::Relaxed))?
             }
@@ -49,7 +50,7 @@ impl Connection {
         Ok(contents.map_or(Incoming::Stream(len), Incoming::Parcel))
     }
 
-    /// Reads so many bytes, which are the first of their message or not.
+    /// Reads `N` bytes, which are the `first` of their message or not.
     #[allow(unsafe_code)]
     fn read_array<const N: usize>(
         &self,
@@ -58,13 +59,13 @@ impl Connection {
         first: bool,
     ) -> PyResult<[u8; N]> {
         let mut bytes = [0u8; N];
-        // SAFETY: borrowed until `read` returns.
+        // SAFETY: `bytes` is borrowed until `read` returns.
         let transfer = unsafe { Transfer::into(bytes.as_mut_ptr(), N) };
         self.read(py, stream, transfer, first)?;
         Ok(bytes)
     }
 
-    /// Reads what `transfer` asks for, which is the `first` of its message or not.
+    /// Reads the bytes of `transfer`, which are the `first` of their message or not.
     pub(super) fn read(
         &self,
         py: Python<'_>,
@@ -107,11 +108,11 @@ impl Connection {
         stream: &Stream<'_>,
         len: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
-        // Nothing of it is read where there is no room for it.
+        // If there is no memory for the bytes, none of them are read, and the message is broken off.
         self.read_part.store(true, Ordering::Relaxed);
         let bytes = buffer::filled(py, len, false, |to| {
             self.read_part.store(false, Ordering::Relaxed);
-            // SAFETY: borrowed until this returns.
+            // SAFETY: `to` is borrowed until this returns.
             let transfer = unsafe { Transfer::into(to.as_mut_ptr(), to.len()) };
             self.read(py, stream, transfer, false)
         })?;
@@ -119,7 +120,7 @@ impl Connection {
     }
 }
 
-/// Has Python complain about a length that cannot be, and make the connection unreadable.
+/// Reports an impossible length to the Python class, which makes the connection unreadable, and raises.
 pub(super) fn bad_length<T>(slf: &Bound<'_, Connection>) -> PyResult<T> {
     slf.call_method0("_bad_message_length")?;
     Err(PyOSError::new_err("bad message length"))

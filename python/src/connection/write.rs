@@ -1,4 +1,4 @@
-//! How a message is written: to the descriptor, or through the bypass.
+//! Writing a message: to the descriptor, or through the bypass.
 
 use super::{Connection, NOTHING};
 use crate::bypass::{self, Fate};
@@ -8,11 +8,14 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 
-/// What is to be written to the descriptor of a message that may go through the bypass.
+/// What is left to be written to the descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Left {
+    /// Nothing: the message went through the bypass.
     Nothing,
+    /// The contents: the length was written.
     Contents,
+    /// The whole message.
     Everything,
 }
 
@@ -35,10 +38,10 @@ impl Connection {
             head[4..].copy_from_slice(&(len as u64).to_be_bytes());
             &raw const head[..]
         };
-        // With every large part goes the small one before it.
+        // Each large part is written together with the small part before it.
         for (i, pair) in parts.chunks(2).enumerate() {
             let (first, second) = (pair[0], pair.get(1).copied());
-            // SAFETY: the caller holds on to the parts (a pickle, or a view of an object) until this returns.
+            // SAFETY: the caller keeps the parts (a pickle, or a view of an object) until this function returns.
             let mut transfer = unsafe { Transfer::of([head, first, second.unwrap_or(NOTHING)]) };
             if let Err(error) = stream.carry(py, &mut transfer) {
                 let begun = left == Left::Contents || i > 0 || transfer.has_begun();
@@ -50,7 +53,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Writes what can be written through the bypass.
+    /// Sends the message through the bypass if possible, and returns what is left to be written.
     #[allow(unsafe_code)]
     fn write_to_bypass(
         &self,
@@ -67,7 +70,7 @@ impl Connection {
         let Some(bypass) = bypass.filter(|bypass| bypass.is_free(py) && stream.would_wait(len)) else {
             return Ok(Left::Everything);
         };
-        // SAFETY: as in `write`, whose parts these are.
+        // SAFETY: these are the parts of `write`, whose caller keeps them.
         let Some(contents) = (unsafe { bypass::contents(py, parts, len) }) else {
             return Ok(Left::Everything);
         };
@@ -77,7 +80,7 @@ impl Connection {
         }
         let mut head = [0xFF; 12];
         head[4..].copy_from_slice(&(len as u64).to_be_bytes());
-        // SAFETY: the head is borrowed until this returns.
+        // SAFETY: `head` lives until this function returns.
         let mut transfer = unsafe { Transfer::of([&raw const head[..], NOTHING, NOTHING]) };
         let fate = match stream.carry(py, &mut transfer) {
             Ok(()) => bypass.wait_taken(py, stream),
@@ -90,7 +93,7 @@ impl Connection {
                 Ok(Left::Contents)
             }
             Err(error) => {
-                // Where it is not known whether it was taken, nothing more may follow.
+                // If it is not known whether the contents were taken, no more bytes may follow in the descriptor.
                 let broken_off = bypass.take_back(py).unwrap_or(true) && transfer.has_begun();
                 self.wrote_part.fetch_or(broken_off, Ordering::Relaxed);
                 Err(error)
@@ -98,7 +101,8 @@ impl Connection {
         }
     }
 
-    /// Complains where the connection was closed since `stream` was asked for: its number may be another file's by now.
+    /// Raises if the connection was closed since `stream` was taken: the descriptor's number may be another file's by
+    /// now.
     fn refuse_another(&self, stream: &Stream<'_>) -> PyResult<()> {
         if self.stream()?.fd == stream.fd {
             return Ok(());
@@ -107,7 +111,7 @@ impl Connection {
     }
 }
 
-/// The pickle in order: small parts and large ones by turns.
+/// Returns the parts of a pickle in order: small and large ones by turns, a small one first.
 pub(super) fn parts_of(pickled: &Pickled) -> Vec<*const [u8]> {
     let (mut parts, mut at) = (Vec::with_capacity(2 * pickled.lent.len() + 1), 0);
     for (place, view) in &pickled.lent {

@@ -1,4 +1,4 @@
-//! The queue under all of the package's queues.
+//! The class under `Queue`, `JoinableQueue` and `SimpleQueue`.
 
 mod many;
 
@@ -17,21 +17,23 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// A queue of objects in shared memory: what `Queue`, `JoinableQueue` and `SimpleQueue` have in common.
+/// A queue of objects in shared memory: the common part of `Queue`, `JoinableQueue` and `SimpleQueue`.
 #[pyclass(frozen, subclass, module = "procession._engine")]
 pub struct Queue {
     queue: OnceLock<bindings::RawQueue>,
+    /// Whether large buffers arrive as views of shared memory.
     zero_copy: AtomicBool,
-    /// This process is done with it.
+    /// Whether this process has closed the queue.
     closed: AtomicBool,
-    /// This process has put something.
+    /// Whether this process has put an object.
     used: AtomicBool,
     pollable_fd: Mutex<Option<PollableFd>>,
-    /// Whether there is a watch.
+    /// Whether there is a pollable descriptor.
     has_pollable_fd: AtomicBool,
 }
 
 impl Queue {
+    /// Returns the engine's queue, also if this process has closed it.
     #[inline]
     pub(crate) fn queue(&self) -> PyResult<&bindings::RawQueue> {
         self.queue
@@ -39,7 +41,7 @@ impl Queue {
             .ok_or_else(|| PyRuntimeError::new_err("Queue.__init__() was not called"))
     }
 
-    /// The channel, unless this process has closed the queue.
+    /// Returns the engine's queue. Raises if this process has closed it.
     #[inline]
     fn open<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a bindings::RawQueue> {
         let this = slf.get();
@@ -49,7 +51,8 @@ impl Queue {
         this.queue()
     }
 
-    /// The message of `object`; `None` if it has none, and that was dealt with.
+    /// Encodes `object`: appends its message to `out`, or makes a parcel. Returns `None` if the object cannot be
+    /// pickled and that was reported.
     fn encode(
         slf: &Bound<'_, Self>,
         object: &Bound<'_, PyAny>,
@@ -58,7 +61,8 @@ impl Queue {
     ) -> PyResult<Option<Encoded>> {
         match message::encode(object, out, deadline) {
             Ok(encoded) => encoded.map(Some),
-            // The standard library's feeder thread survives these. That there is no memory is for the caller to know.
+            // The standard library's feeder thread reports such errors. But that there is no memory concerns the
+            // caller.
             Err(error) if is_about_the_object(object.py(), &error) => {
                 slf.call_method1("_encoding_failed", (error, object))?;
                 Ok(None)
@@ -67,6 +71,7 @@ impl Queue {
         }
     }
 
+    /// Updates the pollable descriptor after a message was taken or none was found.
     #[inline]
     fn refresh(&self, queue: &bindings::RawQueue) {
         if self.has_pollable_fd.load(Ordering::Relaxed)
@@ -82,7 +87,7 @@ impl Drop for Queue {
         let Some(queue) = self.queue.take() else {
             return;
         };
-        // The last reference takes the messages with it.
+        // The last reference frees the messages, too.
         if bindings::awake(|| queue.is_empty()).0 {
             wait::let_go(queue);
         } else {
@@ -91,11 +96,13 @@ impl Drop for Queue {
     }
 }
 
+/// Returns whether an error of pickling is about the object: neither that there is no memory, nor `KeyboardInterrupt`
+/// and the like.
 fn is_about_the_object(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyException>(py) && !error.is_instance_of::<PyMemoryError>(py)
 }
 
-/// Puts a parcel, or drops it.
+/// Puts a parcel. Drops it if that fails.
 pub fn put_parcel(
     py: Python<'_>,
     queue: &bindings::RawQueue,
@@ -129,7 +136,7 @@ impl Queue {
         }
     }
 
-    /// Makes the queue, for at most `capacity` messages (0: any number).
+    /// Make the queue, for at most `capacity` messages (0: any number).
     fn _make(&self, py: Python<'_>, capacity: u64, zero_copy: bool) -> PyResult<()> {
         let queue = wait::briefly(py, || bindings::RawQueue::new(capacity)).or_raise(py)?;
         self.zero_copy.store(zero_copy, Ordering::Relaxed);
@@ -138,25 +145,27 @@ impl Queue {
             .map_err(|_| PyRuntimeError::new_err("Queue.__init__() was called twice"))
     }
 
-    /// What stands for this queue in a pickle, and `_resolve` makes the queue of again.
+    /// Return what represents this queue in a pickle: the arguments of `_resolve`.
     fn _handle_ref(&self) -> PyResult<(HandleRef, bool)> {
         let handle_ref = handles::reference_to(Handle::from(self.queue()?));
         Ok((handle_ref, self.zero_copy.load(Ordering::Relaxed)))
     }
 
+    /// Make this the queue that a handle reference stands for.
     fn _resolve(&self, py: Python<'_>, handle_ref: HandleRef, zero_copy: bool) -> PyResult<()> {
         let queue = handles::resolve(py, &handle_ref, HandleKind::RawQueue)?
             .try_into()
             .map_err(|error: Error| PyRuntimeError::new_err(error.to_string()))?;
         self.zero_copy.store(zero_copy, Ordering::Relaxed);
-        self.queue
-            .set(queue)
-            .map_err(|_| PyRuntimeError::new_err("this queue is another one already"))
+        self.queue.set(queue).map_err(|_| {
+            PyRuntimeError::new_err("Queue._resolve() was called on a queue that has been made already")
+        })
     }
 
     /// Put `obj` at the end, waiting while the queue is full (unless `block` is false) for at most `timeout` seconds.
     ///
-    /// Raises `queue.Full`. When it returns, the object is in shared memory and outlives this process.
+    /// Raises `queue.Full` if there is no room in time. When `put` returns, the object is in shared memory and
+    /// outlives this process.
     #[pyo3(signature = (obj, block = true, timeout = None))]
     fn put(slf: &Bound<'_, Self>, obj: &Bound<'_, PyAny>, block: bool, timeout: Option<f64>) -> PyResult<()> {
         let (py, deadline) = (slf.py(), wait::deadline(block, timeout));
@@ -170,14 +179,14 @@ impl Queue {
         }
     }
 
-    /// The same as `put(obj, False)`.
+    /// Put `obj` at the end without waiting, as `put(obj, False)` does.
     fn put_nowait(slf: &Bound<'_, Self>, obj: &Bound<'_, PyAny>) -> PyResult<()> {
         slf.call_method1("put", (obj, false)).map(drop)
     }
 
     /// Take the next object, waiting for one (unless `block` is false) for at most `timeout` seconds.
     ///
-    /// Raises `queue.Empty`.
+    /// Raises `queue.Empty` if there is none in time.
     #[pyo3(signature = (block = true, timeout = None))]
     fn get<'py>(slf: &Bound<'py, Self>, block: bool, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         let (py, deadline) = (slf.py(), wait::deadline(block, timeout));
@@ -196,15 +205,15 @@ impl Queue {
         )
     }
 
-    /// The same as `get(False)`.
+    /// Take the next object without waiting, as `get(False)` does.
     fn get_nowait<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.call_method1("get", (false,))
     }
 
-    /// Put every object of an iterable, in order; small ones many at a time, which costs less than one `put` each. Other
-    /// producers' objects may come between. Answers how many were put.
+    /// Put every object of an iterable, in order, and return how many were put. Small objects are put many at a time,
+    /// which costs less than one `put` each. Other producers' objects may come between them.
     ///
-    /// Raises `queue.Full` if that takes more than `timeout` seconds; those before are in the queue then.
+    /// Raises `queue.Full` if that takes more than `timeout` seconds. Then the first objects are in the queue.
     #[pyo3(signature = (objs, block = true, timeout = None))]
     fn put_many(
         slf: &Bound<'_, Self>,
@@ -215,9 +224,11 @@ impl Queue {
         many::put(slf, objs, wait::deadline(block, timeout))
     }
 
-    /// Wait for the first object as `get` does, then take what is there in one step: up to `most` objects, and up to 256.
+    /// Wait for the first object as `get` does, then take those that are there in one step: up to `most` objects, and
+    /// at most 256.
     ///
-    /// An object that cannot be unpickled is lost with the others that were taken after it, and its error is raised.
+    /// If an object cannot be unpickled, its error is raised. All the objects that were taken in this call are lost
+    /// then.
     #[pyo3(signature = (most, block = true, timeout = None))]
     fn get_many<'py>(
         slf: &Bound<'py, Self>,
@@ -228,18 +239,18 @@ impl Queue {
         many::get(slf, most, wait::deadline(block, timeout))
     }
 
-    /// The number of objects in the queue; where others are at work, old news at once.
+    /// Return the number of objects in the queue. With concurrent producers or consumers the value may be out of date.
     fn qsize(&self, py: Python<'_>) -> PyResult<u64> {
         let queue = self.queue()?;
         Ok(wait::awake(py, || queue.len()))
     }
 
-    /// Whether a bounded queue has no room.
+    /// Return whether the queue is bounded and has no room.
     fn full(&self) -> PyResult<bool> {
         Ok(self.queue()?.is_full())
     }
 
-    /// Whether there is an object, waiting for one until the time is up.
+    /// Wait for an object for at most `timeout` seconds, and return whether there is one.
     fn _poll(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let queue = self.queue()?;
         self.refresh(queue);
@@ -254,7 +265,7 @@ impl Queue {
         Ok(!wait::awake(py, || queue.is_empty()))
     }
 
-    /// A descriptor of this process that polls readable while there is an object.
+    /// Return a descriptor of this process that polls readable while there is an object.
     fn _fileno(&self) -> PyResult<i32> {
         let queue = self.queue()?;
         let mut pollable_fd = self.pollable_fd.lock().unwrap_or_else(PoisonError::into_inner);
@@ -270,13 +281,13 @@ impl Queue {
         Ok(pollable_fd.fd())
     }
 
-    /// Whether this process has closed the queue.
+    /// True if this process has closed the queue.
     #[getter]
     fn _closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Whether this process has put anything.
+    /// True if this process has put an object.
     #[getter]
     fn _used(&self) -> bool {
         self.used.load(Ordering::Relaxed)
@@ -287,24 +298,27 @@ impl Queue {
         self.closed.store(closed, Ordering::Relaxed);
     }
 
-    /// Let no more objects in, for every process and for good: `put` raises `ShutDown`. `get` gives what is left (nothing,
-    /// where `immediate`) and raises `ShutDown` then. As for `queue.Queue`; waiting calls end too.
+    /// Shut the queue down for every process, as `queue.Queue.shutdown` does: from now on `put` raises `ShutDown`, and
+    /// `get` does when the queue is empty. With `immediate` the queue is emptied at once. Calls that wait end, too.
     #[pyo3(signature = (immediate = false))]
     fn shutdown(&self, py: Python<'_>, immediate: bool) -> PyResult<()> {
         let queue = self.queue()?;
         py.detach(|| queue.shutdown(immediate)).or_raise(py)
     }
 
+    /// Make `_join` raise `ConsumerDied` if a consumer dies before `_task_done`.
     fn _track_consumers(&self) -> PyResult<()> {
         self.queue()?.track_consumers();
         Ok(())
     }
 
+    /// Say that the work on an object is done.
     fn _task_done(&self, py: Python<'_>) -> PyResult<()> {
         let queue = self.queue()?;
         wait::briefly(py, || queue.task_done()).or_raise(py)
     }
 
+    /// Wait until `_task_done` was called for every object, for at most `timeout` seconds. Return whether it was.
     fn _join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let (queue, deadline) = (self.queue()?, wait::deadline(true, timeout));
         match py.detach(|| queue.join(deadline)) {
@@ -314,7 +328,7 @@ impl Queue {
         }
     }
 
-    /// Whether an object is being put into a queue on this thread, so that queues and locks in it are taken along.
+    /// Return whether this thread is encoding an object, so that the queues and locks in it may be pickled.
     #[staticmethod]
     fn _is_carrying() -> bool {
         handles::is_carrying()

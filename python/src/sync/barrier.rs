@@ -1,4 +1,4 @@
-//! What a `Barrier` stands on.
+//! The class under `Barrier`.
 
 use crate::errors::{self, OrRaise};
 use crate::handles::HandleRef;
@@ -19,6 +19,7 @@ shared_class!(
     "Barrier",
     "A place where a number of processes and threads wait for each other.",
     {
+        /// Make the barrier.
         fn _make(&self, py: Python<'_>, parties: i64) -> PyResult<()> {
             match usize::try_from(parties) {
                 Ok(parties) if parties > 0 => {
@@ -28,7 +29,9 @@ shared_class!(
             }
         }
 
-        /// Wait for all parties, for at most `timeout` seconds; the last one calls `action` before anybody goes on.
+        /// Wait for all parties, for at most `timeout` seconds. The last one to arrive calls `action` before all go on.
+        ///
+        /// Return this party's number.
         #[pyo3(signature = (action = None, timeout = None))]
         fn _wait(
             &self,
@@ -38,7 +41,7 @@ shared_class!(
         ) -> PyResult<usize> {
             let barrier = self.inner()?;
             let deadline = match wait::deadline(true, timeout) {
-                // Who has no patience breaks the barrier, as the standard library has it.
+                // A timeout of zero breaks the barrier, as in the standard library.
                 Deadline::Now => Deadline::after(Duration::ZERO),
                 deadline => deadline,
             };
@@ -49,7 +52,7 @@ shared_class!(
                     match action.map_or(Ok(()), |action| action.call0().map(drop)) {
                         Ok(()) => py.detach(|| acting.done()),
                         Err(error) => {
-                            // This breaks the barrier.
+                            // Dropping this breaks the barrier.
                             py.detach(|| drop(acting));
                             return Err(error);
                         }
@@ -64,31 +67,31 @@ shared_class!(
             })
         }
 
-        /// Make it as new: whoever waits gets `BrokenBarrierError`.
+        /// Reset the barrier: those that wait get `BrokenBarrierError`, and it can be used again.
         fn reset(&self, py: Python<'_>) -> PyResult<()> {
             let inner = self.inner()?;
             wait::briefly(py, || bindings::reset(inner)).or_raise(py)
         }
 
-        /// Break it: whoever waits, and whoever comes, gets `BrokenBarrierError`.
+        /// Break the barrier: those that wait, and those that arrive later, get `BrokenBarrierError`.
         fn abort(&self, py: Python<'_>) -> PyResult<()> {
             let inner = self.inner()?;
             wait::briefly(py, || bindings::abort(inner)).or_raise(py)
         }
 
-        /// For how many it is.
+        /// The number of parties.
         #[getter]
         fn parties(&self) -> PyResult<usize> {
             Ok(self.inner()?.parties())
         }
 
-        /// How many wait.
+        /// The number of parties that wait.
         #[getter]
         fn n_waiting(&self) -> PyResult<usize> {
             Ok(self.inner()?.waiting())
         }
 
-        /// Whether it is broken.
+        /// True if the barrier is broken.
         #[getter]
         fn broken(&self) -> PyResult<bool> {
             Ok(self.inner()?.is_broken())
@@ -96,7 +99,7 @@ shared_class!(
     }
 );
 
-/// `threading.BrokenBarrierError`.
+/// Makes a `threading.BrokenBarrierError`.
 fn broken(py: Python<'_>) -> PyErr {
     static CELL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     match errors::imported(py, &CELL, "threading", "BrokenBarrierError") {

@@ -1,4 +1,4 @@
-//! What an `Event` stands on.
+//! The class under `Event`.
 
 use crate::errors::{self, OrRaise};
 use crate::handles::HandleRef;
@@ -17,29 +17,31 @@ shared_class!(
     "Event",
     "A flag that processes and threads can wait for.",
     {
+        /// Make the event.
         fn _make(&self, py: Python<'_>) -> PyResult<()> {
             self.set_inner(wait::briefly(py, EngineEvent::new).or_raise(py)?)
         }
 
-        /// Whether it is set.
+        /// Return whether the event is set.
         fn is_set(&self) -> PyResult<bool> {
             Ok(self.inner()?.is_set())
         }
 
-        /// Set it: whoever waits goes on. A signal handler may do so, also while its thread waits for it.
+        /// Set the event, which wakes every waiter. A signal handler may call this, also while its thread waits for
+        /// the event.
         fn set(&self, py: Python<'_>) -> PyResult<()> {
             let inner = self.inner()?;
             wait::awake(py, || inner.set());
             Ok(())
         }
 
-        /// Clear it.
+        /// Clear the event.
         fn clear(&self) -> PyResult<()> {
             self.inner()?.clear();
             Ok(())
         }
 
-        /// Wait until it is set, for at most `timeout` seconds; whether it was.
+        /// Wait until the event is set, for at most `timeout` seconds, and return whether it was set.
         #[pyo3(signature = (timeout = None))]
         fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
             let (event, deadline) = (self.inner()?, wait::deadline(true, timeout));

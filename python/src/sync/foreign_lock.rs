@@ -1,4 +1,4 @@
-//! Waiting at a condition whose lock is of another class than ours.
+//! Waiting at a condition whose lock is not one of this package's.
 
 use crate::errors::OrRaise;
 use procession::Error;
@@ -6,17 +6,18 @@ use procession::bindings::{self, Deadline, Relock, WaitOutcome, WaitQueue as Raw
 use pyo3::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
-/// How often another class's lock may raise something instead of being acquired.
+/// How many times in a row a foreign lock may raise an exception instead of being acquired.
 const ATTEMPTS: u32 = 100;
 
-/// A lock of another class than ours, which keeps to what the standard library's have.
+/// A lock that is not one of this package's, with the methods that the standard library's locks have.
 struct Foreign<'l> {
     lock: &'l Py<PyAny>,
-    /// What was raised while it was acquired again.
+    /// The exception that was raised while it was released or acquired again.
     raised: Mutex<Option<PyErr>>,
 }
 
 impl Foreign<'_> {
+    /// Keeps an exception, to be raised when the wait is over.
     fn record_error(&self, error: PyErr) {
         *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
@@ -41,8 +42,8 @@ impl Relock for Foreign<'_> {
     fn relock(&self, depth: u64) -> Option<u32> {
         Python::attach(|py| {
             for _ in 0..depth {
-                // What a signal handler raises meanwhile is raised when it is held again. A lock that goes on raising something
-                // cannot be acquired.
+                // An exception of a signal handler is raised after the lock is acquired. A lock that raises again and
+                // again cannot be acquired.
                 for _ in 0..ATTEMPTS {
                     match self.lock.bind(py).call_method0("acquire") {
                         Ok(_) => break,
@@ -55,6 +56,7 @@ impl Relock for Foreign<'_> {
     }
 }
 
+/// Waits in `queue` while `lock` is released. Returns how that ended, and which process died holding the lock.
 pub fn wait_foreign(
     py: Python<'_>,
     queue: &RawWaitQueue,

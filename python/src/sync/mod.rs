@@ -1,4 +1,4 @@
-//! Lines, events and barriers: what Condition, Event and Barrier stand on.
+//! The classes under `Condition`, `Event` and `Barrier`.
 
 macro_rules! shared_class {
     ($name:ident, $engine:ty, $sort:expr, $what:literal, $doc:literal, { $($methods:tt)* }) => {
@@ -9,6 +9,7 @@ macro_rules! shared_class {
         }
 
         impl $name {
+            /// Returns the engine's object. Raises if there is none yet.
             #[inline]
             pub(crate) fn inner(&self) -> PyResult<&$engine> {
                 self.inner
@@ -16,6 +17,7 @@ macro_rules! shared_class {
                     .ok_or_else(|| PyRuntimeError::new_err(concat!($what, ".__init__() was not called")))
             }
 
+            /// Sets the engine's object. Raises if there is one already.
             fn set_inner(&self, made: $engine) -> PyResult<()> {
                 self.inner
                     .set(made)
@@ -39,10 +41,12 @@ macro_rules! shared_class {
                 Self { inner: OnceLock::new() }
             }
 
+            /// Return what represents this object in a pickle.
             fn _handle_ref(&self) -> PyResult<HandleRef> {
                 Ok($crate::handles::reference_to(Handle::from(self.inner()?)))
             }
 
+            /// Make this the object that a handle reference stands for.
             fn _resolve(&self, py: Python<'_>, handle_ref: HandleRef) -> PyResult<()> {
                 let found = $crate::handles::resolve(py, &handle_ref, $sort)?.try_into();
                 self.set_inner(found.map_err(|error: Error| PyRuntimeError::new_err(error.to_string()))?)

@@ -1,4 +1,4 @@
-//! What a `Condition` stands on.
+//! The class under `Condition`: its queue of waiters.
 
 use super::foreign_lock::wait_foreign;
 use crate::errors::OrRaise;
@@ -17,13 +17,15 @@ shared_class!(
     RawWaitQueue,
     HandleKind::WaitQueue,
     "Condition",
-    "A line to wait in until somebody calls.",
+    "A queue of waiters, which are notified in order.",
     {
+        /// Make the queue.
         fn _make(&self, py: Python<'_>) -> PyResult<()> {
             self.set_inner(wait::briefly(py, RawWaitQueue::new).or_raise(py)?)
         }
 
-        /// Give `lock` up, wait to be called, and acquire it again; whether somebody called in time.
+        /// Release `lock`, wait to be notified for at most `timeout` seconds, and acquire it again. Return whether
+        /// this thread was notified in time.
         #[pyo3(signature = (lock, timeout = None))]
         fn _wait(&self, py: Python<'_>, lock: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<bool> {
             let (queue, deadline) = (self.inner()?, wait::deadline(true, timeout));
@@ -43,13 +45,13 @@ shared_class!(
             Ok(call == WaitOutcome::Notified)
         }
 
-        /// Call the first `n` who wait; how many there were.
+        /// Notify the first `n` waiters, and return how many there were.
         fn _notify(&self, py: Python<'_>, n: i64) -> PyResult<u64> {
             let (inner, n) = (self.inner()?, u64::try_from(n).unwrap_or(0));
             wait::briefly(py, || inner.notify(n)).or_raise(py)
         }
 
-        /// How many wait.
+        /// Return the number of waiters.
         fn _waiting(&self) -> PyResult<u64> {
             Ok(self.inner()?.waiting())
         }
