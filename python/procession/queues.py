@@ -1,7 +1,7 @@
 """Queues on the engine.
 
-An object is in shared memory when `put` returns: there is no feeder thread to wait for, and nothing is lost when the
-process that put it ends. Queues can be sent through queues and pipes, and to pool workers.
+When `put` returns, the object is in shared memory: there is no feeder thread to wait for, and the object is not lost
+when the process that put it ends. Queues can be sent through queues and pipes, and to pool workers.
 """
 
 import os
@@ -17,12 +17,11 @@ from ._travel import handle_ref_of  # noqa: E402
 
 
 class PipeQueue(SimpleQueue):  # noqa: F821
-    """The standard library's queue on a pipe, which can be waited on without more ado: pools stand on it until they are
-    on the engine."""
+    """The standard library's queue on a pipe, which pools use."""
 
 
 class ConsumerDied(RuntimeError):
-    """Consumers of a watched `JoinableQueue` died with objects that they had not called `task_done` for."""
+    """Consumers of a `JoinableQueue(watch=True)` died with objects that they had not called `task_done` for."""
 
 
 try:
@@ -30,18 +29,18 @@ try:
 except AttributeError:
 
     class ShutDown(Exception):
-        """The queue was shut down (and, for `get`, is empty), as `queue.ShutDown` since Python 3.13."""
+        """The queue is shut down (and, for `get`, is empty), as `queue.ShutDown` since Python 3.13."""
 
 
 class _End:
-    """One end of a queue, as far as the standard library's queues have ends: what can be waited on, mostly."""
+    """One end of a queue, with what the standard library's code and programs use of it: mostly to wait for it."""
 
     def __init__(self, queue):
         self._queue = queue
 
     @property
     def closed(self):
-        """Whether this process has closed the queue."""
+        """True if this process has closed the queue."""
         return self._queue._closed
 
     def _check(self):
@@ -55,17 +54,17 @@ class _End:
 
 class _Reader(_End):
     def fileno(self):
-        """A descriptor that polls readable while there is an object."""
+        """Return a descriptor that polls readable while there is an object."""
         self._check()
         return self._queue._fileno()
 
     def poll(self, timeout=0.0):
-        """Whether there is an object, after at most `timeout` seconds."""
+        """Wait for an object for at most `timeout` seconds, and return whether there is one."""
         self._check()
         return self._queue._poll(timeout)
 
     def recv(self):
-        """The next object."""
+        """Wait for the next object, and take it."""
         self._check()
         return self._queue.get()
 
@@ -81,10 +80,10 @@ class Queue(_engine.Queue):
     """A first-in, first-out queue for any number of producers and consumers.
 
     `maxsize`: the most objects it holds; 0 for any number.
-    `strict`: an object that cannot be pickled is an error of `put`. Otherwise it is reported on standard error and
-    dropped, as the standard library does, and programs rely on.
-    `zero_copy`: large buffers (NumPy arrays, say) arrive as views of shared memory, which is this process's alone and
-    goes back when the last object that uses it is gone.
+    `strict`: `put` raises if an object cannot be pickled. Otherwise the object is reported on standard error and
+    dropped, as the standard library does, and some programs rely on that.
+    `zero_copy`: large buffers (such as NumPy arrays) arrive as views of shared memory, which belongs to this process
+    alone and is freed when the last object that uses it is gone.
     """
 
     __class_getitem__ = classmethod(types.GenericAlias)
@@ -97,7 +96,7 @@ class Queue(_engine.Queue):
         self._maxsize = maxsize if maxsize > 0 else _engine.SEM_VALUE_MAX
         self._strict = strict
         self._opid = os.getpid()
-        # For use by concurrent.futures
+        # `concurrent.futures` sets this.
         self._ignore_epipe = False
 
     def __getstate__(self):
@@ -112,7 +111,7 @@ class Queue(_engine.Queue):
         raise ValueError(f"Queue {self!r} is closed")
 
     def _encoding_failed(self, error, obj):
-        """An object could not be pickled; nothing was put."""
+        """Report that an object could not be pickled, so that nothing was put."""
         if self._strict:
             raise error
         try:
@@ -125,28 +124,28 @@ class Queue(_engine.Queue):
 
     @staticmethod
     def _on_queue_feeder_error(e, obj):
-        """Hook called when an object that was put cannot be pickled. For overriding by concurrent.futures."""
+        """Report an object that cannot be pickled. `concurrent.futures` overrides this."""
         import traceback
 
         traceback.print_exc()
 
     def empty(self):
-        """Whether there is no object; where others are at work, old news at once."""
+        """Return whether there is no object. With concurrent producers or consumers the answer may be out of date."""
         if self._closed and self._used:
             raise OSError("handle is closed")
         return not self.qsize()
 
     def close(self):
-        """Say that this process will not use the queue any more. What was put stays for others."""
+        """Say that this process will not use the queue any more. The objects that were put stay in it."""
         self._closed = True
 
     def join_thread(self):
-        """Nothing to wait for: what was put is in the queue. Call it after `close`."""
+        """Do nothing, because what was put is in the queue already. To be called after `close`."""
         util.debug("Queue.join_thread()")
         assert self._closed, f"Queue {self!r} not closed"
 
     def cancel_join_thread(self):
-        """Nothing to cancel: a process does not wait for its queues when it ends."""
+        """Do nothing, because a process does not wait for its queues when it ends."""
         util.debug("Queue.cancel_join_thread()")
 
     def _terminate_broken(self):
@@ -154,10 +153,10 @@ class Queue(_engine.Queue):
 
 
 class JoinableQueue(Queue):
-    """A queue that knows when all its objects were dealt with: consumers say `task_done` for each.
+    """A queue that knows when the work on all its objects is done: consumers call `task_done` for each object.
 
-    `watch`: when a consumer (a process) dies with objects that it took and did not say `task_done` for, `join` raises
-    `ConsumerDied`; otherwise it waits for ever, as the standard library does.
+    `watch`: `join` raises `ConsumerDied` if a consumer process dies with objects that it took and did not call
+    `task_done` for. Otherwise `join` waits for ever, as the standard library does.
     """
 
     def __init__(self, maxsize=0, *, ctx, strict=False, zero_copy=False, watch=False):
@@ -166,7 +165,7 @@ class JoinableQueue(Queue):
             self._track_consumers()
 
     def task_done(self):
-        """Say that the work on an object that was taken is done."""
+        """Say that the work on one of the objects taken is done."""
         self._task_done()
 
     def join(self):
@@ -175,7 +174,7 @@ class JoinableQueue(Queue):
 
 
 class SimpleQueue(_engine.Queue):
-    """A queue without bounds; the same underneath."""
+    """A queue without bounds, on the same engine."""
 
     __class_getitem__ = classmethod(types.GenericAlias)
     _reader = property(_Reader)
@@ -199,11 +198,11 @@ class SimpleQueue(_engine.Queue):
         raise error
 
     def close(self):
-        """Close the queue in this process. What was put stays for others."""
+        """Close the queue in this process. The objects that were put stay in it."""
         self._closed = True
 
     def empty(self):
-        """Whether there is no object."""
+        """Return whether there is no object."""
         if self._closed:
             self._complain_closed()
         return not self.qsize()

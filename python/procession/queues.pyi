@@ -30,9 +30,9 @@ class _Reader(_End[_T]):
 class _Writer(_End[_T]):
     def send(self, obj: _T) -> None: ...
 
-# To type checkers these are the standard library's classes with more to offer, so what is annotated with those takes
-# these. `ctx` is optional because `procession.Queue` is a method of the context that fills it in, and one wants to say
-# `procession.Queue[int]`.
+# To type checkers these are subclasses of the standard library's, so what is annotated with those takes these. `ctx`
+# is optional because `procession.Queue` is a method of the context, which fills it in, but is typed as this class, to
+# allow `procession.Queue[int]`.
 
 class Queue(_engine.Queue[_T], _standard.Queue[_T]):
     @property

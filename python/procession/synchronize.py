@@ -16,7 +16,7 @@ class OwnerDiedWarning(RuntimeWarning):
 
 
 class _EngineLock:
-    """What the classes below have in common, and the names that the standard library's code looks for."""
+    """The common part of the classes below, with the names that the standard library's code looks for."""
 
     def _begin(self, ctx):
         if ctx is None:
@@ -38,7 +38,7 @@ class _EngineLock:
 
 
 class Lock(_EngineLock, _engine.Lock, _Lock):
-    """A lock. A process that dies holding it does not keep it: the next to acquire it is warned."""
+    """A lock. If a process dies holding it, the next one to acquire it gets it, with an `OwnerDiedWarning`."""
 
     maxvalue = 1
 
@@ -48,7 +48,7 @@ class Lock(_EngineLock, _engine.Lock, _Lock):
 
 
 class RLock(_EngineLock, _engine.RLock, _RLock):
-    """A lock that the thread that holds it can acquire again. Deaths are as for `Lock`."""
+    """A lock that the thread that holds it can acquire again. If a process dies holding it, this is as for `Lock`."""
 
     maxvalue = 1
 
@@ -58,7 +58,7 @@ class RLock(_EngineLock, _engine.RLock, _RLock):
 
 
 class Semaphore(_EngineLock, _engine.Semaphore, _Semaphore):
-    """A semaphore. What a process has acquired when it dies comes back, up to the value the semaphore began with."""
+    """A semaphore. What a killed process had acquired comes back, up to the value the semaphore began with."""
 
     maxvalue = SEM_VALUE_MAX  # noqa: F821
 
@@ -84,7 +84,7 @@ class BoundedSemaphore(_EngineLock, _engine.Semaphore, _BoundedSemaphore):
 
 
 class _Count:
-    """What the standard library's conditions have semaphores for: a number that can be read."""
+    """A number that can be read, where the standard library's conditions have a semaphore."""
 
     def __init__(self, value=lambda: 0):
         self._get_value = self.get_value = value
@@ -95,7 +95,7 @@ class _Count:
 
 
 class Condition(_EngineLock, _engine.WaitQueue, _Condition):
-    """A lock, and a line to wait in until what it protects has changed. Who was killed there is notified of nothing."""
+    """A lock, and a queue of threads that wait until what it protects has changed. Killed ones are skipped."""
 
     def __init__(self, lock=None, *, ctx=None):
         self._make()
@@ -127,7 +127,7 @@ class Condition(_EngineLock, _engine.WaitQueue, _Condition):
 
 
 class Event(_EngineLock, _engine.Event, _Event):
-    """A flag to wait for. It has no lock, so nobody can die holding it, and a signal handler may set it at any time."""
+    """A flag to wait for. No process can die holding a lock of it, and a signal handler may set it at any time."""
 
     def __init__(self, *, ctx=None):
         self._make()
@@ -135,7 +135,7 @@ class Event(_EngineLock, _engine.Event, _Event):
 
 
 class Barrier(_EngineLock, _engine.Barrier, _Barrier):
-    """A place where `parties` wait for each other. It is broken when one of them is killed there."""
+    """A barrier, at which `parties` wait for each other. It breaks when one of them is killed there."""
 
     def __init__(self, parties, action=None, timeout=None, *, ctx=None):
         self._make(parties)

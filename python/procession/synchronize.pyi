@@ -19,7 +19,7 @@ class _EngineLock:
     def __getstate__(self) -> Any: ...
     def __setstate__(self, handle_ref: Any) -> None: ...
 
-# To type checkers these are the standard library's classes, so what is annotated with those takes these.
+# To type checkers these are subclasses of the standard library's, so what is annotated with those takes these.
 
 class Lock(_EngineLock, _engine.Lock, _standard.Lock):
     maxvalue: int

@@ -44,7 +44,7 @@ fn check_system(py: Python<'_>) -> PyResult<()> {
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < OLDEST {
         return Err(PyImportError::new_err(format!(
-            "procession needs Linux {}.{} or newer, but this is Linux {release}",
+            "procession needs Linux {}.{} or newer, and this is Linux {release}",
             OLDEST.0, OLDEST.1
         )));
     }
