@@ -51,18 +51,32 @@ fn run_to(reserved: Reserved, step: u64, work: impl FnOnce()) -> bool {
             exit_now(0)
         }
         Forked::Parent(pid) => {
-            let status = loop {
-                if let Some(status) = crate::os::pid::reap(pid).expect("a child") {
-                    break status;
-                }
-                std::thread::sleep(Duration::from_micros(50));
-            };
+            let status = ended(pid);
             assert!(
                 status == 0 || status == libc::SIGKILL,
                 "step {step}: status {status:#x}"
             );
             status == 0
         }
+    }
+}
+
+/// Asserts that `work`, in a forked child, answers yes.
+pub(crate) fn in_a_child(work: impl FnOnce() -> bool) {
+    let _one = one_at_a_time();
+    match fork().expect("a fork") {
+        Forked::Child => exit_now(i32::from(!work())),
+        Forked::Parent(pid) => assert_eq!(ended(pid), 0, "the child's status"),
+    }
+}
+
+/// The status of a child, when it has ended.
+fn ended(pid: u32) -> i32 {
+    loop {
+        if let Some(status) = crate::os::pid::reap(pid).expect("a child") {
+            return status;
+        }
+        std::thread::sleep(Duration::from_micros(50));
     }
 }
 

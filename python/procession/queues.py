@@ -76,6 +76,57 @@ class _Writer(_End):
         self._queue.put(obj)
 
 
+class Producer(_engine.Producer):
+    """A handle to a queue that only puts. When the last one is closed, the queue is shut down. See `Queue.producer`.
+
+    Use it in a `with` statement, or close it. A producer that is collected, or whose process ends, is closed, too.
+    """
+
+    def __init__(self, queue):
+        self._queue = queue
+        self._make(queue)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} of {self._queue!r}{', closed' if self.closed else ''}>"
+
+    def _open(self):
+        if self.closed:
+            raise ValueError(f"{self!r}: a closed producer cannot put")
+        return self._queue
+
+    def put(self, obj, block=True, timeout=None):
+        """Put an object, as the queue's `put` does."""
+        self._open().put(obj, block, timeout)
+
+    def put_nowait(self, obj):
+        """Put an object without waiting, as `put(obj, False)` does."""
+        self.put(obj, False)
+
+    def put_many(self, objs, block=True, timeout=None):
+        """Put every object of an iterable, as the queue's `put_many` does, and return how many were put."""
+        return self._open().put_many(objs, block, timeout)
+
+    def __enter__(self):
+        self._open()
+        return self
+
+    def __exit__(self, *_error):
+        self.close()
+
+    @property
+    def _is_fork_ctx(self):
+        return self._queue._is_fork_ctx
+
+    def __getstate__(self):
+        return (handle_ref_of(self), self._queue)
+
+    def __setstate__(self, state):
+        handle_ref, self._queue = state
+        self._resolve(handle_ref)
+
+    __class_getitem__ = classmethod(types.GenericAlias)
+
+
 class Queue(_engine.Queue):
     """A first-in, first-out queue for any number of producers and consumers.
 
@@ -98,6 +149,20 @@ class Queue(_engine.Queue):
         self._opid = os.getpid()
         # `concurrent.futures` sets this.
         self._ignore_epipe = False
+
+    def producer(self):
+        """Return a `Producer`: a handle that only puts. Producers are counted, in all processes.
+
+        When the last one is closed or collected, or its process ends (also if it is killed, which is noticed within
+        about a second), the queue is shut down: `get` returns the objects that are left, and then raises `ShutDown`.
+        So no process has to call `shutdown`, and no process waits for a dead one. Raises `ShutDown` if the queue is
+        shut down already, and `TimeoutError` if a process is stopped in the middle of a change to the queue.
+
+        A producer can be an argument of a process, and can be sent as a queue can. A forked child has a copy of every
+        producer that its parent has, whether or not it is an argument. So start consumers before you make a producer,
+        or close it in them. A process that puts with the queue itself is not counted.
+        """
+        return Producer(self)
 
     def __getstate__(self):
         return (handle_ref_of(self), self._ignore_epipe, self._maxsize, self._strict, self._opid)
@@ -183,6 +248,8 @@ class SimpleQueue(_engine.Queue):
     def __init__(self, *, ctx):
         self._make(0, False)
         self._is_fork_ctx = ctx.get_start_method() == "fork"
+
+    producer = Queue.producer
 
     def __getstate__(self):
         return handle_ref_of(self)

@@ -1,11 +1,12 @@
 //! Handles whose type is known at run time only.
 
 use super::raw_queue::RawQueue;
+use super::token::Token;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::Off;
 use crate::heap::object::{Object, ObjectKind};
-use crate::queue::QUEUE;
+use crate::queue::{PRODUCERS, QUEUE};
 use crate::shared::{REGION, Region};
 use crate::sync::{
     BARRIER, Barrier, CONDITION, EVENT, Event, LOCK, Lock, RLOCK, RLock, SEMAPHORE, Semaphore, WaitQueue,
@@ -30,6 +31,8 @@ pub enum HandleKind {
     Event,
     /// A [`Barrier`].
     Barrier,
+    /// A [`Token`].
+    Token,
 }
 
 impl HandleKind {
@@ -43,13 +46,14 @@ impl HandleKind {
             Self::WaitQueue => &CONDITION,
             Self::Event => &EVENT,
             Self::Barrier => &BARRIER,
+            Self::Token => &PRODUCERS,
         }
     }
 
     /// The type number its objects have.
     fn extra(self) -> u64 {
         match self {
-            Self::RawQueue => super::raw_queue::number(),
+            Self::RawQueue | Self::Token => super::raw_queue::number(),
             _ => 0,
         }
     }
@@ -146,5 +150,5 @@ macro_rules! sorts {
 }
 
 sorts!(
-    RawQueue, Lock, RLock, Semaphore, Region, WaitQueue, Event, Barrier
+    RawQueue, Lock, RLock, Semaphore, Region, WaitQueue, Event, Barrier, Token
 );

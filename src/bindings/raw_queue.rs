@@ -188,6 +188,10 @@ impl RawQueue {
         self.ring.join(deadline)
     }
 
+    pub(super) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
     pub(super) fn object(&self) -> &Object {
         self.ring.object()
     }

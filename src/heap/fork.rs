@@ -279,6 +279,7 @@ impl Heap {
         // Without an entry (there was no room for one) the process has no id, and whatever it wants to do with what is
         // shared is an error.
         self.set_me(0);
+        self.space.forked();
         if child.id != 0 {
             let _ = self.adopt_entry(child.id, os::witness::borrow(child.claim));
         }

@@ -109,7 +109,7 @@ impl Heap {
 
     /// Tries again what was postponed.
     #[cold]
-    fn catch_up(&self) {
+    pub(super) fn catch_up(&self) {
         let due = {
             let _steady = fork::steady();
             let mut postponed = POSTPONED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,8 +16,8 @@ pub use any::{AnyJoinableQueue, AnyQueue};
 pub use bytes::{ByteQueue, Message, Reservation};
 pub(crate) use bytes::{get_bytes, put_bytes};
 pub use error::PutError;
-pub(crate) use producer::PRODUCERS;
 pub use producer::Producer;
+pub(crate) use producer::{PRODUCERS, Token};
 
 pub use typed::{Iter, JoinableQueue, Queue, SimpleQueue};
 pub(crate) use typed::{get_value, put_value};

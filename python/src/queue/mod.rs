@@ -43,7 +43,7 @@ impl Queue {
 
     /// Returns the engine's queue. Raises if this process has closed it.
     #[inline]
-    fn open<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a bindings::RawQueue> {
+    pub(crate) fn open<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a bindings::RawQueue> {
         let this = slf.get();
         if this.closed.load(Ordering::Relaxed) {
             slf.call_method0("_complain_closed")?;
