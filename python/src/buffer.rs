@@ -1,6 +1,7 @@
 //! Buffers in shared memory, and copying that releases the interpreter.
 
 use crate::parcel::Parcel;
+use crate::wait::MUCH;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::ffi;
@@ -99,9 +100,6 @@ pub fn filled(
     fill(to)?;
     Ok(object)
 }
-
-/// Copying this many bytes or more releases the interpreter.
-pub const MUCH: usize = 64 << 10;
 
 /// Copies `from` to `to`. Releases the interpreter if that takes long.
 pub fn copy(py: Python<'_>, from: &[u8], to: &mut [u8]) {

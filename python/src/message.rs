@@ -11,12 +11,12 @@
 //! | 24 on | place and length of each buffer, eight bytes each |
 //! | after that | the pickle, and the buffers, each at a multiple of [`ALIGN`] |
 
-use crate::buffer::{self, Lent, MUCH, SharedBuffer};
+use crate::buffer::{self, Lent, SharedBuffer};
 use crate::compact::{self, tag};
 use crate::handles::{self, Collection};
 use crate::parcel::Parcel;
 use crate::pickling::{self, Form, Pickled};
-use crate::wait;
+use crate::wait::{self, MUCH};
 use procession::bindings::{ALIGN, Deadline, Handle, RawQueue, Received};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;

@@ -1,8 +1,7 @@
 //! Parcels that release the interpreter where making, filling or freeing their pages takes long.
 
-use crate::buffer::MUCH;
 use crate::errors::OrRaise;
-use crate::wait;
+use crate::wait::{self, MUCH};
 use procession::Error;
 use procession::bindings::{self, Deadline, Handle};
 use pyo3::prelude::*;

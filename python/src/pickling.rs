@@ -5,7 +5,8 @@
 //! [`Reducers`]. While an object is pickled, the thread keeps none: if its pickling pickles another object, that gets
 //! a new pickler.
 
-use crate::buffer::{Lent, MUCH};
+use crate::buffer::Lent;
+use crate::wait::MUCH;
 use pyo3::buffer::{PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::{PyBufferError, PyKeyError};
 use pyo3::prelude::*;

@@ -1,10 +1,9 @@
 //! Shared memory for ctypes objects.
 
-use crate::buffer::MUCH;
 use crate::errors::OrRaise;
 use crate::handles::{self, HandleRef};
 use crate::numbers::{Code, ElementRef};
-use crate::wait;
+use crate::wait::{self, MUCH};
 use procession::bindings::{Handle, HandleKind, Region as RawRegion};
 use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::ffi;

@@ -6,9 +6,8 @@
 //!
 //! Bytes that were not asked for stay in the descriptor, where other processes can read them: nothing is buffered here.
 
-use crate::buffer::MUCH;
 use crate::errors::from_os;
-use crate::wait;
+use crate::wait::{self, MUCH};
 use libc::{c_int, iovec, pollfd};
 use procession::bindings;
 use pyo3::prelude::*;

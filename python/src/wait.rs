@@ -114,6 +114,9 @@ pub fn let_go_of_much<T: Send>(thing: T) {
     let _ = Python::try_attach(|py| py.detach(|| drop(thing.take())));
 }
 
+/// Copying this many bytes or more releases the interpreter.
+pub const MUCH: usize = 64 << 10;
+
 /// How many times a thread checks before it releases the interpreter. This takes about a microsecond, less than
 /// releasing it.
 const MOMENT: u32 = 24;

@@ -1,6 +1,6 @@
 //! Reading a message: first its length, then its bytes, from the descriptor or from the bypass.
 
-use super::Connection;
+use super::state::Connection;
 use crate::buffer;
 use crate::parcel::Parcel;
 use crate::stream::{Stream, Transfer};

@@ -1,6 +1,6 @@
 //! Writing a message: to the descriptor, or through the bypass.
 
-use super::{Connection, NOTHING};
+use super::state::{Connection, NOTHING};
 use crate::bypass::{self, Fate};
 use crate::pickling::Pickled;
 use crate::stream::{Stream, Transfer};

@@ -1,6 +1,6 @@
 //! Many objects at a time: `put_many` and `get_many`.
 
-use super::{Queue, put_parcel};
+use super::state::{Queue, put_parcel};
 use crate::errors::OrRaise;
 use crate::message::{self, Encoded};
 use crate::wait::{self, patiently};
