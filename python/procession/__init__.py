@@ -7,8 +7,8 @@ Every public name of `multiprocessing` is here, with the same signature and exce
 Programs that say `import multiprocessing` run on it unchanged with `python -m procession script.py`, or after
 `procession.install()`. Queues and locks are an order of magnitude faster, and a killed process neither hangs nor
 corrupts the others. What they offer beyond the standard library is documented with each of them: `Queue`,
-`JoinableQueue`, `Queue.put_many`, `Queue.get_many`, `Queue.shutdown`, `Queue.producer`. `inspect()` shows what the program's processes
-do: which of them holds which object, and which thread waits for what.
+`JoinableQueue`, `Queue.put_many`, `Queue.get_many`, `Queue.shutdown`, `Queue.producer`. `inspect()` shows what the
+program's processes do: which of them holds which object, and which thread waits for what.
 """
 
 import sys
