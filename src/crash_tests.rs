@@ -3,6 +3,7 @@
 //! whole, and when everything is dropped the heap must be as it was before.
 
 mod ground;
+mod loans;
 mod pipes;
 mod producers;
 mod references;
@@ -18,6 +19,7 @@ use crate::wait::atomic::crash;
 use crate::{ByteQueue, Error, JoinableQueue, Lock, LockError, Queue, RLock};
 use semaphore::{count_permits, three};
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,9 +48,9 @@ fn run_to(reserved: Reserved, step: u64, work: impl FnOnce()) -> bool {
     match forked {
         Forked::Child => {
             crash::arm(step);
-            work();
+            let ended = catch_unwind(AssertUnwindSafe(work));
             crash::arm(0);
-            exit_now(0)
+            exit_now(i32::from(ended.is_err()))
         }
         Forked::Parent(pid) => {
             let status = ended(pid);

@@ -152,11 +152,7 @@ impl Heap {
             return Ok(None);
         };
         let slot = known.slot;
-        let has_tally = || {
-            let tally = self.word(self.tally_at(slot)).load(Ordering::Relaxed);
-            tally.cast_signed() > 0
-        };
-        if known.handles > 0 || has_tally() {
+        if known.handles > 0 || self.tally(slot) > 0 {
             return Ok(None);
         }
         let last = self.give_up(self.my_entry(), slot)?;

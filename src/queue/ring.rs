@@ -71,13 +71,13 @@ impl Ring {
     }
 
     /// The view of a consumer, whose items may be watched.
-    fn consumer(&self) -> View<'_> {
+    fn consumer(&self) -> Result<View<'_>> {
         let view = self.view();
-        if view.tracks_consumers() {
-            view.with_tally_at(self.heap.tally_of(&self.object))
+        Ok(if view.tracks_consumers() {
+            view.with_tally_at(self.heap.tally_of(&self.object)?)
         } else {
             view
-        }
+        })
     }
 
     /// Says what this thread is about to sleep for.
@@ -166,7 +166,10 @@ impl Ring {
                 self.sweep_dead_rate_limited();
             },
             || self.announce(Purpose::Get),
-            || match self.consumer().until(deadline).try_get(&mut visit) {
+            || match self
+                .consumer()
+                .and_then(|view| view.until(deadline).try_get(&mut visit))
+            {
                 Err(Error::Empty) => None,
                 answer => Some(answer),
             },
@@ -268,7 +271,7 @@ impl Ring {
 
     /// One message's work is done.
     pub(crate) fn task_done(&self) -> Result<()> {
-        let view = self.consumer();
+        let view = self.consumer()?;
         view.finish()?;
         if view.unfinished() == 0 {
             view.shared.all_done.wake_unconditionally();

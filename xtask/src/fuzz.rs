@@ -161,7 +161,7 @@ fn folder() -> PathBuf {
     target().join("fuzz")
 }
 
-/// What this machine is called.
+/// Returns what this machine is called.
 fn host() -> Result<String, Failure> {
     let output = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
         .arg("-vV")

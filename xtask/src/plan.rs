@@ -72,7 +72,7 @@ pub fn test(options: &Options) -> ExitCode {
     report::summary(&done, count)
 }
 
-/// The steps of every day, in order.
+/// Returns the steps of every day, in order.
 fn steps(long: bool) -> Vec<Step> {
     let mut steps = source_steps();
     steps.extend(test_steps(long));
@@ -81,7 +81,7 @@ fn steps(long: bool) -> Vec<Step> {
     steps
 }
 
-/// The steps that read and build the source, but run none of it.
+/// Returns the steps that read and build the source, but run none of it.
 fn source_steps() -> Vec<Step> {
     vec![
         Step::call("fmt", "all Rust source is formatted", lint::fmt).needs("fmt"),
@@ -109,7 +109,7 @@ fn source_steps() -> Vec<Step> {
     ]
 }
 
-/// The steps that run the crate.
+/// Returns the steps that run the crate.
 fn test_steps(long: bool) -> Vec<Step> {
     let tests = |line: &str| {
         let mut command = line_of(line);
@@ -159,7 +159,7 @@ fn test_steps(long: bool) -> Vec<Step> {
     ]
 }
 
-/// The steps for the Python package.
+/// Returns the steps for the Python package.
 fn python_steps() -> Vec<Step> {
     vec![
         Step::call(
@@ -180,7 +180,7 @@ fn python_steps() -> Vec<Step> {
     ]
 }
 
-/// The steps that need tools which few machines have.
+/// Returns the steps that need tools which few machines have.
 fn tool_steps() -> Vec<Step> {
     vec![
         Step::new(
@@ -198,7 +198,7 @@ fn tool_steps() -> Vec<Step> {
     ]
 }
 
-/// The steps that are too slow for every day.
+/// Returns the steps that are too slow for every day.
 fn long_steps() -> [Step; 2] {
     let step = |name, about, check| Step::call(name, about, check).long();
     [

@@ -111,7 +111,7 @@ fn watch(sanitizer: &Sanitizer, limit: Duration) -> Result<Outcome, Failure> {
     run(&mut command, limit).map(|()| Outcome::Passed)
 }
 
-/// Why a program with the sanitizer cannot be made here; `None` if it can.
+/// Returns why a program with the sanitizer cannot be made here; `None` if it can.
 fn refusal(sanitizer: &Sanitizer, host: &str) -> Result<Option<String>, Failure> {
     let folder = target().join(sanitizer.folder);
     fs::create_dir_all(&folder)?;
@@ -134,7 +134,7 @@ fn refusal(sanitizer: &Sanitizer, host: &str) -> Result<Option<String>, Failure>
     )))
 }
 
-/// What the compiler builds for unless it is told otherwise.
+/// Returns what the compiler builds for unless it is told otherwise.
 fn host() -> Result<String, Failure> {
     let output = rustc().arg("-vV").output()?;
     String::from_utf8_lossy(&output.stdout)

@@ -110,15 +110,13 @@ impl<'h> View<'h> {
         let (place, cursor) = self.room(Record::Block.words(), spare)?;
         self.heap.word(place.off() + 16).store(0, Ordering::Relaxed);
         let handed = self.in_time(|| {
-            self.heap.transact(|tx| {
-                given.give(tx);
+            given.give(|tx| {
                 tx.set(place.off() + 8, given.off());
                 tx.set(place.off(), Record::Block.header());
                 tx.set(
                     self.field(offset_of!(RingLayout, tail)),
                     cursor.after(Record::Block.words()).0,
                 );
-                Ok(())
             })
         });
         handed.map_err(Refused::Failed)?;
@@ -146,13 +144,11 @@ impl<'h> View<'h> {
         };
         let segment = block.off() + HEAD;
         let linked = self.in_time(|| {
-            self.heap.transact(|tx| {
-                block.give(tx);
+            block.give(|tx| {
                 tx.set(place.off() + 8, segment);
                 tx.set(place.off(), Record::End.header());
                 tx.set(self.field(offset_of!(RingLayout, tail_segment)), segment);
                 tx.set(self.field(offset_of!(RingLayout, tail)), cursor.rewound().0);
-                Ok(())
             })
         });
         linked.map_err(Refused::Failed)?;

@@ -186,7 +186,7 @@ impl<'ast> Visit<'ast> for Collector {
         self.scan(call.tokens.clone());
     }
 
-    /// Who may see something is no mention of them; nor are attributes.
+    /// Skips visibilities, which mention paths without using them; attributes are skipped too.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_attribute(&mut self, _: &'ast Attribute) {}
