@@ -16,7 +16,6 @@ use super::object::Object;
 use super::references::Slotted;
 use super::release::{Postponed, postpone};
 use crate::error::{Error, Result};
-use crate::wait::atomic::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -32,7 +32,7 @@
 //! Who clears up after a dead lender has the copying done, as if that wanted to change something.
 
 use super::{
-    BUMP, Batch, Copy, LOANS, MAX, NEXT, PAGE_SLOTS, PREV, Slot, USED, delist, offer, page_at,
+    BUMP, Batch, Copy, LOANS, MAX_SLOTS, NEXT, PAGE_SLOTS, PREV, Slot, USED, delist, offer, page_at,
     remove_if_spare,
 };
 use crate::error::Result;
@@ -155,7 +155,7 @@ impl Heap {
         let mut found = None;
         let one = Batch::of(tx, entry, number / PAGE_SLOTS, place).first();
         one.each(self, |_, off, _| {
-            let note = is_own.then(|| Slot::in_page(entry, number, page).note());
+            let note = is_own.then(|| Slot::in_page(entry, number, page).tally());
             found = Some((off, note));
         })?;
         Ok(found)
@@ -217,7 +217,7 @@ impl Heap {
     #[cold]
     fn is_lacking(tx: &Tx<'_>, entry: u64, number: u64) -> bool {
         let page = page_at(tx, entry, number / PAGE_SLOTS);
-        number < MAX && page != 0 && concern(tx, page)
+        number < MAX_SLOTS && page != 0 && concern(tx, page)
     }
 
     /// Ends the loans of page number `page` of an entry, with everybody having what was shared.
