@@ -191,10 +191,10 @@ fn items<'py>(py: Python<'py>, content: &[u8], each: usize) -> Option<Vec<Bound<
     let count = usize::from(count) * each;
     let mut items = Vec::with_capacity(count);
     for _ in 0..count {
-        let (len, behind) = rest.split_first_chunk::<2>()?;
-        let (item, behind) = behind.split_at_checked(usize::from(u16::from_ne_bytes(*len)))?;
+        let (len, after) = rest.split_first_chunk::<2>()?;
+        let (item, after) = after.split_at_checked(usize::from(u16::from_ne_bytes(*len)))?;
         items.push(decode(py, item)?);
-        rest = behind;
+        rest = after;
     }
     Some(items)
 }
