@@ -1,9 +1,13 @@
-//! Locks and semaphores, with the bookkeeping that the standard library's classes have.
+//! The classes under `Lock`, `RLock`, `Semaphore` and `BoundedSemaphore`, with the counts that the standard library's
+//! classes have.
+
+mod hold_count;
 
 use crate::errors;
 use crate::errors::OrRaise;
 use crate::handles::{self, HandleRef};
 use crate::wait;
+use hold_count::HoldCount;
 use procession::bindings::{self, Acquire, Handle, HandleKind, TryAcquired, WaitOutcome, WaitQueue};
 use procession::{Error, Lock as EngineLock, RLock as EngineRLock, Semaphore as EngineSemaphore};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyValueError};
@@ -11,43 +15,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
-/// What this process has done with an object: how often it acquired it (less releases), and which thread did last.
-/// Changed under the interpreter's lock only; a forked child begins anew.
-#[derive(Default)]
-struct HoldCount {
-    process: AtomicU32,
-    thread: AtomicU32,
-    count: AtomicI64,
-}
-
-impl HoldCount {
-    #[inline]
-    fn count(&self) -> i64 {
-        if self.process.load(Ordering::Relaxed) == bindings::own_number() {
-            self.count.load(Ordering::Relaxed)
-        } else {
-            0
-        }
-    }
-
-    #[inline]
-    fn add(&self, n: i64) {
-        let count = self.count();
-        self.process.store(bindings::own_number(), Ordering::Relaxed);
-        if n > 0 {
-            self.thread.store(bindings::own_thread(), Ordering::Relaxed);
-        }
-        self.count.store(count + n, Ordering::Relaxed);
-    }
-
-    fn is_mine(&self) -> bool {
-        self.count() > 0 && self.thread.load(Ordering::Relaxed) == bindings::own_thread()
-    }
-}
-
-/// Tells that what was acquired comes from a process that died with it.
+/// Warns that a lock was acquired from a process that died holding it.
 pub fn warn(py: Python<'_>, what: &str) -> PyResult<()> {
     static CATEGORY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let category = errors::imported(py, &CATEGORY, "procession.synchronize", "OwnerDiedWarning")?;
@@ -56,7 +25,7 @@ pub fn warn(py: Python<'_>, what: &str) -> PyResult<()> {
     PyErr::warn(py, category, &text, 1)
 }
 
-/// Tries to acquire what is held for a moment only, most of the time.
+/// Tries to acquire a lock for about a microsecond: most are held for a moment only.
 #[inline]
 fn try_for_a_moment(inner: &impl Acquire) -> TryAcquired {
     let mut taken = TryAcquired::Not;
@@ -67,6 +36,7 @@ fn try_for_a_moment(inner: &impl Acquire) -> TryAcquired {
     taken
 }
 
+/// Makes one of the classes.
 macro_rules! sync_class {
     ($name:ident, $engine:ty, $sort:expr, $what:literal, $doc:literal, { $($methods:tt)* }) => {
         #[doc = $doc]
@@ -77,6 +47,7 @@ macro_rules! sync_class {
         }
 
         impl $name {
+            /// Returns the engine's object. Raises if there is none yet.
             #[inline]
             fn inner(&self) -> PyResult<&$engine> {
                 self.inner
@@ -84,6 +55,7 @@ macro_rules! sync_class {
                     .ok_or_else(|| PyRuntimeError::new_err(concat!($what, ".__init__() was not called")))
             }
 
+            /// Acquires this, waiting until `deadline`. Returns false if it was not acquired in time.
             #[inline]
             pub fn acquire_until(&self, py: Python<'_>, deadline: bindings::Deadline) -> PyResult<bool> {
                 let inner = self.inner()?;
@@ -97,7 +69,7 @@ macro_rules! sync_class {
                     TryAcquired::Clean => {}
                     TryAcquired::FromDead => {
                         if let Err(error) = warn(py, $what) {
-                            // Warnings are errors here: then it was not acquired.
+                            // The warning was turned into an error, so the call does not acquire.
                             let _ = wait::briefly(py, || inner.release());
                             return Err(error);
                         }
@@ -109,8 +81,8 @@ macro_rules! sync_class {
                 Ok(true)
             }
 
-            /// Does something for an instant while it is acquired, if nobody else has it; `work` runs no Python, so nobody sees
-            /// that this is not on record.
+            /// Runs `work` while this is acquired. Returns `None` if it cannot be acquired at once. The count of
+            /// acquires is left as it is: `work` runs no Python code, which could see the count.
             #[inline]
             pub fn for_an_instant<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
                 let inner = self.inner.get()?;
@@ -122,6 +94,7 @@ macro_rules! sync_class {
                 Some(answer)
             }
 
+            /// Sets the engine's object. Raises if there is one already.
             fn set(&self, made: $engine) -> PyResult<()> {
                 self.inner
                     .set(made)
@@ -147,9 +120,10 @@ macro_rules! sync_class {
                 Self { inner: OnceLock::new(), record: HoldCount::default() }
             }
 
-            /// Acquire it, waiting (unless `block` is false) for at most `timeout` seconds; whether it was acquired.
+            /// Acquire this, waiting (unless `block` is false) for at most `timeout` seconds. Return whether it was
+            /// acquired.
             ///
-            /// From a holder that died it is acquired with an `OwnerDiedWarning`.
+            /// If its holder died, this warns with an `OwnerDiedWarning`.
             #[pyo3(signature = (block = true, timeout = None))]
             fn acquire(&self, py: Python<'_>, block: bool, timeout: Option<f64>) -> PyResult<bool> {
                 self.acquire_until(py, wait::deadline(block, timeout))
@@ -164,26 +138,28 @@ macro_rules! sync_class {
                 self.release(py)
             }
 
+            /// Return what represents this object in a pickle.
             fn _handle_ref(&self) -> PyResult<HandleRef> {
                 Ok(handles::reference_to(Handle::from(self.inner()?)))
             }
 
+            /// Make this the object that a handle reference stands for.
             fn _resolve(&self, py: Python<'_>, handle_ref: HandleRef) -> PyResult<()> {
                 let inner = handles::resolve(py, &handle_ref, $sort)?.try_into().map_err(refused)?;
                 self.set(inner)
             }
 
-            /// How often this process has acquired it, less how often it has released it.
+            /// Return how many times this process has acquired it, less how many times it has released it.
             fn _count(&self) -> i64 {
                 self.record.count()
             }
 
-            /// Whether this thread acquired it last, and this process has not released it since.
+            /// Return whether this thread acquired it last, and this process has not released it since.
             fn _is_mine(&self) -> bool {
                 self.record.is_mine()
             }
 
-            /// Whether somebody who wants it must wait.
+            /// Return whether a thread that acquires it has to wait.
             fn _is_zero(&self) -> PyResult<bool> {
                 Ok(self._get_value()? == 0)
             }
@@ -193,10 +169,12 @@ macro_rules! sync_class {
     };
 }
 
+/// Makes locks that a condition can release for a wait.
 macro_rules! given_up_to_wait {
     ($($name:ident),*) => {$(
         impl $name {
-            /// Waits in `line`, having given this up meanwhile: how that ended, and who died with it.
+            /// Waits in `queue` while this is released. Returns how that ended, and which process died holding the
+            /// lock.
             pub fn wait_in(
                 &self,
                 py: Python<'_>,
@@ -216,11 +194,12 @@ macro_rules! given_up_to_wait {
 
 given_up_to_wait!(Lock, RLock);
 
+/// Makes the exception of a handle that is of another kind.
 fn refused(error: Error) -> PyErr {
     PyRuntimeError::new_err(error.to_string())
 }
 
-/// What the standard library says to a release too many.
+/// Makes the standard library's exception for one release too many.
 fn too_many() -> PyErr {
     PyValueError::new_err("semaphore or lock released too many times")
 }
@@ -236,7 +215,9 @@ sync_class!(
             self.set(wait::briefly(py, EngineLock::new).or_raise(py)?)
         }
 
-        /// Release it, whoever has acquired it. Raises `ValueError` if nobody has.
+        /// Release the lock, also if another thread or process has acquired it.
+        ///
+        /// Raises `ValueError` if it is not acquired.
         pub fn release(&self, _py: Python<'_>) -> PyResult<()> {
             match self.inner()?.force_unlock() {
                 Ok(()) => {
@@ -264,7 +245,9 @@ sync_class!(
             self.set(wait::briefly(py, EngineRLock::new).or_raise(py)?)
         }
 
-        /// Release it once. Raises `AssertionError` if this thread does not hold it.
+        /// Release the lock once.
+        ///
+        /// Raises `AssertionError` if this thread does not hold it.
         pub fn release(&self, _py: Python<'_>) -> PyResult<()> {
             match self.inner()?.release() {
                 Ok(()) => {
@@ -313,7 +296,9 @@ sync_class!(
             self.set(made.or_raise(py)?)
         }
 
-        /// Release it, whoever has acquired it. Raises `ValueError` for a bounded one that nobody has acquired.
+        /// Release the semaphore, also if another thread or process has acquired it.
+        ///
+        /// Raises `ValueError` if it is bounded and not acquired.
         pub fn release(&self, py: Python<'_>) -> PyResult<()> {
             let inner = self.inner()?;
             let released = if bindings::release_quick(inner) {
