@@ -56,10 +56,10 @@ impl LockedRegion {
     /// A guard for showing what is there, if nobody has one or died with it.
     pub(super) fn peek<T: ?Sized>(&self, at: impl FnOnce(*mut u8) -> *mut T) -> Option<ValueGuard<'_, T>> {
         // A death would be told to nobody here, so it is left for somebody else to hear of.
-        if self.lock.is_held_by_current_thread() || !self.lock.try_quick() {
+        if self.lock.is_held_by_current_thread() {
             return None;
         }
-        let lock = self.lock.guard();
+        let lock = self.lock.try_quick()?;
         Some(ValueGuard {
             lock,
             data: at(self.memory.address()),

@@ -4,13 +4,15 @@
 mod array;
 mod atomic;
 mod guard;
+mod primitive;
 mod raw;
 mod region;
 mod value;
 
 pub use array::Array;
-pub use atomic::{Atomic, Number, Primitive};
+pub use atomic::Atomic;
 pub use guard::{ArrayGuard, ValueGuard};
+pub use primitive::{Number, Primitive};
 pub use raw::{RawArray, RawValue};
 pub(crate) use region::REGION;
 pub use region::Region;

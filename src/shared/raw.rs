@@ -1,7 +1,8 @@
 //! Numbers and arrays of numbers without a lock.
 
 use super::array::room_for;
-use super::atomic::{Atomic, Primitive};
+use super::atomic::Atomic;
+use super::primitive::Primitive;
 use super::region::Region;
 use crate::codec::type_number;
 use crate::error::Result;

@@ -30,12 +30,35 @@ impl SharedKind for RegionKind {
 }
 
 /// A piece of memory: zero when it is made, there until the last handle is gone, wherever that is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Region(Handle<RegionKind>);
+#[derive(Clone, Debug)]
+pub struct Region {
+    handle: Handle<RegionKind>,
+    place: Place,
+}
+
+/// Where a piece of memory is in this process. It stays there for as long as there is a handle.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    address: *mut u8,
+    len: usize,
+}
+
+// SAFETY: an address is a number. Where it is dereferenced, it is said why that is allowed.
+#[allow(unsafe_code)]
+unsafe impl Send for Place {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Place {}
 
 impl From<Handle<RegionKind>> for Region {
     fn from(handle: Handle<RegionKind>) -> Self {
-        Self(handle)
+        let (heap, off) = (handle.heap(), handle.off());
+        let len = heap.word(off + LEN).load(Ordering::Relaxed);
+        let place = Place {
+            address: heap.address(off + HEAD, len),
+            len: len as usize,
+        };
+        Self { handle, place }
     }
 }
 
@@ -59,19 +82,19 @@ impl Region {
         let handle = Handle::make(heap, bytes, number)?;
         // Nobody else knows it yet, and clearing up does not ask.
         heap.word(handle.off() + LEN).store(len as u64, Ordering::Relaxed);
-        Ok(Self(handle))
+        Ok(Self::from(handle))
     }
 
     /// Where it is in this process, at a multiple of 64. Others may read and write it at any time.
     #[inline]
     pub fn address(&self) -> *mut u8 {
-        self.0.heap().address(self.0.off() + HEAD, self.len() as u64)
+        self.place.address
     }
 
     /// Bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.0.heap().word(self.0.off() + LEN).load(Ordering::Relaxed) as usize
+        self.place.len
     }
 
     /// Whether there are none.
@@ -80,11 +103,11 @@ impl Region {
     }
 
     pub(crate) fn handle(&self) -> &Handle<RegionKind> {
-        &self.0
+        &self.handle
     }
 
     pub(super) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        self.handle.serialize(serializer)
     }
 
     /// Region for the type of this number, whose size `fits` checks.
@@ -93,7 +116,7 @@ impl Region {
         fits: impl FnOnce(usize) -> bool,
         deserializer: D,
     ) -> Result<Self, D::Error> {
-        let memory = Self(Handle::deserialize_as(number, deserializer)?);
+        let memory = Self::from(Handle::deserialize_as(number, deserializer)?);
         if fits(memory.len()) {
             Ok(memory)
         } else {

@@ -115,34 +115,28 @@ impl Condition {
 
     #[inline]
     fn lock_until(&self, deadline: Deadline) -> Result<ConditionGuard<'_>, LockError<ConditionGuard<'_>>> {
-        let taken = match &self.lock {
-            Mutex::Lock(lock) => lock.try_quick(),
-            Mutex::RLock(lock) => lock.try_quick(),
+        let owner = match &self.lock {
+            Mutex::Lock(lock) => lock.try_quick().map(LockGuard::into_owner),
+            Mutex::RLock(lock) => lock.try_quick().map(RLockGuard::into_owner),
         };
-        if taken {
-            Ok(self.guard())
-        } else {
-            self.lock_slow(deadline)
+        match owner {
+            Some(owner) => Ok(self.guard_of(owner)),
+            None => self.lock_slow(deadline),
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn lock_slow(&self, deadline: Deadline) -> Result<ConditionGuard<'_>, LockError<ConditionGuard<'_>>> {
         match &self.lock {
             Mutex::Lock(lock) => {
-                let instead = |guard: LockGuard<'_>| {
-                    guard.forget();
-                    self.guard()
-                };
+                let instead = |guard: LockGuard<'_>| self.guard_of(guard.into_owner());
                 lock.lock_until(deadline)
                     .map(instead)
                     .map_err(|error| error.map(instead))
             }
             Mutex::RLock(lock) => {
-                let instead = |guard: RLockGuard<'_>| {
-                    guard.forget();
-                    self.guard()
-                };
+                let instead = |guard: RLockGuard<'_>| self.guard_of(guard.into_owner());
                 lock.lock_until(deadline)
                     .map(instead)
                     .map_err(|error| error.map(instead))
@@ -150,12 +144,11 @@ impl Condition {
         }
     }
 
-    /// A guard for having it locked.
     #[inline]
-    fn guard(&self) -> ConditionGuard<'_> {
+    fn guard_of(&self, owner: u32) -> ConditionGuard<'_> {
         ConditionGuard {
             condition: self,
-            owner: self.queue.me(),
+            owner,
         }
     }
 

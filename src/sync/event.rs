@@ -101,6 +101,7 @@ impl Event {
         Handle::new().map(Self)
     }
 
+    #[inline]
     fn shared(&self) -> &EventLayout {
         self.0.layout()
     }
@@ -135,6 +136,7 @@ impl Event {
     }
 
     /// Whether it is set.
+    #[inline]
     pub fn is_set(&self) -> bool {
         self.shared().state.load(Ordering::Acquire) & SET != 0
     }
@@ -144,6 +146,7 @@ impl Event {
     /// # Errors
     ///
     /// [`Error::Interrupted`] where a hook asks for it.
+    #[inline]
     pub fn wait(&self) -> Result<()> {
         self.wait_until(Deadline::Never)
     }
@@ -157,7 +160,16 @@ impl Event {
         self.wait_until(Deadline::after(timeout))
     }
 
+    #[inline]
     pub(crate) fn wait_until(&self, deadline: Deadline) -> Result<()> {
+        if self.is_set() {
+            return Ok(());
+        }
+        self.sleep_until_set(deadline)
+    }
+
+    #[inline(never)]
+    fn sleep_until_set(&self, deadline: Deadline) -> Result<()> {
         let shared = self.shared();
         let before = shared.state.load(Ordering::Acquire);
         // Set now, or set since.

@@ -102,20 +102,15 @@ impl Lock {
     }
 
     #[inline]
-    fn shared(&self) -> &LockLayout {
-        self.0.layout()
-    }
-
-    #[inline]
     fn robust(&self) -> &RobustLock {
-        &self.shared().lock
+        &self.0.layout().lock
     }
 
     /// This thread has taken it.
     #[inline]
     fn begin(&self) {
         let thread = u64::from(own_thread());
-        self.shared().thread.store(thread, Ordering::Relaxed);
+        self.0.layout().thread.store(thread, Ordering::Relaxed);
     }
 
     /// Takes the lock, waiting for it.
@@ -123,6 +118,7 @@ impl Lock {
     /// # Errors
     ///
     /// [`LockError::OwnerDied`], with the guard, if the last holder died holding it.
+    #[inline]
     pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock_until(Deadline::Never)
     }
@@ -132,6 +128,7 @@ impl Lock {
     /// # Errors
     ///
     /// [`LockError::WouldBlock`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
+    #[inline]
     pub fn try_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock_until(Deadline::Now)
     }
@@ -147,28 +144,30 @@ impl Lock {
 
     #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        let off = self.0.off();
-        take(self.0.heap(), self.robust(), off, deadline, || {
+        match self.try_quick() {
+            Some(guard) => Ok(guard),
+            None => self.lock_slow(deadline),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_slow(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        take(self.0.heap(), self.robust(), self.0.off(), deadline, || {
             self.begin();
-            self.guard()
+            self.guard_of(self.0.me())
         })
     }
 
     /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
     #[inline]
-    pub(crate) fn try_quick(&self) -> bool {
+    pub(crate) fn try_quick(&self) -> Option<LockGuard<'_>> {
         let me = self.0.me();
-        let taken = me != 0 && self.robust().try_quick(me);
-        if taken {
-            self.begin();
+        if me == 0 || !self.robust().try_quick(me) {
+            return None;
         }
-        taken
-    }
-
-    /// A guard for having it locked.
-    #[inline]
-    fn guard(&self) -> LockGuard<'_> {
-        self.guard_of(self.0.me())
+        self.begin();
+        Some(self.guard_of(me))
     }
 
     /// A guard for the process of this owner id's having it locked.
@@ -304,6 +303,14 @@ impl LockGuard<'_> {
     /// Keeps the lock held beyond this guard, for [`Lock::force_unlock`] to end.
     pub fn forget(self) {
         core::mem::forget(self);
+    }
+
+    /// Keeps the lock held, for another guard of the process whose owner id this returns.
+    #[inline]
+    pub(super) fn into_owner(self) -> u32 {
+        let owner = self.owner;
+        core::mem::forget(self);
+        owner
     }
 }
 

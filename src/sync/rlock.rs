@@ -100,16 +100,12 @@ impl RLock {
         Handle::new().map(Self)
     }
 
-    #[inline]
-    fn shared(&self) -> &RLockLayout {
-        self.0.layout()
-    }
-
     /// Takes the lock, waiting for it, or once more.
     ///
     /// # Errors
     ///
     /// [`LockError::OwnerDied`], with the guard, if the last holder died holding it.
+    #[inline]
     pub fn lock(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
         self.lock_until(Deadline::Never)
     }
@@ -119,6 +115,7 @@ impl RLock {
     /// # Errors
     ///
     /// [`LockError::WouldBlock`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
+    #[inline]
     pub fn try_lock(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
         self.lock_until(Deadline::Now)
     }
@@ -134,20 +131,20 @@ impl RLock {
 
     #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
-        if self.is_held_by_current_thread() {
-            self.again();
-            return Ok(self.guard());
+        match self.try_quick() {
+            Some(guard) => Ok(guard),
+            None => self.lock_slow(deadline),
         }
-        super::lock::take(self.0.heap(), &self.shared().lock, self.0.off(), deadline, || {
-            self.begin(1);
-            self.guard()
-        })
     }
 
-    /// A guard for having it locked once.
-    #[inline]
-    pub(crate) fn guard(&self) -> RLockGuard<'_> {
-        self.guard_of(self.0.me())
+    #[cold]
+    #[inline(never)]
+    fn lock_slow(&self, deadline: Deadline) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
+        let (heap, lock) = (self.0.heap(), &self.0.layout().lock);
+        super::lock::take(heap, lock, self.0.off(), deadline, || {
+            self.begin(1);
+            self.guard_of(self.0.me())
+        })
     }
 
     /// A guard for the process of this owner id's having it locked once.
@@ -159,32 +156,32 @@ impl RLock {
     /// This thread, which holds it, takes it once more.
     #[inline]
     fn again(&self) {
-        let depth = &self.shared().depth;
+        let depth = &self.0.layout().depth;
         depth.store(depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// This thread has taken it, so often.
     #[inline]
     fn begin(&self, depth: u64) {
-        let shared = self.shared();
+        let shared = self.0.layout();
         let thread = u64::from(os::pid::own_thread());
         shared.thread.store(thread, Ordering::Relaxed);
         shared.depth.store(depth, Ordering::Relaxed);
     }
 
-    /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
+    /// Takes the lock if this thread holds it or it is free this moment, without the questions that
+    /// [`try_lock`](Self::try_lock) asks.
     #[inline]
-    pub(crate) fn try_quick(&self) -> bool {
-        if self.is_held_by_current_thread() {
-            self.again();
-            return true;
-        }
+    pub(crate) fn try_quick(&self) -> Option<RLockGuard<'_>> {
         let me = self.0.me();
-        let taken = me != 0 && self.shared().lock.try_quick(me);
-        if taken {
+        if me != 0 && self.0.layout().lock.try_quick(me) {
             self.begin(1);
+        } else if self.is_held_by_current_thread() {
+            self.again();
+        } else {
+            return None;
         }
-        taken
+        Some(self.guard_of(me))
     }
 
     /// Releases it once, for guards given up with [`RLockGuard::forget`].
@@ -196,7 +193,7 @@ impl RLock {
         if !self.is_held_by_current_thread() {
             return Err(Error::NotLocked);
         }
-        let shared = self.shared();
+        let shared = self.0.layout();
         let depth = shared.depth.load(Ordering::Relaxed);
         shared.depth.store(depth - 1, Ordering::Relaxed);
         if depth == 1 {
@@ -209,7 +206,7 @@ impl RLock {
     /// Whether this thread holds it.
     #[inline]
     pub fn is_held_by_current_thread(&self) -> bool {
-        let shared = self.shared();
+        let shared = self.0.layout();
         // Only this thread could make both true.
         shared.lock.owner() == self.0.me()
             && shared.thread.load(Ordering::Relaxed) == u64::from(os::pid::own_thread())
@@ -217,9 +214,9 @@ impl RLock {
 
     /// How often its holder has locked it; 0 while it is free. Old news at once unless this thread is the holder.
     pub fn depth(&self) -> usize {
-        match self.shared().lock.owner() {
+        match self.0.layout().lock.owner() {
             0 => 0,
-            _ => self.shared().depth.load(Ordering::Relaxed) as usize,
+            _ => self.0.layout().depth.load(Ordering::Relaxed) as usize,
         }
     }
 
@@ -233,7 +230,7 @@ impl Relock for RLock {
         if !self.is_held_by_current_thread() {
             return Err(Error::NotLocked);
         }
-        let shared = self.shared();
+        let shared = self.0.layout();
         let depth = shared.depth.load(Ordering::Relaxed);
         shared.depth.store(0, Ordering::Relaxed);
         shared.thread.store(0, Ordering::Relaxed);
@@ -242,7 +239,7 @@ impl Relock for RLock {
     }
 
     fn relock(&self, depth: u64) -> Option<u32> {
-        let died = super::lock::take_again(self.0.heap(), &self.shared().lock, self.0.off());
+        let died = super::lock::take_again(self.0.heap(), &self.0.layout().lock, self.0.off());
         self.begin(depth);
         died
     }
@@ -275,6 +272,14 @@ impl RLockGuard<'_> {
     /// Keeps the lock held beyond this guard, for [`RLock::release`] to end.
     pub fn forget(self) {
         core::mem::forget(self);
+    }
+
+    /// Keeps the lock held, for another guard of the process whose owner id this returns.
+    #[inline]
+    pub(super) fn into_owner(self) -> u32 {
+        let owner = self.owner;
+        core::mem::forget(self);
+        owner
     }
 }
 
