@@ -3,13 +3,13 @@
 use super::primitive::{Number, Primitive, replace};
 use core::fmt;
 
-/// A number in shared memory: every operation sees and leaves a whole one, and all processes see all operations in one
-/// order. It is what [`RawValue`](crate::RawValue) and the elements of [`RawArray`](crate::RawArray) are.
+/// A number in shared memory. Every operation sees and leaves a whole number, and all processes see all operations in
+/// one order. A [`RawValue`](crate::RawValue) is one, and so are the elements of a [`RawArray`](crate::RawArray).
 #[repr(transparent)]
 pub struct Atomic<T: Primitive>(T::Cell);
 
 impl<T: Primitive> Atomic<T> {
-    /// The value.
+    /// Returns the value.
     #[inline]
     pub fn get(&self) -> T {
         T::load(&self.0)
@@ -21,13 +21,13 @@ impl<T: Primitive> Atomic<T> {
         T::store(&self.0, value);
     }
 
-    /// Replaces the value; the one that was there.
+    /// Replaces the value, and returns the one before.
     #[inline]
     pub fn swap(&self, value: T) -> T {
         T::swap(&self.0, value)
     }
 
-    /// Replaces the value by `new` if it is `current` (floats: if it has the same bits).
+    /// Replaces the value by `new` if it is `current` (for floats: if it has the same bits). Returns the value before.
     ///
     /// ```
     /// let seat = procession::RawValue::new(0_u32)?;
@@ -38,14 +38,14 @@ impl<T: Primitive> Atomic<T> {
     ///
     /// # Errors
     ///
-    /// The value that is there instead.
+    /// Returns the value that is there instead.
     #[inline]
     pub fn compare_exchange(&self, current: T, new: T) -> Result<T, T> {
         T::compare_exchange(&self.0, current, new)
     }
 
-    /// Replaces the value by what `change` makes of it, which is called again where somebody was faster; the one that was
-    /// there.
+    /// Replaces the value by what `change` makes of it, and returns the one before. If another thread changes the value
+    /// meanwhile, `change` is called again.
     #[inline]
     pub fn fetch_update(&self, change: impl FnMut(T) -> T) -> T {
         replace(&self.0, change)
@@ -53,25 +53,25 @@ impl<T: Primitive> Atomic<T> {
 }
 
 impl<T: Number> Atomic<T> {
-    /// Adds `n`, wrapping around; the value before.
+    /// Adds `n`, wrapping around, and returns the value before.
     #[inline]
     pub fn fetch_add(&self, n: T) -> T {
         T::add(&self.0, n)
     }
 
-    /// Subtracts `n`, wrapping around; the value before.
+    /// Subtracts `n`, wrapping around, and returns the value before.
     #[inline]
     pub fn fetch_sub(&self, n: T) -> T {
         T::sub(&self.0, n)
     }
 
-    /// Raises the value to `n` if it is less; the value before.
+    /// Raises the value to `n` if it is less, and returns the value before.
     #[inline]
     pub fn fetch_max(&self, n: T) -> T {
         replace(&self.0, |value: T| value.larger(n))
     }
 
-    /// Lowers the value to `n` if it is more; the value before.
+    /// Lowers the value to `n` if it is more, and returns the value before.
     #[inline]
     pub fn fetch_min(&self, n: T) -> T {
         replace(&self.0, |value: T| value.smaller(n))

@@ -1,5 +1,5 @@
-//! Values and arrays that processes share. How they are laid out, and who may touch what when, is in README.md beside this
-//! file.
+//! Values and arrays that processes share. README.md beside this file tells how they are laid out, and when which
+//! process may touch them.
 
 mod array;
 mod atomic;

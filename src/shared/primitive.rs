@@ -1,7 +1,7 @@
 //! The types that can be read and written whole.
 //!
-//! What a user keeps in shared memory is no protocol of this crate, so these are `core`'s atomics as they are, without the
-//! crash points of those in `wait`.
+//! The numbers that users keep in shared memory are no protocol of this crate. So these are `core`'s atomics, without
+//! the crash points that those in `wait` have.
 
 use core::fmt;
 use core::sync::atomic::Ordering::SeqCst;
@@ -10,9 +10,9 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// What can be read and written whole: the integers up to 64 bits, `f32`, `f64` and `bool`.
+/// A type that can be read and written whole: the integers up to 64 bits, `f32`, `f64` and `bool`.
 pub trait Primitive: sealed::Sealed + Copy + fmt::Debug + Send + Sync + 'static {
-    /// What it lies in; of the same size.
+    /// The atomic type that a value lies in, of the same size.
     #[doc(hidden)]
     type Cell: Send + Sync + 'static;
     #[doc(hidden)]
@@ -25,7 +25,7 @@ pub trait Primitive: sealed::Sealed + Copy + fmt::Debug + Send + Sync + 'static 
     fn compare_exchange(cell: &Self::Cell, current: Self, new: Self) -> Result<Self, Self>;
 }
 
-/// An [`Primitive`] that can be added to and compared.
+/// A [`Primitive`] that can be added to and compared.
 pub trait Number: Primitive {
     #[doc(hidden)]
     fn add(cell: &Self::Cell, n: Self) -> Self;
@@ -39,7 +39,7 @@ pub trait Number: Primitive {
     fn smaller(self, other: Self) -> Self;
 }
 
-/// How a type lies in a cell of another.
+/// Implements [`Primitive`] for a type that lies in an atomic of another.
 macro_rules! atom {
     ($type:ty, $cell:ident, $to:expr, $from:expr) => {
         impl sealed::Sealed for $type {}
@@ -122,7 +122,7 @@ integers! {
 floats! { f32, AtomicU32; f64, AtomicU64; }
 atom!(bool, AtomicBool, |b| b, |b| b);
 
-/// Replaces the value by what `change` makes of it; the one that was there.
+/// Replaces the value by what `change` makes of it, and returns the one before.
 #[inline]
 pub(super) fn replace<T: Primitive>(cell: &T::Cell, mut change: impl FnMut(T) -> T) -> T {
     let mut current = T::load(cell);

@@ -9,7 +9,7 @@ use crate::wait::atomic::Ordering;
 use serde::de::Error as _;
 use serde::{Deserializer, Serialize, Serializer};
 
-/// The kind of every piece of memory. It begins as a recursive lock does, and is buried as one.
+/// The kind of every region. A region begins as a recursive lock does, and is cleaned up after a death as one.
 pub(crate) const REGION: ObjectKind = ObjectKind {
     number: 10,
     name: "shared memory",
@@ -29,21 +29,21 @@ impl SharedKind for RegionKind {
     const KIND: &'static ObjectKind = &REGION;
 }
 
-/// A piece of memory: zero when it is made, there until the last handle is gone, wherever that is.
+/// A piece of memory. It is zero when it is made, and is freed with the last handle, in whichever process that is.
 #[derive(Clone, Debug)]
 pub struct Region {
     handle: Handle<RegionKind>,
     place: Place,
 }
 
-/// Where a piece of memory is in this process. It stays there for as long as there is a handle.
+/// Where a region's payload is in this process. It stays there for as long as there is a handle.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     address: *mut u8,
     len: usize,
 }
 
-// SAFETY: an address is a number. Where it is dereferenced, it is said why that is allowed.
+// SAFETY: having an address is harmless in any thread. Each place that dereferences it says why that is allowed.
 #[allow(unsafe_code)]
 unsafe impl Send for Place {}
 // SAFETY: as above.
@@ -63,7 +63,7 @@ impl From<Handle<RegionKind>> for Region {
 }
 
 impl Region {
-    /// `len` bytes for whoever looks after their type itself.
+    /// Makes a region of `len` bytes. The caller keeps track of their type.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Region {
         Self::typed(len, 0)
     }
 
-    /// `len` bytes for the type of this number.
+    /// Makes a region of `len` bytes whose type number is `number`.
     pub(super) fn typed(len: usize, number: u64) -> Result<Self> {
         let heap = crate::program::heap()?;
         let bytes = HEAD.checked_add(len as u64).ok_or(Error::TooLarge {
@@ -80,24 +80,24 @@ impl Region {
             max: heap.largest(),
         })?;
         let handle = Handle::make(heap, bytes, number)?;
-        // Nobody else knows it yet, and clearing up does not ask.
+        // Nobody else knows of the region yet, and clearing up after a death does not use the length.
         heap.word(handle.off() + LEN).store(len as u64, Ordering::Relaxed);
         Ok(Self::from(handle))
     }
 
-    /// Where it is in this process, at a multiple of 64. Others may read and write it at any time.
+    /// Returns where the payload is in this process, at a multiple of 64. Others may read and write it at any time.
     #[inline]
     pub fn address(&self) -> *mut u8 {
         self.place.address
     }
 
-    /// Bytes.
+    /// Returns the number of bytes.
     #[inline]
     pub fn len(&self) -> usize {
         self.place.len
     }
 
-    /// Whether there are none.
+    /// Returns true if the region has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -110,7 +110,7 @@ impl Region {
         self.handle.serialize(serializer)
     }
 
-    /// Region for the type of this number, whose size `fits` checks.
+    /// Decodes a region whose type number is `number`. `fits` checks its length.
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         number: u64,
         fits: impl FnOnce(usize) -> bool,
@@ -120,7 +120,7 @@ impl Region {
         if fits(memory.len()) {
             Ok(memory)
         } else {
-            // Two types of one name, from two versions of a crate.
+            // Two versions of a crate may have two types of one name.
             Err(D::Error::custom("it is of another size than the type"))
         }
     }

@@ -19,9 +19,10 @@ pub(crate) struct RLockLayout {
     head: Head,
     lock: RobustLock,
     _pad: u32,
-    /// The thread that holds it (gettid(2)). Like `depth`, written by the holder only, and nothing to anybody else.
+    /// The thread that holds it (gettid(2)). Only the holder writes this and `depth`; while nobody holds it, they
+    /// mean nothing.
     thread: AtomicU64,
-    /// How often it has locked.
+    /// How often the holder has locked it.
     depth: AtomicU64,
 }
 
@@ -29,7 +30,7 @@ pub(crate) struct RLockLayout {
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for RLockLayout {}
 
-/// Shared memory with a lock of its own begins like this, and has its payload behind it.
+/// Shared memory with a lock of its own begins like this, and its payload follows.
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<RLockLayout>() as u64 == crate::heap::layout::HEAD);
 
@@ -66,9 +67,10 @@ fn on_holder_death(heap: &Heap, off: Off, dead: u32, _tally: Off) -> Result<()> 
     Ok(())
 }
 
-/// A lock that the thread that holds it may take again; it is free when it was released as often.
+/// A lock that its holder, a thread, may take again. It is free when it was released as often as it was taken.
 ///
-/// As for [`Lock`](crate::Lock): handles go anywhere in the program, and whoever gets it from a holder that died is told.
+/// As with [`Lock`](crate::Lock), handles go anywhere in the program, and the thread that gets the lock after its
+/// holder died is told.
 ///
 /// ```
 /// use procession::RLock;
@@ -91,7 +93,7 @@ impl From<Handle<RLockKind>> for RLock {
 }
 
 impl RLock {
-    /// A new lock that nobody holds.
+    /// Makes a lock that is free.
     ///
     /// # Errors
     ///
@@ -100,7 +102,7 @@ impl RLock {
         Handle::new().map(Self)
     }
 
-    /// Takes the lock, waiting for it, or once more.
+    /// Takes the lock: waits for it, or, if this thread holds it, takes it once more.
     ///
     /// # Errors
     ///
@@ -110,7 +112,7 @@ impl RLock {
         self.lock_until(Deadline::Never)
     }
 
-    /// Takes the lock if no living thread but this one holds it.
+    /// Takes the lock if it is free, held by this thread, or held by a dead process.
     ///
     /// # Errors
     ///
@@ -147,20 +149,20 @@ impl RLock {
         })
     }
 
-    /// A guard for the process of this owner id's having it locked once.
+    /// Makes a guard for the process of this owner id, which holds the lock.
     #[inline]
     pub(super) fn guard_of(&self, owner: u32) -> RLockGuard<'_> {
         RLockGuard { lock: self, owner }
     }
 
-    /// This thread, which holds it, takes it once more.
+    /// Notes that this thread, the holder, has taken the lock once more.
     #[inline]
     fn again(&self) {
         let depth = &self.0.layout().depth;
         depth.store(depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// This thread has taken it, so often.
+    /// Notes that this thread has taken the lock, `depth` times.
     #[inline]
     fn begin(&self, depth: u64) {
         let shared = self.0.layout();
@@ -169,8 +171,8 @@ impl RLock {
         shared.depth.store(depth, Ordering::Relaxed);
     }
 
-    /// Takes the lock if this thread holds it or it is free this moment, without the questions that
-    /// [`try_lock`](Self::try_lock) asks.
+    /// Takes the lock if it is free at this moment, or held by this thread. Other than [`try_lock`](Self::try_lock),
+    /// it does not ask whether the holder lives.
     #[inline]
     pub(crate) fn try_quick(&self) -> Option<RLockGuard<'_>> {
         let me = self.0.me();
@@ -184,7 +186,7 @@ impl RLock {
         Some(self.guard_of(me))
     }
 
-    /// Releases it once, for guards given up with [`RLockGuard::forget`].
+    /// Releases the lock once, for guards given up with [`RLockGuard::forget`].
     ///
     /// # Errors
     ///
@@ -203,16 +205,17 @@ impl RLock {
         Ok(())
     }
 
-    /// Whether this thread holds it.
+    /// Returns true if this thread holds the lock.
     #[inline]
     pub fn is_held_by_current_thread(&self) -> bool {
         let shared = self.0.layout();
-        // Only this thread could make both true.
+        // Nobody else can make both true, or either false again.
         shared.lock.owner() == self.0.me()
             && shared.thread.load(Ordering::Relaxed) == u64::from(os::pid::own_thread())
     }
 
-    /// How often its holder has locked it; 0 while it is free. Old news at once unless this thread is the holder.
+    /// Returns how often the holder has locked it, 0 while it is free. Unless this thread is the holder, the answer
+    /// may be out of date when you read it.
     pub fn depth(&self) -> usize {
         match self.0.layout().lock.owner() {
             0 => 0,
@@ -253,8 +256,8 @@ impl fmt::Debug for RLock {
     }
 }
 
-/// The lock is held (once) while this lives. Dropped by a thread that does not hold it, or in a forked child, it does
-/// nothing.
+/// Holds an [`RLock`] once, until it is dropped. Dropped by a thread that does not hold the lock, or in a forked
+/// child, it does nothing.
 #[must_use = "the lock is released when the guard is dropped"]
 #[derive(Debug)]
 pub struct RLockGuard<'l> {
@@ -263,18 +266,18 @@ pub struct RLockGuard<'l> {
 }
 
 impl RLockGuard<'_> {
-    /// Whether it is this process's: in a forked child the copy of its parent's is not.
+    /// Returns true if the guard belongs to this process. In a forked child the copy of its parent's guard does not.
     #[inline]
     pub(crate) fn is_own(&self) -> bool {
         self.owner == self.lock.0.me()
     }
 
-    /// Keeps the lock held beyond this guard, for [`RLock::release`] to end.
+    /// Gives up the guard and keeps the lock held, for [`RLock::release`] to release.
     pub fn forget(self) {
         core::mem::forget(self);
     }
 
-    /// Keeps the lock held, for another guard of the process whose owner id this returns.
+    /// Gives up the guard and keeps the lock held, for another guard. Returns the owner id that this has to have.
     #[inline]
     pub(super) fn into_owner(self) -> u32 {
         let owner = self.owner;

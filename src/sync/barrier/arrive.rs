@@ -1,4 +1,4 @@
-//! One party that comes to the barrier.
+//! What one party does at a barrier: it arrives, waits or acts, and leaves.
 
 use super::Barrier;
 use super::state::{barrier, break_it, end};
@@ -10,36 +10,37 @@ use crate::os::clock::Deadline;
 use crate::wait::atomic::Ordering;
 use crate::wait::event_count::Ended;
 
-/// Generations of which it is known how they ended.
+/// The number of past generations whose outcome is known.
 const MEMORY: u64 = u64::BITS as u64;
 
-/// What becomes of who comes to a barrier.
+/// What happens to a party that comes to a barrier.
 enum Arriving {
     Broken,
-    /// Everybody is there, and the last one at its action.
+    /// All parties have arrived, and the last one is at its action.
     Closed,
-    /// It would not be the last, and does not want to wait.
+    /// The party is not the last, and does not want to wait.
     Early,
     Arrived,
-    /// It was the last, and everybody goes on.
+    /// The party is the last, and all go on.
     Passed,
-    /// It was the last, and is to act.
+    /// The party is the last, and has to act.
     Acts,
 }
 
-/// How somebody got through a barrier.
+/// How a party got through a barrier.
 pub enum Arrival<'b> {
-    /// With everybody, having arrived as the one of this number.
+    /// The party has passed. The number says as which one it arrived, from 0 on.
     Passed(usize),
-    /// As the last: everybody waits for what it has to do.
+    /// The party is the last, and the others wait until it has acted.
     Acts(Acting<'b>),
 }
 
-/// Everybody else waits until this is [done](Acting::done). Dropped, it breaks the barrier.
+/// What the last party has while it acts. The others wait until it calls [`done`](Acting::done); dropped, it breaks
+/// the barrier.
 pub struct Acting<'b>(BarrierWait<'b>);
 
 impl Acting<'_> {
-    /// Lets everybody go on.
+    /// Lets all parties go on.
     ///
     /// # Errors
     ///
@@ -71,7 +72,7 @@ impl Drop for Acting<'_> {
     }
 }
 
-/// A party that has arrived; its record says so until this is dropped.
+/// A party that has arrived. Its record in the heap says so until this is dropped.
 struct BarrierWait<'b> {
     barrier: &'b Barrier,
     lent: Lent<'b>,
@@ -81,7 +82,7 @@ struct BarrierWait<'b> {
 
 impl Drop for BarrierWait<'_> {
     fn drop(&mut self) {
-        // Nobody else changes it while this process lives.
+        // While this process lives, nobody else changes the word.
         let wait_state = &self.lent.waiter().wait_state;
         wait_state.store(wait_state::NOWHERE, Ordering::Release);
     }
@@ -110,7 +111,7 @@ impl BarrierWait<'_> {
         }
     }
 
-    /// Breaks the barrier, unless the generation is over; whether it did.
+    /// Breaks the barrier, unless the generation is over. Returns true if it did.
     fn break_generation(&self) -> bool {
         let off = self.barrier.0.off();
         let broke = insist(|| {
@@ -126,7 +127,7 @@ impl BarrierWait<'_> {
         broke.unwrap_or(false)
     }
 
-    /// Goes away as if it had never come, unless everybody has.
+    /// Leaves the barrier as if this party had never arrived, unless all have.
     fn leave(&self) -> Result<()> {
         let off = self.barrier.0.off();
         self.barrier.0.heap().transact(|tx| {
@@ -139,24 +140,26 @@ impl BarrierWait<'_> {
         })
     }
 
-    /// Whether its generation, which is over, ended well.
+    /// Returns true if the party's generation, which is over, ended well.
     fn passed(&self) -> Result<bool> {
         let (mine, shared) = (self.generation, self.barrier.shared());
-        // Written before the generation, which was seen: nothing later than this was broken, and this not either.
+        // `last_broken` is written before the generation, whose new value was seen. So no generation from this one on
+        // was broken.
         if shared.last_broken.load(Ordering::Relaxed) <= mine {
             return Ok(true);
         }
         let off = self.barrier.0.off();
         self.barrier.0.heap().transact(|tx| {
             let age = tx.get(barrier!(off, generation)) - mine - 1;
-            // Nobody knows any more: then it is as if it had been broken, which it may have been.
+            // The outcome may be too old to be known. Then the generation is taken for broken, which it may have been.
             Ok(age < MEMORY && tx.get(barrier!(off, outcomes)) >> age & 1 == 0)
         })
     }
 }
 
 impl Barrier {
-    /// Waits as one of the parties; `acts`: if it is the last, it wants to do something before anybody goes on.
+    /// Arrives, and waits for the others. If `acts` is true and this party is the last, it acts before any other goes
+    /// on.
     pub(crate) fn arrive(&self, deadline: Deadline, acts: bool) -> Result<Arrival<'_>> {
         loop {
             let lent = self.0.heap().lend_idle_waiter()?;
@@ -190,7 +193,7 @@ impl Barrier {
         }
     }
 
-    /// Comes to the barrier; also the generation and how many were there before.
+    /// Stages the arrival of a party. Also returns the generation, and how many parties had arrived before.
     fn enter(
         &self,
         tx: &mut Tx<'_>,
@@ -223,7 +226,7 @@ impl Barrier {
 
     fn wait_until(&self, deadline: Deadline, over: impl Fn() -> bool) -> Result<(), Ended> {
         let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Barrier);
-        // Some party may be dead.
+        // A party may have died.
         let idle = || self.0.heap().sweep_dead_rate_limited();
         self.shared()
             .event_count

@@ -1,4 +1,4 @@
-//! A barrier: nobody goes on until everybody is there. The protocol is in ../README.md.
+//! A barrier: no party goes on until all have arrived. The protocol is in ../README.md.
 
 mod arrive;
 mod state;
@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 use state::{BarrierKind, BarrierLayout, barrier, break_it};
 use std::time::Duration;
 
-/// A barrier for a number of parties, processes or threads: each waits until all are there, and then all go on.
+/// A barrier for a number of parties (processes or threads): each waits until all have arrived, and then all go on.
 ///
-/// A handle can be cloned, passed to processes and sent through queues. It can be passed over and over. If a process dies that
-/// has arrived, or is at its action, the barrier is broken within a second, and everybody is told; one that dies before it
-/// arrives is waited for like any that is late. The semantics are those of Python's `multiprocessing.Barrier`, but that there
-/// the survivors wait for ever.
+/// A handle can be cloned, passed to processes and sent through queues. A barrier can be passed any number of times.
+/// If a process dies after it has arrived, or during its action, the barrier is broken within a second, and the other
+/// parties are told. A process that dies before it arrives is waited for, like one that is late. The semantics are
+/// those of Python's `multiprocessing.Barrier`, except that there the survivors wait for ever.
 ///
 /// ```
 /// use procession::{Barrier, Process};
@@ -51,11 +51,12 @@ impl From<Handle<BarrierKind>> for Barrier {
 }
 
 impl Barrier {
-    /// A barrier for so many parties.
+    /// Makes a barrier for `parties` parties.
     ///
     /// # Errors
     ///
-    /// [`Error::NoParties`] for 0; [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
+    /// [`Error::NoParties`] for 0; [`Error::OutOfMemory`], or what the system said when the program's shared memory
+    /// was set up.
     pub fn new(parties: usize) -> Result<Self> {
         if parties == 0 {
             return Err(Error::NoParties);
@@ -73,35 +74,38 @@ impl Barrier {
         self.shared().generation.load(Ordering::Acquire)
     }
 
-    /// Waits until all parties wait; the number of this one among them, from 0 in the order of their arrival.
+    /// Waits until all parties have arrived. Returns the number of this one, counted from 0 in the order of arrival.
     ///
     /// # Errors
     ///
-    /// [`Error::BrokenBarrier`] if the barrier is broken, or was before all were there; [`Error::Interrupted`] where a hook asks
-    /// for it: then it is as if this party had not come; [`Error::OutOfMemory`] where there was none to tally that it is here.
+    /// * [`Error::BrokenBarrier`] if the barrier is broken, or breaks before all have arrived.
+    /// * [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) asks for it: then it is as if
+    ///   this party had not come.
+    /// * [`Error::OutOfMemory`] if there is no memory for a record of this party.
     pub fn wait(&self) -> Result<usize> {
         self.pass(Deadline::Never, None::<fn()>)
     }
 
-    /// Passes if all others wait already.
+    /// Passes the barrier if all other parties have arrived already.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if not, and nothing is changed; as for [`wait`](Self::wait).
+    /// [`Error::Timeout`] if they have not, and nothing is changed; as for [`wait`](Self::wait).
     pub fn try_wait(&self) -> Result<usize> {
         self.pass(Deadline::Now, None::<fn()>)
     }
 
-    /// Waits for at most `timeout`; then the barrier is broken for all.
+    /// Waits as [`wait`](Self::wait) does, for at most `timeout`. At the timeout the barrier is broken for all parties.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] for the one whose timeout it was; as for [`wait`](Self::wait).
+    /// [`Error::Timeout`] for the party that has timed out; as for [`wait`](Self::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<usize> {
         self.pass(Deadline::after(timeout), None::<fn()>)
     }
 
-    /// As [`wait`](Self::wait); the last to arrive calls `action` before anybody goes on. A panic in it breaks the barrier.
+    /// Waits as [`wait`](Self::wait) does. The last party to arrive calls `action` before any goes on. A panic in
+    /// `action` breaks the barrier.
     ///
     /// # Errors
     ///
@@ -110,8 +114,8 @@ impl Barrier {
         self.pass(Deadline::Never, Some(action))
     }
 
-    /// As [`wait_then`](Self::wait_then), and as [`wait_timeout`](Self::wait_timeout). The action itself has no deadline, but the
-    /// others do not wait for it for longer than they wanted to.
+    /// Waits as [`wait_then`](Self::wait_then) does, for at most `timeout`. The action itself has no deadline, but
+    /// the other parties wait for it no longer than their timeouts.
     ///
     /// # Errors
     ///
@@ -132,19 +136,20 @@ impl Barrier {
         }
     }
 
-    /// Breaks the barrier: whoever waits, and whoever comes until it is [reset](Self::reset), gets
+    /// Breaks the barrier: all waiting parties, and all that come until it is [reset](Self::reset), get
     /// [`Error::BrokenBarrier`].
     pub fn abort(&self) {
         self.break_or_mend(true);
     }
 
-    /// Makes the barrier as new: whoever waits gets [`Error::BrokenBarrier`], whoever comes waits for all to come.
+    /// Makes the barrier as new: all waiting parties get [`Error::BrokenBarrier`], and those that come wait for all
+    /// to come.
     pub fn reset(&self) {
         self.break_or_mend(false);
     }
 
     fn break_or_mend(&self, broken: bool) {
-        // It fails only in a process that cannot use what is shared.
+        // This fails only in a process that cannot use shared memory at all.
         let _ = insist(|| self.try_break_or_mend(broken));
     }
 
@@ -159,17 +164,17 @@ impl Barrier {
         Ok(())
     }
 
-    /// For how many it is.
+    /// Returns the number of parties that the barrier is for.
     pub fn parties(&self) -> usize {
         self.shared().parties.load(Ordering::Relaxed) as usize
     }
 
-    /// How many wait; old news at once.
+    /// Returns the number of waiting parties. It may be out of date when you read it.
     pub fn waiting(&self) -> usize {
         self.shared().count.load(Ordering::Relaxed) as usize
     }
 
-    /// Whether it is broken.
+    /// Returns true if the barrier is broken.
     pub fn is_broken(&self) -> bool {
         self.shared().broken.load(Ordering::Relaxed) != 0
     }

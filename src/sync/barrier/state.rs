@@ -10,30 +10,30 @@ use crate::heap::waiter::{wait_state, waiter};
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::event_count::EventCount;
 
-/// A barrier in shared memory; transactions change it.
+/// A barrier in shared memory. Only transactions change it.
 #[repr(C, align(64))]
 pub(crate) struct BarrierLayout {
     head: Head,
     pub(super) parties: AtomicU64,
-    /// Who has arrived in this generation. If that is everybody, the last one is at its action.
+    /// Parties that have arrived in this generation. If all have, the last one is at its action.
     pub(super) count: AtomicU64,
     /// Generations that have ended.
     pub(super) generation: AtomicU64,
     /// 1 from the end of a broken generation to `reset`.
     pub(super) broken: AtomicU64,
-    /// How the last ones ended, the latest in bit 0; a one is for broken.
+    /// How the last generations ended, the latest in bit 0; 1 means broken.
     pub(super) outcomes: AtomicU64,
-    /// The latest that was broken, plus one.
+    /// The latest generation that was broken, plus one.
     pub(super) last_broken: AtomicU64,
     pub(super) event_count: EventCount,
     _pad: u32,
 }
 
-// SAFETY: repr(C), atomics (a gate is one) and padding.
+// SAFETY: repr(C), atomics (an event count is one) and padding.
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for BarrierLayout {}
 
-/// Offset of a field of the barrier at `off`.
+/// Returns the offset of a field of the barrier at `off`.
 macro_rules! barrier {
     ($off:expr, $field:ident) => {
         $off + core::mem::offset_of!($crate::sync::barrier::state::BarrierLayout, $field) as u64
@@ -57,7 +57,7 @@ pub(crate) const BARRIER: ObjectKind = ObjectKind {
     },
 };
 
-/// Names the kind for [`Handle`].
+/// Names the kind for [`Handle`](crate::codec::Handle).
 pub(crate) enum BarrierKind {}
 
 impl SharedKind for BarrierKind {
@@ -65,7 +65,7 @@ impl SharedKind for BarrierKind {
     const KIND: &'static ObjectKind = &BARRIER;
 }
 
-/// It may have died between ending a generation and waking those who wait.
+/// Wakes the waiting parties: the process may have died between ending a generation and waking them.
 #[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
 fn on_holder_death(heap: &Heap, off: Off, _dead: u32, _tally: Off) -> Result<()> {
     heap.shared::<BarrierLayout>(off)
@@ -74,7 +74,7 @@ fn on_holder_death(heap: &Heap, off: Off, _dead: u32, _tally: Off) -> Result<()>
     Ok(())
 }
 
-/// Ends the generation.
+/// Stages the end of the generation.
 pub(super) fn end(tx: &mut Tx<'_>, off: Off, broken: bool) {
     let generation = tx.get(barrier!(off, generation));
     if broken {
@@ -84,11 +84,11 @@ pub(super) fn end(tx: &mut Tx<'_>, off: Off, broken: bool) {
     let outcomes = tx.get(barrier!(off, outcomes));
     tx.set(barrier!(off, outcomes), outcomes << 1 | u64::from(broken));
     tx.set(barrier!(off, count), 0);
-    // Last, because it is what the others look at.
+    // Last, because it is what the other parties look at.
     tx.set(barrier!(off, generation), generation + 1);
 }
 
-/// Breaks the barrier.
+/// Stages the breaking of the barrier.
 pub(super) fn break_it(tx: &mut Tx<'_>, off: Off) {
     if tx.get(barrier!(off, count)) > 0 {
         end(tx, off, true);
@@ -96,7 +96,8 @@ pub(super) fn break_it(tx: &mut Tx<'_>, off: Off) {
     tx.set(barrier!(off, broken), 1);
 }
 
-/// The record at `who` stands at a barrier, and its thread is dead: the barrier is broken, unless that generation is over.
+/// Breaks the barrier at which the record at `who` stands, whose thread is dead, unless the record's generation is
+/// over.
 pub(in crate::sync) fn forsake(heap: &Heap, who: Off) -> Result<()> {
     let off = heap.transact(|tx| {
         let off = tx.get(waiter!(who, place));

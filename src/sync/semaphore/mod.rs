@@ -1,4 +1,4 @@
-//! Counting permits, which come back when their holder is killed. The protocol is in ../README.md.
+//! A semaphore, whose permits come back when their holder is killed. The protocol is in ../README.md.
 
 mod state;
 
@@ -16,16 +16,17 @@ use serde::{Deserialize, Serialize};
 use state::{EAGER, SemaphoreKind, View};
 use std::time::Duration;
 
-/// The largest value, as `sem_post(3)` and Python have it.
+/// The largest value, the same as that of `sem_post(3)` and of Python.
 pub(crate) const MAX_PERMITS: u64 = i32::MAX as u64;
 
-/// A semaphore between processes and threads: so many permits, and whoever wants one waits until there is one.
+/// A semaphore between processes and threads: a number of permits. A thread that wants one waits until one is free.
 ///
-/// A handle can be cloned, passed to processes and sent through queues. When a process is killed, the permits it had come back
-/// (those it acquired less those it released, as far as there were that many in the beginning), and as many of the next to
-/// acquire are told by [`Permit::owner_died`]. What a process has [forgotten](Permit::forget) that ends in an orderly way (it
-/// returns, panics or calls [`exit`](std::process::exit)) stays taken, for somebody else to [release](Self::release). The
-/// semantics are those of Python's `multiprocessing.Semaphore` and `BoundedSemaphore`, which lose the permits of the killed.
+/// A handle can be cloned, passed to processes and sent through queues. When a process is killed, its permits come
+/// back: those it acquired less those it released, but never so many that there are more than in the beginning. As
+/// many of the next to acquire are told by [`Permit::owner_died`]. When a process ends in an orderly way (it returns,
+/// panics or calls [`exit`](std::process::exit)), the permits that it has [forgotten](Permit::forget) stay taken, for
+/// another process to [release](Self::release). The semantics are those of Python's `multiprocessing.Semaphore` and
+/// `BoundedSemaphore`, which lose the permits of a killed process.
 ///
 /// ```
 /// use procession::Semaphore;
@@ -49,7 +50,7 @@ impl From<Handle<SemaphoreKind>> for Semaphore {
 }
 
 impl Semaphore {
-    /// A semaphore with `value` permits, which may be released more often than it is acquired.
+    /// Makes a semaphore with `value` permits. It may be released more often than it is acquired.
     ///
     /// # Errors
     ///
@@ -59,7 +60,7 @@ impl Semaphore {
         Self::with(value as u64, MAX_PERMITS)
     }
 
-    /// The same, but releasing it more often than it was acquired is an error.
+    /// Makes a semaphore with `value` permits. Releasing it more often than it was acquired is an error.
     ///
     /// # Errors
     ///
@@ -92,21 +93,21 @@ impl Semaphore {
         }
     }
 
-    /// Takes a permit, waiting for one; it goes back when the answer is dropped.
+    /// Takes a permit, waiting for one. It goes back when the returned value is dropped.
     ///
     /// # Errors
     ///
-    /// [`Error::Interrupted`] where a hook asks for it.
+    /// [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) asks for it.
     #[inline]
     pub fn acquire(&self) -> Result<Permit<'_>> {
         self.acquire_until(Deadline::Never)
     }
 
-    /// Takes a permit if there is one.
+    /// Takes a permit if one is free.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if there is none.
+    /// [`Error::Timeout`] if none is free.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>> {
         self.acquire_until(Deadline::Now)
@@ -138,10 +139,10 @@ impl Semaphore {
     fn acquire_locked(&self, deadline: Deadline) -> Result<Permit<'_>> {
         let view = self.view();
         let has_some = || self.value() > 0;
-        // The permits may be with somebody dead.
+        // The permits may belong to a process that has died.
         let idle = || self.0.heap().sweep_dead_rate_limited();
         let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Permit);
-        // Where the tally is, is asked each time: a hook may have forked.
+        // The place of the tally is found each time, because a hook may have forked.
         let attempt = || {
             internal::until(deadline, || {
                 view.try_acquire(|| self.0.heap().tally_of(self.0.object()))
@@ -180,18 +181,18 @@ impl Semaphore {
 
     #[inline(never)]
     fn put_back_locked(&self) {
-        // This fails only where somebody released a permit that was not theirs. A process that is stopped in the middle of a
-        // change is waited for.
+        // This fails only if a permit was released that was not acquired. A process that is stopped in the middle of
+        // a change is waited for.
         let _ = internal::insist(|| self.release());
     }
 
-    /// Takes a permit if this process is favoured, and has one.
+    /// Takes a permit if the bias is towards this process and one is free.
     #[inline]
     pub(crate) fn take_quick(&self) -> bool {
         self.0.layout().bias.take(self.0.me())
     }
 
-    /// Gives a permit back if this process is favoured.
+    /// Gives a permit back if the bias is towards this process and it has one.
     #[inline]
     pub(crate) fn release_quick(&self) -> bool {
         let shared = self.0.layout();
@@ -202,12 +203,12 @@ impl Semaphore {
         given
     }
 
-    /// Whether somebody is in the middle of a change.
+    /// Returns true if a thread is in the middle of a change.
     pub(crate) fn is_in_change(&self) -> bool {
         self.0.layout().lock.owner() != 0
     }
 
-    /// Permits to be had; with others at work, old news at once.
+    /// Returns the number of free permits. It may be out of date when you read it.
     pub fn value(&self) -> usize {
         self.0.layout().to_be_had() as usize
     }
@@ -218,11 +219,12 @@ impl Semaphore {
 }
 
 impl Drop for Semaphore {
-    /// The tally that a bias speaks of goes with the process's last handle, so no bias outlasts a handle.
+    /// Ends a bias towards this process: the tally that the bias goes with is given up with the process's last handle.
     fn drop(&mut self) {
         let view = self.view();
         if view.shared.bias.is_towards(self.0.me()) && view.locked(|| Ok(())).is_err() {
-            // Somebody is stopped who is in the middle of a change: then the reference stays as long as this process.
+            // A process is stopped in the middle of a change. Then the reference stays for as long as this process
+            // lives.
             core::mem::forget(self.0.clone());
         }
     }
@@ -236,7 +238,8 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// A permit of a [`Semaphore`], given back when this is dropped. In a forked child the copy is empty: the parent has it.
+/// A permit of a [`Semaphore`], given back when this is dropped. In a forked child the copy does nothing: the permit
+/// is the parent's.
 #[must_use = "the permit goes back when this is dropped"]
 #[derive(Debug)]
 pub struct Permit<'s> {
@@ -246,12 +249,12 @@ pub struct Permit<'s> {
 }
 
 impl Permit<'_> {
-    /// Whether a process died with this permit: what the permit stands for may be half done.
+    /// Returns true if a process died with this permit: what the permit stands for may be half done.
     pub fn owner_died(&self) -> bool {
         self.returned
     }
 
-    /// Keeps the permit beyond this value, for [`Semaphore::release`] to give back.
+    /// Gives up this value and keeps the permit taken, for [`Semaphore::release`] to give back.
     pub fn forget(self) {
         core::mem::forget(self);
     }

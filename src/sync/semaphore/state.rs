@@ -11,8 +11,8 @@ use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::wait::event_count::EventCount;
 use crate::wait::robust_lock::RobustLock;
 
-/// Changes in a row by one process that bias a semaphore towards it, at first: each time that another process comes along
-/// then, it takes twice as many the next time, until it takes [`PATIENT`].
+/// The number of changes in a row by one process that bias a semaphore towards it, at first. Each time another
+/// process ends the bias, the number doubles, up to [`PATIENT`].
 pub(super) const EAGER: u32 = if cfg!(test) { 2 } else { 16 };
 const PATIENT: u32 = 4096;
 
@@ -22,22 +22,23 @@ pub(crate) struct SemaphoreLayout {
     pub(super) lock: RobustLock,
     pub(super) free: EventCount,
     pub(super) bias: Bias,
-    /// Permits to be had. While there is a bias, that says how many, and not this.
+    /// Free permits. Out of date while there is a bias, which says how many there are.
     pub(super) value: AtomicU64,
-    /// Permits of the dead that were given back, and whose next holders are to be told. None while there is a bias.
+    /// Permits that came back from dead processes, and whose next holders are to be told. None while there is a bias.
     returned: AtomicU64,
     /// The value it began with.
     pub(super) initial: AtomicU64,
     /// The largest value.
     pub(super) most: AtomicU64,
-    /// The journal: where the tally is (0: nothing is going on), and what the three words become.
+    /// The journal: where the tally is (0: no change is going on), and what the three words become.
     tally_at: AtomicU64,
     new_tally: AtomicU64,
     new_value: AtomicU64,
     new_returned: AtomicU64,
-    /// Where the tally of the process is that the bias is towards.
+    /// Where the tally is of the process that the bias is towards.
     bias_tally: AtomicU64,
-    /// Who made the last changes, how many in a row, and how many it takes to bias it. Only guesses depend on them.
+    /// The process that made the last changes, how many in a row, and how many begin a bias. Only the choice to begin
+    /// one depends on them.
     last: AtomicU32,
     run: AtomicU32,
     pub(super) bias_after: AtomicU32,
@@ -56,7 +57,7 @@ pub(crate) const SEMAPHORE: ObjectKind = ObjectKind {
     describe,
 };
 
-/// Names the kind for [`Handle`].
+/// Names the kind for [`Handle`](crate::codec::Handle).
 pub(crate) enum SemaphoreKind {}
 
 impl SharedKind for SemaphoreKind {
@@ -79,7 +80,7 @@ fn describe(heap: &Heap, off: Off) -> Facts {
 }
 
 impl SemaphoreLayout {
-    /// Permits to be had; with others at work, old news at once.
+    /// Returns the number of free permits. It may be out of date at once.
     #[inline]
     pub(super) fn to_be_had(&self) -> u64 {
         match self.bias.share() {
@@ -88,13 +89,13 @@ impl SemaphoreLayout {
         }
     }
 
-    /// Whether it counts events, of which nothing ever comes back, so that nobody's share of it matters.
+    /// Returns true if the semaphore counts events. Then no permits ever come back, and no tally is kept.
     #[inline]
     fn counts_events(&self) -> bool {
         self.initial.load(Ordering::Relaxed) == 0
     }
 
-    /// Sets the value to what `next` makes of it, without the latch, which nobody needs who counts events.
+    /// Sets the value to what `next` makes of it. This needs no lock, and is for a semaphore that counts events.
     #[inline]
     fn count(&self, next: impl Fn(u64) -> Option<u64>) -> bool {
         let mut value = self.value.load(Ordering::Relaxed);
@@ -111,7 +112,7 @@ impl SemaphoreLayout {
     }
 }
 
-/// A semaphore without a reference of its own.
+/// A semaphore seen without a reference to it: clearing up after the dead has none.
 #[derive(Clone, Copy)]
 pub(super) struct View<'h> {
     pub(super) heap: &'h Heap,
@@ -119,7 +120,7 @@ pub(super) struct View<'h> {
 }
 
 impl View<'_> {
-    /// Runs `change` under the latch, with nobody favoured.
+    /// Runs `change` under the lock, with no bias.
     #[inline]
     pub(super) fn locked<T>(self, change: impl FnOnce() -> Result<T>) -> Result<T> {
         if self.heap.lock_internal(&self.shared.lock, Rank::Object)? {
@@ -133,7 +134,7 @@ impl View<'_> {
         answer
     }
 
-    /// Sets value, tally and how many are to be told together, under the latch.
+    /// Sets value, tally and the number to be told together. The caller holds the lock.
     #[inline]
     fn commit(self, value: u64, returned: u64, tally_at: Off, tally: u64) {
         let shared = self.shared;
@@ -144,7 +145,7 @@ impl View<'_> {
         self.carry_out(value, returned, tally_at, tally);
     }
 
-    /// Takes the bias apart, under the latch.
+    /// Ends the bias. The caller holds the lock.
     #[cold]
     fn unbias(self) {
         let shared = self.shared;
@@ -160,7 +161,7 @@ impl View<'_> {
         self.commit(share.free, returned, tally_at, share.taken);
     }
 
-    /// Biases it, if this process has been alone with it for long enough; at the end of a change, under the latch.
+    /// Begins a bias if this process has made enough changes in a row. Called at the end of a change, under the lock.
     #[inline]
     fn maybe_bias(self, free: u64, returned: u64, tally_at: Off, taken: u64) {
         let (shared, owner) = (self.shared, self.heap.me());
@@ -173,7 +174,7 @@ impl View<'_> {
         let begins = run >= shared.bias_after.load(Ordering::Relaxed);
         shared.last.store(owner, Ordering::Relaxed);
         shared.run.store(if begins { 0 } else { run }, Ordering::Relaxed);
-        // As long as others' permits are not among those that it has, it cannot release too many of them.
+        // A process that has only permits of its own cannot release too many.
         let most = bias::MAX.min(shared.most.load(Ordering::Relaxed));
         if begins && returned == 0 && free.saturating_add(taken) <= most {
             shared.bias_tally.store(tally_at, Ordering::Relaxed);
@@ -181,7 +182,7 @@ impl View<'_> {
         }
     }
 
-    /// Writes what is decided.
+    /// Writes what was decided.
     #[inline]
     fn carry_out(self, value: u64, returned: u64, tally_at: Off, tally: u64) {
         let shared = self.shared;
@@ -192,7 +193,7 @@ impl View<'_> {
         shared.tally_at.store(0, Ordering::Release);
     }
 
-    /// Carries out what somebody who died had decided.
+    /// Carries out what a process had decided that died.
     #[cold]
     fn replay(self) {
         let shared = self.shared;
@@ -204,17 +205,17 @@ impl View<'_> {
         }
     }
 
-    /// Sets value and how many are to be told, and adds to the tally.
+    /// Sets the value and the number to be told, and adds to the tally.
     #[inline]
     fn change(self, value: u64, returned: u64, tally_at: Off, more: i64) {
         let tally = self.heap.word(tally_at).load(Ordering::Relaxed);
         let tally = tally.wrapping_add_signed(more);
         self.commit(value, returned, tally_at, tally);
-        // A negative tally is a large number here, and prevents it.
+        // A negative tally is a large number here, and prevents a bias.
         self.maybe_bias(value, returned, tally_at, tally);
     }
 
-    /// Takes a permit if there is one; whether it comes from the dead.
+    /// Takes a permit if one is free. Returns true if it came back from a dead process.
     #[inline]
     pub(super) fn try_acquire(self, tally_at: impl FnOnce() -> Off) -> Result<Option<bool>> {
         let (shared, me) = (self.shared, self.heap.me());
@@ -274,8 +275,8 @@ impl View<'_> {
     }
 }
 
-/// A process that had permits is dead: if it was killed, they come back, as far as there were that many in the beginning. What
-/// one that ended in an orderly way has not given back, it has left to others to release.
+/// Gives the permits of a dead process back, if it was killed, as far as there were that many in the beginning. A
+/// process that ended in an orderly way has left its permits for others to release.
 fn on_holder_death(heap: &Heap, off: Off, dead: u32, tally_at: Off) -> Result<()> {
     let shared = heap.shared::<SemaphoreLayout>(off);
     let view = View { heap, shared };

@@ -1,4 +1,4 @@
-//! The list of records in shared memory, and what its transactions do.
+//! The list of waiting threads' records in shared memory, and what its transactions do.
 
 use crate::codec::SharedKind;
 use crate::heap::Heap;
@@ -8,16 +8,16 @@ use crate::heap::tx::Tx;
 use crate::heap::waiter::{wait_state, waiter};
 use crate::wait::atomic::{AtomicU64, Ordering, fence_after_rmw};
 
-/// A line in shared memory; transactions change it.
+/// A wait queue in shared memory. Only transactions change it.
 #[repr(C, align(64))]
 pub(crate) struct WaitQueueLayout {
     head: Head,
-    /// The records of the first and the last who wait.
+    /// The records of the first and of the last waiting thread.
     first: AtomicU64,
     last: AtomicU64,
-    /// How many wait.
+    /// The number of waiting threads.
     count: AtomicU64,
-    /// How many have ever waited: the next one's ticket.
+    /// The number of threads that have ever waited: the ticket of the next one.
     pub(super) tickets: AtomicU64,
 }
 
@@ -26,14 +26,14 @@ pub(crate) struct WaitQueueLayout {
 unsafe impl SharedLayout for WaitQueueLayout {}
 
 impl WaitQueueLayout {
-    /// Returns how many wait.
+    /// Returns the number of waiting threads.
     #[inline]
     pub(super) fn waiting(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
 }
 
-/// Offset of a field of the line at `off`.
+/// Returns the offset of a field of the wait queue at `off`.
 macro_rules! wait_queue {
     ($off:expr, $field:ident) => {
         $off + core::mem::offset_of!($crate::sync::wait_queue::list::WaitQueueLayout, $field) as u64
@@ -41,11 +41,11 @@ macro_rules! wait_queue {
 }
 pub(super) use wait_queue;
 
-/// The kind of every line.
+/// The kind of every wait queue.
 pub(crate) const CONDITION: ObjectKind = ObjectKind {
     number: 6,
     name: "condition",
-    // What a dead process's threads were doing in it, their records tell.
+    // The records of a dead process's threads are cleared up one by one: see `waiter.rs`.
     on_holder_death: |_, _, _, _| Ok(()),
     clear: |_, _| Ok(()),
     describe: |heap, off| {
@@ -54,7 +54,7 @@ pub(crate) const CONDITION: ObjectKind = ObjectKind {
     },
 };
 
-/// Names the kind for [`Handle`].
+/// Names the kind for [`Handle`](crate::codec::Handle).
 pub(crate) enum WaitQueueKind {}
 
 impl SharedKind for WaitQueueKind {
@@ -62,7 +62,7 @@ impl SharedKind for WaitQueueKind {
     const KIND: &'static ObjectKind = &CONDITION;
 }
 
-/// Puts the record at `who` at the end of the line.
+/// Puts the record at `who` at the end of the queue.
 pub(super) fn join(tx: &mut Tx<'_>, queue: Off, who: Off) {
     let (last, ticket) = (
         tx.get(wait_queue!(queue, last)),
@@ -82,7 +82,7 @@ pub(super) fn join(tx: &mut Tx<'_>, queue: Off, who: Off) {
     tx.add(wait_queue!(queue, count), 1);
 }
 
-/// Takes the record at `who`, which is in the line, out of it.
+/// Takes the record at `who` out of the queue.
 fn leave(tx: &mut Tx<'_>, queue: Off, who: Off) {
     let (prev, next) = (tx.get(waiter!(who, prev)), tx.get(waiter!(who, next)));
     match prev {
@@ -97,7 +97,8 @@ fn leave(tx: &mut Tx<'_>, queue: Off, who: Off) {
     tx.set(waiter!(who, wait_state), wait_state::NOWHERE);
 }
 
-/// Calls the first in the line, if its ticket is below `bound`; who is to be woken.
+/// Notifies the first record in the queue, if its ticket is below `bound`. Returns the record, whose thread is to be
+/// woken.
 pub(super) fn notify_first(tx: &mut Tx<'_>, queue: Off, bound: u64) -> Option<Off> {
     let first = tx.get(wait_queue!(queue, first));
     if first == 0 || tx.get(waiter!(first, ticket)) >= bound {
@@ -109,7 +110,8 @@ pub(super) fn notify_first(tx: &mut Tx<'_>, queue: Off, bound: u64) -> Option<Of
     Some(first)
 }
 
-/// What becomes of a record in a line or called from it whose thread makes no use of that: who is to be woken in its place.
+/// Takes a record out of the queue, or takes its notification away, because its thread makes no use of it. Returns
+/// the record to be woken in its place.
 pub(in crate::sync) fn abandon(tx: &mut Tx<'_>, who: Off) -> Option<Off> {
     let queue = tx.get(waiter!(who, place));
     match tx.get(waiter!(who, wait_state)) {
@@ -125,7 +127,8 @@ pub(in crate::sync) fn abandon(tx: &mut Tx<'_>, who: Off) -> Option<Off> {
     }
 }
 
-/// Wakes somebody whom a transaction has called. If the record is gone meanwhile, somebody wakes for nothing.
+/// Wakes the thread whose record a transaction has notified. If the record is gone by now, some thread wakes for
+/// nothing.
 pub(in crate::sync) fn wake(heap: &Heap, who: Off) {
     fence_after_rmw();
     if heap.futex(waiter!(who, asleep)).load(Ordering::Relaxed) != 0 {

@@ -1,4 +1,5 @@
-//! The line of a condition: threads that wait to be called, first come first served. The protocol is in ../README.md.
+//! The queue of a condition: threads that wait to be notified, first come first served. The protocol is in
+//! ../README.md.
 
 mod list;
 mod sleep;
@@ -17,13 +18,13 @@ use list::{WaitQueueKind, notify_first, wait_queue};
 use serde::{Deserialize, Serialize};
 use sleep::QueuedWaiter;
 
-/// How many one transaction calls.
+/// The number of records that one transaction notifies.
 const BATCH: usize = 16;
 
-/// How a wait in a line ended.
+/// How a wait in a queue ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitOutcome {
-    /// Somebody called.
+    /// It was notified.
     Notified,
     /// The deadline came first.
     TimedOut,
@@ -31,7 +32,7 @@ pub enum WaitOutcome {
     Interrupted,
 }
 
-/// A lock that is given up while this lives.
+/// A lock that is released while this lives.
 struct Away<'l, L: Relock> {
     lock: &'l L,
     depth: u64,
@@ -47,12 +48,12 @@ impl<L: Relock> Away<'_, L> {
 
 impl<L: Relock> Drop for Away<'_, L> {
     fn drop(&mut self) {
-        // Only a hook that panics gets here.
+        // This happens only if a hook panics.
         self.lock.relock(self.depth);
     }
 }
 
-/// A line to wait in. The lock that goes with it is its users' affair.
+/// A queue to wait in. The lock that goes with it is the users' affair.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WaitQueue(Handle<WaitQueueKind>);
@@ -64,23 +65,24 @@ impl From<Handle<WaitQueueKind>> for WaitQueue {
 }
 
 impl WaitQueue {
-    /// A line in which nobody waits.
+    /// Makes an empty wait queue.
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the system said when the program's shared memory was set up.
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the system said when the program's shared memory
+    /// was set up.
     pub fn new() -> Result<Self> {
         Handle::new().map(Self)
     }
 
-    /// How many wait; old news at once unless their lock is held.
+    /// Returns the number of waiting threads. Unless their lock is held, it may be out of date when you read it.
     #[inline]
     pub fn waiting(&self) -> u64 {
         self.0.layout().waiting()
     }
 
-    /// Waits to be called, having given up `lock`, which is taken back in any case: how the wait ended, and the process that
-    /// died with the lock meanwhile (0: no longer known).
+    /// Releases `lock`, waits to be notified, and takes `lock` again in any case. Returns how the wait ended, and the
+    /// pid of a process that died with the lock meanwhile (0: no longer known).
     pub(crate) fn wait(&self, lock: &impl Relock, deadline: Deadline) -> Result<(WaitOutcome, Option<u32>)> {
         let place = QueuedWaiter::take(self)?;
         let away = Away {
@@ -90,17 +92,17 @@ impl WaitQueue {
         let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Condition);
         let call = place.sleep(deadline, announce);
         let died = away.come_back();
-        // Not before: should this process die waiting for the lock, the call goes to the next.
+        // Not before: if this process dies while it waits for the lock, the notification has to go to the next record.
         place.used();
         Ok((call, died))
     }
 
-    /// Calls the first `n` of those who wait now; how many there were.
-    #[inline]
+    /// Notifies the first `n` of the threads that wait now. Returns how many there were.
     ///
     /// # Errors
     ///
-    /// [`Error::OwnerStopped`](crate::Error::OwnerStopped), if that was before the first was called.
+    /// [`Error::OwnerStopped`](crate::Error::OwnerStopped), if none was notified before.
+    #[inline]
     pub fn notify(&self, n: u64) -> Result<u64> {
         if self.waiting() == 0 {
             return Ok(0);
@@ -127,7 +129,7 @@ impl WaitQueue {
             });
             let some = match some {
                 Err(error) if called == 0 => return Err(error),
-                // The rest is called another time, or not at all: those who were called are told already.
+                // Those that were notified have been woken already. The rest is not notified by this call.
                 Err(_) => break,
                 Ok(some) => some,
             };
@@ -144,7 +146,7 @@ impl WaitQueue {
         Ok(called)
     }
 
-    /// Owner id of this process.
+    /// Returns the owner id of this process.
     #[inline]
     pub(super) fn me(&self) -> u32 {
         self.0.me()

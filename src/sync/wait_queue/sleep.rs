@@ -1,4 +1,4 @@
-//! One thread that waits in the queue.
+//! What one thread does in a wait queue: it joins, sleeps, and leaves.
 
 use super::list::{abandon, join, wake};
 use super::{WaitOutcome, WaitQueue};
@@ -13,7 +13,7 @@ use crate::wait::interrupt::interrupted;
 use crate::wait::sleeper::Sleeper;
 use crate::wait::spin;
 
-/// A place in a line, given up when this is dropped.
+/// A place in a wait queue, given up when this is dropped.
 pub(super) struct QueuedWaiter<'l> {
     heap: &'l Heap,
     lent: Lent<'l>,
@@ -35,7 +35,7 @@ impl<'l> QueuedWaiter<'l> {
         self.lent.waiter().wait_state.load(Ordering::Acquire) == wait_state::NOTIFIED
     }
 
-    /// Sleeps until it is called. If it ends in another way, it is in the line no longer.
+    /// Sleeps until the record is notified. If the sleep ends in another way, the record has left the queue.
     pub(super) fn sleep(&self, deadline: Deadline, announce: impl Fn() -> Announced<'l>) -> WaitOutcome {
         let waiter = self.lent.waiter();
         let word = self.heap.futex(waiter!(self.lent.off(), wait_state));
@@ -57,7 +57,7 @@ impl<'l> QueuedWaiter<'l> {
                 fence_after_rmw();
                 spins = sleeper.sleep(word, wait_state::QUEUED as u32, deadline) != Wake::TimedOut;
                 if !spins {
-                    // Who was to call, or was called in its place, may be dead.
+                    // The process that was to notify, or that was notified instead, may be dead.
                     self.heap.sweep_dead_rate_limited();
                 }
                 continue;
@@ -70,7 +70,7 @@ impl<'l> QueuedWaiter<'l> {
         }
     }
 
-    /// Leaves the line; whether it was called at the last moment, and makes use of it.
+    /// Leaves the queue. Returns true if the record was notified at the last moment, and the thread makes use of that.
     fn leave_queue(&self, ended: WaitOutcome) -> bool {
         let who = self.lent.off();
         let late = insist(|| {
@@ -87,7 +87,7 @@ impl<'l> QueuedWaiter<'l> {
         called
     }
 
-    /// The call was made use of: it is nobody else's any more.
+    /// Uses the notification up: from now on it is not passed on.
     pub(super) fn used(self) {
         if self.is_notified() {
             let _ = insist(|| {
