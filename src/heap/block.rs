@@ -138,7 +138,7 @@ impl Block {
         stage: impl Fn(&mut Tx<'_>) -> Result<Option<Off>>,
     ) -> Result<Option<Self>> {
         loop {
-            match Self::take_into_spare(heap, &stage)? {
+            match Self::take_into_spare(heap, 1, &stage)? {
                 Slotted::Done(block) => return Ok(Some(block)),
                 Slotted::Nothing => return Ok(None),
                 Slotted::NoSlot => heap.make_slots()?,
@@ -146,13 +146,14 @@ impl Block {
         }
     }
 
-    /// The same for those who hold locks: where this process has no slot for it, they call
-    /// [`make_slots`](Heap::make_slots) when they do not any more.
+    /// The same for those who hold locks: where this process has less than so many free slots, they call
+    /// [`make_slots_for`](Heap::make_slots_for) when they do not any more.
     pub(crate) fn take_into_spare(
         heap: &'static Heap,
+        slots: u64,
         stage: impl FnOnce(&mut Tx<'_>) -> Result<Option<Off>>,
     ) -> Result<Slotted<Self>> {
-        let taken = heap.with_spare_slot(|tx, slot| {
+        let taken = heap.with_spare_slots(slots, |tx, slot| {
             let off = stage(tx)?;
             if let Some(off) = off {
                 heap.reach_whole(tx, off)?;
@@ -282,6 +283,29 @@ impl Heap {
                 kind::USED => off == self.chunk_at(index),
                 _ => false,
             })
+    }
+
+    /// Slots that this process needs for handles of what the block at `off` carries and it has none of yet. The block is that of
+    /// somebody who does not pass it on meanwhile.
+    #[inline]
+    pub(crate) fn slots_for_carried(&self, off: Off) -> Result<u64> {
+        self.reach(off, HEAD)?;
+        match self.word(off + EXTRA).load(Ordering::Acquire) {
+            0 => Ok(0),
+            carried => self.count_strange(off, carried),
+        }
+    }
+
+    #[cold]
+    fn count_strange(&self, off: Off, carried: u64) -> Result<u64> {
+        let list = self.carried_list(off);
+        self.reach(off, list + 8 * carried - off)?;
+        let mut offs: Vec<Off> = (0..carried)
+            .map(|i| self.word(list + 8 * i).load(Ordering::Relaxed))
+            .collect();
+        offs.sort_unstable();
+        offs.dedup();
+        Ok(Self::count_unknown(&offs))
     }
 
     /// Gives up, one by one, the references a block carries.

@@ -265,10 +265,19 @@ impl Heap {
         &self,
         stage: impl FnOnce(&mut Tx<'_>, &Slot) -> Result<Option<T>>,
     ) -> Result<Slotted<(T, u64)>> {
+        self.with_spare_slots(1, stage)
+    }
+
+    /// The same where so many slots are to be free, the one that is filled among them.
+    pub(super) fn with_spare_slots<T>(
+        &self,
+        count: u64,
+        stage: impl FnOnce(&mut Tx<'_>, &Slot) -> Result<Option<T>>,
+    ) -> Result<Slotted<(T, u64)>> {
         let _steady = fork::steady();
         let entry = self.my_entry();
         self.transact(|tx| {
-            let Some(slot) = Self::free_slot(tx, entry) else {
+            let Some(slot) = Self::free_slot(tx, entry).filter(|_| Self::has_free(tx, entry, count)) else {
                 return Ok(Slotted::NoSlot);
             };
             Ok(match stage(tx, &slot)? {
@@ -287,6 +296,17 @@ impl Heap {
             free => free - 1,
         };
         Some(Slot::in_page(entry, page * PAGE_SLOTS + place, at))
+    }
+
+    /// Whether so many slots of an entry are free.
+    fn has_free(tx: &Tx<'_>, entry: u64, count: u64) -> bool {
+        let (mut free, mut next) = (0, tx.get(entry!(entry, hold_room)));
+        while free < count && next != 0 {
+            let page = page_at(tx, entry, next - 1);
+            free += PAGE_SLOTS - tx.get(page + USED);
+            next = tx.get(page + NEXT);
+        }
+        free >= count
     }
 
     /// A slot for something that is to be freed: there is one while not very many are being freed at once.
@@ -356,11 +376,16 @@ impl Heap {
 
     /// Makes room for more slots of this process, where none is free.
     pub(crate) fn make_slots(&self) -> Result<()> {
+        self.make_slots_for(1)
+    }
+
+    /// The same where fewer than `count` are free.
+    pub(crate) fn make_slots_for(&self, count: u64) -> Result<()> {
         let entry = self.my_entry();
         loop {
             let mut full = false;
             self.with_cell(MAX_CELL, |tx, cell| {
-                full = Self::free_slot(tx, entry).is_none();
+                full = !Self::has_free(tx, entry, count);
                 if full {
                     let page = Self::free_page(tx, entry)?;
                     self.place_page(tx, entry, page, cell);

@@ -70,6 +70,13 @@ impl Heap {
         }
     }
 
+    /// Returns how many of these objects this process has no slot for.
+    pub(super) fn count_unknown(objects: &[Off]) -> u64 {
+        let _steady = fork::steady();
+        let slots = slots();
+        objects.iter().filter(|off| !slots.contains_key(off)).count() as u64
+    }
+
     /// A handle goes away, and with the last one the reference.
     pub(super) fn let_go(&self, off: Off) {
         let steady = fork::steady();

@@ -145,8 +145,10 @@ struct Spare {
 struct LeftBehind {
     /// Segments to be freed.
     segments: Vec<Doomed>,
-    /// A slot for a block was needed, and there was none.
-    slot_wanted: bool,
+    /// Slots for the handles in the blocks that were taken.
+    handles: u64,
+    /// So many slots were needed for a block and the handles in those taken, and there were fewer; 0 where there were enough.
+    slots_wanted: u64,
 }
 
 /// A message to put.

@@ -21,12 +21,12 @@ impl View<'_> {
         let (mut blocks, mut left) = (Vec::new(), LeftBehind::default());
         let outcome = loop {
             let outcome = self.with_head(|| self.take_some(visit, &mut blocks, &mut left));
-            if !left.slot_wanted {
+            if left.slots_wanted == 0 {
                 break outcome;
             }
             // Memory is made where nobody waits for it.
-            left.slot_wanted = false;
-            if let Err(error) = self.in_time(|| self.heap.make_slots()) {
+            let wanted = core::mem::take(&mut left.slots_wanted);
+            if let Err(error) = self.in_time(|| self.heap.make_slots_for(wanted)) {
                 break Err(error);
             }
         };
@@ -73,16 +73,16 @@ impl View<'_> {
                     Err(_) if taken > 0 => return Ok(()),
                     Err(error) => return Err(error),
                 },
-                Record::Block => match self.in_time(|| self.take_block(place, next(record))) {
+                Record::Block => match self.in_time(|| self.take_block(place, next(record), left)) {
                     Ok(Some(block)) => {
                         blocks.push(block);
                         visit(place, record)
                     }
-                    _ if taken > 0 => return Ok(()),
-                    Ok(None) => {
-                        left.slot_wanted = true;
+                    _ if taken > 0 => {
+                        left.slots_wanted = 0;
                         return Ok(());
                     }
+                    Ok(None) => return Ok(()),
                     Err(error) => return Err(error),
                 },
                 Record::Inline(_) => {
@@ -98,9 +98,11 @@ impl View<'_> {
         }
     }
 
-    /// Takes the block here; `None` where this process has no slot for it.
-    fn take_block(self, place: RecordRef<'_>, next: u64) -> Result<Option<Block>> {
-        let block = Block::take_into_spare(lasting(), |tx| {
+    /// Takes the block here; `None` where this process has no slots for it and the handles in it, and `left` says how many are
+    /// wanted: who has the message must be able to decode it.
+    fn take_block(self, place: RecordRef<'_>, next: u64, left: &mut LeftBehind) -> Result<Option<Block>> {
+        let handles = left.handles + self.heap.slots_for_carried(place.target())?;
+        let block = Block::take_into_spare(lasting(), 1 + handles, |tx| {
             tx.set(self.field(offset_of!(RingLayout, taken)), next);
             if self.tally != 0 {
                 tx.add(self.tally, 1);
@@ -108,8 +110,14 @@ impl View<'_> {
             Ok(Some(place.target()))
         })?;
         Ok(match block {
-            Slotted::Done(block) => Some(block),
-            Slotted::Nothing | Slotted::NoSlot => None,
+            Slotted::Done(block) => {
+                left.handles = handles;
+                Some(block)
+            }
+            Slotted::Nothing | Slotted::NoSlot => {
+                left.slots_wanted = 1 + handles;
+                None
+            }
         })
     }
 
