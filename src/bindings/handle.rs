@@ -1,6 +1,7 @@
 //! Handles whose type is known at run time only.
 
 use super::raw_queue::RawQueue;
+use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::Off;
@@ -126,25 +127,42 @@ impl Handle {
     }
 }
 
-macro_rules! sorts {
-    ($($sort:ident),*) => {$(
-        impl From<&$sort> for Handle {
-            fn from(object: &$sort) -> Self {
-                let heap = Heap::existing().expect("there is an object, so there is a heap");
-                Self { heap, object: object.object().clone() }
+/// Lets a type that is a handle be one of unknown type, and back.
+macro_rules! convert {
+    ($($type:ident),*) => {$(
+        impl From<&$type> for Handle {
+            fn from(object: &$type) -> Self {
+                let handle = object.handle();
+                Self { heap: handle.heap(), object: handle.object().clone() }
             }
         }
 
-        impl TryFrom<Handle> for $sort {
+        impl TryFrom<Handle> for $type {
             type Error = Error;
             fn try_from(handle: Handle) -> Result<Self> {
-                let (heap, object) = handle.check(HandleKind::$sort)?;
-                Ok(Self::from_object(heap, object))
+                let (heap, object) = handle.check(HandleKind::$type)?;
+                Ok(codec::Handle::from_object(heap, object).into())
             }
         }
     )*};
 }
 
-sorts!(
-    RawQueue, Lock, RLock, Semaphore, Region, WaitQueue, Event, Barrier
-);
+convert!(Lock, RLock, Semaphore, Region, WaitQueue, Event, Barrier);
+
+impl From<&RawQueue> for Handle {
+    fn from(queue: &RawQueue) -> Self {
+        let heap = Heap::existing().expect("there is an object, so there is a heap");
+        Self {
+            heap,
+            object: queue.object().clone(),
+        }
+    }
+}
+
+impl TryFrom<Handle> for RawQueue {
+    type Error = Error;
+    fn try_from(handle: Handle) -> Result<Self> {
+        let (heap, object) = handle.check(HandleKind::RawQueue)?;
+        Ok(Self::from_object(heap, object))
+    }
+}

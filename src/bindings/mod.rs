@@ -10,6 +10,7 @@ mod raw_queue;
 pub mod shm;
 mod sync;
 
+pub use crate::codec::Scratch;
 pub use crate::os::clock::Deadline;
 pub use crate::os::ready::EventFd;
 pub use crate::os::signal::without_signals;

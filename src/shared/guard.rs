@@ -16,7 +16,7 @@ pub(super) struct LockedRegion {
 
 impl LockedRegion {
     pub(super) fn new(memory: Region) -> Self {
-        let lock = RLock::from_object(memory.heap(), memory.object().clone());
+        let lock = RLock::from(memory.handle().cast());
         Self { memory, lock }
     }
 

@@ -1,14 +1,13 @@
 //! A piece of zeroed memory of any size.
 
-use crate::codec;
+use crate::codec::{Handle, SharedKind};
 use crate::error::{Error, Result};
-use crate::heap::Heap;
 use crate::heap::layout::{HEAD, LEN};
-use crate::heap::object::{Facts, Object, ObjectKind};
-use crate::sync::RLOCK;
+use crate::heap::object::{Facts, ObjectKind};
+use crate::sync::{RLOCK, RLockLayout};
 use crate::wait::atomic::Ordering;
 use serde::de::Error as _;
-use serde::{Deserializer, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
 
 /// The kind of every piece of memory. It begins as a recursive lock does, and is buried as one.
 pub(crate) const REGION: ObjectKind = ObjectKind {
@@ -22,11 +21,22 @@ pub(crate) const REGION: ObjectKind = ObjectKind {
     },
 };
 
+/// Names the kind for [`Handle`].
+pub(crate) enum RegionKind {}
+
+impl SharedKind for RegionKind {
+    type Layout = RLockLayout;
+    const KIND: &'static ObjectKind = &REGION;
+}
+
 /// A piece of memory: zero when it is made, there until the last handle is gone, wherever that is.
-#[derive(Clone, Debug)]
-pub struct Region {
-    heap: &'static Heap,
-    object: Object,
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Region(Handle<RegionKind>);
+
+impl From<Handle<RegionKind>> for Region {
+    fn from(handle: Handle<RegionKind>) -> Self {
+        Self(handle)
+    }
 }
 
 impl Region {
@@ -46,22 +56,22 @@ impl Region {
             len: len as u64,
             max: heap.largest(),
         })?;
-        let object = heap.make_object(&REGION, bytes, number)?;
+        let handle = Handle::make(heap, bytes, number)?;
         // Nobody else knows it yet, and clearing up does not ask.
-        heap.word(object.off() + LEN).store(len as u64, Ordering::Relaxed);
-        Ok(Self { heap, object })
+        heap.word(handle.off() + LEN).store(len as u64, Ordering::Relaxed);
+        Ok(Self(handle))
     }
 
     /// Where it is in this process, at a multiple of 64. Others may read and write it at any time.
     #[inline]
     pub fn address(&self) -> *mut u8 {
-        self.heap.address(self.object.off() + HEAD, self.len() as u64)
+        self.0.heap().address(self.0.off() + HEAD, self.len() as u64)
     }
 
     /// Bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.heap.word(self.object.off() + LEN).load(Ordering::Relaxed) as usize
+        self.0.heap().word(self.0.off() + LEN).load(Ordering::Relaxed) as usize
     }
 
     /// Whether there are none.
@@ -69,20 +79,12 @@ impl Region {
         self.len() == 0
     }
 
-    pub(crate) fn object(&self) -> &Object {
-        &self.object
-    }
-
-    pub(super) fn heap(&self) -> &'static Heap {
-        self.heap
-    }
-
-    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
-        Self { heap, object }
+    pub(crate) fn handle(&self) -> &Handle<RegionKind> {
+        &self.0
     }
 
     pub(super) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        codec::serialize_handle(&self.object, self.heap, serializer)
+        self.0.serialize(serializer)
     }
 
     /// Region for the type of this number, whose size `fits` checks.
@@ -91,8 +93,7 @@ impl Region {
         fits: impl FnOnce(usize) -> bool,
         deserializer: D,
     ) -> Result<Self, D::Error> {
-        let (object, heap) = codec::deserialize_handle(&REGION, number, deserializer)?;
-        let memory = Self { heap, object };
+        let memory = Self(Handle::deserialize_as(number, deserializer)?);
         if fits(memory.len()) {
             Ok(memory)
         } else {

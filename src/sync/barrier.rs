@@ -1,11 +1,11 @@
 //! A barrier: nobody goes on until everybody is there. The protocol is in README.md beside this file.
 
-use crate::codec;
+use crate::codec::{Handle, SharedKind};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::internal::insist;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout};
 use crate::heap::tx::Tx;
 use crate::heap::waiter::{Lent, Purpose, wait_state, waiter};
 use crate::os::clock::Deadline;
@@ -13,7 +13,7 @@ use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::event_count::{Ended, EventCount};
 use core::fmt;
 use core::mem::offset_of;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Generations of which it is known how they ended.
@@ -21,7 +21,7 @@ const MEMORY: u64 = u64::BITS as u64;
 
 /// A barrier in shared memory; transactions change it.
 #[repr(C, align(64))]
-struct BarrierLayout {
+pub(crate) struct BarrierLayout {
     head: Head,
     parties: AtomicU64,
     /// Who has arrived in this generation. If that is everybody, the last one is at its action.
@@ -64,6 +64,14 @@ pub(crate) const BARRIER: ObjectKind = ObjectKind {
         ])
     },
 };
+
+/// Names the kind for [`Handle`].
+pub(crate) enum BarrierKind {}
+
+impl SharedKind for BarrierKind {
+    type Layout = BarrierLayout;
+    const KIND: &'static ObjectKind = &BARRIER;
+}
 
 /// It may have died between ending a generation and waking those who wait.
 #[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
@@ -147,8 +155,8 @@ impl Acting<'_> {
         let BarrierWait {
             barrier, generation, ..
         } = self.0;
-        let off = barrier.object.off();
-        let whole = barrier.heap.transact(|tx| {
+        let off = barrier.0.off();
+        let whole = barrier.0.heap().transact(|tx| {
             let whole = tx.get(barrier!(off, generation)) == generation;
             if whole {
                 end(tx, off, false);
@@ -211,9 +219,9 @@ impl BarrierWait<'_> {
 
     /// Breaks the barrier, unless the generation is over; whether it did.
     fn break_generation(&self) -> bool {
-        let off = self.barrier.object.off();
+        let off = self.barrier.0.off();
         let broke = insist(|| {
-            self.barrier.heap.transact(|tx| {
+            self.barrier.0.heap().transact(|tx| {
                 let in_time = tx.get(barrier!(off, generation)) == self.generation;
                 if in_time {
                     break_it(tx, off);
@@ -227,8 +235,8 @@ impl BarrierWait<'_> {
 
     /// Goes away as if it had never come, unless everybody has.
     fn leave(&self) -> Result<()> {
-        let off = self.barrier.object.off();
-        self.barrier.heap.transact(|tx| {
+        let off = self.barrier.0.off();
+        self.barrier.0.heap().transact(|tx| {
             let in_time = tx.get(barrier!(off, generation)) == self.generation;
             if in_time && tx.get(barrier!(off, count)) < tx.get(barrier!(off, parties)) {
                 tx.add(barrier!(off, count), -1);
@@ -245,8 +253,8 @@ impl BarrierWait<'_> {
         if shared.last_broken.load(Ordering::Relaxed) <= mine {
             return Ok(true);
         }
-        let off = self.barrier.object.off();
-        self.barrier.heap.transact(|tx| {
+        let off = self.barrier.0.off();
+        self.barrier.0.heap().transact(|tx| {
             let age = tx.get(barrier!(off, generation)) - mine - 1;
             // Nobody knows any more: then it is as if it had been broken, which it may have been.
             Ok(age < MEMORY && tx.get(barrier!(off, outcomes)) >> age & 1 == 0)
@@ -277,10 +285,14 @@ impl BarrierWait<'_> {
 ///     Ok(())
 /// }
 /// ```
-#[derive(Clone)]
-pub struct Barrier {
-    heap: &'static Heap,
-    object: Object,
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Barrier(Handle<BarrierKind>);
+
+impl From<Handle<BarrierKind>> for Barrier {
+    fn from(handle: Handle<BarrierKind>) -> Self {
+        Self(handle)
+    }
 }
 
 impl Barrier {
@@ -293,15 +305,13 @@ impl Barrier {
         if parties == 0 {
             return Err(Error::NoParties);
         }
-        let heap = crate::program::heap()?;
-        let object = heap.make_object(&BARRIER, size_of::<BarrierLayout>() as u64, 0)?;
-        let barrier = Self { heap, object };
+        let barrier = Self(Handle::new()?);
         barrier.shared().parties.store(parties as u64, Ordering::Relaxed);
         Ok(barrier)
     }
 
     fn shared(&self) -> &BarrierLayout {
-        self.heap.shared(self.object.off())
+        self.0.layout()
     }
 
     fn generation(&self) -> u64 {
@@ -370,9 +380,10 @@ impl Barrier {
     /// Waits as one of the parties; `acts`: if it is the last, it wants to do something before anybody goes on.
     pub(crate) fn arrive(&self, deadline: Deadline, acts: bool) -> Result<Arrival<'_>> {
         loop {
-            let lent = self.heap.lend_idle_waiter()?;
+            let lent = self.0.heap().lend_idle_waiter()?;
             let (entry, generation, index) = self
-                .heap
+                .0
+                .heap()
                 .transact(|tx| Ok(self.enter(tx, &lent, deadline, acts)))?;
             let wait_state = move || BarrierWait {
                 barrier: self,
@@ -408,7 +419,7 @@ impl Barrier {
         deadline: Deadline,
         acts: bool,
     ) -> (Arriving, u64, u64) {
-        let (off, who) = (self.object.off(), lent.off());
+        let (off, who) = (self.0.off(), lent.off());
         let (generation, count) = (tx.get(barrier!(off, generation)), tx.get(barrier!(off, count)));
         let parties = tx.get(barrier!(off, parties));
         let last = count + 1 == parties;
@@ -432,9 +443,9 @@ impl Barrier {
     }
 
     fn wait_until(&self, deadline: Deadline, over: impl Fn() -> bool) -> Result<(), Ended> {
-        let announce = || self.heap.waiting_for(self.object.off(), Purpose::Barrier);
+        let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Barrier);
         // Some party may be dead.
-        let idle = || self.heap.sweep_dead_rate_limited();
+        let idle = || self.0.heap().sweep_dead_rate_limited();
         self.shared()
             .event_count
             .wait_until(deadline, over, idle, announce)
@@ -457,8 +468,8 @@ impl Barrier {
     }
 
     pub(crate) fn try_break_or_mend(&self, broken: bool) -> Result<()> {
-        let off = self.object.off();
-        self.heap.transact(|tx| {
+        let off = self.0.off();
+        self.0.heap().transact(|tx| {
             break_it(tx, off);
             tx.set(barrier!(off, broken), u64::from(broken));
             Ok(())
@@ -482,12 +493,8 @@ impl Barrier {
         self.shared().broken.load(Ordering::Relaxed) != 0
     }
 
-    pub(crate) fn object(&self) -> &Object {
-        &self.object
-    }
-
-    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
-        Self { heap, object }
+    pub(crate) fn handle(&self) -> &Handle<BarrierKind> {
+        &self.0
     }
 }
 
@@ -498,18 +505,5 @@ impl fmt::Debug for Barrier {
             .field("waiting", &self.waiting())
             .field("broken", &self.is_broken())
             .finish_non_exhaustive()
-    }
-}
-
-impl Serialize for Barrier {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        codec::serialize_handle(&self.object, self.heap, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Barrier {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (object, heap) = codec::deserialize_handle(&BARRIER, 0, deserializer)?;
-        Ok(Self { heap, object })
     }
 }

@@ -1,10 +1,10 @@
 //! An event: something has happened, or not yet.
 
-use crate::codec;
+use crate::codec::{Handle, SharedKind};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout};
 use crate::heap::registration::{EventSource, tell, try_tell};
 use crate::heap::waiter::Purpose;
 use crate::os::clock::Deadline;
@@ -12,14 +12,14 @@ use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::event_count::{Ended, EventCount};
 use core::fmt;
 use core::mem::offset_of;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// It is set; above this bit: how often it has been.
 const SET: u64 = 1;
 
 #[repr(C, align(64))]
-struct EventLayout {
+pub(crate) struct EventLayout {
     head: Head,
     /// [`SET`] and the count of sets, which change together.
     state: AtomicU64,
@@ -48,6 +48,14 @@ pub(crate) const EVENT: ObjectKind = ObjectKind {
     },
 };
 
+/// Names the kind for [`Handle`].
+pub(crate) enum EventKind {}
+
+impl SharedKind for EventKind {
+    type Layout = EventLayout;
+    const KIND: &'static ObjectKind = &EVENT;
+}
+
 /// It may have died between setting it and waking those who wait.
 fn on_holder_death(heap: &Heap, off: Off, _dead: u32, _tally: Off) -> Result<()> {
     heap.shared::<EventLayout>(off).event_count.wake_unconditionally();
@@ -73,10 +81,14 @@ fn on_holder_death(heap: &Heap, off: Off, _dead: u32, _tally: Off) -> Result<()>
 ///     runner.join()?
 /// }
 /// ```
-#[derive(Clone)]
-pub struct Event {
-    heap: &'static Heap,
-    object: Object,
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Event(Handle<EventKind>);
+
+impl From<Handle<EventKind>> for Event {
+    fn from(handle: Handle<EventKind>) -> Self {
+        Self(handle)
+    }
 }
 
 impl Event {
@@ -86,13 +98,11 @@ impl Event {
     ///
     /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
     pub fn new() -> Result<Self> {
-        let heap = crate::program::heap()?;
-        let object = heap.make_object(&EVENT, size_of::<EventLayout>() as u64, 0)?;
-        Ok(Self { heap, object })
+        Handle::new().map(Self)
     }
 
     fn shared(&self) -> &EventLayout {
-        self.heap.shared(self.object.off())
+        self.0.layout()
     }
 
     /// Sets it: everybody who waits goes on, and nobody waits until it is cleared. Whether it was not set already.
@@ -102,7 +112,7 @@ impl Event {
         if changed {
             shared
                 .event_count
-                .notify_all_and(|| tell(self.heap, self.registrations()));
+                .notify_all_and(|| tell(self.0.heap(), self.registrations()));
         }
         changed
     }
@@ -155,7 +165,7 @@ impl Event {
             let now = shared.state.load(Ordering::Acquire);
             now & SET != 0 || now > before
         };
-        let announce = || self.heap.waiting_for(self.object.off(), Purpose::Event);
+        let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Event);
         match shared.event_count.wait_until(deadline, ready, || {}, announce) {
             Ok(()) => Ok(()),
             Err(Ended::Late) => Err(Error::Timeout),
@@ -163,12 +173,8 @@ impl Event {
         }
     }
 
-    pub(crate) fn object(&self) -> &Object {
-        &self.object
-    }
-
-    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
-        Self { heap, object }
+    pub(crate) fn handle(&self) -> &Handle<EventKind> {
+        &self.0
     }
 }
 
@@ -182,7 +188,7 @@ impl EventSource for Event {
     }
 
     fn registrations(&self) -> Off {
-        self.object.off() + REGISTRATIONS
+        self.0.off() + REGISTRATIONS
     }
 
     fn keep(&self) -> Box<dyn EventSource> {
@@ -195,18 +201,5 @@ impl fmt::Debug for Event {
         f.debug_struct("Event")
             .field("set", &self.is_set())
             .finish_non_exhaustive()
-    }
-}
-
-impl Serialize for Event {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        codec::serialize_handle(&self.object, self.heap, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Event {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (object, heap) = codec::deserialize_handle(&EVENT, 0, deserializer)?;
-        Ok(Self { heap, object })
     }
 }

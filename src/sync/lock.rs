@@ -1,10 +1,10 @@
 //! The lock that outlives its holder.
 
-use crate::codec;
+use crate::codec::{Handle, SharedKind};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout};
 use crate::heap::waiter::Purpose;
 use crate::os::clock::Deadline;
 use crate::os::pid::own_thread;
@@ -13,12 +13,12 @@ use crate::wait::interrupt::interrupted;
 use crate::wait::robust_lock::{Acquired, Manner, OWNER_DEAD, RobustLock};
 use core::cell::Cell;
 use core::fmt;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A lock in shared memory; the latch is all there is to it.
 #[repr(C, align(64))]
-struct LockLayout {
+pub(crate) struct LockLayout {
     head: Head,
     lock: RobustLock,
     _pad: u32,
@@ -38,6 +38,14 @@ pub(crate) const LOCK: ObjectKind = ObjectKind {
     clear: |_, _| Ok(()),
     describe,
 };
+
+/// Names the kind for [`Handle`].
+pub(crate) enum LockKind {}
+
+impl SharedKind for LockKind {
+    type Layout = LockLayout;
+    const KIND: &'static ObjectKind = &LOCK;
+}
 
 /// The holder died: whoever waits gets the lock and is told.
 #[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
@@ -73,10 +81,14 @@ fn describe(heap: &Heap, off: Off) -> Facts {
 /// assert!(lock.try_lock().is_ok());
 /// # Ok::<(), procession::Error>(())
 /// ```
-#[derive(Clone)]
-pub struct Lock {
-    heap: &'static Heap,
-    object: Object,
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Lock(Handle<LockKind>);
+
+impl From<Handle<LockKind>> for Lock {
+    fn from(handle: Handle<LockKind>) -> Self {
+        Self(handle)
+    }
 }
 
 impl Lock {
@@ -86,16 +98,12 @@ impl Lock {
     ///
     /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
     pub fn new() -> Result<Self> {
-        let heap = crate::program::heap()?;
-        Ok(Self {
-            heap,
-            object: heap.make_object(&LOCK, size_of::<LockLayout>() as u64, 0)?,
-        })
+        Handle::new().map(Self)
     }
 
     #[inline]
     fn shared(&self) -> &LockLayout {
-        self.heap.shared(self.object.off())
+        self.0.layout()
     }
 
     #[inline]
@@ -139,8 +147,8 @@ impl Lock {
 
     #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        let off = self.object.off();
-        take(self.heap, self.robust(), off, deadline, || {
+        let off = self.0.off();
+        take(self.0.heap(), self.robust(), off, deadline, || {
             self.begin();
             self.guard()
         })
@@ -149,7 +157,7 @@ impl Lock {
     /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
     #[inline]
     pub(crate) fn try_quick(&self) -> bool {
-        let me = self.heap.me();
+        let me = self.0.me();
         let taken = me != 0 && self.robust().try_quick(me);
         if taken {
             self.begin();
@@ -160,7 +168,7 @@ impl Lock {
     /// A guard for having it locked.
     #[inline]
     fn guard(&self) -> LockGuard<'_> {
-        self.guard_of(self.heap.me())
+        self.guard_of(self.0.me())
     }
 
     /// A guard for the process of this owner id's having it locked.
@@ -169,12 +177,8 @@ impl Lock {
         LockGuard { lock: self, owner }
     }
 
-    pub(crate) fn object(&self) -> &Object {
-        &self.object
-    }
-
-    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
-        Self { heap, object }
+    pub(crate) fn handle(&self) -> &Handle<LockKind> {
+        &self.0
     }
 
     /// Releases the lock, whoever holds it: another thread, or another process. For locks used as signals, and for
@@ -184,7 +188,7 @@ impl Lock {
     ///
     /// [`Error::NotLocked`] if nobody holds it.
     pub fn force_unlock(&self) -> Result<()> {
-        if self.robust().unlock_mine(self.heap.me()) {
+        if self.robust().unlock_mine(self.0.me()) {
             Ok(())
         } else {
             Err(Error::NotLocked)
@@ -266,7 +270,7 @@ impl Relock for Lock {
     }
 
     fn relock(&self, _: u64) -> Option<u32> {
-        let died = take_again(self.heap, self.robust(), self.object.off());
+        let died = take_again(self.0.heap(), self.robust(), self.0.off());
         self.begin();
         died
     }
@@ -275,24 +279,16 @@ impl Relock for Lock {
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let owner = self.robust().owner();
-        let holder =
-            (owner != 0).then(|| format!("{} (pid {})", self.heap.name_of(owner), self.heap.pid_of(owner)));
+        let holder = (owner != 0).then(|| {
+            format!(
+                "{} (pid {})",
+                self.0.heap().name_of(owner),
+                self.0.heap().pid_of(owner)
+            )
+        });
         f.debug_struct("Lock")
             .field("holder", &holder)
             .finish_non_exhaustive()
-    }
-}
-
-impl Serialize for Lock {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        codec::serialize_handle(&self.object, self.heap, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Lock {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (object, heap) = codec::deserialize_handle(&LOCK, 0, deserializer)?;
-        Ok(Self { heap, object })
     }
 }
 
@@ -314,7 +310,7 @@ impl LockGuard<'_> {
 impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.owner == self.lock.heap.me() {
+        if self.owner == self.lock.0.me() {
             self.lock.robust().unlock_mine(self.owner);
         }
     }

@@ -20,7 +20,7 @@ pub use event::Event;
 pub(crate) use lock::LOCK;
 pub use lock::Relock;
 pub use lock::{Lock, LockError, LockGuard};
-pub(crate) use rlock::RLOCK;
+pub(crate) use rlock::{RLOCK, RLockLayout};
 pub use rlock::{RLock, RLockGuard};
 pub(crate) use semaphore::SEMAPHORE;
 pub use semaphore::{Permit, Semaphore};

@@ -1,21 +1,21 @@
 //! The recursive lock: its holder is a thread, which may take it again.
 
 use super::lock::{LockError, Relock};
-use crate::codec;
+use crate::codec::{Handle, SharedKind};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout};
 use crate::os;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::robust_lock::RobustLock;
 use core::fmt;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 #[repr(C, align(64))]
-struct RLockLayout {
+pub(crate) struct RLockLayout {
     head: Head,
     lock: RobustLock,
     _pad: u32,
@@ -41,6 +41,14 @@ pub(crate) const RLOCK: ObjectKind = ObjectKind {
     clear: |_, _| Ok(()),
     describe,
 };
+
+/// Names the kind for [`Handle`].
+pub(crate) enum RLockKind {}
+
+impl SharedKind for RLockKind {
+    type Layout = RLockLayout;
+    const KIND: &'static ObjectKind = &RLOCK;
+}
 
 fn describe(heap: &Heap, off: Off) -> Facts {
     let shared = heap.shared::<RLockLayout>(off);
@@ -72,10 +80,14 @@ fn on_holder_death(heap: &Heap, off: Off, dead: u32, _tally: Off) -> Result<()> 
 /// drop(inner);
 /// # Ok::<(), procession::Error>(())
 /// ```
-#[derive(Clone)]
-pub struct RLock {
-    heap: &'static Heap,
-    object: Object,
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RLock(Handle<RLockKind>);
+
+impl From<Handle<RLockKind>> for RLock {
+    fn from(handle: Handle<RLockKind>) -> Self {
+        Self(handle)
+    }
 }
 
 impl RLock {
@@ -85,16 +97,12 @@ impl RLock {
     ///
     /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
     pub fn new() -> Result<Self> {
-        let heap = crate::program::heap()?;
-        Ok(Self {
-            heap,
-            object: heap.make_object(&RLOCK, size_of::<RLockLayout>() as u64, 0)?,
-        })
+        Handle::new().map(Self)
     }
 
     #[inline]
     fn shared(&self) -> &RLockLayout {
-        self.heap.shared(self.object.off())
+        self.0.layout()
     }
 
     /// Takes the lock, waiting for it, or once more.
@@ -130,22 +138,16 @@ impl RLock {
             self.again();
             return Ok(self.guard());
         }
-        super::lock::take(
-            self.heap,
-            &self.shared().lock,
-            self.object.off(),
-            deadline,
-            || {
-                self.begin(1);
-                self.guard()
-            },
-        )
+        super::lock::take(self.0.heap(), &self.shared().lock, self.0.off(), deadline, || {
+            self.begin(1);
+            self.guard()
+        })
     }
 
     /// A guard for having it locked once.
     #[inline]
     pub(crate) fn guard(&self) -> RLockGuard<'_> {
-        self.guard_of(self.heap.me())
+        self.guard_of(self.0.me())
     }
 
     /// A guard for the process of this owner id's having it locked once.
@@ -177,7 +179,7 @@ impl RLock {
             self.again();
             return true;
         }
-        let me = self.heap.me();
+        let me = self.0.me();
         let taken = me != 0 && self.shared().lock.try_quick(me);
         if taken {
             self.begin(1);
@@ -199,7 +201,7 @@ impl RLock {
         shared.depth.store(depth - 1, Ordering::Relaxed);
         if depth == 1 {
             shared.thread.store(0, Ordering::Relaxed);
-            shared.lock.unlock_mine(self.heap.me());
+            shared.lock.unlock_mine(self.0.me());
         }
         Ok(())
     }
@@ -209,7 +211,7 @@ impl RLock {
     pub fn is_held_by_current_thread(&self) -> bool {
         let shared = self.shared();
         // Only this thread could make both true.
-        shared.lock.owner() == self.heap.me()
+        shared.lock.owner() == self.0.me()
             && shared.thread.load(Ordering::Relaxed) == u64::from(os::pid::own_thread())
     }
 
@@ -221,12 +223,8 @@ impl RLock {
         }
     }
 
-    pub(crate) fn object(&self) -> &Object {
-        &self.object
-    }
-
-    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
-        Self { heap, object }
+    pub(crate) fn handle(&self) -> &Handle<RLockKind> {
+        &self.0
     }
 }
 
@@ -239,12 +237,12 @@ impl Relock for RLock {
         let depth = shared.depth.load(Ordering::Relaxed);
         shared.depth.store(0, Ordering::Relaxed);
         shared.thread.store(0, Ordering::Relaxed);
-        shared.lock.unlock_mine(self.heap.me());
+        shared.lock.unlock_mine(self.0.me());
         Ok(depth)
     }
 
     fn relock(&self, depth: u64) -> Option<u32> {
-        let died = super::lock::take_again(self.heap, &self.shared().lock, self.object.off());
+        let died = super::lock::take_again(self.0.heap(), &self.shared().lock, self.0.off());
         self.begin(depth);
         died
     }
@@ -255,19 +253,6 @@ impl fmt::Debug for RLock {
         f.debug_struct("RLock")
             .field("depth", &self.depth())
             .finish_non_exhaustive()
-    }
-}
-
-impl Serialize for RLock {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        codec::serialize_handle(&self.object, self.heap, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for RLock {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (object, heap) = codec::deserialize_handle(&RLOCK, 0, deserializer)?;
-        Ok(Self { heap, object })
     }
 }
 
@@ -284,7 +269,7 @@ impl RLockGuard<'_> {
     /// Whether it is this process's: in a forked child the copy of its parent's is not.
     #[inline]
     pub(crate) fn is_own(&self) -> bool {
-        self.owner == self.lock.heap.me()
+        self.owner == self.lock.0.me()
     }
 
     /// Keeps the lock held beyond this guard, for [`RLock::release`] to end.

@@ -1,19 +1,19 @@
 //! Counting permits, which come back when their holder is killed. The protocol is in README.md beside this file.
 
 use super::bias::{self, Bias, Share};
-use crate::codec;
+use crate::codec::{Handle, SharedKind};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::internal::{self, Rank, unlock_internal};
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout};
 use crate::heap::waiter::Purpose;
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::wait::event_count::{Ended, EventCount};
 use crate::wait::robust_lock::RobustLock;
 use core::fmt;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The largest value, as `sem_post(3)` and Python have it.
@@ -25,7 +25,7 @@ const EAGER: u32 = if cfg!(test) { 2 } else { 16 };
 const PATIENT: u32 = 4096;
 
 #[repr(C, align(64))]
-struct SemaphoreLayout {
+pub(crate) struct SemaphoreLayout {
     head: Head,
     lock: RobustLock,
     free: EventCount,
@@ -63,6 +63,14 @@ pub(crate) const SEMAPHORE: ObjectKind = ObjectKind {
     clear: |_, _| Ok(()),
     describe,
 };
+
+/// Names the kind for [`Handle`].
+pub(crate) enum SemaphoreKind {}
+
+impl SharedKind for SemaphoreKind {
+    type Layout = SemaphoreLayout;
+    const KIND: &'static ObjectKind = &SEMAPHORE;
+}
 
 fn describe(heap: &Heap, off: Off) -> Facts {
     let shared = heap.shared::<SemaphoreLayout>(off);
@@ -314,10 +322,14 @@ fn on_holder_death(heap: &Heap, off: Off, dead: u32, tally_at: Off) -> Result<()
 /// assert_eq!(tables.value(), 1);
 /// # Ok::<(), procession::Error>(())
 /// ```
-#[derive(Clone)]
-pub struct Semaphore {
-    heap: &'static Heap,
-    object: Object,
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Semaphore(Handle<SemaphoreKind>);
+
+impl From<Handle<SemaphoreKind>> for Semaphore {
+    fn from(handle: Handle<SemaphoreKind>) -> Self {
+        Self(handle)
+    }
 }
 
 impl Semaphore {
@@ -347,10 +359,8 @@ impl Semaphore {
                 max: MAX_PERMITS,
             });
         }
-        let heap = crate::program::heap()?;
-        let object = heap.make_object(&SEMAPHORE, size_of::<SemaphoreLayout>() as u64, 0)?;
-        let semaphore = Self { heap, object };
-        let shared = semaphore.view().shared;
+        let semaphore = Self(Handle::new()?);
+        let shared = semaphore.0.layout();
         shared.initial.store(value, Ordering::Relaxed);
         shared.most.store(most, Ordering::Relaxed);
         shared.bias_after.store(EAGER, Ordering::Relaxed);
@@ -361,8 +371,8 @@ impl Semaphore {
     #[inline]
     fn view(&self) -> View<'_> {
         View {
-            heap: self.heap,
-            shared: self.heap.shared(self.object.off()),
+            heap: self.0.heap(),
+            shared: self.0.layout(),
         }
     }
 
@@ -397,8 +407,8 @@ impl Semaphore {
 
     #[inline]
     pub(crate) fn acquire_until(&self, deadline: Deadline) -> Result<Permit<'_>> {
-        let owner = self.heap.me();
-        if self.view().shared.bias.take(owner) {
+        let owner = self.0.me();
+        if self.0.layout().bias.take(owner) {
             return Ok(Permit {
                 semaphore: self,
                 owner,
@@ -412,17 +422,20 @@ impl Semaphore {
         let view = self.view();
         let has_some = || self.value() > 0;
         // The permits may be with somebody dead.
-        let idle = || self.heap.sweep_dead_rate_limited();
-        let announce = || self.heap.waiting_for(self.object.off(), Purpose::Permit);
+        let idle = || self.0.heap().sweep_dead_rate_limited();
+        let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Permit);
         // Where the tally is, is asked each time: a hook may have forked.
         let attempt = || {
-            internal::until(deadline, || view.try_acquire(|| self.heap.tally_of(&self.object))).transpose()
+            internal::until(deadline, || {
+                view.try_acquire(|| self.0.heap().tally_of(self.0.object()))
+            })
+            .transpose()
         };
         let taken = (view.shared.free).persist(deadline, has_some, has_some, idle, announce, attempt);
         match taken {
             Ok(returned) => Ok(Permit {
                 semaphore: self,
-                owner: self.heap.me(),
+                owner: self.0.me(),
                 returned: returned?,
             }),
             Err(Ended::Late) => Err(Error::Timeout),
@@ -437,20 +450,20 @@ impl Semaphore {
     /// [`Error::TooManyReleases`] for a bounded semaphore that has all its permits, or at 2³¹ − 1.
     #[inline]
     pub fn release(&self) -> Result<()> {
-        self.view().release(|| self.heap.tally_of(&self.object))
+        self.view().release(|| self.0.heap().tally_of(self.0.object()))
     }
 
     /// Takes a permit if this process is favoured, and has one.
     #[inline]
     pub(crate) fn take_quick(&self) -> bool {
-        self.view().shared.bias.take(self.heap.me())
+        self.0.layout().bias.take(self.0.me())
     }
 
     /// Gives a permit back if this process is favoured.
     #[inline]
     pub(crate) fn release_quick(&self) -> bool {
-        let shared = self.view().shared;
-        let given = shared.bias.give_back(self.heap.me());
+        let shared = self.0.layout();
+        let given = shared.bias.give_back(self.0.me());
         if given {
             shared.free.notify_one();
         }
@@ -459,20 +472,16 @@ impl Semaphore {
 
     /// Whether somebody is in the middle of a change.
     pub(crate) fn is_in_change(&self) -> bool {
-        self.view().shared.lock.owner() != 0
+        self.0.layout().lock.owner() != 0
     }
 
     /// Permits to be had; with others at work, old news at once.
     pub fn value(&self) -> usize {
-        self.view().shared.to_be_had() as usize
+        self.0.layout().to_be_had() as usize
     }
 
-    pub(crate) fn object(&self) -> &Object {
-        &self.object
-    }
-
-    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
-        Self { heap, object }
+    pub(crate) fn handle(&self) -> &Handle<SemaphoreKind> {
+        &self.0
     }
 }
 
@@ -480,9 +489,9 @@ impl Drop for Semaphore {
     /// The tally that a bias speaks of goes with the process's last handle, so no bias outlasts a handle.
     fn drop(&mut self) {
         let view = self.view();
-        if view.shared.bias.is_towards(self.heap.me()) && view.locked(|| Ok(())).is_err() {
+        if view.shared.bias.is_towards(self.0.me()) && view.locked(|| Ok(())).is_err() {
             // Somebody is stopped who is in the middle of a change: then the reference stays as long as this process.
-            core::mem::forget(self.object.clone());
+            core::mem::forget(self.0.clone());
         }
     }
 }
@@ -492,19 +501,6 @@ impl fmt::Debug for Semaphore {
         f.debug_struct("Semaphore")
             .field("value", &self.value())
             .finish_non_exhaustive()
-    }
-}
-
-impl Serialize for Semaphore {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        codec::serialize_handle(&self.object, self.heap, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Semaphore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (object, heap) = codec::deserialize_handle(&SEMAPHORE, 0, deserializer)?;
-        Ok(Self { heap, object })
     }
 }
 
@@ -532,7 +528,7 @@ impl Permit<'_> {
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.owner == self.semaphore.heap.me() {
+        if self.owner == self.semaphore.0.me() {
             // It can only fail where somebody released a permit that was not theirs. Whoever is stopped is waited for.
             let _ = internal::insist(|| self.semaphore.release());
         }

@@ -2,12 +2,12 @@
 //! this file.
 
 use super::lock::Relock;
-use crate::codec;
+use crate::codec::{Handle, SharedKind};
 use crate::error::Result;
 use crate::heap::Heap;
 use crate::heap::internal::insist;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout};
 use crate::heap::tx::Tx;
 use crate::heap::waiter::{Lent, Purpose, wait_state, waiter};
 use crate::os::clock::Deadline;
@@ -18,14 +18,14 @@ use crate::wait::sleeper::Sleeper;
 use crate::wait::spin;
 use core::fmt;
 use core::mem::offset_of;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// How many one transaction calls.
 const BATCH: usize = 16;
 
 /// A line in shared memory; transactions change it.
 #[repr(C, align(64))]
-struct WaitQueueLayout {
+pub(crate) struct WaitQueueLayout {
     head: Head,
     /// The records of the first and the last who wait.
     first: AtomicU64,
@@ -59,6 +59,14 @@ pub(crate) const CONDITION: ObjectKind = ObjectKind {
         Facts::of([("waiting", waiting)])
     },
 };
+
+/// Names the kind for [`Handle`].
+pub(crate) enum WaitQueueKind {}
+
+impl SharedKind for WaitQueueKind {
+    type Layout = WaitQueueLayout;
+    const KIND: &'static ObjectKind = &CONDITION;
+}
 
 /// Puts the record at `who` at the end of the line.
 fn join(tx: &mut Tx<'_>, queue: Off, who: Off) {
@@ -150,11 +158,11 @@ struct QueuedWaiter<'l> {
 
 impl<'l> QueuedWaiter<'l> {
     fn take(queue: &'l WaitQueue) -> Result<Self> {
-        let heap = queue.heap;
+        let heap = queue.0.heap();
         let lent = heap.lend_idle_waiter()?;
         lent.waiter().asleep.store(0, Ordering::Relaxed);
         heap.transact(|tx| {
-            join(tx, queue.object.off(), lent.off());
+            join(tx, queue.0.off(), lent.off());
             Ok(())
         })?;
         Ok(Self { heap, lent })
@@ -263,10 +271,14 @@ impl<L: Relock> Drop for Away<'_, L> {
 }
 
 /// A line to wait in. The lock that goes with it is its users' affair.
-#[derive(Clone)]
-pub struct WaitQueue {
-    heap: &'static Heap,
-    object: Object,
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WaitQueue(Handle<WaitQueueKind>);
+
+impl From<Handle<WaitQueueKind>> for WaitQueue {
+    fn from(handle: Handle<WaitQueueKind>) -> Self {
+        Self(handle)
+    }
 }
 
 impl WaitQueue {
@@ -276,16 +288,13 @@ impl WaitQueue {
     ///
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the system said when the program's shared memory was set up.
     pub fn new() -> Result<Self> {
-        let heap = crate::program::heap()?;
-        let object = heap.make_object(&CONDITION, size_of::<WaitQueueLayout>() as u64, 0)?;
-        Ok(Self { heap, object })
+        Handle::new().map(Self)
     }
 
     /// How many wait; old news at once unless their lock is held.
     #[inline]
     pub fn waiting(&self) -> u64 {
-        let shared: &WaitQueueLayout = self.heap.shared(self.object.off());
-        shared.count.load(Ordering::Acquire)
+        self.0.layout().count.load(Ordering::Acquire)
     }
 
     /// Waits to be called, having given up `lock`, which is taken back in any case: how the wait ended, and the process that
@@ -296,7 +305,7 @@ impl WaitQueue {
             depth: lock.unlock_all()?,
             lock,
         };
-        let announce = || self.heap.waiting_for(self.object.off(), Purpose::Condition);
+        let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Condition);
         let call = place.sleep(deadline, announce);
         let died = away.come_back();
         // Not before: should this process die waiting for the lock, the call goes to the next.
@@ -319,10 +328,10 @@ impl WaitQueue {
 
     #[cold]
     fn notify_some(&self, n: u64) -> Result<u64> {
-        let queue = self.object.off();
+        let queue = self.0.off();
         let (mut bound, mut called) = (None, 0);
         while called < n {
-            let some = self.heap.transact(|tx| {
+            let some = self.0.heap().transact(|tx| {
                 let bound = *bound.get_or_insert_with(|| tx.get(wait_queue!(queue, tickets)));
                 let most = BATCH.min((n - called) as usize);
                 let calls = core::array::from_fn(|i| {
@@ -342,7 +351,7 @@ impl WaitQueue {
             };
             let mut woken = 0;
             for who in some.into_iter().flatten() {
-                wake(self.heap, who);
+                wake(self.0.heap(), who);
                 woken += 1;
             }
             called += woken;
@@ -356,15 +365,11 @@ impl WaitQueue {
     /// Owner id of this process.
     #[inline]
     pub(super) fn me(&self) -> u32 {
-        self.heap.me()
+        self.0.me()
     }
 
-    pub(crate) fn object(&self) -> &Object {
-        &self.object
-    }
-
-    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
-        Self { heap, object }
+    pub(crate) fn handle(&self) -> &Handle<WaitQueueKind> {
+        &self.0
     }
 }
 
@@ -373,18 +378,5 @@ impl fmt::Debug for WaitQueue {
         f.debug_struct("WaitQueue")
             .field("waiting", &self.waiting())
             .finish()
-    }
-}
-
-impl Serialize for WaitQueue {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        codec::serialize_handle(&self.object, self.heap, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for WaitQueue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (object, heap) = codec::deserialize_handle(&CONDITION, 0, deserializer)?;
-        Ok(Self { heap, object })
     }
 }
