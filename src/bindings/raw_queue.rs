@@ -205,12 +205,9 @@ impl Waitable for RawQueue {
     }
 }
 
+/// Returns the error of a refused put: `Full` also if the deadline has passed.
 fn plain(refused: Refused) -> Error {
-    match refused {
-        Refused::ShutDown => Error::ShutDown,
-        Refused::Full => Error::Full,
-        Refused::Failed(error) => error,
-    }
+    refused.into_error(Deadline::Now)
 }
 
 pub(super) fn number() -> u64 {

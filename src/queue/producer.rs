@@ -4,8 +4,9 @@
 //! is dropped, or the last process that has one is cleared up after: then the ring is shut down. The ring knows its token
 //! without counting as one who has it. README.md beside this file tells the steps.
 
-use super::error::PutError;
-use super::ring::{self, Ring};
+use super::PutError;
+use super::kind::shut;
+use super::ring::Ring;
 use super::typed::Queue;
 use super::view::View;
 use crate::codec;
@@ -63,7 +64,7 @@ fn clear(heap: &Heap, off: Off) -> Result<()> {
     if ring == 0 {
         return Ok(());
     }
-    ring::shut(heap, ring, false)?;
+    shut(heap, ring, false)?;
     let known = View::of(heap, ring).producers();
     heap.transact(|tx| {
         if tx.get(known) == off {
@@ -82,7 +83,7 @@ impl Token {
     /// The token of `ring`, made if there is none; what its messages are is `typed`.
     pub(crate) fn of(ring: &Ring, typed: u64) -> Result<Self> {
         let heap = ring.heap();
-        let known = View::of(heap, ring.object().off()).producers();
+        let known = ring.producers();
         // A consumer that waits may be waiting for a producer that is dead.
         ring.set_polls_for_dead();
         loop {
@@ -123,6 +124,42 @@ impl Token {
             0 => Err(Error::ShutDown),
             ring => Ok(Ring::from_object(heap, heap.acquire(ring)?)),
         }
+    }
+}
+
+impl<T> Queue<T> {
+    /// A handle for a producer. From the first one on, the queue ends with its last producer: when the last of these handles is
+    /// dropped, or the process that has it is dead, the queue is [shut down](Self::shutdown). So nobody need remember to do so,
+    /// and consumers do not wait for those who were killed.
+    ///
+    /// Plain handles may go on putting until then, and do not count.
+    ///
+    /// ```
+    /// use procession::{Process, Producer, Queue};
+    ///
+    /// fn count(numbers: Producer<u32>, to: u32) {
+    ///     numbers.put_many(0..to).unwrap();
+    /// }
+    ///
+    /// #[procession::main]
+    /// fn main() -> procession::Result<()> {
+    ///     let numbers = Queue::unbounded()?;
+    ///     let producer = numbers.producer()?;
+    ///     for to in [3, 4] {
+    ///         Process::spawn(count, (producer.clone(), to))?;
+    ///     }
+    ///     drop(producer); // from here on, only the two processes have one
+    ///     assert_eq!(numbers.iter().count(), 7);
+    ///     assert!(numbers.producer().is_err());
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] once the queue is shut down, in whatever way; [`Error::OutOfMemory`].
+    pub fn producer(&self) -> Result<Producer<T>> {
+        Producer::of(self)
     }
 }
 

@@ -82,18 +82,20 @@ impl RecordRef<'_> {
         self.heap.word(self.off() + 8).load(Ordering::Relaxed)
     }
 
-    /// Writes a message behind this place's header, which stays zero, and clears the header behind it.
+    /// Writes a message here: its content, a header of zero after it, and last its own header, for consumers to see.
     #[inline]
     #[allow(unsafe_code)]
-    pub(super) fn fill(self, bytes: &[u8]) {
+    pub(super) fn write(self, bytes: &[u8]) {
         let record = Record::Inline(bytes.len());
-        self.heap
-            .word(self.off() + 8 * record.words())
-            .store(0, Ordering::Relaxed);
-        let to = self.heap.address(self.off() + 8, bytes.len() as u64);
-        // SAFETY: the caller holds the producers' latch and has seen that the record fits into the segment, whose memory
-        // is committed. Consumers do not read here before the header is stored.
+        let words = self.heap.words(self.off(), record.words() + 1);
+        let (header, content) = (&words[0], &words[1..]);
+        content[content.len() - 1].store(0, Ordering::Relaxed);
+        let to = content.as_ptr().cast_mut().cast::<u8>();
+        // SAFETY: the bytes fit into the words before the last one. The caller holds the tail lock and has seen that the
+        // record fits into the segment, whose memory is committed; consumers read nothing here before the header is stored.
+        // The words are atomics, which may be written through a shared reference.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        header.store(record.header(), Ordering::Release);
     }
 
     /// Appends the `len` bytes of the message here to `buffer`.
@@ -108,13 +110,5 @@ impl RecordRef<'_> {
             core::ptr::copy_nonoverlapping(from, buffer.as_mut_ptr().add(buffer.len()), len);
             buffer.set_len(buffer.len() + len);
         }
-    }
-
-    /// Sets this place's header, and with it the record, for consumers to see.
-    #[inline]
-    pub(super) fn publish(self, record: Record) {
-        self.heap
-            .word(self.off())
-            .store(record.header(), Ordering::Release);
     }
 }

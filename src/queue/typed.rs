@@ -1,42 +1,16 @@
-//! Queues of values.
+//! A queue of values.
 
-use super::error::PutError;
-use super::producer::Producer;
-use super::ring::{Got, OutgoingMessage, Refused, Ring, is_inline};
-use crate::codec;
+use super::PutError;
+use super::ring::{Got, OutgoingMessage, Ring, is_inline};
+use super::values::{get_value, put_value};
+use crate::codec::{self, Handle, Scratch};
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
 use core::fmt;
 use core::marker::PhantomData;
-use core::ops::Deref;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
-
-/// Encodes a value and puts it.
-pub(crate) fn put_value<T: Serialize>(ring: &Ring, value: &T, deadline: Deadline) -> Result<(), Refused> {
-    codec::with_scratch(|buffer| {
-        let objects = codec::encode(value, buffer).map_err(Refused::Failed)?;
-        let mut message = if objects.is_empty() && is_inline(buffer.len()) {
-            OutgoingMessage::Bytes(buffer)
-        } else {
-            let block = codec::block_of(ring.heap(), buffer, &objects).map_err(Refused::Failed)?;
-            OutgoingMessage::Block(Some(block))
-        };
-        ring.put(&mut message, deadline)
-    })
-}
-
-/// Takes the next message and decodes it.
-pub(crate) fn get_value<T: DeserializeOwned>(ring: &Ring, deadline: Deadline) -> Result<T> {
-    codec::with_scratch(|buffer| {
-        let got = ring.get(buffer, deadline);
-        match got.map_err(|e| super::in_time(e, deadline))? {
-            Got::Inline(_) => codec::decode(buffer),
-            Got::Block(block) => codec::decode_block(&block),
-        }
-    })
-}
 
 /// A first-in, first-out queue for any number of producers and consumers, in processes and threads alike.
 ///
@@ -78,10 +52,7 @@ pub struct Queue<T> {
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
-        Self {
-            ring: self.ring.clone(),
-            values: PhantomData,
-        }
+        Self::of(self.ring.clone())
     }
 }
 
@@ -91,7 +62,18 @@ impl<T> fmt::Debug for Queue<T> {
     }
 }
 
-super::handle!(Queue<T>, (T), codec::type_number::<T>(), values: PhantomData);
+impl<T> Serialize for Queue<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.ring.handle().serialize(serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Queue<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let handle = Handle::deserialize_as(codec::type_number::<T>(), deserializer)?;
+        Ok(Self::of(Ring::from(handle)))
+    }
+}
 
 impl<T> Queue<T> {
     pub(crate) fn ring(&self) -> &Ring {
@@ -112,11 +94,7 @@ impl<T> Queue<T> {
     ///
     /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
     pub fn unbounded() -> Result<Self> {
-        let ring = Ring::new(crate::program::heap()?, 0, codec::type_number::<T>())?;
-        Ok(Self {
-            ring,
-            values: PhantomData,
-        })
+        Ring::new(crate::program::heap()?, 0, codec::type_number::<T>()).map(Self::of)
     }
 
     /// A queue that holds at most `capacity` messages; `put` waits while it is full.
@@ -125,11 +103,7 @@ impl<T> Queue<T> {
     ///
     /// As for [`unbounded`](Self::unbounded); [`Error::Capacity`] for 0.
     pub fn bounded(capacity: usize) -> Result<Self> {
-        let ring = super::bounded_ring(capacity, codec::type_number::<T>())?;
-        Ok(Self {
-            ring,
-            values: PhantomData,
-        })
+        super::bounded_ring(capacity, codec::type_number::<T>()).map(Self::of)
     }
 
     /// Messages in the queue; where others are at work, old news at once.
@@ -169,40 +143,6 @@ impl<T> Queue<T> {
     /// Whether it was shut down.
     pub fn is_shut_down(&self) -> bool {
         self.ring.is_closed()
-    }
-
-    /// A handle for a producer. From the first one on, the queue ends with its last producer: when the last of these handles is
-    /// dropped, or the process that has it is dead, the queue is [shut down](Self::shutdown). So nobody need remember to do so,
-    /// and consumers do not wait for those who were killed.
-    ///
-    /// Plain handles may go on putting until then, and do not count.
-    ///
-    /// ```
-    /// use procession::{Process, Producer, Queue};
-    ///
-    /// fn count(numbers: Producer<u32>, to: u32) {
-    ///     numbers.put_many(0..to).unwrap();
-    /// }
-    ///
-    /// #[procession::main]
-    /// fn main() -> procession::Result<()> {
-    ///     let numbers = Queue::unbounded()?;
-    ///     let producer = numbers.producer()?;
-    ///     for to in [3, 4] {
-    ///         Process::spawn(count, (producer.clone(), to))?;
-    ///     }
-    ///     drop(producer); // from here on, only the two processes have one
-    ///     assert_eq!(numbers.iter().count(), 7);
-    ///     assert!(numbers.producer().is_err());
-    ///     Ok(())
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ShutDown`] once the queue is shut down, in whatever way; [`Error::OutOfMemory`].
-    pub fn producer(&self) -> Result<Producer<T>> {
-        Producer::of(self)
     }
 }
 
@@ -274,38 +214,39 @@ impl<T: Serialize> Queue<T> {
     }
 
     fn put_batch(&self, batch: Vec<T>) -> Result<(), PutError<Vec<T>>> {
-        codec::with_scratch(|buffer| {
-            let mut ends = Vec::with_capacity(batch.len());
-            // Values that lie in the ring itself are put together; any other is put by itself.
-            for value in &batch {
-                let start = buffer.len();
-                let plain = codec::encode(value, buffer).is_ok_and(|objects| objects.is_empty());
-                if !plain || !is_inline(buffer.len() - start) {
-                    buffer.truncate(start);
-                    break;
-                }
-                ends.push(buffer.len());
+        let mut buffer = Scratch::take();
+        let mut ends = Vec::with_capacity(batch.len());
+        // Values that lie in the ring itself are put together. Any other value is put by itself.
+        for value in &batch {
+            let start = buffer.len();
+            let plain = codec::encode(value, &mut buffer).is_ok_and(|objects| objects.is_empty());
+            if !plain || !is_inline(buffer.len() - start) {
+                buffer.truncate(start);
+                break;
             }
-            let mut message = OutgoingMessage::Many {
-                bytes: buffer,
-                ends: &ends,
-                put: 0,
-            };
-            let answer = self.ring.put(&mut message, Deadline::Never);
-            let OutgoingMessage::Many { put, .. } = message else {
-                unreachable!("it is what it was made")
-            };
-            let mut rest = batch.into_iter();
-            rest.by_ref().take(put).for_each(drop);
-            if let Err(refused) = answer {
-                return Err(refused.with(rest.collect(), Deadline::Never));
-            }
-            let Some(special) = rest.next() else { return Ok(()) };
-            if let Err(error) = self.put(special) {
-                return Err(error.map(|value| core::iter::once(value).chain(rest).collect()));
-            }
-            self.put_batch(rest.collect())
-        })
+            ends.push(buffer.len());
+        }
+        let mut message = OutgoingMessage::Many {
+            bytes: &buffer,
+            ends: &ends,
+            put: 0,
+        };
+        let answer = self.ring.put(&mut message, Deadline::Never);
+        let OutgoingMessage::Many { put, .. } = message else {
+            unreachable!("it is what it was made")
+        };
+        let mut rest = batch.into_iter();
+        rest.by_ref().take(put).for_each(drop);
+        if let Err(refused) = answer {
+            return Err(refused.with(rest.collect(), Deadline::Never));
+        }
+        let Some(special) = rest.next() else { return Ok(()) };
+        if let Err(error) = self.put(special) {
+            return Err(error.map(|value| core::iter::once(value).chain(rest).collect()));
+        }
+        // The buffer goes back before the rest is encoded.
+        drop(buffer);
+        self.put_batch(rest.collect())
     }
 }
 
@@ -357,28 +298,27 @@ impl<T: DeserializeOwned> Queue<T> {
         if most == 0 {
             return Ok(Vec::new());
         }
-        codec::with_scratch(|buffer| {
-            let got = self.ring.get_many(buffer, most, Deadline::Never)?;
-            let mut values = Vec::with_capacity(got.len());
-            let (mut at, mut failed) = (0, None);
-            for message in got {
-                let value = match message {
-                    Got::Inline(len) => {
-                        at += len;
-                        codec::decode(&buffer[at - len..at])
-                    }
-                    Got::Block(block) => codec::decode_block(&block),
-                };
-                match value {
-                    Ok(value) => values.push(value),
-                    Err(error) => failed = Some(error),
+        let mut buffer = Scratch::take();
+        let got = self.ring.get_many(&mut buffer, most, Deadline::Never)?;
+        let mut values = Vec::with_capacity(got.len());
+        let (mut at, mut failed) = (0, None);
+        for message in got {
+            let value = match message {
+                Got::Inline(len) => {
+                    at += len;
+                    codec::decode(&buffer[at - len..at])
                 }
+                Got::Block(block) => codec::decode_block(&block),
+            };
+            match value {
+                Ok(value) => values.push(value),
+                Err(error) => failed = Some(error),
             }
-            match failed {
-                Some(error) if values.is_empty() => Err(error),
-                _ => Ok(values),
-            }
-        })
+        }
+        match failed {
+            Some(error) if values.is_empty() => Err(error),
+            _ => Ok(values),
+        }
     }
 
     /// The messages as they come, until the queue is shut down and empty. A message that does not decode is left out;
@@ -421,228 +361,5 @@ impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
                 Err(_) => return None,
             }
         }
-    }
-}
-
-/// A [`Queue`] that knows when the work on all its messages is done: consumers call [`task_done`](Self::task_done) for
-/// each message they took, and [`join`](Self::join) waits until every message has had its call.
-///
-/// A consumer that dies before `task_done` leaves its message unfinished: [track](Self::track_consumers) consumers where
-/// that can happen, or give `join` a deadline.
-///
-/// ```
-/// use procession::JoinableQueue;
-/// let jobs = JoinableQueue::unbounded()?;
-/// jobs.put_many([1, 2])?;
-/// for _ in 0..2 {
-///     let _job = jobs.get()?;
-///     jobs.task_done()?;
-/// }
-/// jobs.join()?;
-/// # Ok::<(), procession::Error>(())
-/// ```
-pub struct JoinableQueue<T> {
-    queue: Queue<T>,
-}
-
-impl<T> Clone for JoinableQueue<T> {
-    fn clone(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-        }
-    }
-}
-
-impl<T> fmt::Debug for JoinableQueue<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        super::debug(&self.queue.ring, "JoinableQueue", f)
-    }
-}
-
-impl<T> Deref for JoinableQueue<T> {
-    type Target = Queue<T>;
-    fn deref(&self) -> &Queue<T> {
-        &self.queue
-    }
-}
-
-impl<T> JoinableQueue<T> {
-    /// See [`Queue::unbounded`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::unbounded`].
-    pub fn unbounded() -> Result<Self> {
-        Ok(Self {
-            queue: Queue::unbounded()?,
-        })
-    }
-
-    /// See [`Queue::bounded`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::bounded`].
-    pub fn bounded(capacity: usize) -> Result<Self> {
-        Ok(Self {
-            queue: Queue::bounded(capacity)?,
-        })
-    }
-
-    /// The work on one message that this or another consumer took is done.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TooManyTasksDone`] if every message put so far has had its call.
-    pub fn task_done(&self) -> Result<()> {
-        self.queue.ring.task_done()
-    }
-
-    /// Has the deaths of consumers noted from now on: if one dies with items it has taken and not finished,
-    /// [`join`](Self::join) fails instead of waiting for ever. Call it before there are consumers. A consumer is a process:
-    /// what one of its threads takes another may finish, but not another process.
-    pub fn track_consumers(&self) {
-        self.queue.ring.track_consumers();
-    }
-
-    /// Waits until the work on every message is done. Messages dropped by `shutdown_now` count as done.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ConsumerDied`] if consumers are [track](Self::track_consumers) and one died with unfinished items.
-    pub fn join(&self) -> Result<()> {
-        self.join_until(Deadline::Never)
-    }
-
-    /// The same for at most `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Timeout`].
-    pub fn join_timeout(&self, timeout: Duration) -> Result<()> {
-        self.join_until(Deadline::after(timeout))
-    }
-
-    /// The same until `deadline`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Timeout`]; as for [`join`](Self::join).
-    pub fn join_until(&self, deadline: Deadline) -> Result<()> {
-        self.queue.ring.join(deadline)
-    }
-
-    /// Messages whose work is not done: those in the queue and those that consumers work on.
-    pub fn unfinished(&self) -> usize {
-        self.queue.ring.unfinished() as usize
-    }
-}
-
-impl<T> Serialize for JoinableQueue<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.queue.serialize(serializer)
-    }
-}
-
-impl<'de, T> serde::Deserialize<'de> for JoinableQueue<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self {
-            queue: Queue::deserialize(deserializer)?,
-        })
-    }
-}
-
-/// The least a queue can be: unbounded, and only `put` and `get`. The same queue underneath as [`Queue`].
-///
-/// ```
-/// use procession::SimpleQueue;
-/// let queue = SimpleQueue::new()?;
-/// queue.put(1.5)?;
-/// assert_eq!(queue.get()?, 1.5);
-/// assert!(queue.is_empty());
-/// # Ok::<(), procession::Error>(())
-/// ```
-pub struct SimpleQueue<T> {
-    queue: Queue<T>,
-}
-
-impl<T> Clone for SimpleQueue<T> {
-    fn clone(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-        }
-    }
-}
-
-impl<T> fmt::Debug for SimpleQueue<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        super::debug(&self.queue.ring, "SimpleQueue", f)
-    }
-}
-
-impl<T> SimpleQueue<T> {
-    pub(crate) fn ring(&self) -> &Ring {
-        &self.queue.ring
-    }
-
-    /// A new queue.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::unbounded`].
-    pub fn new() -> Result<Self> {
-        Ok(Self {
-            queue: Queue::unbounded()?,
-        })
-    }
-
-    /// Whether there is no message.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// See [`Queue::producer`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::producer`].
-    pub fn producer(&self) -> Result<Producer<T>> {
-        self.queue.producer()
-    }
-}
-
-impl<T: Serialize> SimpleQueue<T> {
-    /// See [`Queue::put`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::put`].
-    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
-        self.queue.put(value)
-    }
-}
-
-impl<T: DeserializeOwned> SimpleQueue<T> {
-    /// See [`Queue::get`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::get`].
-    pub fn get(&self) -> Result<T> {
-        self.queue.get()
-    }
-}
-
-impl<T> Serialize for SimpleQueue<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.queue.serialize(serializer)
-    }
-}
-
-impl<'de, T> serde::Deserialize<'de> for SimpleQueue<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self {
-            queue: Queue::deserialize(deserializer)?,
-        })
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::event_count::EventCount;
+use crate::wait::event_count::{EventCount, Probe};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -57,26 +57,23 @@ impl Thing {
     /// As a put: the change, the notification, and as `tell` the bells.
     fn put(&self) {
         self.add(1);
-        self.event_count.notify_one_and(|| {
+        if self.event_count.notify(1) {
             for ready_set in &self.bells {
                 ready_set.rung.fetch_or(1, Ordering::SeqCst);
                 if ready_set.event_count.take_waiters() {
                     ready_set.event_count.wake(1);
                 }
             }
-        });
+        }
     }
 
     /// As a get that sleeps at the object's own gate.
     fn get(&self) {
-        let got = self.event_count.persist(
-            Deadline::Never,
-            || self.has_some(),
-            || self.has_some(),
-            || {},
-            || (),
-            || self.add(-1).then_some(()),
-        );
+        let mut probe = Probe {
+            ready: || self.has_some(),
+            attempt: || self.add(-1).then_some(()),
+        };
+        let got = self.event_count.attempt_or_wait(&mut probe, Deadline::Never);
         assert!(got.is_ok());
     }
 

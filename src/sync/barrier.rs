@@ -7,10 +7,10 @@ use crate::heap::internal::insist;
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, ObjectKind, SharedLayout};
 use crate::heap::tx::Tx;
-use crate::heap::waiter::{Lent, Purpose, wait_state, waiter};
+use crate::heap::waiter::{Announced, Lent, Purpose, wait_state, waiter};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::event_count::{Ended, EventCount};
+use crate::wait::event_count::{Ended, EventCount, Wait};
 use core::fmt;
 use core::mem::offset_of;
 use serde::{Deserialize, Serialize};
@@ -443,12 +443,10 @@ impl Barrier {
     }
 
     fn wait_until(&self, deadline: Deadline, over: impl Fn() -> bool) -> Result<(), Ended> {
-        let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Barrier);
-        // Some party may be dead.
-        let idle = || self.0.heap().sweep_dead_rate_limited();
+        let mut until_over = UntilOver { barrier: self, over };
         self.shared()
             .event_count
-            .wait_until(deadline, over, idle, announce)
+            .attempt_or_wait(&mut until_over, deadline)
     }
 
     /// Breaks the barrier: whoever waits, and whoever comes until it is [reset](Self::reset), gets
@@ -505,5 +503,35 @@ impl fmt::Debug for Barrier {
             .field("waiting", &self.waiting())
             .field("broken", &self.is_broken())
             .finish_non_exhaustive()
+    }
+}
+
+/// Waits until a barrier's generation is over, or until its next one begins.
+struct UntilOver<'b, F> {
+    barrier: &'b Barrier,
+    over: F,
+}
+
+impl<F: Fn() -> bool> Wait for UntilOver<'_, F> {
+    type Answer = ();
+    type Announced = Announced<'static>;
+    const PASSES_BATON: bool = false;
+
+    fn attempt(&mut self) -> Option<()> {
+        self.is_ready().then_some(())
+    }
+
+    fn is_ready(&self) -> bool {
+        (self.over)()
+    }
+
+    fn announce(&self) -> Self::Announced {
+        let handle = &self.barrier.0;
+        handle.heap().waiting_for(handle.off(), Purpose::Barrier)
+    }
+
+    fn on_idle(&self) {
+        // Some party may be dead.
+        self.barrier.0.heap().sweep_dead_rate_limited();
     }
 }

@@ -7,10 +7,10 @@ use crate::heap::Heap;
 use crate::heap::internal::{self, Rank, unlock_internal};
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, ObjectKind, SharedLayout};
-use crate::heap::waiter::Purpose;
+use crate::heap::waiter::{Announced, Purpose};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::wait::event_count::{Ended, EventCount};
+use crate::wait::event_count::{Ended, EventCount, Wait};
 use crate::wait::robust_lock::RobustLock;
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -419,19 +419,12 @@ impl Semaphore {
     }
 
     fn acquire_locked(&self, deadline: Deadline) -> Result<Permit<'_>> {
-        let view = self.view();
-        let has_some = || self.value() > 0;
-        // The permits may be with somebody dead.
-        let idle = || self.0.heap().sweep_dead_rate_limited();
-        let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Permit);
-        // Where the tally is, is asked each time: a hook may have forked.
-        let attempt = || {
-            internal::until(deadline, || {
-                view.try_acquire(|| self.0.heap().tally_of(self.0.object()))
-            })
-            .transpose()
+        let mut acquiring = Acquiring {
+            semaphore: self,
+            deadline,
         };
-        let taken = (view.shared.free).persist(deadline, has_some, has_some, idle, announce, attempt);
+        let free = &self.view().shared.free;
+        let taken = free.attempt_or_wait(&mut acquiring, deadline);
         match taken {
             Ok(returned) => Ok(Permit {
                 semaphore: self,
@@ -532,5 +525,39 @@ impl Drop for Permit<'_> {
             // It can only fail where somebody released a permit that was not theirs. Whoever is stopped is waited for.
             let _ = internal::insist(|| self.semaphore.release());
         }
+    }
+}
+
+/// Waits for a permit. It answers whether the permit comes from a dead process.
+struct Acquiring<'s> {
+    semaphore: &'s Semaphore,
+    deadline: Deadline,
+}
+
+impl Wait for Acquiring<'_> {
+    type Answer = Result<bool>;
+    type Announced = Announced<'static>;
+
+    fn attempt(&mut self) -> Option<Self::Answer> {
+        let (view, handle) = (self.semaphore.view(), &self.semaphore.0);
+        // Where the tally is, is asked each time: a hook may have forked.
+        internal::until(self.deadline, || {
+            view.try_acquire(|| handle.heap().tally_of(handle.object()))
+        })
+        .transpose()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.semaphore.value() > 0
+    }
+
+    fn announce(&self) -> Self::Announced {
+        let handle = &self.semaphore.0;
+        handle.heap().waiting_for(handle.off(), Purpose::Permit)
+    }
+
+    fn on_idle(&self) {
+        // A dead process may have the permits.
+        self.semaphore.0.heap().sweep_dead_rate_limited();
     }
 }
