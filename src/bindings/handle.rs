@@ -147,22 +147,4 @@ macro_rules! convert {
     )*};
 }
 
-convert!(Lock, RLock, Semaphore, Region, WaitQueue, Event, Barrier);
-
-impl From<&RawQueue> for Handle {
-    fn from(queue: &RawQueue) -> Self {
-        let heap = Heap::existing().expect("there is an object, so there is a heap");
-        Self {
-            heap,
-            object: queue.object().clone(),
-        }
-    }
-}
-
-impl TryFrom<Handle> for RawQueue {
-    type Error = Error;
-    fn try_from(handle: Handle) -> Result<Self> {
-        let (heap, object) = handle.check(HandleKind::RawQueue)?;
-        Ok(Self::from_object(heap, object))
-    }
-}
+convert!(RawQueue, Lock, RLock, Semaphore, Region, WaitQueue, Event, Barrier);

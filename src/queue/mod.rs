@@ -28,7 +28,7 @@ pub use bytes::{ByteQueue, Message, Reservation};
 pub(crate) use bytes::{get_bytes, put_bytes};
 pub use error::PutError;
 pub use joinable::JoinableQueue;
-pub(crate) use kind::QUEUE;
+pub(crate) use kind::{QUEUE, RingKind};
 pub(crate) use producer::PRODUCERS;
 pub use producer::Producer;
 pub(crate) use refused::in_time;
@@ -41,7 +41,7 @@ use crate::heap::internal::insist;
 use layout::MAX_CAPACITY;
 use ring::Ring;
 
-/// A ring for at most `capacity` messages.
+/// Makes a ring for at most `capacity` messages, which must not be 0.
 pub(crate) fn bounded_ring(capacity: usize, typed: u64) -> Result<Ring> {
     if capacity == 0 {
         return Err(Error::Capacity {
@@ -52,12 +52,14 @@ pub(crate) fn bounded_ring(capacity: usize, typed: u64) -> Result<Ring> {
     Ring::new(crate::program::heap()?, capacity as u64, typed)
 }
 
-/// Shuts a ring down, however long somebody is stopped in the middle of a change to it. It fails only in a process that cannot
-/// use what is shared.
+/// Shuts a ring down, however long a process is stopped in the middle of a change to it.
+///
+/// It fails only in a process that cannot use shared memory at all.
 fn shut(ring: &Ring, discard: bool) {
     let _ = insist(|| ring.shutdown(discard));
 }
 
+/// Writes what all queues show of themselves.
 fn debug(ring: &Ring, name: &str, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
     let capacity = (ring.capacity() > 0).then(|| ring.capacity());
     f.debug_struct(name)
