@@ -18,7 +18,7 @@ pub(crate) fn put_bytes(ring: &Ring, bytes: &[u8], deadline: Deadline) -> Result
     let mut message = if is_inline(bytes.len()) {
         OutgoingMessage::Bytes(bytes)
     } else {
-        // A queue that is shut down says so before megabytes are copied for it.
+        // If the queue is shut down, megabytes need not be copied.
         if ring.is_closed() {
             return Err(Refused::ShutDown);
         }
@@ -67,18 +67,19 @@ impl ByteQueue {
         &self.ring
     }
 
-    /// A queue that takes any number of messages, as far as memory goes.
+    /// Makes a queue that takes any number of messages, as far as memory goes.
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the system said when the program's shared memory was set up.
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the system said when the program's shared memory was
+    /// set up.
     pub fn unbounded() -> Result<Self> {
         Ok(Self {
             ring: Ring::new(crate::program::heap()?, 0, number())?,
         })
     }
 
-    /// A queue that holds at most `capacity` messages.
+    /// Makes a queue that holds at most `capacity` messages.
     ///
     /// # Errors
     ///
@@ -93,7 +94,8 @@ impl ByteQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`](crate::Error::ShutDown) after a shutdown, [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::TooLarge`](crate::Error::TooLarge).
+    /// [`Error::ShutDown`](crate::Error::ShutDown) after a shutdown, [`Error::OutOfMemory`](crate::Error::OutOfMemory),
+    /// [`Error::TooLarge`](crate::Error::TooLarge).
     pub fn put(&self, bytes: &[u8]) -> Result<()> {
         self.put_until(bytes, Deadline::Never)
     }
@@ -120,8 +122,8 @@ impl ByteQueue {
         put_bytes(&self.ring, bytes, deadline).map_err(|refused| refused.into_error(deadline))
     }
 
-    /// Lends `len` bytes of shared memory to be filled and [committed](Reservation::commit). Their first contents are
-    /// arbitrary (of an earlier message, say). Takes no room in the queue yet.
+    /// Lends `len` bytes of shared memory to be filled and [committed](Reservation::commit). Their contents are
+    /// arbitrary at first (those of an earlier message, for example). They take no room in the queue yet.
     ///
     /// # Errors
     ///
@@ -175,12 +177,12 @@ impl ByteQueue {
         Ok(())
     }
 
-    /// Messages in the queue; where others are at work, old news at once.
+    /// Returns the number of messages. With concurrent producers or consumers the value may be stale at once.
     pub fn len(&self) -> usize {
         self.ring.len() as usize
     }
 
-    /// Whether there is no message.
+    /// Returns true if there is no message.
     pub fn is_empty(&self) -> bool {
         self.ring.len() == 0
     }
@@ -200,6 +202,7 @@ impl ByteQueue {
     }
 }
 
+/// Returns the type number of byte queues.
 fn number() -> u64 {
     codec::type_number::<ByteQueue>()
 }

@@ -1,7 +1,7 @@
 //! Which consumer has a message that was taken, and which messages are finished.
 //!
-//! A tracked queue keeps, beside each process's reference to it, a *tally*: how many messages the process has taken and not
-//! finished. README.md beside this file tells how the tally changes together with the head cursor.
+//! A tracked queue keeps, beside each process's reference to it, a *tally*: how many messages the process has taken and
+//! not finished. README.md beside this file tells how the tally changes together with the head cursor.
 
 use super::layout::{Cursor, RingLayout};
 use super::view::View;
@@ -16,7 +16,8 @@ impl View<'_> {
         self.layout.tracked.store(1, Ordering::Release);
     }
 
-    /// Moves the head cursor to `next`, after an inline message, and counts the message in the tally at `tally` (0: none).
+    /// Moves the head cursor to `next`, after an inline message, and counts the message in the tally at `tally` (0:
+    /// none).
     #[inline]
     pub(super) fn claim(&self, next: Cursor, tally: Off) {
         let layout = self.layout;

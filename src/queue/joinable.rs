@@ -8,11 +8,11 @@ use core::ops::Deref;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A [`Queue`] that knows when the work on all its messages is done: consumers call [`task_done`](Self::task_done) for
-/// each message they took, and [`join`](Self::join) waits until every message has had its call.
+/// A [`Queue`] that knows when all its messages are finished: consumers call [`task_done`](Self::task_done) for each
+/// message they took, and [`join`](Self::join) waits until every message has had its call.
 ///
-/// A consumer that dies before `task_done` leaves its message unfinished: [track](Self::track_consumers) consumers where
-/// that can happen, or give `join` a deadline.
+/// A consumer that dies before `task_done` leaves its message unfinished: [track](Self::track_consumers) consumers
+/// where that can happen, or give `join` a deadline.
 ///
 /// ```
 /// use procession::JoinableQueue;
@@ -53,7 +53,7 @@ impl<T> Deref for JoinableQueue<T> {
 }
 
 impl<T> JoinableQueue<T> {
-    /// See [`Queue::unbounded`].
+    /// Makes an unbounded queue; see [`Queue::unbounded`].
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl<T> JoinableQueue<T> {
         })
     }
 
-    /// See [`Queue::bounded`].
+    /// Makes a bounded queue; see [`Queue::bounded`].
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl<T> JoinableQueue<T> {
         })
     }
 
-    /// The work on one message that this or another consumer took is done.
+    /// Counts a message as finished that this or another consumer took.
     ///
     /// # Errors
     ///
@@ -84,23 +84,26 @@ impl<T> JoinableQueue<T> {
         self.queue.ring().task_done()
     }
 
-    /// Has the deaths of consumers noted from now on: if one dies with items it has taken and not finished,
-    /// [`join`](Self::join) fails instead of waiting for ever. Call it before there are consumers. A consumer is a process:
-    /// what one of its threads takes another may finish, but not another process.
+    /// Tracks consumers from now on: if one dies with messages that it has taken and not finished, [`join`](Self::join)
+    /// fails instead of waiting for ever.
+    ///
+    /// Call it before there are consumers. A consumer is a process: one of its threads may finish what another one
+    /// took, but another process may not.
     pub fn track_consumers(&self) {
         self.queue.ring().track_consumers();
     }
 
-    /// Waits until the work on every message is done. Messages dropped by `shutdown_now` count as done.
+    /// Waits until every message is finished. Messages that `shutdown_now` drops count as finished.
     ///
     /// # Errors
     ///
-    /// [`Error::ConsumerDied`](crate::Error::ConsumerDied) if consumers are [track](Self::track_consumers) and one died with unfinished items.
+    /// [`Error::ConsumerDied`](crate::Error::ConsumerDied) if consumers are [tracked](Self::track_consumers) and one
+    /// died with unfinished messages.
     pub fn join(&self) -> Result<()> {
         self.join_until(Deadline::Never)
     }
 
-    /// The same for at most `timeout`.
+    /// Waits as [`join`](Self::join) does, for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -109,7 +112,7 @@ impl<T> JoinableQueue<T> {
         self.join_until(Deadline::after(timeout))
     }
 
-    /// The same until `deadline`.
+    /// Waits as [`join`](Self::join) does, until `deadline`.
     ///
     /// # Errors
     ///
@@ -118,7 +121,7 @@ impl<T> JoinableQueue<T> {
         self.queue.ring().join(deadline)
     }
 
-    /// Messages whose work is not done: those in the queue and those that consumers work on.
+    /// Returns the number of unfinished messages: those in the queue and those that consumers work on.
     pub fn unfinished(&self) -> usize {
         self.queue.ring().unfinished() as usize
     }

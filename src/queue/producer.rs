@@ -1,8 +1,8 @@
 //! What ends a queue with its last producer.
 //!
-//! All producers of a queue share one *token*, an object that refers to the ring. Its last reference goes when the last handle
-//! is dropped, or the last process that has one is cleared up after: then the ring is shut down. The ring knows its token
-//! without counting as one who has it. README.md beside this file tells the steps.
+//! All producers of a queue share one *token*, an object that refers to the ring. Its last reference goes when the last
+//! handle is dropped, or when the last process that has one is cleared up after. Then the ring is shut down. The ring
+//! knows its token without a reference to it. README.md beside this file tells the steps.
 
 use super::PutError;
 use super::kind::shut;
@@ -26,7 +26,7 @@ use std::time::Duration;
 #[repr(C, align(64))]
 struct ProducersLayout {
     head: Head,
-    /// The ring; 0 where the token is not, or no longer, its token.
+    /// The ring; 0 if this is not, or no longer, the token of a ring.
     ring: AtomicU64,
     _line: [u64; 3],
 }
@@ -37,14 +37,14 @@ unsafe impl SharedLayout for ProducersLayout {}
 
 const RING: Off = offset_of!(ProducersLayout, ring) as Off;
 
-/// What stands in the ring in place of a token that is gone. (No object has an odd offset.)
+/// What the ring holds in place of a token that is gone. (No object has an odd offset.)
 const ENDED: u64 = 1;
 
 /// The kind of every token.
 pub(crate) const PRODUCERS: ObjectKind = ObjectKind {
     number: 14,
     name: "producers",
-    // The ring is repaired for whoever used it: each process that has the token has the ring, too.
+    // The ring repairs itself: each process that has the token has the ring, too.
     on_holder_death: |_, _, _, _| Ok(()),
     clear,
     describe: |heap, off| {
@@ -58,7 +58,7 @@ pub(crate) const PRODUCERS: ObjectKind = ObjectKind {
     },
 };
 
-/// The last reference is gone: nothing more will be put.
+/// Shuts the ring down. The last reference to its token is gone: nothing more will be put.
 fn clear(heap: &Heap, off: Off) -> Result<()> {
     let ring = heap.word(off + RING).load(Ordering::Acquire);
     if ring == 0 {
@@ -80,11 +80,11 @@ fn clear(heap: &Heap, off: Off) -> Result<()> {
 pub(crate) struct Token(Object);
 
 impl Token {
-    /// The token of `ring`, made if there is none; what its messages are is `typed`.
+    /// Returns the token of `ring`, and makes it if there is none. `typed` is the number of the type of its messages.
     pub(crate) fn of(ring: &Ring, typed: u64) -> Result<Self> {
         let heap = ring.heap();
         let known = ring.producers();
-        // A consumer that waits may be waiting for a producer that is dead.
+        // A producer that a consumer waits for may be dead.
         ring.set_polls_for_dead();
         loop {
             if ring.is_closed() {
@@ -118,7 +118,7 @@ impl Token {
         &self.0
     }
 
-    /// The ring that it is of.
+    /// Returns the ring that this is the token of.
     pub(crate) fn ring(&self, heap: &'static Heap) -> Result<Ring> {
         match heap.word(self.0.off() + RING).load(Ordering::Acquire) {
             0 => Err(Error::ShutDown),
@@ -128,9 +128,9 @@ impl Token {
 }
 
 impl<T> Queue<T> {
-    /// A handle for a producer. From the first one on, the queue ends with its last producer: when the last of these handles is
-    /// dropped, or the process that has it is dead, the queue is [shut down](Self::shutdown). So nobody need remember to do so,
-    /// and consumers do not wait for those who were killed.
+    /// Returns a handle for a producer. From the first such handle on, the queue ends with its last producer: when the
+    /// last of these handles is dropped, or the process that has it is dead, the queue is [shut down](Self::shutdown).
+    /// So no call of `shutdown` can be forgotten, and consumers do not wait for producers that were killed.
     ///
     /// Plain handles may go on putting until then, and do not count.
     ///
@@ -163,14 +163,14 @@ impl<T> Queue<T> {
     }
 }
 
-/// A handle to a [`Queue`] that only puts. When the last one is dropped, or the process that has it is dead (also killed),
-/// the queue is shut down: consumers get what is left and then [`Error::ShutDown`]. See [`Queue::producer`].
+/// A handle to a [`Queue`] that only puts. When the last one is dropped, or the process that has it is dead (also
+/// killed), the queue is shut down: consumers get what is left and then [`Error::ShutDown`]. See [`Queue::producer`].
 ///
-/// Clone it, hand it to a process, send it through a queue or a pipe: on its way it counts as any other. That a process was
-/// killed is noticed within about a second by whoever waits at the queue. Mind that a forked child has a copy of every handle
-/// its parent had.
+/// Clone it, hand it to a process, send it through a queue or a pipe: on its way it counts like any other. A thread
+/// that waits at the queue notices within about a second that a process was killed. Mind that a forked child has a copy
+/// of every handle that its parent had.
 pub struct Producer<T> {
-    // Given up first: it is what the consumers wait for.
+    // Dropped first: consumers wait for that.
     token: Token,
     queue: Queue<T>,
 }
@@ -183,7 +183,7 @@ impl<T> Producer<T> {
         })
     }
 
-    /// Whether the queue was shut down.
+    /// Returns true if the queue was shut down.
     pub fn is_shut_down(&self) -> bool {
         self.queue.is_shut_down()
     }
@@ -193,7 +193,7 @@ impl<T> Producer<T> {
 }
 
 impl<T: Serialize> Producer<T> {
-    /// See [`Queue::put`].
+    /// Puts `value`; see [`Queue::put`].
     ///
     /// # Errors
     ///
@@ -202,7 +202,7 @@ impl<T: Serialize> Producer<T> {
         self.queue.put(value)
     }
 
-    /// See [`Queue::try_put`].
+    /// Puts `value` if there is room; see [`Queue::try_put`].
     ///
     /// # Errors
     ///
@@ -211,7 +211,7 @@ impl<T: Serialize> Producer<T> {
         self.queue.try_put(value)
     }
 
-    /// See [`Queue::put_timeout`].
+    /// Puts `value`, waiting for at most `timeout`; see [`Queue::put_timeout`].
     ///
     /// # Errors
     ///
@@ -220,7 +220,7 @@ impl<T: Serialize> Producer<T> {
         self.queue.put_timeout(value, timeout)
     }
 
-    /// See [`Queue::put_until`].
+    /// Puts `value`, waiting until `deadline`; see [`Queue::put_until`].
     ///
     /// # Errors
     ///
@@ -229,7 +229,7 @@ impl<T: Serialize> Producer<T> {
         self.queue.put_until(value, deadline)
     }
 
-    /// See [`Queue::put_many`].
+    /// Puts every value, in order; see [`Queue::put_many`].
     ///
     /// # Errors
     ///

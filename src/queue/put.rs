@@ -19,8 +19,8 @@ pub(crate) enum OutgoingMessage<'b> {
     Bytes(&'b [u8]),
     /// A block; `None` once it was put.
     Block(Option<Block>),
-    /// Messages of at most [`INLINE`](super::segment::INLINE) bytes, one after the other in `bytes`, with the end of each
-    /// in `ends`. The first `put` of them were put.
+    /// Messages of at most [`INLINE`](super::segment::INLINE) bytes, one after the other in `bytes`, with the end of
+    /// each in `ends`. The first `put` of them were put.
     Many {
         bytes: &'b [u8],
         ends: &'b [usize],

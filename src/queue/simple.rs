@@ -9,7 +9,7 @@ use core::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The least a queue can be: unbounded, and only `put` and `get`. The same queue underneath as [`Queue`].
+/// The smallest queue: it is unbounded, and has only `put` and `get`. Below, it is the same queue as [`Queue`].
 ///
 /// ```
 /// use procession::SimpleQueue;
@@ -44,7 +44,7 @@ impl<T> SimpleQueue<T> {
         self.queue.ring()
     }
 
-    /// A new queue.
+    /// Makes a queue.
     ///
     /// # Errors
     ///
@@ -55,12 +55,12 @@ impl<T> SimpleQueue<T> {
         })
     }
 
-    /// Whether there is no message.
+    /// Returns true if there is no message.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// See [`Queue::producer`].
+    /// Returns a handle for a producer; see [`Queue::producer`].
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl<T> SimpleQueue<T> {
 }
 
 impl<T: Serialize> SimpleQueue<T> {
-    /// See [`Queue::put`].
+    /// Puts `value`; see [`Queue::put`].
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl<T: Serialize> SimpleQueue<T> {
 }
 
 impl<T: DeserializeOwned> SimpleQueue<T> {
-    /// See [`Queue::get`].
+    /// Takes the next message; see [`Queue::get`].
     ///
     /// # Errors
     ///

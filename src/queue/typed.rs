@@ -19,11 +19,12 @@ use std::time::Duration;
 /// * A message is in the queue entirely or not at all. When `put` has returned it is there, also if the producer is
 ///   killed the next moment, and every consumer sees the messages in the same order.
 /// * A process killed inside `put` or `get`, at any instruction, blocks nobody for more than a second.
-/// * [`shutdown`](Self::shutdown) ends a queue: consumers get what is left and then [`Error::ShutDown`], so nobody counts
-///   sentinels. Where producers have handles of their [own](Self::producer), the queue ends with the last of them.
+/// * [`shutdown`](Self::shutdown) ends a queue: consumers get what is left and then [`Error::ShutDown`], so nobody
+///   counts sentinels. Where producers have handles of their [own](Self::producer), the queue ends with the last of
+///   them.
 ///
-/// Values travel by serde (postcard). A value of more than 8 KiB gets memory of its own and is copied once on each side.
-/// The names are those of Python's `multiprocessing.Queue` where it has one.
+/// Values travel by serde (postcard). A value of more than 8 KiB gets memory of its own and is copied once on each
+/// side. The names are those of Python's `multiprocessing.Queue` where it has one.
 ///
 /// ```
 /// use procession::{Process, Queue};
@@ -80,7 +81,7 @@ impl<T> Queue<T> {
         &self.ring
     }
 
-    /// A handle to a ring whose messages are `T`s.
+    /// Makes a handle to a ring whose messages are `T`s.
     pub(super) fn of(ring: Ring) -> Self {
         Self {
             ring,
@@ -88,7 +89,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// A queue that takes any number of messages, as far as memory goes.
+    /// Makes a queue that takes any number of messages, as far as memory goes.
     ///
     /// # Errors
     ///
@@ -97,7 +98,7 @@ impl<T> Queue<T> {
         Ring::new(crate::program::heap()?, 0, codec::type_number::<T>()).map(Self::of)
     }
 
-    /// A queue that holds at most `capacity` messages; `put` waits while it is full.
+    /// Makes a queue that holds at most `capacity` messages; `put` waits while it is full.
     ///
     /// # Errors
     ///
@@ -106,22 +107,22 @@ impl<T> Queue<T> {
         super::bounded_ring(capacity, codec::type_number::<T>()).map(Self::of)
     }
 
-    /// Messages in the queue; where others are at work, old news at once.
+    /// Returns the number of messages. With concurrent producers or consumers the value may be stale at once.
     pub fn len(&self) -> usize {
         self.ring.len() as usize
     }
 
-    /// Whether there is no message.
+    /// Returns true if there is no message.
     pub fn is_empty(&self) -> bool {
         self.ring.len() == 0
     }
 
-    /// Whether a bounded queue has no room; an unbounded one always has.
+    /// Returns true if a bounded queue has no room. An unbounded one always has.
     pub fn is_full(&self) -> bool {
         self.ring.is_full()
     }
 
-    /// The most messages it holds; `None` for an unbounded queue.
+    /// Returns the largest number of messages that it holds; `None` for an unbounded queue.
     pub fn capacity(&self) -> Option<usize> {
         match self.ring.capacity() {
             0 => None,
@@ -129,18 +130,18 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Lets no more messages in, for good: every later `put` fails with `ShutDown`, a waiting one too. Consumers get what
-    /// is left, then [`Error::ShutDown`]; those that wait on the empty queue get it at once.
+    /// Lets no more messages in, for good. Every later `put` fails with `ShutDown`, and so does one that waits.
+    /// Consumers get what is left, then [`Error::ShutDown`]. Consumers that wait on the empty queue get it at once.
     pub fn shutdown(&self) {
         super::shut(&self.ring, false);
     }
 
-    /// The same, and drops the messages that are there.
+    /// Shuts down as [`shutdown`](Self::shutdown) does, and drops the messages that are there.
     pub fn shutdown_now(&self) {
         super::shut(&self.ring, true);
     }
 
-    /// Whether it was shut down.
+    /// Returns true if the queue was shut down.
     pub fn is_shut_down(&self) -> bool {
         self.ring.is_closed()
     }
@@ -151,8 +152,8 @@ impl<T: Serialize> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`PutError::ShutDown`] after a shutdown; [`PutError::Failed`] if the value cannot be encoded or there is no memory.
-    /// The value is given back.
+    /// [`PutError::ShutDown`] after a shutdown; [`PutError::Failed`] if the value cannot be encoded or there is no
+    /// memory. The value is given back.
     pub fn put(&self, value: T) -> Result<(), PutError<T>> {
         self.put_until(value, Deadline::Never)
     }
@@ -188,8 +189,10 @@ impl<T: Serialize> Queue<T> {
         }
     }
 
-    /// Puts every value, in order, waiting while the queue is full; many at a time where there is room, so that small
-    /// ones cost less. Other producers' messages may come between. Answers how many were put.
+    /// Puts every value, in order, waiting while the queue is full. Returns how many were put.
+    ///
+    /// It puts many at a time where there is room, so that small ones cost less. Messages of other producers may come
+    /// between.
     ///
     /// # Errors
     ///
@@ -213,6 +216,7 @@ impl<T: Serialize> Queue<T> {
         }
     }
 
+    /// Puts the values of a batch, in order.
     fn put_batch(&self, batch: Vec<T>) -> Result<(), PutError<Vec<T>>> {
         let mut buffer = Scratch::take();
         let mut ends = Vec::with_capacity(batch.len());
@@ -255,8 +259,8 @@ impl<T: DeserializeOwned> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`] once the queue is shut down and empty; [`Error::Decode`] if the message is not a `T`, in which
-    /// case it is gone and the queue goes on.
+    /// [`Error::ShutDown`] once the queue is shut down and empty; [`Error::Decode`] if the message is not a `T`, in
+    /// which case it is gone and the queue goes on.
     pub fn get(&self) -> Result<T> {
         self.get_until(Deadline::Never)
     }
@@ -288,8 +292,8 @@ impl<T: DeserializeOwned> Queue<T> {
         get_value(&self.ring, deadline)
     }
 
-    /// Takes up to `most` messages, and up to 256: waits for the first, then takes what is there, in one step. A process
-    /// killed before this returns has taken them all.
+    /// Waits for a message, and takes up to `most` that are there, and up to 256, in one step. A process that is killed
+    /// before this returns has taken them all.
     ///
     /// # Errors
     ///
@@ -321,8 +325,8 @@ impl<T: DeserializeOwned> Queue<T> {
         }
     }
 
-    /// The messages as they come, until the queue is shut down and empty. A message that does not decode is left out;
-    /// use [`get`](Self::get) where that can happen and matters.
+    /// Returns an iterator over the messages as they come, until the queue is shut down and empty. It leaves out a
+    /// message that does not decode: use [`get`](Self::get) where that can happen and matters.
     ///
     /// ```
     /// use procession::Queue;
@@ -345,7 +349,7 @@ impl<'q, T: DeserializeOwned> IntoIterator for &'q Queue<T> {
     }
 }
 
-/// Iterator over a queue's messages; see [`Queue::iter`].
+/// An iterator over the messages of a queue; see [`Queue::iter`].
 #[derive(Debug)]
 pub struct Iter<'q, T> {
     queue: &'q Queue<T>,

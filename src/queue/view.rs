@@ -100,8 +100,8 @@ impl<'h> View<'h> {
 
     /// Returns the cursors of what was taken and of what was put.
     ///
-    /// A message can be taken after its header was stored and before its producer stores the tail cursor. So the count of
-    /// messages taken may be one ahead; then it is the count of messages put, too.
+    /// A message can be taken after its header was stored and before its producer stores the tail cursor. So the count
+    /// of messages taken may be one ahead; then it is the count of messages put, too.
     pub(super) fn counts(&self) -> (Cursor, Cursor) {
         // In the other order, consumers could get further ahead between the two loads.
         let taken = Cursor(self.layout.taken.load(Ordering::Acquire));

@@ -1,16 +1,17 @@
 //! The event count: where a thread sleeps until something may have changed.
 //!
-//! It is one word: [`WAITERS`] in bit 0, [`REGISTERED`] in bit 1, above them an epoch that changes with every notification.
+//! It is one word: [`WAITERS`] in bit 0, [`REGISTERED`] in bit 1, above them an epoch that changes with every
+//! notification.
 //!
-//! 1. A thread that is about to wait sets `WAITERS` ([`EventCount::prepare_wait`]), looks once more at what it waits for, and
-//!    sleeps only while the word is still what it saw then.
+//! 1. A thread that is about to wait sets `WAITERS` ([`EventCount::prepare_wait`]), looks once more at what it waits
+//!    for, and sleeps only while the word is still what it saw then.
 //! 2. A selector sleeps elsewhere, because it waits for several things. It sets `REGISTERED`
 //!    ([`EventCount::mark_registered`]), and looks once more.
-//! 3. A notifier makes its change, and then loads the word. If neither bit is set, which is the common case, it makes no system
-//!    call. Otherwise it clears both bits, wakes one sleeper, and tells the selectors.
+//! 3. A notifier makes its change, and then loads the word. If neither bit is set, which is the common case, it makes
+//!    no system call. Otherwise it clears both bits, wakes one sleeper, and tells the selectors.
 //! 4. So of a burst of notifications one makes a system call. The sleeper that it woke takes what it came for, and then
-//!    passes the baton ([`EventCount::pass_baton`]): it sets `WAITERS` for those that may still sleep, and wakes one of them
-//!    if there is more.
+//!    passes the baton ([`EventCount::pass_baton`]): it sets `WAITERS` for those that may still sleep, and wakes one of
+//!    them if there is more.
 //!
 //! There is no count of sleepers that a death could falsify.
 
@@ -48,8 +49,8 @@ impl EventCount {
         Epoch(before | WAITERS)
     }
 
-    /// Sleeps until a notification after `epoch`, the deadline, a signal handler, or until the `sleeper` wants to look for
-    /// itself. Look again after it.
+    /// Sleeps until a notification after `epoch`, the deadline, a signal handler, or until the `sleeper` wants to look
+    /// for itself. Look again after it.
     pub(crate) fn sleep(&self, epoch: Epoch, deadline: Deadline, sleeper: &mut Sleeper) -> Wake {
         sleeper.sleep(&self.0, epoch.0, deadline)
     }
@@ -76,8 +77,8 @@ impl EventCount {
         debug_assert!(!registered, "a selector registered where it is not told");
     }
 
-    /// Wakes up to `count` sleepers, if there may be some. Returns true if selectors may be registered: the caller must tell
-    /// all of them. Call it after a read-modify-write that follows the change.
+    /// Wakes up to `count` sleepers, if there may be some. Returns true if selectors may be registered: the caller must
+    /// tell all of them. Call it after a read-modify-write that follows the change.
     #[inline]
     #[must_use = "registered selectors are to be told"]
     pub(crate) fn notify(&self, count: u32) -> bool {
@@ -103,8 +104,8 @@ impl EventCount {
         self.wake(u32::MAX);
     }
 
-    /// Does the half of a notification that changes the word. Returns true if the other half, [`wake`](Self::wake), is due. This
-    /// is for callers that must not make a system call yet.
+    /// Does the half of a notification that changes the word. Returns true if the other half, [`wake`](Self::wake), is
+    /// due. This is for callers that must not make a system call yet.
     pub(crate) fn take_waiters(&self) -> bool {
         fence_after_rmw();
         self.0.load(Ordering::Relaxed) & WAITERS != 0 && self.clear(WAITERS) & WAITERS != 0
@@ -131,8 +132,8 @@ impl EventCount {
         }
     }
 
-    /// Passes a notification on: sets `WAITERS` for the threads that may still sleep, and wakes one of them at once if there
-    /// is `more` for them. For a thread that was woken, and goes on.
+    /// Passes a notification on: sets `WAITERS` for the threads that may still sleep, and wakes one of them at once if
+    /// there is `more` for them. For a thread that was woken, and goes on.
     pub(crate) fn pass_baton(&self, more: impl FnOnce() -> bool) {
         self.0.fetch_or(WAITERS, Ordering::SeqCst);
         fence_after_rmw();

@@ -7,7 +7,8 @@ use crate::os::clock::Deadline;
 use core::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-/// Shared memory lent to be filled; see [`ByteQueue::reserve`](crate::ByteQueue::reserve). Dropped without a commit, it is as if never asked for.
+/// Shared memory that is lent to be filled: see [`ByteQueue::reserve`](crate::ByteQueue::reserve). Dropped without a
+/// commit, it puts nothing.
 #[derive(Debug)]
 pub struct Reservation {
     ring: Ring,
@@ -28,7 +29,7 @@ impl Reservation {
         self.commit_until(Deadline::Never)
     }
 
-    /// The same if there is room.
+    /// Puts the message as [`commit`](Self::commit) does, if there is room.
     ///
     /// # Errors
     ///
@@ -37,7 +38,7 @@ impl Reservation {
         self.commit_until(Deadline::Now)
     }
 
-    /// The same, waiting for room for at most `timeout`.
+    /// Puts the message as [`commit`](Self::commit) does, waiting for room for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -73,8 +74,8 @@ impl DerefMut for Reservation {
     }
 }
 
-/// A message of bytes, from a [`ByteQueue`](crate::ByteQueue) or a [`Connection`](crate::Connection). A large one lies in shared memory, which
-/// goes back when this is dropped.
+/// A message of bytes, from a [`ByteQueue`](crate::ByteQueue) or a [`Connection`](crate::Connection). A large one lies
+/// in shared memory, which is given back when this is dropped.
 #[derive(Debug)]
 pub struct Message(Contents);
 
