@@ -188,6 +188,10 @@ impl RawQueue {
         self.ring.join(deadline)
     }
 
+    pub(super) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
     pub(super) fn handle(&self) -> &Handle<RingKind> {
         self.ring.handle()
     }

@@ -122,9 +122,17 @@ impl Block {
         self.len
     }
 
-    /// Stages this process's giving the block to whatever else the transaction gives it to.
-    pub(crate) fn give(&self, tx: &mut Tx<'_>) {
-        self.heap.clear_slot(tx, self.slot);
+    /// Runs a transaction that gives the block to something else, which `stage` stages. Then the block is to be
+    /// [`given`](Self::given).
+    pub(crate) fn give(&self, stage: impl Fn(&mut Tx<'_>)) -> Result<()> {
+        let entry = self.heap.my_entry();
+        self.heap.transact_apart(entry, self.slot, |tx, slot| {
+            if let Some(slot) = slot {
+                slot.clear(tx);
+            }
+            stage(tx);
+            Ok(())
+        })
     }
 
     /// To be called when a transaction that gave the block away was carried out.
@@ -231,7 +239,7 @@ impl Heap {
         let made = self.commit(taken, bytes).and_then(|()| {
             // A child that was forked up to here has no reference: it was raw.
             let _steady = fork::steady();
-            self.transact(|tx| {
+            self.transact_apart(self.my_entry(), slot, |tx, _| {
                 write_head(tx, off, kind, extra);
                 Self::mark_used(tx, taken);
                 Ok(())
@@ -328,11 +336,7 @@ impl Heap {
 
     /// Puts a block that this process owns into word `field` of entry `index` (`start` or `result`).
     pub(crate) fn hand_to_entry(&self, block: Block, field: Off) -> Result<()> {
-        self.transact(|tx| {
-            block.give(tx);
-            tx.set(field, block.off());
-            Ok(())
-        })?;
+        block.give(|tx| tx.set(field, block.off()))?;
         block.given();
         Ok(())
     }

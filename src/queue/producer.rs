@@ -9,11 +9,11 @@ use super::kind::shut;
 use super::ring::Ring;
 use super::typed::Queue;
 use super::view::View;
-use crate::codec;
+use crate::codec::{self, Handle, SharedKind};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off, SERIAL};
-use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout, refer};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout, refer};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use core::fmt;
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// A token in shared memory.
 #[repr(C, align(64))]
-struct ProducersLayout {
+pub(crate) struct ProducersLayout {
     head: Head,
     /// The ring; 0 if this is not, or no longer, the token of a ring.
     ring: AtomicU64,
@@ -58,6 +58,14 @@ pub(crate) const PRODUCERS: ObjectKind = ObjectKind {
     },
 };
 
+/// Names the kind for [`Handle`].
+pub(crate) enum ProducersKind {}
+
+impl SharedKind for ProducersKind {
+    type Layout = ProducersLayout;
+    const KIND: &'static ObjectKind = &PRODUCERS;
+}
+
 /// Shuts the ring down. The last reference to its token is gone: nothing more will be put.
 fn clear(heap: &Heap, off: Off) -> Result<()> {
     let ring = heap.word(off + RING).load(Ordering::Acquire);
@@ -77,7 +85,13 @@ fn clear(heap: &Heap, off: Off) -> Result<()> {
 
 /// A reference to a token.
 #[derive(Clone, Debug)]
-pub(crate) struct Token(Object);
+pub(crate) struct Token(Handle<ProducersKind>);
+
+impl From<Handle<ProducersKind>> for Token {
+    fn from(handle: Handle<ProducersKind>) -> Self {
+        Self(handle)
+    }
+}
 
 impl Token {
     /// Returns the token of `ring`, and makes it if there is none. `typed` is the number of the type of its messages.
@@ -92,9 +106,10 @@ impl Token {
             }
             if heap.word(known).load(Ordering::Acquire) != 0 {
                 let token = heap.acquire_uncounted(known)?;
-                return token.map(Self).ok_or(Error::ShutDown);
+                let token = token.ok_or(Error::ShutDown)?;
+                return Ok(Self(Handle::from_object(heap, token)));
             }
-            let new = heap.make_object(&PRODUCERS, size_of::<ProducersLayout>() as u64, typed)?;
+            let new = Handle::make(heap, size_of::<ProducersLayout>() as u64, typed)?;
             let first = heap.transact(|tx| {
                 let first = tx.get(known) == 0;
                 if first {
@@ -110,17 +125,14 @@ impl Token {
         }
     }
 
-    pub(crate) fn from_object(object: Object) -> Self {
-        Self(object)
-    }
-
-    pub(crate) fn object(&self) -> &Object {
+    pub(crate) fn handle(&self) -> &Handle<ProducersKind> {
         &self.0
     }
 
     /// Returns the ring that this is the token of.
-    pub(crate) fn ring(&self, heap: &'static Heap) -> Result<Ring> {
-        match heap.word(self.0.off() + RING).load(Ordering::Acquire) {
+    fn ring(&self) -> Result<Ring> {
+        let heap = self.0.heap();
+        match self.0.layout().ring.load(Ordering::Acquire) {
             0 => Err(Error::ShutDown),
             ring => Ok(Ring::from_object(heap, heap.acquire(ring)?)),
         }
@@ -256,15 +268,14 @@ impl<T> fmt::Debug for Producer<T> {
 
 impl<T> Serialize for Producer<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        codec::serialize_handle(self.token.object(), self.queue.ring().heap(), serializer)
+        self.token.handle().serialize(serializer)
     }
 }
 
 impl<'de, T> Deserialize<'de> for Producer<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (object, heap) = codec::deserialize_handle(&PRODUCERS, codec::type_number::<T>(), deserializer)?;
-        let token = Token::from_object(object);
-        let ring = token.ring(heap).map_err(D::Error::custom)?;
+        let token = Token(Handle::deserialize_as(codec::type_number::<T>(), deserializer)?);
+        let ring = token.ring().map_err(D::Error::custom)?;
         Ok(Self {
             token,
             queue: Queue::of(ring),

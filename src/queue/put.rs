@@ -159,15 +159,13 @@ impl<'h> View<'h> {
         let (place, cursor) = self.room(Record::Block.words(), spare, deadline)?;
         self.heap.word(place.off() + 16).store(0, Ordering::Relaxed);
         until(deadline, || {
-            self.heap.transact(|tx| {
-                given.give(tx);
+            given.give(|tx| {
                 tx.set(place.off() + 8, given.off());
                 tx.set(place.off(), Record::Block.header());
                 tx.set(
                     self.field(offset_of!(RingLayout, tail)),
                     cursor.after(Record::Block.words()).0,
                 );
-                Ok(())
             })
         })
         .map_err(Refused::Failed)?;
@@ -201,13 +199,11 @@ impl<'h> View<'h> {
         };
         let segment = block.off() + HEAD;
         until(deadline, || {
-            self.heap.transact(|tx| {
-                block.give(tx);
+            block.give(|tx| {
                 tx.set(place.off() + 8, segment);
                 tx.set(place.off(), Record::End.header());
                 tx.set(self.field(offset_of!(RingLayout, tail_segment)), segment);
                 tx.set(self.field(offset_of!(RingLayout, tail)), cursor.rewound().0);
-                Ok(())
             })
         })
         .map_err(Refused::Failed)?;

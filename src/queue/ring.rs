@@ -88,11 +88,11 @@ impl Ring {
     ///
     /// It is asked for each attempt: a hook that ran in between may have forked, and a child has a tally of its own.
     #[inline]
-    fn tally(&self) -> Off {
+    fn tally(&self) -> Result<Off> {
         if self.tracks_consumers() {
             self.heap().tally_of(self.object())
         } else {
-            0
+            Ok(0)
         }
     }
 
@@ -158,7 +158,7 @@ impl Ring {
 
     #[inline]
     pub(super) fn attempt_get<S: Sink>(&self, sink: &mut S, deadline: Deadline) -> Result<()> {
-        let tally = self.tally();
+        let tally = self.tally()?;
         self.try_get(sink, Consumer { tally, deadline })
     }
 
@@ -191,7 +191,7 @@ impl Ring {
 
     /// Counts one message as finished.
     pub(crate) fn task_done(&self) -> Result<()> {
-        self.finish(self.tally())?;
+        self.finish(self.tally()?)?;
         if self.unfinished() == 0 {
             self.layout.all_done.wake_unconditionally();
         }

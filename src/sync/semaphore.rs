@@ -224,7 +224,7 @@ impl View<'_> {
 
     /// Takes a permit if there is one; whether it comes from the dead.
     #[inline]
-    fn try_acquire(self, tally_at: impl FnOnce() -> Off) -> Result<Option<bool>> {
+    fn try_acquire(self, tally_at: impl FnOnce() -> Result<Off>) -> Result<Option<bool>> {
         let (shared, me) = (self.shared, self.heap.me());
         if shared.bias.take(me) {
             return Ok(Some(false));
@@ -244,13 +244,13 @@ impl View<'_> {
                 return Ok(None);
             }
             let returned = shared.returned.load(Ordering::Relaxed);
-            self.change(value - 1, returned.saturating_sub(1), tally_at(), 1);
+            self.change(value - 1, returned.saturating_sub(1), tally_at()?, 1);
             Ok(Some(returned > 0))
         })
     }
 
     #[inline]
-    fn release(self, tally_at: impl FnOnce() -> Off) -> Result<()> {
+    fn release(self, tally_at: impl FnOnce() -> Result<Off>) -> Result<()> {
         let shared = self.shared;
         if !shared.bias.give_back(self.heap.me()) {
             self.add_one(tally_at)?;
@@ -259,7 +259,7 @@ impl View<'_> {
         Ok(())
     }
 
-    fn add_one(self, tally_at: impl FnOnce() -> Off) -> Result<()> {
+    fn add_one(self, tally_at: impl FnOnce() -> Result<Off>) -> Result<()> {
         let shared = self.shared;
         if self.heap.me() == 0 {
             return Err(Error::NoIdentity);
@@ -276,7 +276,7 @@ impl View<'_> {
                 return full();
             }
             let returned = shared.returned.load(Ordering::Relaxed);
-            self.change(value + 1, returned, tally_at(), -1);
+            self.change(value + 1, returned, tally_at()?, -1);
             Ok(())
         })
     }
