@@ -3,6 +3,7 @@
 //! whole, and when everything is dropped the heap must be as it was before.
 
 mod ground;
+mod loans;
 mod pipes;
 mod producers;
 mod references;
@@ -18,6 +19,7 @@ use crate::wait::atomic::crash;
 use crate::{ByteQueue, Error, JoinableQueue, Lock, LockError, Queue, RLock};
 use semaphore::{count_permits, three};
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,23 +48,37 @@ fn run_to(reserved: Reserved, step: u64, work: impl FnOnce()) -> bool {
     match forked {
         Forked::Child => {
             crash::arm(step);
-            work();
+            let ended = catch_unwind(AssertUnwindSafe(work));
             crash::arm(0);
-            exit_now(0)
+            exit_now(i32::from(ended.is_err()))
         }
         Forked::Parent(pid) => {
-            let status = loop {
-                if let Some(status) = crate::os::pid::reap(pid).expect("a child") {
-                    break status;
-                }
-                std::thread::sleep(Duration::from_micros(50));
-            };
+            let status = ended(pid);
             assert!(
                 status == 0 || status == libc::SIGKILL,
                 "step {step}: status {status:#x}"
             );
             status == 0
         }
+    }
+}
+
+/// Asserts that `work`, in a forked child, answers yes.
+pub(crate) fn in_a_child(work: impl FnOnce() -> bool) {
+    let _one = one_at_a_time();
+    match fork().expect("a fork") {
+        Forked::Child => exit_now(i32::from(!work())),
+        Forked::Parent(pid) => assert_eq!(ended(pid), 0, "the child's status"),
+    }
+}
+
+/// The status of a child, when it has ended.
+fn ended(pid: u32) -> i32 {
+    loop {
+        if let Some(status) = crate::os::pid::reap(pid).expect("a child") {
+            return status;
+        }
+        std::thread::sleep(Duration::from_micros(50));
     }
 }
 

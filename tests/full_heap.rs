@@ -92,7 +92,7 @@ fn giving_up_needs_no_memory() {
                         Err(error) => break error,
                     }
                 };
-                let is_memory = matches!(error, Error::OutOfMemory { .. } | Error::Decode { .. });
+                let is_memory = matches!(error, Error::OutOfMemory { .. });
                 assert!(is_memory, "{error:?}");
             }
             drop(queue);
@@ -108,6 +108,52 @@ fn giving_up_needs_no_memory() {
                 "memory is lost on the way: {fits} of {most}"
             );
             assert_eq!(drain(&again, 0, fits), 0);
+        }
+    });
+}
+
+/// What a message's handles need is there before the message is taken: or it stays where it is.
+#[procession::test]
+fn a_message_whose_handles_find_no_room_stays() {
+    let _watchdog = watchdog();
+    alone_with("a_message_whose_handles_find_no_room_stays", &SMALL, || {
+        const MOST: u64 = 3_000;
+        for handles in [1, 3] {
+            let locks = || (0..handles).map(|_| Lock::new().unwrap()).collect::<Vec<_>>();
+            let (queue, filling) = (
+                Queue::unbounded().unwrap(),
+                Queue::<Message>::unbounded().unwrap(),
+            );
+            queue.put_many((0..MOST).map(|n| (n, locks()))).unwrap();
+            let lock = Lock::new().unwrap();
+            let mut count = 0;
+            for len in [300_000, 20_000, 9_000, 5_000] {
+                fill(&filling, &mut count, len, &lock);
+            }
+            let mut held = Vec::new();
+            let error = loop {
+                match queue.get() {
+                    Ok((n, locks)) => {
+                        assert_eq!(n, held.len() as u64);
+                        held.push(locks);
+                    }
+                    Err(error) => break error,
+                }
+                // What that gave back is used again.
+                fill(&filling, &mut count, 100, &lock);
+            };
+            assert!(matches!(error, Error::OutOfMemory { .. }), "{error:?}");
+            assert!(matches!(queue.get_many(10), Err(Error::OutOfMemory { .. })));
+            let next = held.len() as u64;
+            drop(held);
+            assert!(
+                queue
+                    .iter()
+                    .take((MOST - next) as usize)
+                    .map(|(n, _)| n)
+                    .eq(next..MOST),
+                "messages from {next} on are lost"
+            );
         }
     });
 }

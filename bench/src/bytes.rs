@@ -44,7 +44,8 @@ fn group(name: &'static str, size: usize, with_targets: bool) -> Group {
         }),
         Contender::new(MEMCPY, move |effort| {
             team::apart(|| Ok(memcpy(size, messages(effort, 4096))))
-        }),
+        })
+        .yardstick(),
     ];
     if with_targets {
         contenders[0].targets = vec![at_least(2.0, IPC), at_least(0.3, MEMCPY)];

@@ -25,6 +25,24 @@ pub struct Figure {
     pub unit: &'static str,
 }
 
+impl Figure {
+    /// Tells whether a larger number is the better one: rates and shares, not times and sizes.
+    pub fn more_is_better(&self) -> bool {
+        self.unit.ends_with("/s") || self.unit == "%"
+    }
+}
+
+/// What a contender is there for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It is this project's.
+    Ours,
+    /// It does the same.
+    Rival,
+    /// It does less than is asked for, and shows what is possible.
+    Yardstick,
+}
+
 /// Contenders that do the same thing.
 pub struct Group {
     /// The row's first words.
@@ -41,8 +59,10 @@ type Measure = Box<dyn Fn(Effort) -> Result<Vec<f64>>>;
 
 /// One way to do it.
 pub struct Contender {
-    /// Who, and how.
+    /// Who, and how. What is ours begins with the project's name.
     pub name: &'static str,
+    /// What it is there for.
+    pub role: Role,
     /// Measures it once: one number for each figure of the group.
     pub measure: Measure,
     /// What it is expected to reach.
@@ -52,11 +72,23 @@ pub struct Contender {
 impl Contender {
     /// A contender that nothing is expected of.
     pub fn new(name: &'static str, measure: impl Fn(Effort) -> Result<Vec<f64>> + 'static) -> Self {
+        let role = if name.starts_with("procession") {
+            Role::Ours
+        } else {
+            Role::Rival
+        };
         Self {
             name,
+            role,
             measure: Box::new(measure),
             targets: Vec::new(),
         }
+    }
+
+    /// Makes it a yardstick, and no rival.
+    pub fn yardstick(mut self) -> Self {
+        self.role = Role::Yardstick;
+        self
     }
 
     /// Expects something of it.
@@ -125,6 +157,8 @@ pub struct Measured {
     pub group: &'static str,
     /// The contender's name.
     pub contender: &'static str,
+    /// What the contender is there for.
+    pub role: Role,
     /// Which of its figures.
     pub figure: Figure,
     /// Its place among the figures.
@@ -212,6 +246,7 @@ fn enter(groups: Vec<Group>) -> (Vec<Contestant>, Vec<Measured>) {
                 Measured {
                     group: group.name,
                     contender: contender.name,
+                    role: contender.role,
                     figure,
                     place,
                     values: Vec::new(),

@@ -14,6 +14,7 @@ mod queue;
 mod roundtrip;
 mod select;
 mod shared;
+mod short;
 mod start;
 mod sync;
 mod table;
@@ -28,11 +29,11 @@ use contest::{Effort, Group};
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Measures Procession beside the other crates and prints one table (Markdown) on standard output.
+/// Measures Procession beside the other crates and prints one table on standard output.
 ///
-/// Each round measures every contender once, one after the other; a row shows the median of the rounds, their range, the
-/// ratio to the reference of its group, and whether the target is met, where there is one. Progress goes to standard
-/// error. All contenders of a group take part whatever is chosen, since the figures only mean something beside each other.
+/// Each round measures every contender once, one after the other; the table shows the median of the rounds. Progress
+/// goes to standard error. All contenders of a group take part whatever is chosen, since the figures only mean something
+/// beside each other.
 ///
 /// Let the machine do nothing else meanwhile.
 #[derive(Parser)]
@@ -49,6 +50,10 @@ struct Cli {
     /// Only groups whose name contains this (in any case; may be repeated); see --list
     #[arg(long, value_name = "SUBSTRING")]
     only: Vec<String>,
+
+    /// Print every contender with range, ratio and target, as a Markdown table
+    #[arg(long)]
+    markdown: bool,
 
     /// Name the groups and their contenders, and measure nothing
     #[arg(long)]
@@ -93,7 +98,11 @@ fn run(cli: &Cli) -> Result<bool> {
     let machine = machine::describe(cli.quick);
     let rounds = cli.rounds.unwrap_or(if cli.quick { 3 } else { 5 });
     let results = contest::hold(groups, rounds, effort);
-    print!("{}\n{machine}", table::table(&results, rounds));
+    if cli.markdown {
+        print!("{}\n{machine}", table::table(&results, rounds));
+    } else {
+        print!("{}\n{machine}", short::table(&results));
+    }
     Ok(results.iter().all(|result| result.failure.is_none()))
 }
 

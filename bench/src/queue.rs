@@ -89,10 +89,12 @@ fn contenders(each: usize, ipc: &'static str, targets: &[Target]) -> Vec<Contend
         ),
         Contender::new("crossbeam-channel unbounded, threads", move |effort| {
             crossbeam_channel(each, None, effort.of(4_000_000))
-        }),
+        })
+        .yardstick(),
         Contender::new("crossbeam-channel bounded(1000), threads", move |effort| {
             crossbeam_channel(each, Some(ROOM), effort.of(4_000_000))
-        }),
+        })
+        .yardstick(),
     ]
 }
 

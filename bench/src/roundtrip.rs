@@ -52,12 +52,13 @@ pub fn groups() -> Vec<Group> {
             Contender::new("procession pipe<u64, u64>", move |effort| pipe(trips(effort)))
                 .target(at_most(2.0, SPINNING))
                 .target(at_most(2.0, PURE)),
-            Contender::new(SPINNING, move |effort| raw::<true>(trips(effort))),
-            Contender::new(PURE, move |effort| raw::<false>(trips(effort))),
+            Contender::new(SPINNING, move |effort| raw::<true>(trips(effort))).yardstick(),
+            Contender::new(PURE, move |effort| raw::<false>(trips(effort))).yardstick(),
             Contender::new(IPC, move |effort| ipc_channel(trips(effort))),
             Contender::new("crossbeam-channel unbounded, threads", move |effort| {
                 crossbeam_channel(trips(effort))
-            }),
+            })
+            .yardstick(),
         ],
     }]
 }

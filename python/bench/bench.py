@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures Procession beside the standard library and faster-fifo, and prints one table (Markdown).
+"""Measures Procession beside the standard library and faster-fifo, and prints one table.
 
 Rounds are the outermost loop: each measures every contender of every case once, so that whatever the machine
 does meanwhile happens to all of them. A row is the median of the rounds. A contender that hangs is killed after
@@ -20,6 +20,7 @@ from cases import CASES, Figure
 from contenders import CONTENDERS, STANDARD
 from machine import describe
 from measure import Failure, measure
+from short import short
 from table import has_target, ratio, reached, reference, table
 
 # How long a measurement takes, in seconds. Fixed amounts of work are in proportion.
@@ -126,7 +127,7 @@ def main():
     )
     for name, value in facts.items():
         print(f"* {name}: {value}")
-    print(f"\n{table(results)}\n\n{NOTE}")
+    print(f"\n{table(results)}\n\n{NOTE}" if options.markdown else f"\n{short(results)}")
     if options.json:
         options.json.write_text(json.dumps(report(facts, results), indent=2, ensure_ascii=False) + "\n")
     tried = [entry for entry in entries if entry.contender.present()]
@@ -163,6 +164,9 @@ def parse():
         default=LIMIT,
         metavar="SECONDS",
         help=f"how long a measurement may take before it counts as a hang (default: {LIMIT})",
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help="every contender with range and target, as a Markdown table"
     )
     parser.add_argument("--list", action="store_true", help="name the cases and contenders, measure nothing")
     parser.add_argument(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures the ground on which all else stands, and prints one table (Markdown): what it costs to ask who lives, to
+"""Measures the ground on which all else stands, and prints one table: what it costs to ask who lives, to
 fork, to be idle, to wait for one's turn, to crash, and to be there at all.
 
 Rounds are the outermost loop, and each measurement is a program of its own. A row is the median of the rounds. With
@@ -40,6 +40,10 @@ class Results:
         values = self.values[case, figure, contender]
         return median(values) if values else None
 
+    def knows(self, contender):
+        """Tells whether anything was measured of a contender."""
+        return any(values for (_, _, whose), values in self.values.items() if whose == contender)
+
 
 def main():
     options = parse()
@@ -59,8 +63,11 @@ def main():
                 attempt(case, contender, options, results)
     for name, value in facts.items():
         print(f"* {name}: {value}")
-    text, met = table(cases, results)
-    print(f"\n{text}\n\n{sum(met)} of {len(met)} targets met")
+    if options.markdown:
+        text, met = table(cases, results)
+        print(f"\n{text}\n\n{sum(met)} of {len(met)} targets met")
+    else:
+        print(f"\n{short(cases, results)}")
     if options.json:
         options.json.write_text(json.dumps(report(facts, results), indent=2, ensure_ascii=False) + "\n")
     return 1 if any(not skipped for skipped, _ in results.failures.values()) else 0
@@ -80,7 +87,9 @@ def parse():
         help="only cases whose name contains this (in any case; may be repeated); see --list",
     )
     parser.add_argument("--package", default=OWN, help="the package to measure (default: %(default)s)")
-    parser.add_argument("--earlier", type=Path, metavar="FOLDER", help="where the same package in an earlier state is")
+    parser.add_argument(
+        "--earlier", type=Path, metavar="FOLDER", help="where the same package in an earlier state is"
+    )
     parser.add_argument(
         "--limit",
         type=int,
@@ -88,8 +97,13 @@ def parse():
         metavar="SECONDS",
         help="how long a measurement may take before it counts as a hang (default: %(default)s)",
     )
+    parser.add_argument(
+        "--markdown", action="store_true", help="with ranges and targets, as a Markdown table"
+    )
     parser.add_argument("--list", action="store_true", help="name the cases, measure nothing")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write everything measured to this file too"
+    )
     return parser.parse_args()
 
 
@@ -110,7 +124,14 @@ def attempt(case, contender, options, results):
     if (case.name, contender) in results.failures:
         return
     package = "" if contender == STANDARD else options.package
-    command = [sys.executable, __file__, "--measure", case.name, package, "quick" if options.quick else "full"]
+    command = [
+        sys.executable,
+        __file__,
+        "--measure",
+        case.name,
+        package,
+        "quick" if options.quick else "full",
+    ]
     environment = dict(os.environ)
     if contender == EARLIER:
         environment["PYTHONPATH"] = str(options.earlier.absolute())
@@ -124,6 +145,25 @@ def attempt(case, contender, options, results):
         return
     for figure, value in answer.items():
         results.values[case.name, figure, contender].append(value)
+
+
+def short(cases, results):
+    """Returns a line for each figure: the medians, and ours in proportion to the standard library's."""
+    shown = [one for one in HEAD[1:4] if one != EARLIER or results.knows(EARLIER)]
+    lines = [short_line("", *shown, "ours/std")]
+    for case in cases:
+        for figure in case.figures:
+            values = [results.median(case.name, figure.name, contender) for contender in shown]
+            theirs, *_, ours = values
+            share = number(ours / theirs) if ours is not None and theirs else ""
+            medians = ["" if value is None else number(value) for value in values]
+            what = shortened(f"{case.name}: {figure.name} ({figure.unit or 'number'})", 50)
+            lines.append(short_line(what, *medians, share))
+    return "\n".join([*lines, "", "`--markdown` prints ranges and targets too."])
+
+
+def short_line(what, theirs, *others):
+    return f"{what:<50}{theirs:>17}{''.join(f'{other:>11}' for other in others)}".rstrip()
 
 
 def table(cases, results):

@@ -221,11 +221,15 @@ def core_file(context, engine, quick):
 def virtual_size(context, engine, quick):
     """A program that has made one queue, less an interpreter that does nothing."""
     tell = "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmSize')))"
-    package = context.Queue.__module__.partition(".")[0] if engine is None else engine.__name__.rpartition(".")[0]
+    package = (
+        context.Queue.__module__.partition(".")[0] if engine is None else engine.__name__.rpartition(".")[0]
+    )
     make = f"import {package}; queue = {package}.get_context('fork').Queue()"
 
     def size(code):
-        return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout) / 1024
+        return (
+            int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout) / 1024
+        )
 
     return [size(f"{make}\n{tell}") - size(tell)]
 
@@ -295,7 +299,9 @@ def forks(*goals):
 
 CASES = (
     Case("alive, 2 processes", (Figure("a question", "µs", (at_most(3),)),), partial(alive, processes=2)),
-    Case("alive, 1000 processes", (Figure("a question", "µs", (at_most(20),)),), partial(alive, processes=1000)),
+    Case(
+        "alive, 1000 processes", (Figure("a question", "µs", (at_most(20),)),), partial(alive, processes=1000)
+    ),
     Case("fork and wait, fresh program", forks(), fork_and_wait),
     Case(
         "fork and wait, a million objects dropped",

@@ -7,7 +7,7 @@ RIGHT = (False, False, True, True, True, False)
 
 
 def table(results):
-    """All results as a Markdown table, and how many targets are met."""
+    """Returns all results as a Markdown table, and how many targets are met."""
     lines = [HEAD, tuple("---:" if right else "---" for right in RIGHT)]
     verdicts = []
     for result in results:
@@ -41,8 +41,8 @@ def row(result, standard, met):
     )
 
 
-def shortened(text):
-    return text if len(text) <= 80 else f"{text[:79]}…"
+def shortened(text, most=80):
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def reference(results, result):

@@ -3,7 +3,6 @@
 They answer by appending to FILE, so that an answer needs nothing of what is being tested.
 """
 
-import os
 import sys
 
 WHO = ["parent", "child", "grandchild", "worker"]
@@ -11,8 +10,9 @@ WHO = ["parent", "child", "grandchild", "worker"]
 
 def answer(path, who):
     import multiprocessing
-    import multiprocessing.queues
     import multiprocessing.connection as connection
+    import multiprocessing.queues
+
     import procession
 
     name = multiprocessing.__name__

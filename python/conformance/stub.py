@@ -16,8 +16,8 @@ if _path:
 
 del sys.modules[__name__]
 
-import procession
+import procession  # noqa: E402
 
 procession.install()
 
-import multiprocessing
+import multiprocessing  # noqa: E402, F401

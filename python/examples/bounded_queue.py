@@ -14,10 +14,7 @@ LOAVES = ["rye", "wheat", "spelt", "oat", "barley"]
 def customer(shelf, doors, basket):
     """Wait until the bakery opens, then buy all there is."""
     doors.wait()
-    bought = []
-    for loaf in iter(shelf.get, "closed"):
-        bought.append(loaf)
-    basket.put(bought)
+    basket.put(list(iter(shelf.get, "closed")))
 
 
 def main():

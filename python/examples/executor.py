@@ -23,7 +23,7 @@ def main():
     numbers = range(1000, 1030)
     with ProcessPoolExecutor(max_workers=3) as executor:
         primes = executor.map(is_prime, numbers, chunksize=5)
-        print("map:", [number for number, prime in zip(numbers, primes) if prime])
+        print("map:", [number for number, prime in zip(numbers, primes, strict=True) if prime])
         print("map of two:", list(executor.map(pow, [2, 3, 4], [5, 4, 3])))
 
         future = executor.submit(pow, 7, 2)

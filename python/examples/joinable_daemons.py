@@ -7,7 +7,6 @@ program ends, they are ended with it.
 import argparse
 import multiprocessing
 
-
 WORKERS = 3
 
 

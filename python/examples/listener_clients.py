@@ -45,7 +45,9 @@ def intrude(address):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--method", choices=multiprocessing.get_all_start_methods())
     method = parser.parse_args().method
     if method:

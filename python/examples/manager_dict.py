@@ -6,7 +6,7 @@ Each single call on them is safe. Reading and then writing is two calls, so that
 import argparse
 import multiprocessing
 
-WORDS = "the quick brown fox jumps over the lazy dog and the cat".split()
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "the", "cat"]
 WORKERS = 4
 
 

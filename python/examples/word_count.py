@@ -35,7 +35,9 @@ def map_books(books, results):
 def main():
     books = [(number, write_book(number)) for number in range(BOOKS)]
     results = multiprocessing.Queue()
-    workers = [multiprocessing.Process(target=map_books, args=(books[n::WORKERS], results)) for n in range(WORKERS)]
+    workers = [
+        multiprocessing.Process(target=map_books, args=(books[n::WORKERS], results)) for n in range(WORKERS)
+    ]
     for worker in workers:
         worker.start()
 

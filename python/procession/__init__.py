@@ -7,8 +7,8 @@ Every public name of `multiprocessing` is here, with the same signature and exce
 Programs that say `import multiprocessing` run on it unchanged with `python -m procession script.py`, or after
 `procession.install()`. Queues and locks are an order of magnitude faster, and a killed process neither hangs nor corrupts
 anything. What they offer beyond the standard library's stands in their own documentation: `Queue`, `JoinableQueue`,
-`Queue.put_many`, `Queue.get_many`, `Queue.shutdown`. `inspect()` tells what the program's processes do: who holds what, and who waits
-for whom.
+`Queue.put_many`, `Queue.get_many`, `Queue.shutdown`, `Queue.producer`. `inspect()` tells what the program's processes do:
+who holds what, and who waits for whom.
 """
 
 import sys
@@ -18,7 +18,7 @@ from ._standard import folder as _folder
 __path__.append(_folder)  # type: ignore[name-defined]
 
 from . import _streams, context  # noqa: E402,F401
-from ._alias import install  # noqa: E402
+from ._alias import install  # noqa: E402,F401
 from ._inspect import inspect  # noqa: E402,F401
 
 __version__ = "0.1.0"

@@ -14,7 +14,19 @@ from threading import RLock, local
 from . import _engine, context, process, util
 from .reduction import DupFd
 
-__all__ = ["UNKNOWN", "JoinToken", "Left", "ended", "fork", "invite", "is_dead", "launch", "reap", "started", "wait"]
+__all__ = [
+    "UNKNOWN",
+    "JoinToken",
+    "Left",
+    "ended",
+    "fork",
+    "invite",
+    "is_dead",
+    "launch",
+    "reap",
+    "started",
+    "wait",
+]
 
 # The exit code of a child that is dead, and whose status somebody else has collected: the one that the standard library has
 # for a child whose fork server is gone.
@@ -52,7 +64,13 @@ class JoinToken:
         lifeline = getattr(popen, "_lifeline", None)
         # Negative where the memory has no descriptor, but a number by which every process of this user finds it; and where there
         # is no lock, or no parent to end with.
-        return _join, (_passed(fd), heap, number, _passed(claim), _passed(-1 if lifeline is None else lifeline))
+        return _join, (
+            _passed(fd),
+            heap,
+            number,
+            _passed(claim),
+            _passed(-1 if lifeline is None else lifeline),
+        )
 
 
 def _passed(fd):

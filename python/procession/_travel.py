@@ -1,7 +1,7 @@
 """Queues, locks, semaphores and shared memory on their way to other processes."""
 
 from . import context, reduction
-from ._engine import Channel
+from ._engine import Queue
 
 __all__ = ["is_travelling", "handle_ref_of"]
 
@@ -13,9 +13,7 @@ _MIXED = (
 
 def is_travelling():
     """Whether what is pickled goes to another process of the program."""
-    return (
-        context.get_spawning_popen() is not None or Channel._is_carrying() or reduction.is_forwarding()
-    )
+    return context.get_spawning_popen() is not None or Queue._is_carrying() or reduction.is_forwarding()
 
 
 def handle_ref_of(thing):

@@ -48,6 +48,7 @@ def Pipe(duplex=True):
     _engine.Connection._join(c1, c2, duplex)
     return c1, c2
 
+
 _accept = Listener.accept  # noqa: F821
 
 

@@ -1,4 +1,3 @@
-from _typeshed import HasFileno
 from collections.abc import Iterable
 from multiprocessing.connection import (
     Client as Client,
@@ -9,6 +8,8 @@ from multiprocessing.connection import (
     deliver_challenge as deliver_challenge,
 )
 from typing import Any, TypeAlias, TypeVar, overload
+
+from _typeshed import HasFileno
 
 from . import _engine
 
@@ -23,6 +24,7 @@ _Waitable = TypeVar("_Waitable", bound=_Thing)
 
 @overload
 def wait(object_list: Iterable[_Waitable], timeout: float | None = None) -> list[_Waitable]: ...
+
 # For lists of different things, whose join is `object`.
 @overload
 def wait(  # type: ignore[overload-cannot-match]

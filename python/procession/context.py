@@ -18,9 +18,7 @@ def _joinable_queue(self, maxsize=0, *, strict=False, zero_copy=False, watch=Fal
     """Returns a queue object"""
     from .queues import JoinableQueue
 
-    return JoinableQueue(
-        maxsize, ctx=self.get_context(), strict=strict, zero_copy=zero_copy, watch=watch
-    )
+    return JoinableQueue(maxsize, ctx=self.get_context(), strict=strict, zero_copy=zero_copy, watch=watch)
 
 
 for _function, _name in ((_queue, "Queue"), (_joinable_queue, "JoinableQueue")):

@@ -1,5 +1,6 @@
 import multiprocessing.context as _standard
 from collections.abc import Callable
+from multiprocessing import synchronize as _locks
 from multiprocessing.context import (
     AuthenticationError as AuthenticationError,
     BufferTooShort as BufferTooShort,
@@ -13,7 +14,6 @@ from multiprocessing.context import (
     get_spawning_popen as get_spawning_popen,
     set_spawning_popen as set_spawning_popen,
 )
-from multiprocessing import synchronize as _locks
 from typing import Any, Literal, overload
 
 from . import queues, synchronize
@@ -30,7 +30,9 @@ class BaseContext(_standard.BaseContext):
     def Lock(self) -> synchronize.Lock: ...
     def RLock(self) -> synchronize.RLock: ...
     def Semaphore(self, value: int = 1) -> synchronize.Semaphore: ...
-    def Queue(self, maxsize: int = 0, *, strict: bool = False, zero_copy: bool = False) -> queues.Queue[Any]: ...
+    def Queue(
+        self, maxsize: int = 0, *, strict: bool = False, zero_copy: bool = False
+    ) -> queues.Queue[Any]: ...
     def JoinableQueue(
         self, maxsize: int = 0, *, strict: bool = False, zero_copy: bool = False, watch: bool = False
     ) -> queues.JoinableQueue[Any]: ...

@@ -14,4 +14,3 @@ class Popen(_Popen):
 
     def _launch(self, process_obj):
         _bootstrap.launch(self, super()._launch, process_obj)
-

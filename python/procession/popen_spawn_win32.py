@@ -2,7 +2,7 @@
 
 from ._standard import adopt
 
-__all__ = ["Popen"]
+__all__ = ["Popen"]  # noqa: F822
 
 
 def __getattr__(name):

@@ -12,8 +12,9 @@ from ._standard import adopt
 
 adopt(__name__, globals())
 
-from . import _engine, context, util  # noqa: E402
+from . import _engine, util  # noqa: E402
 from ._travel import handle_ref_of  # noqa: E402
+
 
 class PipeQueue(SimpleQueue):  # noqa: F821
     """The standard library's queue on a pipe, which can be waited on without more ado: pools stand on it until they are
@@ -76,6 +77,57 @@ class _Writer(_End):
         self._queue.put(obj)
 
 
+class Producer(_engine.Producing):
+    """A handle to a queue that only puts: with the last one, the queue is shut down. See the queues' `producer`.
+
+    Use it in a `with` statement, or close it; one that is collected, or whose process ends, is closed as well.
+    """
+
+    def __init__(self, queue):
+        self._queue = queue
+        self._make(queue)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} of {self._queue!r}{', closed' if self.closed else ''}>"
+
+    def _open(self):
+        if self.closed:
+            raise ValueError(f"{self!r}: nothing can be put")
+        return self._queue
+
+    def put(self, obj, block=True, timeout=None):
+        """Put an object, as the queue's `put` does."""
+        self._open().put(obj, block, timeout)
+
+    def put_nowait(self, obj):
+        """The same as `put(obj, False)`."""
+        self.put(obj, False)
+
+    def put_many(self, objs, block=True, timeout=None):
+        """Put every object of an iterable, as the queue's `put_many` does; the answer is how many were put."""
+        return self._open().put_many(objs, block, timeout)
+
+    def __enter__(self):
+        self._open()
+        return self
+
+    def __exit__(self, *_error):
+        self.close()
+
+    @property
+    def _is_fork_ctx(self):
+        return self._queue._is_fork_ctx
+
+    def __getstate__(self):
+        return (handle_ref_of(self), self._queue)
+
+    def __setstate__(self, state):
+        handle_ref, self._queue = state
+        self._resolve(handle_ref)
+
+    __class_getitem__ = classmethod(types.GenericAlias)
+
+
 class _OnEngine(_engine.Queue):
     """What all queues have in common."""
 
@@ -90,6 +142,20 @@ class _OnEngine(_engine.Queue):
     @property
     def _writer(self):
         return _Writer(self)
+
+    def producer(self):
+        """A `Producer`: a handle that only puts, and is counted, in whatever process it is.
+
+        When the last one is closed, collected, or its process ends (also killed, which is noticed within about a second), the
+        queue is shut down: `get` gives what is left, and then raises `ShutDown`. So nobody need remember `shutdown`, and
+        nobody waits for the dead. Raises `ShutDown` if the queue was shut down before, and `TimeoutError` where somebody is
+        stopped in the middle of a change to the queue.
+
+        A producer can be an argument of a process, and be sent as a queue can. A forked child has a copy of every one that its
+        parent has, whether or not it is an argument; so start consumers before you make one, or close it there. Who puts
+        with the queue itself is not counted.
+        """
+        return Producer(self)
 
     def _get_handle_ref(self):
         return handle_ref_of(self)
@@ -161,7 +227,7 @@ class Queue(_OnEngine):
     def join_thread(self):
         """Nothing to wait for: what was put is in the queue. Call it after `close`."""
         util.debug("Queue.join_thread()")
-        assert self._closed, "Queue {0!r} not closed".format(self)
+        assert self._closed, f"Queue {self!r} not closed"
 
     def cancel_join_thread(self):
         """Nothing to cancel: a process does not wait for its queues when it ends."""

@@ -9,9 +9,8 @@ from ._standard import adopt
 adopt(__name__, globals())
 
 from . import _engine  # noqa: E402
-from ._travel import is_travelling, handle_ref_of  # noqa: E402
-from .synchronize import Lock as _Lock  # noqa: E402
-from .synchronize import RLock as _RLock  # noqa: E402
+from ._travel import handle_ref_of, is_travelling  # noqa: E402
+from .synchronize import Lock as _Lock, RLock as _RLock  # noqa: E402
 
 _Value, _Synchronized, _SynchronizedArray = Value, Synchronized, SynchronizedArray  # noqa: F821
 

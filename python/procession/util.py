@@ -1,7 +1,6 @@
 """Utilities: the standard library's, whose new interpreters know this package."""
 
 import os
-import sys
 
 from ._standard import adopt
 

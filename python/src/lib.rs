@@ -15,6 +15,7 @@ mod numbers;
 mod parcel;
 mod pickling;
 mod pollable_fd;
+mod producer;
 mod queue;
 mod region;
 mod select;
@@ -58,6 +59,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue::Queue>()?;
     module.add_class::<connection::Connection>()?;
     module.add_class::<bypass::Bypass>()?;
+    module.add_class::<producer::Producing>()?;
     module.add_class::<locks::Lock>()?;
     module.add_class::<locks::RLock>()?;
     module.add_class::<locks::Semaphore>()?;

@@ -41,7 +41,7 @@ impl Queue {
 
     /// The channel, unless this process has closed the queue.
     #[inline]
-    fn open<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a bindings::RawQueue> {
+    pub(crate) fn open<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a bindings::RawQueue> {
         let this = slf.get();
         if this.closed.load(Ordering::Relaxed) {
             slf.call_method0("_complain_closed")?;

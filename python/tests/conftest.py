@@ -41,7 +41,9 @@ STDERR = pytest.StashKey[int]()
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "smoke: quick, and enough to see that the package works at all")
-    config.addinivalue_line("markers", "watchdog(seconds): how long this test may take before everything is ended")
+    config.addinivalue_line(
+        "markers", "watchdog(seconds): how long this test may take before everything is ended"
+    )
     # Here pytest does not capture yet; later, what the watchdog says would be lost with the captured output.
     config.stash[STDERR] = os.dup(2)
     # Programs that are out of time are ended by SIGABRT, for their tracebacks and not for their core files.
@@ -97,7 +99,7 @@ class Finished(subprocess.CompletedProcess):
 def run_python(tmp_path):
     """A function that runs Python with any arguments in `tmp_path`, and returns a `Finished`; options as for `run_script`:
 
-        run_python(*args, timeout=60, input=None, env=None)
+    run_python(*args, timeout=60, input=None, env=None)
     """
 
     def run_python(*args, timeout=60, input=None, env=None):
@@ -146,7 +148,9 @@ def environment(temporary, changes):
     if spec and spec.origin:
         place = pathlib.Path(spec.origin).resolve().parent.parent
         if place.name not in ("site-packages", "dist-packages"):
-            variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(place), os.environ.get("PYTHONPATH")]))
+            variables["PYTHONPATH"] = os.pathsep.join(
+                filter(None, [str(place), os.environ.get("PYTHONPATH")])
+            )
     variables.update(changes)
     return {name: value for name, value in variables.items() if value is not None}
 
@@ -184,7 +188,8 @@ def run(command, variables, folder, temporary, timeout, input):
 
     if late:
         pytest.fail(
-            f"not done after {timeout} s: {' '.join(command)}\n--- processes\n" + "\n".join(survivors)
+            f"not done after {timeout} s: {' '.join(command)}\n--- processes\n"
+            + "\n".join(survivors)
             + f"\n--- standard output\n{output}\n--- standard error\n{errors}",
             pytrace=False,
         )

@@ -84,7 +84,13 @@ def test_contents_do_not_go_through_the_descriptor(pipe):
 
 def test_every_way_to_send_and_to_receive(pipe):
     reader, writer = pipe
-    objects = [block(1), "x" * MIB, bytearray(MIB), [block(2), {"a": block(3)}, (block(4), "small")], list(range(200_000))]
+    objects = [
+        block(1),
+        "x" * MIB,
+        bytearray(MIB),
+        [block(2), {"a": block(3)}, (block(4), "small")],
+        list(range(200_000)),
+    ]
     for thing in objects:
         with Sending(writer.send, thing):
             wait_for_head(reader)
@@ -140,7 +146,7 @@ def test_what_the_descriptor_has_room_for_does_not_wait(pipe):
 
 
 def test_a_descriptor_that_does_not_wait(pipe):
-    reader, writer = pipe
+    _reader, writer = pipe
     os.set_blocking(writer.fileno(), False)
     with pytest.raises(BlockingIOError):
         writer.send_bytes(block(1))

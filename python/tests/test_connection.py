@@ -57,7 +57,9 @@ def in_thread(function, *args):
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("message", [None, 1, "bun", b"", {"a": [1.5, (2,)]}, b"x" * 100_000, list(range(100_000))])
+@pytest.mark.parametrize(
+    "message", [None, 1, "bun", b"", {"a": [1.5, (2,)]}, b"x" * 100_000, list(range(100_000))]
+)
 def test_objects(pipe, message):
     reader, writer = pipe
     sent = in_thread(writer.send, message)
@@ -92,16 +94,25 @@ def test_the_wire_is_the_standard_librarys(wire):
 def test_large_parts_of_objects(pipe):
     reader, writer = pipe
     block = os.urandom(100_000)
-    table = {"first": block, "second": [bytearray(block), "x" * 70_000, block[1:]], "third": (block, b"small", block)}
+    table = {
+        "first": block,
+        "second": [bytearray(block), "x" * 70_000, block[1:]],
+        "third": (block, b"small", block),
+    }
     sent = in_thread(writer.send, table)
     assert reader.recv() == table
     assert sent() is None
     numpy = pytest.importorskip("numpy")
-    for array in (numpy.arange(20_000.0), numpy.ones((300, 200), order="F"), numpy.ones((300, 200))[::2], numpy.arange(3)):
-        array.flags.writeable = len(array) != 20_000
-        sent = in_thread(writer.send, [array, "behind"])
+    for numbers in (
+        numpy.arange(20_000.0),
+        numpy.ones((300, 200), order="F"),
+        numpy.ones((300, 200))[::2],
+        numpy.arange(3),
+    ):
+        numbers.flags.writeable = len(numbers) != 20_000
+        sent = in_thread(writer.send, [numbers, "behind"])
         got, behind = reader.recv()
-        assert (got == array).all() and got.dtype == array.dtype and behind == "behind"
+        assert (got == numbers).all() and got.dtype == numbers.dtype and behind == "behind"
         assert sent() is None
 
 
@@ -151,7 +162,12 @@ def test_one_way():
     reader, writer = procession.Pipe(duplex=False)
     with pytest.raises(OSError, match="read-only"):
         reader.send(1)
-    for receive in (writer.recv, writer.recv_bytes, writer.poll, lambda: writer.recv_bytes_into(bytearray(1))):
+    for receive in (
+        writer.recv,
+        writer.recv_bytes,
+        writer.poll,
+        lambda: writer.recv_bytes_into(bytearray(1)),
+    ):
         with pytest.raises(OSError, match="write-only"):
             receive()
     writer.close()
@@ -173,7 +189,11 @@ def test_is_a_connection():
     reader._handle = fd
     writer.send("again")
     assert reader.recv() == "again"
-    for arguments, kind in [((-1,), ValueError), (("x",), (TypeError, AttributeError)), ((0, False, False), ValueError)]:
+    for arguments, kind in [
+        ((-1,), ValueError),
+        (("x",), (TypeError, AttributeError)),
+        ((0, False, False), ValueError),
+    ]:
         with pytest.raises(kind):
             Connection(*arguments)
 
@@ -298,7 +318,9 @@ def test_a_handler_that_returns(pipe, alarm):
     assert reader.recv() == "rang"
 
 
-@pytest.mark.parametrize("wait", [lambda conn: conn.recv(), lambda conn: conn.poll(None), lambda conn: conn.poll(60)])
+@pytest.mark.parametrize(
+    "wait", [lambda conn: conn.recv(), lambda conn: conn.poll(None), lambda conn: conn.poll(60)]
+)
 def test_a_handler_that_raises(pipe, alarm, wait):
     reader, writer = pipe
     alarm(0.05, ring)

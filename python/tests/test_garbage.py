@@ -3,8 +3,9 @@
 import gc
 import weakref
 
-import procession
 import pytest
+
+import procession
 
 MAKERS = ["Queue", "JoinableQueue", "SimpleQueue", "Lock", "RLock", "Semaphore", "BoundedSemaphore"]
 

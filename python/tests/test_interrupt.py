@@ -26,13 +26,21 @@ class interrupted:
 
 # For each wait: how it begins, the wait, and what must be true after it.
 WAITS = {
-    "put": ("q = ctx.Queue(1); q.put(1)", "q.put(2)", "assert q.get() == 1 and q.empty(); q.put(3); assert q.get() == 3"),
+    "put": (
+        "q = ctx.Queue(1); q.put(1)",
+        "q.put(2)",
+        "assert q.get() == 1 and q.empty(); q.put(3); assert q.get() == 3",
+    ),
     "put_large": (
         "q = ctx.Queue(1); q.put(1)",
         "q.put(bytes(1 << 20))",
         "assert q.get() == 1 and q.empty(); q.put(3); assert q.get() == 3",
     ),
-    "put_with_timeout": ("q = ctx.Queue(1); q.put(1)", "q.put(2, timeout=1000)", "assert q.get() == 1 and q.empty()"),
+    "put_with_timeout": (
+        "q = ctx.Queue(1); q.put(1)",
+        "q.put(2, timeout=1000)",
+        "assert q.get() == 1 and q.empty()",
+    ),
     "put_many": ("q = ctx.Queue(2)", "q.put_many(range(10))", "assert q.get_many(9) == [0, 1] and q.empty()"),
     "get": ("q = ctx.Queue()", "q.get()", "q.put(3); assert q.get() == 3"),
     "get_with_timeout": ("q = ctx.Queue()", "q.get(timeout=1000)", "q.put(3); assert q.get() == 3"),
@@ -43,8 +51,16 @@ WAITS = {
         "lock.acquire()",
         "lock.release(); assert lock.acquire(False); assert not lock.acquire(False)",
     ),
-    "lock_with": ("lock = ctx.Lock(); lock.acquire()", "with lock: pass", "lock.release(); assert lock.acquire(False)"),
-    "lock_with_timeout": ("lock = ctx.Lock(); lock.acquire()", "lock.acquire(timeout=1000)", "lock.release()"),
+    "lock_with": (
+        "lock = ctx.Lock(); lock.acquire()",
+        "with lock: pass",
+        "lock.release(); assert lock.acquire(False)",
+    ),
+    "lock_with_timeout": (
+        "lock = ctx.Lock(); lock.acquire()",
+        "lock.acquire(timeout=1000)",
+        "lock.release()",
+    ),
     "rlock": (
         "lock = ctx.RLock(); t = threading.Thread(target=lock.acquire); t.start(); t.join(); keep = t",
         "lock.acquire()",
@@ -65,7 +81,11 @@ WAITS = {
         "q.join()",
         "assert q.get() == 1; q.task_done(); q.join()",
     ),
-    "poll": ("q = ctx.Queue()", "q._reader.poll(None)", "q.put(3); assert q._reader.poll(0) and q.get() == 3"),
+    "poll": (
+        "q = ctx.Queue()",
+        "q._reader.poll(None)",
+        "q.put(3); assert q._reader.poll(0) and q.get() == 3",
+    ),
     "poll_with_timeout": ("q = ctx.Queue()", "q._reader.poll(1000)", "q.put(3); assert q.get() == 3"),
     "wait": (
         "from procession.connection import wait; q = ctx.Queue()",
@@ -89,7 +109,9 @@ def body(wait):
 SMOKE = {"get", "put", "lock"}
 
 
-@pytest.mark.parametrize("wait", [pytest.param(w, marks=[pytest.mark.smoke] if w in SMOKE else []) for w in WAITS])
+@pytest.mark.parametrize(
+    "wait", [pytest.param(w, marks=[pytest.mark.smoke] if w in SMOKE else []) for w in WAITS]
+)
 def test_in_the_main_process(run_script, wait):
     result = run_script(PROLOGUE + body(wait), "fork", timeout=30)
     assert result.stdout == "well\n", result.stderr
@@ -175,13 +197,21 @@ def test_uncaught(run_script):
 # Handlers that do not raise
 
 HANDLED = {
-    "get": ("q = ctx.Queue()", "q.get(timeout=T)", "threading.Timer(1, q.put, (7,)).start(); assert q.get() == 7"),
+    "get": (
+        "q = ctx.Queue()",
+        "q.get(timeout=T)",
+        "threading.Timer(1, q.put, (7,)).start(); assert q.get() == 7",
+    ),
     "put": (
         "q = ctx.Queue(1); q.put(1)",
         "q.put(2, timeout=T)",
         "threading.Timer(1, q.get).start(); q.put(2); assert q.get() == 2",
     ),
-    "get_many": ("q = ctx.Queue()", "q.get_many(3, timeout=T)", "threading.Timer(1, q.put, (7,)).start(); assert q.get_many(3) == [7]"),
+    "get_many": (
+        "q = ctx.Queue()",
+        "q.get_many(3, timeout=T)",
+        "threading.Timer(1, q.put, (7,)).start(); assert q.get_many(3) == [7]",
+    ),
     "lock": (
         "lock = ctx.Lock(); lock.acquire()",
         "assert lock.acquire(timeout=T) is False",
@@ -202,11 +232,17 @@ HANDLED = {
         "assert q._reader.poll(T) is False",
         "threading.Timer(1, q.put, (7,)).start(); assert q._reader.poll(None) and q.get() == 7",
     ),
-    "join": ("q = ctx.JoinableQueue(); q.put(1)", "time.sleep(T)", "threading.Timer(1, q.task_done).start(); q.join()"),
+    "join": (
+        "q = ctx.JoinableQueue(); q.put(1)",
+        "time.sleep(T)",
+        "threading.Timer(1, q.task_done).start(); q.join()",
+    ),
 }
 
 
-@pytest.mark.parametrize("wait", [pytest.param(w, marks=[pytest.mark.smoke] if w == "get" else []) for w in HANDLED])
+@pytest.mark.parametrize(
+    "wait", [pytest.param(w, marks=[pytest.mark.smoke] if w == "get" else []) for w in HANDLED]
+)
 def test_handler_runs_and_the_wait_goes_on(run_script, wait):
     before, timed, endless = HANDLED[wait]
     program = f"""\

@@ -341,7 +341,9 @@ WAITING = {
 
 
 @pytest.mark.parametrize(
-    "waits", [*([name] for name in WAITING), pytest.param(list(WAITING), marks=pytest.mark.smoke)], ids="-".join
+    "waits",
+    [*([name] for name in WAITING), pytest.param(list(WAITING), marks=pytest.mark.smoke)],
+    ids="-".join,
 )
 def test_exit_while_daemon_threads_wait(run_script, waits):
     calls = ", ".join(WAITING[name] for name in waits)

@@ -225,7 +225,10 @@ def test_a_program_that_closes_all_descriptors_keeps_its_files_and_goes_on(run_s
 
 @pytest.mark.parametrize("company", ["together", "alone"])
 def test_the_same_without_privileges(run_script, method, company, tmp_path):
-    drop = UNPRIVILEGED + "import os, sys\nos.execv(sys.executable, [sys.executable, 'inner.py', *sys.argv[1:]])\n"
+    drop = (
+        UNPRIVILEGED
+        + "import os, sys\nos.execv(sys.executable, [sys.executable, 'inner.py', *sys.argv[1:]])\n"
+    )
     (tmp_path / "inner.py").write_text(CLOSING)
     result = run_script(drop, method, company)
     result.check()

@@ -145,7 +145,9 @@ def isolated(run_python):
         pytest.skip("procession is not installed")
 
 
-@pytest.mark.parametrize("flags", [["-E"], ["-I"], ["-O"], ["-OO"], ["-X", "dev"], ["-X", "utf8"], ["-B"], ["-P"], ["-b"]])
+@pytest.mark.parametrize(
+    "flags", [["-E"], ["-I"], ["-O"], ["-OO"], ["-X", "dev"], ["-X", "utf8"], ["-B"], ["-P"], ["-b"]]
+)
 def test_flags(run_python, tmp_path, flags, isolated):
     write_everything(tmp_path)
     for arguments in (["look.py", "a"], ["-c", LOOK], ["folder"]):
@@ -170,7 +172,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("flags", [["-E"], ["-I"], ["-O"], ["-X", "utf8"], ["-W", "error::UserWarning"]], ids="".join)
+@pytest.mark.parametrize(
+    "flags", [["-E"], ["-I"], ["-O"], ["-X", "utf8"], ["-W", "error::UserWarning"]], ids="".join
+)
 def test_children_inherit_flags(run_python, files, method, flags, isolated):
     files(program=CHILD_FLAGS)
     plain, ours = both(run_python, "program.py", method, flags=flags)
@@ -240,7 +244,9 @@ UNREADABLE = ("null", "coding", "not utf-8")
 SMOKE = ("exception", "exit 3")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.smoke] if n in SMOKE else []) for n in ENDS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.smoke] if n in SMOKE else []) for n in ENDS]
+)
 @pytest.mark.parametrize("way", ["script", "module", "command", "folder"])
 def test_ends_the_same(run_python, tmp_path, name, way):
     if way == "command" and name in (*UNREADABLE, "latin-1"):
@@ -268,7 +274,11 @@ def comparable(text, way):
     if way in ("module", "folder"):  # Python's own way to a module is not ours.
         return without_frames(text, 'File "<frozen runpy>"')
     if way == "command":  # Since 3.13, Python shows the lines of its own -c, and of no other.
-        return "".join(line for line in text.splitlines(True) if not line.startswith(("    ", "  |     ")) and "warn(" not in line)
+        return "".join(
+            line
+            for line in text.splitlines(True)
+            if not line.startswith(("    ", "  |     ")) and "warn(" not in line
+        )
     return text
 
 
@@ -278,7 +288,14 @@ def without_frames(text, mark):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["missing.py"], ["missing/file.py"], ["empty"], ["-m", "missing_module"], ["-m", "package_without_main"], ["-m", "a.b.c"]],
+    [
+        ["missing.py"],
+        ["missing/file.py"],
+        ["empty"],
+        ["-m", "missing_module"],
+        ["-m", "package_without_main"],
+        ["-m", "a.b.c"],
+    ],
     ids=" ".join,
 )
 def test_what_is_not_there(run_python, tmp_path, arguments):
@@ -291,7 +308,9 @@ def test_what_is_not_there(run_python, tmp_path, arguments):
 
 
 def test_interrupted_exits_by_the_signal(run_python, files):
-    files(program="import time\nprint('up', flush=True)\nimport os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    files(
+        program="import time\nprint('up', flush=True)\nimport os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    )
     ours = run_python("-m", "procession", "program.py")
     assert ours.returncode == -signal.SIGINT
     assert ours.stderr.count("KeyboardInterrupt") == 1
@@ -535,7 +554,12 @@ def test_import_does_next_to_nothing(run_python):
 
 
 def test_an_old_kernel(run_python):
-    for release, fails in (("4.19.0-generic", True), ("5.9.16", True), ("5.10.0-rc1", False), ("6.1.0+", False)):
+    for release, fails in (
+        ("4.19.0-generic", True),
+        ("5.9.16", True),
+        ("5.10.0-rc1", False),
+        ("6.1.0+", False),
+    ):
         finished = run_python(
             "-c",
             "import os\n"
@@ -551,7 +575,9 @@ def test_an_old_kernel(run_python):
             finished.check()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="subinterpreters do not refuse extension modules before 3.12")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="subinterpreters do not refuse extension modules before 3.12"
+)
 def test_subinterpreter(run_python):
     finished = run_python(
         "-c",
@@ -592,7 +618,9 @@ def test_public_names():
 
 
 def modules():
-    return [m.name.partition(".")[2] for m in pkgutil.walk_packages(multiprocessing.__path__, "multiprocessing.")]
+    return [
+        m.name.partition(".")[2] for m in pkgutil.walk_packages(multiprocessing.__path__, "multiprocessing.")
+    ]
 
 
 @pytest.mark.parametrize("name", modules())
@@ -600,7 +628,9 @@ def test_submodules(name):
     if name.endswith("win32"):
         assert importlib.util.find_spec(f"procession.{name}")
         return
-    theirs, ours = (importlib.import_module(f"{package}.{name}") for package in ("multiprocessing", "procession"))
+    theirs, ours = (
+        importlib.import_module(f"{package}.{name}") for package in ("multiprocessing", "procession")
+    )
     assert ours.__name__ == f"procession.{name}" and ours is not theirs
     # What they import for themselves is not offered.
     public = [
@@ -628,7 +658,9 @@ def test_signatures():
             assert [p.name for p in ours[: len(theirs)]] == [p.name for p in theirs], name
             assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(theirs) :]), name
     for name in ("put", "get", "put_nowait", "get_nowait", "qsize", "empty", "full", "close", "join_thread"):
-        theirs, ours = (parameters(getattr(package.Queue(), name)) for package in (multiprocessing, procession))
+        theirs, ours = (
+            parameters(getattr(package.Queue(), name)) for package in (multiprocessing, procession)
+        )
         assert [(p.name, p.default) for p in ours] == [(p.name, p.default) for p in theirs], name
     for kind in ("Lock", "RLock", "Semaphore", "BoundedSemaphore"):
         for name in ("acquire", "release"):

@@ -317,7 +317,12 @@ def test_shutdown():
     q.put(bytes(BIG))
     q.shutdown()
     q.shutdown()
-    for call in (lambda: q.put(2), lambda: q.put_nowait(2), lambda: q.put_many([2]), lambda: q.put(bytes(BIG))):
+    for call in (
+        lambda: q.put(2),
+        lambda: q.put_nowait(2),
+        lambda: q.put_many([2]),
+        lambda: q.put(bytes(BIG)),
+    ):
         with pytest.raises(queues.ShutDown):
             call()
     assert q.get() == 1
@@ -415,7 +420,9 @@ def test_hook():
     q, refuses = Hooked(1, ctx=procession.get_context()), Refuses()
     q.put(refuses)
     [(error, obj)] = seen
-    assert isinstance(error, NotImplementedError) and str(error) == "not me" and error.__traceback__ is not None
+    assert (
+        isinstance(error, NotImplementedError) and str(error) == "not me" and error.__traceback__ is not None
+    )
     assert obj is refuses
     assert q.empty()
     q.put_nowait(1)
@@ -516,7 +523,13 @@ def test_without_memory_put_says_so(run_script):
 def test_large(size):
     q = procession.Queue()
     content = os.urandom(1000) * (size // 1000 + 1)
-    for obj in (content[:size], "x" * size, "ä" * size, bytearray(content[:size]), [content[:size], "y" * size]):
+    for obj in (
+        content[:size],
+        "x" * size,
+        "ä" * size,
+        bytearray(content[:size]),
+        [content[:size], "y" * size],
+    ):
         q.put(obj)
         received = q.get(timeout=10)
         assert type(received) is type(obj) and received == obj
@@ -998,7 +1011,9 @@ def test_threads(maxsize):
     q.put_many([None] * 3)
     for thread in consumers:
         thread.join()
-    assert sorted(sum(received, [])) == [(n, i) for n in range(3) for i in range(300)]
+    assert sorted(item for mine in received for item in mine) == [
+        (n, i) for n in range(3) for i in range(300)
+    ]
     for mine in received:
         for n in range(3):
             numbers = [i for m, i in mine if m == n]

@@ -21,7 +21,14 @@ pytestmark = pytest.mark.watchdog(120)
 
 BOTH = (multiprocessing, procession)
 CODES = "cubBhHiIlLqQfd"
-TYPES = [*CODES, ctypes.c_bool, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_longdouble, ctypes.c_int.__ctype_be__]
+TYPES = [
+    *CODES,
+    ctypes.c_bool,
+    ctypes.c_size_t,
+    ctypes.c_void_p,
+    ctypes.c_longdouble,
+    ctypes.c_int.__ctype_be__,
+]
 
 
 class Odd:
@@ -59,7 +66,10 @@ def outcome(function, *args, **options):
 
 def same(standard, ours):
     """Asserts that two outcomes are the same, also where they speak of an address or of a type's module."""
-    texts = [repr(each).replace("multiprocessing", "procession").split(" object at ")[0] for each in (standard, ours)]
+    texts = [
+        repr(each).replace("multiprocessing", "procession").split(" object at ")[0]
+        for each in (standard, ours)
+    ]
     assert texts[0] == texts[1]
 
 
@@ -126,7 +136,16 @@ def test_arrays_are_made_of_what_the_standard_librarys_are():
 
     for args in (
         *(("i", 0), ("i", 5), ("i", range(4)), ("i", [1, "a"]), ("i", [2**40]), ("d", (1, 2.5)), ("i", -1)),
-        *(("c", b"hello"), ("c", 3), ("u", "hello"), ("x", 3), ("i", None), (int, 3), (ctypes.c_byte * 2, 2), ("i",)),
+        *(
+            ("c", b"hello"),
+            ("c", 3),
+            ("u", "hello"),
+            ("x", 3),
+            ("i", None),
+            (int, 3),
+            (ctypes.c_byte * 2, 2),
+            ("i",),
+        ),
     ):
         alike(lambda module, args: module.RawArray(*args)[:], args)
         for lock in (True, False, None):
@@ -270,14 +289,24 @@ def test_the_lock_is_needed_and_let_go():
 def test_ctypes_objects_of_ones_own():
     def synchronized(module, obj):
         value = module.sharedctypes.synchronized(obj)
-        return [value.get_obj() is obj, type(value).__name__, outcome(module.sharedctypes.synchronized, value)[0]]
+        return [
+            value.get_obj() is obj,
+            type(value).__name__,
+            outcome(module.sharedctypes.synchronized, value)[0],
+        ]
 
     class MyType(ctypes.c_int):
         @property
         def value(self):
             return "mine"
 
-    for obj in (ctypes.c_int(5), (ctypes.c_int * 3)(), MyType(5), Point(), ctypes.create_string_buffer(b"hello")):
+    for obj in (
+        ctypes.c_int(5),
+        (ctypes.c_int * 3)(),
+        MyType(5),
+        Point(),
+        ctypes.create_string_buffer(b"hello"),
+    ):
         alike(synchronized, obj)
     assert sharedctypes.synchronized(MyType(5)).value == "mine"
     value = sharedctypes.synchronized(ctypes.c_int(5))
@@ -293,7 +322,9 @@ def test_classes():
     value, array, text = procession.Value("i"), procession.Array("i", 2), procession.Array("c", 2)
     assert isinstance(value, sharedctypes.Synchronized)
     assert isinstance(array, sharedctypes.SynchronizedArray)
-    assert isinstance(text, sharedctypes.SynchronizedString) and isinstance(text, sharedctypes.SynchronizedArray)
+    assert isinstance(text, sharedctypes.SynchronizedString) and isinstance(
+        text, sharedctypes.SynchronizedArray
+    )
     for thing in (value, array, text, procession.Value(Point)):
         assert isinstance(thing, sharedctypes.SynchronizedBase)
         assert type(thing).__module__ == "procession.sharedctypes"

@@ -214,6 +214,69 @@ def test_making_and_dropping(run_script, method):
     result.check()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_thread_that_drops_something_keeps_no_other_from_running(run_script, method):
+    """While it waits for who is stopped, another thread, which has the interpreter, receives something."""
+    result = run_script(
+        PROLOGUE
+        + textwrap.dedent(
+            """
+            def work(ready):
+                ready.set()
+                while True:
+                    ctx.Lock()
+
+            def receive(ticket):
+                _engine.Lock()._resolve(ticket)
+
+            if __name__ == "__main__":
+                ready = ctx.Event()
+                child = ctx.Process(target=work, args=(ready,), daemon=True)
+                child.start()
+                ready.wait()
+                other, kept = ctx.Queue(), ctx.Lock()
+                ticket, doomed = kept._semlock._handle_ref(), [ctx.Lock() for _ in range(6)]
+                ticker = Ticker()
+
+                def probe():
+                    other.put(bytes(10_000), timeout=0.01)
+                    other.get()
+                    return lambda: None
+
+                def drops(begun, spans):
+                    begin = time.monotonic()
+                    begun.set()
+                    doomed.pop()
+                    spans.append((begin, time.monotonic()))
+
+                stop_in_a_change(child, probe)
+                try:
+                    while doomed:
+                        begun, spans = threading.Event(), []
+                        thread = threading.Thread(target=drops, args=(begun, spans))
+                        thread.start()
+                        begun.wait()
+                        times_out(receive, ticket)
+                        thread.join()
+                        (begin, end), = spans
+                        quarter = (end - begin) / 4
+                        stamps = list(ticker.stamps)
+                        assert any(begin + quarter < stamp < end - quarter for stamp in stamps), "it stood still"
+                finally:
+                    resume(child)
+                receive(ticket)
+                child.kill()
+                child.join()
+                print("well")
+            """
+        ),
+        method,
+        timeout=120,
+    )
+    assert result.stdout == "well\n", result.stdout + result.stderr
+    result.check()
+
+
 # Much memory
 
 SIZE = 512 << 20

@@ -39,6 +39,10 @@ def ours() -> None:
     assert_type(numbers.get_many(3, timeout=1), list[int])
     numbers.shutdown(immediate=True)
     mp.Queue(watch=True)  # type: ignore[call-arg]
+    with numbers.producer() as producer:
+        assert_type(producer, queues.Producer[int])
+        producer.put("one")  # type: ignore[arg-type]
+        assert_type(producer.put_many(range(3)), int)
 
     tasks: mp.JoinableQueue[str] = mp.JoinableQueue(watch=True)
     try:

@@ -6,12 +6,10 @@ import re
 import textwrap
 import threading
 import time
-import warnings
 
 import pytest
 
 import procession
-from procession.synchronize import OwnerDiedWarning
 
 METHODS = ["fork", "spawn", "forkserver"]
 pytestmark = pytest.mark.watchdog(120)
@@ -307,7 +305,9 @@ def test_condition():
         assert woken == [True] * 4
     condition = procession.Condition()
     with condition, condition, condition:  # all of it is let go of
-        threading.Timer(0.1, lambda: condition.__enter__() and condition.notify() or condition.__exit__()).start()
+        threading.Timer(
+            0.1, lambda: (condition.__enter__() and condition.notify()) or condition.__exit__()
+        ).start()
         assert condition.wait(60)
 
 
@@ -549,7 +549,9 @@ def test_descriptors_do_not_grow():
 
     first = procession.Lock(), procession.Semaphore(), procession.RLock()
     before = descriptors()
-    locks = [make() for _ in range(2500) for make in (procession.Lock, procession.RLock, procession.Semaphore)]
+    locks = [
+        make() for _ in range(2500) for make in (procession.Lock, procession.RLock, procession.Semaphore)
+    ]
     locks += [procession.BoundedSemaphore(3) for _ in range(2500)]
     for lock in locks:
         assert lock.acquire(False)

@@ -68,7 +68,11 @@ def put_later(queue, event, go):
 @pytest.mark.parametrize("method", METHODS)
 def test_another_process_makes_it_ready(method):
     context = mp.get_context(method)
-    queues, events, go = [context.Queue() for _ in range(20)], [context.Event() for _ in range(20)], context.Event()
+    queues, events, go = (
+        [context.Queue() for _ in range(20)],
+        [context.Event() for _ in range(20)],
+        context.Event(),
+    )
     child = context.Process(target=put_later, args=(queues[7], events[3], go))
     child.start()
     assert wait([*queues, *events], 0.05) == []
@@ -126,8 +130,7 @@ def test_no_message_is_missed():
         thread.start()
     seen = []
     while len(seen) < total:
-        for queue in wait(queues):
-            seen.append(queue.get())
+        seen += [queue.get() for queue in wait(queues)]
     assert sorted(seen) == list(range(total))
     for thread in threads:
         thread.join()

@@ -1,12 +1,13 @@
 //! Handles whose type is known at run time only.
 
 use super::raw_queue::RawQueue;
+use super::token::Token;
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::Off;
 use crate::heap::object::{Object, ObjectKind};
-use crate::queue::QUEUE;
+use crate::queue::{PRODUCERS, QUEUE};
 use crate::shared::{REGION, Region};
 use crate::sync::{
     BARRIER, Barrier, CONDITION, EVENT, Event, LOCK, Lock, RLOCK, RLock, SEMAPHORE, Semaphore, WaitQueue,
@@ -31,6 +32,8 @@ pub enum HandleKind {
     Event,
     /// A [`Barrier`].
     Barrier,
+    /// A [`Token`].
+    Token,
 }
 
 impl HandleKind {
@@ -44,13 +47,14 @@ impl HandleKind {
             Self::WaitQueue => &CONDITION,
             Self::Event => &EVENT,
             Self::Barrier => &BARRIER,
+            Self::Token => &PRODUCERS,
         }
     }
 
     /// The type number its objects have.
     fn extra(self) -> u64 {
         match self {
-            Self::RawQueue => super::raw_queue::number(),
+            Self::RawQueue | Self::Token => super::raw_queue::number(),
             _ => 0,
         }
     }
@@ -147,22 +151,6 @@ macro_rules! convert {
     )*};
 }
 
-convert!(Lock, RLock, Semaphore, Region, WaitQueue, Event, Barrier);
-
-impl From<&RawQueue> for Handle {
-    fn from(queue: &RawQueue) -> Self {
-        let heap = Heap::existing().expect("there is an object, so there is a heap");
-        Self {
-            heap,
-            object: queue.object().clone(),
-        }
-    }
-}
-
-impl TryFrom<Handle> for RawQueue {
-    type Error = Error;
-    fn try_from(handle: Handle) -> Result<Self> {
-        let (heap, object) = handle.check(HandleKind::RawQueue)?;
-        Ok(Self::from_object(heap, object))
-    }
-}
+convert!(
+    RawQueue, Lock, RLock, Semaphore, Region, WaitQueue, Event, Barrier, Token
+);

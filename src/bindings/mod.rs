@@ -9,6 +9,7 @@ mod parcel;
 mod raw_queue;
 pub mod shm;
 mod sync;
+mod token;
 
 pub use crate::codec::Scratch;
 pub use crate::os::clock::Deadline;
@@ -21,6 +22,7 @@ pub use life::{die_with, lifeline, take_leave};
 pub use parcel::{ALIGN, Parcel};
 pub use raw_queue::{RawQueue, Received};
 pub use sync::{abort, arrive, await_event, reset, wait_in_queue};
+pub use token::Token;
 
 use crate::error::Result;
 use crate::heap::Heap;

@@ -14,7 +14,6 @@ pub(crate) use decode::{decode, decode_block, decode_block_from, decode_prefix};
 pub(crate) use encode::{block_of, encode, encode_block};
 pub(crate) use handle::{Handle, SharedKind, deserialize_handle, serialize_handle};
 pub use scratch::Scratch;
-pub(crate) use scratch::with_scratch;
 
 /// Returns a number for a type, the same in every process of the program.
 pub(crate) fn type_number<T: ?Sized>() -> u64 {

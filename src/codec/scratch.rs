@@ -50,12 +50,6 @@ impl Drop for Scratch {
     }
 }
 
-/// Lends this thread's buffer to `use_it`.
-#[inline]
-pub(crate) fn with_scratch<T>(use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    use_it(&mut Scratch::take())
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;

@@ -122,9 +122,17 @@ impl Block {
         self.len
     }
 
-    /// Stages this process's giving the block to whatever else the transaction gives it to.
-    pub(crate) fn give(&self, tx: &mut Tx<'_>) {
-        self.heap.clear_slot(tx, self.slot);
+    /// Runs a transaction that gives the block to something else, which `stage` stages. Then the block is to be
+    /// [`given`](Self::given).
+    pub(crate) fn give(&self, stage: impl Fn(&mut Tx<'_>)) -> Result<()> {
+        let entry = self.heap.my_entry();
+        self.heap.transact_apart(entry, self.slot, |tx, slot| {
+            if let Some(slot) = slot {
+                slot.clear(tx);
+            }
+            stage(tx);
+            Ok(())
+        })
     }
 
     /// To be called when a transaction that gave the block away was carried out.
@@ -138,7 +146,7 @@ impl Block {
         stage: impl Fn(&mut Tx<'_>) -> Result<Option<Off>>,
     ) -> Result<Option<Self>> {
         loop {
-            match Self::take_into_spare(heap, &stage)? {
+            match Self::take_into_spare(heap, 1, &stage)? {
                 Slotted::Done(block) => return Ok(Some(block)),
                 Slotted::Nothing => return Ok(None),
                 Slotted::NoSlot => heap.make_slots()?,
@@ -146,13 +154,14 @@ impl Block {
         }
     }
 
-    /// The same for those who hold locks: where this process has no slot for it, they call
-    /// [`make_slots`](Heap::make_slots) when they do not any more.
+    /// The same for those who hold locks: where this process has less than so many free slots, they call
+    /// [`make_slots_for`](Heap::make_slots_for) when they do not any more.
     pub(crate) fn take_into_spare(
         heap: &'static Heap,
+        slots: u64,
         stage: impl FnOnce(&mut Tx<'_>) -> Result<Option<Off>>,
     ) -> Result<Slotted<Self>> {
-        let taken = heap.with_spare_slot(|tx, slot| {
+        let taken = heap.with_spare_slots(slots, |tx, slot| {
             let off = stage(tx)?;
             if let Some(off) = off {
                 heap.reach_whole(tx, off)?;
@@ -230,7 +239,7 @@ impl Heap {
         let made = self.commit(taken, bytes).and_then(|()| {
             // A child that was forked up to here has no reference: it was raw.
             let _steady = fork::steady();
-            self.transact(|tx| {
+            self.transact_apart(self.my_entry(), slot, |tx, _| {
                 write_head(tx, off, kind, extra);
                 Self::mark_used(tx, taken);
                 Ok(())
@@ -284,6 +293,29 @@ impl Heap {
             })
     }
 
+    /// Slots that this process needs for handles of what the block at `off` carries and it has none of yet. The block is that of
+    /// somebody who does not pass it on meanwhile.
+    #[inline]
+    pub(crate) fn slots_for_carried(&self, off: Off) -> Result<u64> {
+        self.reach(off, HEAD)?;
+        match self.word(off + EXTRA).load(Ordering::Acquire) {
+            0 => Ok(0),
+            carried => self.count_strange(off, carried),
+        }
+    }
+
+    #[cold]
+    fn count_strange(&self, off: Off, carried: u64) -> Result<u64> {
+        let list = self.carried_list(off);
+        self.reach(off, list + 8 * carried - off)?;
+        let mut offs: Vec<Off> = (0..carried)
+            .map(|i| self.word(list + 8 * i).load(Ordering::Relaxed))
+            .collect();
+        offs.sort_unstable();
+        offs.dedup();
+        Ok(Self::count_unknown(&offs))
+    }
+
     /// Gives up, one by one, the references a block carries.
     fn drop_carried(&self, off: Off) -> Result<()> {
         let list = self.carried_list(off);
@@ -304,11 +336,7 @@ impl Heap {
 
     /// Puts a block that this process owns into word `field` of entry `index` (`start` or `result`).
     pub(crate) fn hand_to_entry(&self, block: Block, field: Off) -> Result<()> {
-        self.transact(|tx| {
-            block.give(tx);
-            tx.set(field, block.off());
-            Ok(())
-        })?;
+        block.give(|tx| tx.set(field, block.off()))?;
         block.given();
         Ok(())
     }

@@ -7,7 +7,7 @@
 //! | look at two entries, whether their processes are dead | parent | - |
 //! | no thread changes what is held from here on | parent | - |
 //! | reserve an entry; take the lock that is to witness its life | parent | it lives as the parent does, then as the lock |
-//! | give it a reference to all that the parent holds, slot for slot | parent | dies here: the lock goes, the entry is dead, and what it holds is given up |
+//! | give it a reference to all that the parent holds, slot for slot, or page by page | parent | dies here: the lock goes, the entry is dead, and what it holds is given up |
 //! | fork | parent | child: has the lock's description; fork fails: nobody has, as soon as the parent closes its own |
 //! | close the descriptor of the lock; is it held still? | parent | not: the fork failed, or the child is dead already; the entry goes |
 //! | take the entry over (it must be reserved still), map the lock, close it | child | the lock goes with the child, however it ends, and at `execve` |
@@ -279,6 +279,7 @@ impl Heap {
         // Without an entry (there was no room for one) the process has no id, and whatever it wants to do with what is
         // shared is an error.
         self.set_me(0);
+        self.space.forked();
         if child.id != 0 {
             let _ = self.adopt_entry(child.id, os::witness::borrow(child.claim));
         }

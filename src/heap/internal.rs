@@ -193,6 +193,11 @@ pub(crate) fn awake<T>(work: impl FnOnce() -> T) -> (T, bool) {
     })
 }
 
+/// Whether this thread may sleep over somebody else's locks.
+pub(super) fn may_sleep() -> bool {
+    MODE.get() & AWAKE == 0
+}
+
 /// Notes that this thread has something to tell when it may sleep: see [`watch`](super::registration).
 pub(super) fn owe_news(owes: bool) {
     let others = MODE.get() & !OWES_NEWS;

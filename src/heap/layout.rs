@@ -16,7 +16,7 @@ pub(crate) type Off = u64;
 /// "PROCESSN", so that another program's memory is not mistaken for a heap.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"PROCESSN");
 /// Changes with every change of anything in shared memory.
-pub(super) const VERSION: u64 = 5;
+pub(super) const VERSION: u64 = 6;
 
 /// Bytes in a chunk, the allocator's large unit.
 pub(crate) const CHUNK: u64 = 64 << 10;

@@ -1,7 +1,8 @@
 //! Objects: what lives in the heap and is referred to from anywhere in the program.
 //!
 //! References are held by processes (a slot of the hold table) and by blocks that carry them (messages, arguments,
-//! results). Each is made and given up in a transaction, so the count is always the number of holders, whoever died.
+//! results). Each is made and given up in a transaction, so the count is always the number of holders, whoever died; but for
+//! those that borrow a page of slots from another process, which holds for them: see `holds/loans.rs`.
 
 use super::Heap;
 use super::fork;
@@ -153,15 +154,15 @@ impl Object {
 
     /// Where the tally of the process `me` is, which `find` finds out the first time.
     #[inline]
-    pub(super) fn tally(&self, me: u32, find: impl FnOnce() -> Off) -> Off {
+    pub(super) fn tally(&self, me: u32, find: impl FnOnce() -> Result<Off>) -> Result<Off> {
         let held = &self.0;
         if held.noted_for.load(Ordering::Acquire) == me {
-            return held.tally.load(Ordering::Relaxed);
+            return Ok(held.tally.load(Ordering::Relaxed));
         }
-        let tally = find();
+        let tally = find()?;
         held.tally.store(tally, Ordering::Relaxed);
         held.noted_for.store(me, Ordering::Release);
-        tally
+        Ok(tally)
     }
 
     /// The object's number, unlike that of any other object of the program, ever.

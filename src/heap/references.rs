@@ -13,12 +13,16 @@
 //! *tally*: what the object's kind wants known of this process when it dies (permits it has, items it works on). Who made the
 //! slot's object writes it, by that kind's own protocol; it is zero in an empty slot, and not inherited by a forked child.
 //!
+//! A forked child shares the pages of its parent's that are full, until one of them changes something there: see [`loans`].
+//!
 //! Behind the numbers of all pages come those of a few slots in the process's entry itself, which only freeing uses: what is
 //! given up for good passes through one of them, so that nothing ever needs memory to be freed.
 
 mod batch;
+mod loans;
 
-pub(super) use batch::{Batch, Copy, Cutting};
+use batch::Copy;
+pub(super) use batch::{Batch, Cutting, copy};
 
 use super::layout::{DIRECTORIES, FREEING, HEAD, MAX_CELL, Off, PAGE_WORDS, SERIAL, entry, header};
 use super::object::Object;
@@ -42,9 +46,13 @@ const USED: Off = 16;
 const FREE: Off = 24;
 /// In a page's head: its slots handed out at least once. What lies in and behind the next is arbitrary.
 const BUMP: Off = 32;
-/// In a page's head: its neighbours in the list of those with room (page numbers, plus one).
+/// In a page's head: its neighbours in the list of those with room (page numbers, plus one), or in that of the borrowers of
+/// another (offsets).
 const NEXT: Off = 40;
 const PREV: Off = 48;
+/// In a page's head: the first page that borrows from it, or the one that it borrows from, plus one: see [`loans`].
+const LOANS: Off = 56;
+const _: () = assert!(LOANS + 8 == HEAD);
 
 /// A slot of some process's table, within a transaction. Outside of one a slot is known by its number, which a
 /// forked child's copy of a handle shares with the parent's: each means the slot of its own process.
@@ -91,7 +99,8 @@ impl Slot {
         }
     }
 
-    /// Empties the slot, and frees its page where that is not needed any more.
+    /// Empties the slot, and frees its page where that is not needed any more. Where the page is lent, what was in the slot had
+    /// no count, so that no borrower has it.
     pub(crate) fn clear(&self, tx: &mut Tx<'_>) {
         if self.page == 0 {
             return tx.set(self.at, 0);
@@ -103,17 +112,14 @@ impl Slot {
         tx.set(self.page + FREE, self.number % PAGE_SLOTS + 1);
         let used = tx.get(self.page + USED);
         tx.set(self.page + USED, used - 1);
+        let at_an_end = used == PAGE_SLOTS || used == 1;
+        // A page that is lent has no room before it comes back.
+        if !at_an_end || loans::concern(tx, self.page) {
+            return;
+        }
         let number = self.number / PAGE_SLOTS;
         if used == PAGE_SLOTS {
-            let other = tx.get(entry!(self.entry, hold_room));
-            enlist(tx, self.entry, number, self.page);
-            // If there was one without a slot in use, which was kept because no other had room, that goes instead.
-            if other != 0 {
-                let at = page_at(tx, self.entry, other - 1);
-                if tx.get(at + USED) == 0 {
-                    remove_page(tx, self.entry, other - 1, at);
-                }
-            }
+            offer(tx, self.entry, number, self.page);
         }
         if used == 1 {
             remove_if_spare(tx, self.entry, number, self.page);
@@ -182,6 +188,19 @@ fn enlist(tx: &mut Tx<'_>, entry: u64, page: u64, at: Off) {
     tx.set(entry!(entry, hold_room), page + 1);
 }
 
+/// The same for one that has got room. If there was one without a slot in use, which was kept because no other had room, that
+/// goes instead.
+fn offer(tx: &mut Tx<'_>, entry: u64, page: u64, at: Off) {
+    let other = tx.get(entry!(entry, hold_room));
+    enlist(tx, entry, page, at);
+    if other != 0 {
+        let other_at = page_at(tx, entry, other - 1);
+        if tx.get(other_at + USED) == 0 {
+            remove_page(tx, entry, other - 1, other_at);
+        }
+    }
+}
+
 /// Takes a page out of the list of those with room.
 fn delist(tx: &mut Tx<'_>, entry: u64, at: Off) {
     let (next, prev) = (tx.get(at + NEXT), tx.get(at + PREV));
@@ -223,8 +242,8 @@ fn remove_page(tx: &mut Tx<'_>, entry: u64, page: u64, at: Off) {
 fn enter_page(tx: &mut Tx<'_>, entry: u64, page: u64, cell: Off) {
     let (directory, word) = directory_of(entry, page);
     tx.set(tx.get(directory) + HEAD + 8 * word, cell);
-    own(tx, cell);
-    for field in [USED, FREE, BUMP] {
+    own(tx, cell, entry << 32 | page);
+    for field in [USED, FREE, BUMP, LOANS] {
         tx.set(cell + field, 0);
     }
     enlist(tx, entry, page, cell);
@@ -233,10 +252,11 @@ fn enter_page(tx: &mut Tx<'_>, entry: u64, page: u64, cell: Off) {
     }
 }
 
-/// A page is a cell like any other, but nobody refers to it: one reference, the entry's.
-fn own(tx: &mut Tx<'_>, cell: Off) {
+/// A page is a cell like any other, but nobody refers to it: one reference, the entry's. Where an object has its serial number,
+/// it says whose it is.
+fn own(tx: &mut Tx<'_>, cell: Off, whose: u64) {
     tx.set(cell, 1 << 8);
-    tx.set(cell + SERIAL, 0);
+    tx.set(cell + SERIAL, whose);
 }
 
 impl Heap {
@@ -265,10 +285,19 @@ impl Heap {
         &self,
         stage: impl FnOnce(&mut Tx<'_>, &Slot) -> Result<Option<T>>,
     ) -> Result<Slotted<(T, u64)>> {
+        self.with_spare_slots(1, stage)
+    }
+
+    /// The same where so many slots are to be free, the one that is filled among them.
+    pub(super) fn with_spare_slots<T>(
+        &self,
+        count: u64,
+        stage: impl FnOnce(&mut Tx<'_>, &Slot) -> Result<Option<T>>,
+    ) -> Result<Slotted<(T, u64)>> {
         let _steady = fork::steady();
         let entry = self.my_entry();
         self.transact(|tx| {
-            let Some(slot) = Self::free_slot(tx, entry) else {
+            let Some(slot) = Self::free_slot(tx, entry).filter(|_| Self::has_free(tx, entry, count)) else {
                 return Ok(Slotted::NoSlot);
             };
             Ok(match stage(tx, &slot)? {
@@ -287,6 +316,17 @@ impl Heap {
             free => free - 1,
         };
         Some(Slot::in_page(entry, page * PAGE_SLOTS + place, at))
+    }
+
+    /// Whether so many slots of an entry are free.
+    fn has_free(tx: &Tx<'_>, entry: u64, count: u64) -> bool {
+        let (mut free, mut next) = (0, tx.get(entry!(entry, hold_room)));
+        while free < count && next != 0 {
+            let page = page_at(tx, entry, next - 1);
+            free += PAGE_SLOTS - tx.get(page + USED);
+            next = tx.get(page + NEXT);
+        }
+        free >= count
     }
 
     /// A slot for something that is to be freed: there is one while not very many are being freed at once.
@@ -312,13 +352,14 @@ impl Heap {
         MAX_SLOTS..MAX_SLOTS + FREEING as u64
     }
 
-    /// The first page of an entry from number `page` on that has a slot in use, and how many of its slots may be.
+    /// The first page of an entry from number `page` on that has a slot in use, or a loan, and how many of its slots may be.
     pub(super) fn next_page(&self, entry: u64, page: u64) -> Result<Option<(u64, u64)>> {
         self.transact(|tx| {
             let end = tx.get(entry!(entry, hold_pages));
             Ok((page..end).find_map(|page| {
                 let at = page_at(tx, entry, page);
-                (at != 0 && tx.get(at + USED) > 0).then(|| (page, tx.get(at + BUMP)))
+                let is_it = at != 0 && (tx.get(at + USED) > 0 || loans::concern(tx, at));
+                is_it.then(|| (page, tx.get(loans::seen(tx, at) + BUMP)))
             }))
         })
     }
@@ -341,26 +382,50 @@ impl Heap {
 
     /// Where this process's tally on an object is.
     #[inline]
-    pub(crate) fn tally_of(&self, object: &Object) -> Off {
+    pub(crate) fn tally_of(&self, object: &Object) -> Result<Off> {
         object.tally(self.me(), || self.tally_at(object.slot()))
     }
 
     /// Where the tally in slot `number` of this process is, which holds something.
-    #[inline]
-    pub(super) fn tally_at(&self, number: u64) -> Off {
+    fn tally_at(&self, number: u64) -> Result<Off> {
+        let entry = self.my_entry();
+        let slot = || Slot::in_page(entry, number, self.page_now(entry, number / PAGE_SLOTS));
+        if loans::is_borrowed(self, slot().page) {
+            // The page stays where it is.
+            self.settle_page(entry, number / PAGE_SLOTS)?;
+        }
+        Ok(slot().tally())
+    }
+
+    /// What this process has noted in slot `number`, which holds something.
+    pub(super) fn tally(&self, number: u64) -> i64 {
+        let entry = self.my_entry();
+        let slot = Slot::in_page(entry, number, self.page_now(entry, number / PAGE_SLOTS));
+        if loans::is_borrowed(self, slot.page) {
+            return 0;
+        }
+        self.word(slot.tally()).load(Ordering::Relaxed).cast_signed()
+    }
+
+    /// A page of this process that something is held in.
+    fn page_now(&self, entry: u64, page: u64) -> Off {
         let get = |off| self.word(off).load(Ordering::Relaxed);
-        let (directory, word) = directory_of(self.my_entry(), number / PAGE_SLOTS);
-        let page = get(get(directory) + HEAD + 8 * word);
-        Slot::in_page(0, number, page).tally()
+        let (directory, word) = directory_of(entry, page);
+        get(get(directory) + HEAD + 8 * word)
     }
 
     /// Makes room for more slots of this process, where none is free.
     pub(crate) fn make_slots(&self) -> Result<()> {
+        self.make_slots_for(1)
+    }
+
+    /// The same where fewer than `count` are free.
+    pub(crate) fn make_slots_for(&self, count: u64) -> Result<()> {
         let entry = self.my_entry();
         loop {
             let mut full = false;
             self.with_cell(MAX_CELL, |tx, cell| {
-                full = Self::free_slot(tx, entry).is_none();
+                full = !Self::has_free(tx, entry, count);
                 if full {
                     let page = Self::free_page(tx, entry)?;
                     self.place_page(tx, entry, page, cell);
@@ -388,7 +453,7 @@ impl Heap {
         if tx.get(directory) == 0 {
             // Its words are cleared before anybody can see it; the first two are the free cell's own until then.
             self.clear(cell + 16, MAX_CELL - 16);
-            own(tx, cell);
+            own(tx, cell, 0);
             tx.set(directory, cell);
         } else {
             enter_page(tx, entry, page, cell);
@@ -411,6 +476,10 @@ impl Heap {
                 if at == 0 {
                     continue;
                 }
+                if let Some(borrowed) = self.count_borrowed(tx, at) {
+                    all += borrowed;
+                    continue;
+                }
                 let bump = tx.get(at + BUMP);
                 let slots = (0..bump).map(|place| Slot::in_page(entry, page * PAGE_SLOTS + place, at));
                 let used = slots.filter(|slot| slot.held(tx) != 0).count() as u64;
@@ -423,7 +492,7 @@ impl Heap {
                 }
                 assert_eq!(free, bump - used, "free slots are listed");
                 all += used;
-                with_room += u64::from(used < PAGE_SLOTS);
+                with_room += u64::from(used < PAGE_SLOTS && !loans::concern(tx, at));
             }
             let mut listed = 0;
             let mut next = tx.get(entry!(entry, hold_room));

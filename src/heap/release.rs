@@ -109,7 +109,7 @@ impl Heap {
 
     /// Tries again what was postponed.
     #[cold]
-    fn catch_up(&self) {
+    pub(super) fn catch_up(&self) {
         let due = {
             let _steady = fork::steady();
             let mut postponed = POSTPONED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,8 +140,8 @@ impl Heap {
 
     /// Gives up the reference in a slot. If it was the last, the slot keeps the object, whose offset and kind are the answer.
     pub(super) fn give_up(&self, entry: u64, number: u64) -> Result<Option<(Off, u8)>> {
-        self.transact(|tx| {
-            let Some(slot) = Self::slot(tx, entry, number) else {
+        self.transact_apart(entry, number, |tx, slot| {
+            let Some(slot) = slot else {
                 return Ok(None);
             };
             let off = slot.held(tx);
@@ -242,20 +242,17 @@ impl Heap {
         let count = self.transact(|tx| {
             let batch = Batch::of(tx, entry, page, start);
             let mut count = 0;
-            for place in start..batch.end() {
-                let off = batch.held(self, place);
-                if off != 0 && !self.is_raw_now(off) {
-                    self.reach(off, MIN_CELL)?;
-                    let (kind, _) = uncount(self.word(off + REFS).load(Ordering::Relaxed));
-                    found[count] = (off, kind, batch.tally(place));
-                    count += 1;
-                }
-            }
+            batch.each(self, |place, off, kind| {
+                found[count] = (off, kind, batch.tally(self, place));
+                count += 1;
+            })?;
             Ok(count)
         })?;
-        for &(off, kind, tally) in &found[..count] {
-            if let Some(kind) = self.kind(kind) {
-                (kind.on_holder_death)(self, off, dead, tally)?;
+        for of_one_kind in found[..count].chunk_by(|a, b| a.1 == b.1) {
+            if let Some(kind) = self.kind(of_one_kind[0].1) {
+                for &(off, _, tally) in of_one_kind {
+                    (kind.on_holder_death)(self, off, dead, tally)?;
+                }
             }
         }
         Ok(())
@@ -268,6 +265,7 @@ impl Heap {
         }
         let mut next = 0;
         while let Some((page, _)) = self.next_page(entry, next)? {
+            self.return_page(entry, page)?;
             while let Some(last) = self.cut_page(entry, page)? {
                 self.release_of(entry, last)?;
             }

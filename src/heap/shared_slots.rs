@@ -3,15 +3,19 @@
 //! So what is noted in the slot (permits that this process has, items it works on) is noted of the process and not of a
 //! handle, and may be taken through one and given back through another. A slot whose tally says that the process has
 //! something stays when the last handle goes: should the process die so, a survivor must find it.
+//!
+//! Other threads, which may hold what still others need (an interpreter's lock), wait for the table as for any mutex. So nobody
+//! sleeps over a transaction with it: where that is somebody else's, it is waited for with nothing held, and then all is
+//! looked at again.
 
 use super::Heap;
 use super::fork;
+use super::internal::{awake, may_sleep};
 use super::layout::Off;
 use super::object::Object;
 use super::references::Slotted;
 use super::release::{Postponed, postpone};
-use crate::error::Result;
-use crate::wait::atomic::Ordering;
+use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +25,7 @@ struct Use {
     handles: u64,
 }
 
-/// Locked only by who keeps this process from forking, so that no child finds it locked.
+/// Locked only by who keeps this process from forking, so that no child finds it locked, and who does not sleep.
 static SLOTS: Mutex<BTreeMap<Off, Use>> = Mutex::new(BTreeMap::new());
 
 fn slots() -> MutexGuard<'static, BTreeMap<Off, Use>> {
@@ -46,53 +50,87 @@ impl Heap {
         is_it: impl Fn() -> Result<bool>,
         fill: impl Fn() -> Result<Slotted<u64>>,
     ) -> Result<Option<Object>> {
-        loop {
-            {
-                let _steady = fork::steady();
-                let mut slots = slots();
-                if let Some(known) = slots.get_mut(&off) {
-                    if !is_it()? {
-                        return Ok(None);
-                    }
-                    known.handles += 1;
-                    return Ok(Some(Object::of(off, known.slot)));
+        let share = || {
+            let _steady = fork::steady();
+            let mut slots = slots();
+            if let Some(known) = slots.get_mut(&off) {
+                if !is_it()? {
+                    return Ok(Slotted::Nothing);
                 }
-                match fill()? {
-                    Slotted::Nothing => return Ok(None),
-                    Slotted::Done(slot) => {
-                        slots.insert(off, Use { slot, handles: 1 });
-                        return Ok(Some(Object::of(off, slot)));
-                    }
-                    Slotted::NoSlot => {}
-                }
+                known.handles += 1;
+                return Ok(Slotted::Done(Object::of(off, known.slot)));
             }
-            self.make_slots()?;
+            Ok(match fill()? {
+                Slotted::Nothing => Slotted::Nothing,
+                Slotted::NoSlot => Slotted::NoSlot,
+                Slotted::Done(slot) => {
+                    slots.insert(off, Use { slot, handles: 1 });
+                    Slotted::Done(Object::of(off, slot))
+                }
+            })
+        };
+        loop {
+            match self.without_sleep(share)? {
+                Slotted::Nothing => return Ok(None),
+                Slotted::Done(object) => return Ok(Some(object)),
+                Slotted::NoSlot => self.make_slots()?,
+            }
         }
+    }
+
+    /// Runs `attempt`, which has the table and so does not sleep, until no transaction of others is in its way.
+    fn without_sleep<T>(&self, attempt: impl Fn() -> Result<T>) -> Result<T> {
+        loop {
+            match awake(&attempt).0 {
+                Err(Error::Busy) if may_sleep() => self.await_transaction()?,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Waits until nobody is in the middle of a transaction.
+    fn await_transaction(&self) -> Result<()> {
+        self.transact(|_| Ok(()))
+    }
+
+    /// How many of these objects this process has no slot for.
+    pub(super) fn count_unknown(objects: &[Off]) -> u64 {
+        let _steady = fork::steady();
+        let slots = slots();
+        objects.iter().filter(|off| !slots.contains_key(off)).count() as u64
     }
 
     /// A handle goes away, and with the last one the reference.
     pub(super) fn let_go(&self, off: Off) {
-        let steady = fork::steady();
-        let mut slots = slots();
-        let Some(known) = slots.get_mut(&off) else { return };
-        known.handles -= 1;
-        let given_up = self.give_up_unused(&mut slots, off);
-        drop(slots);
-        drop(steady);
+        let given_up = {
+            let _steady = fork::steady();
+            let mut slots = slots();
+            let Some(known) = slots.get_mut(&off) else { return };
+            known.handles -= 1;
+            let (given_up, _) = awake(|| self.give_up_unused(&mut slots, off));
+            if given_up.is_err() {
+                // It stays known, so that another handle finds it; and a child that is forked now knows that it is due, too.
+                postpone(Postponed::Handle(off));
+            }
+            given_up
+        };
         match given_up {
             Ok(Some((slot, last))) => self.free_last(slot, last),
-            Ok(None) => {}
-            // It stays known, so that another handle finds it.
-            Err(_) => postpone(Postponed::Handle(off)),
+            Err(Error::Busy) if may_sleep() => {
+                if self.await_transaction().is_ok() {
+                    self.catch_up();
+                }
+            }
+            Ok(None) | Err(_) => {}
         }
     }
 
     /// Tries again to give up the reference to an object of which this process has no handle any more.
     pub(super) fn let_go_unused(&self, off: Off) -> Result<()> {
-        let given_up = {
+        let given_up = self.without_sleep(|| {
             let _steady = fork::steady();
-            self.give_up_unused(&mut slots(), off)?
-        };
+            self.give_up_unused(&mut slots(), off)
+        })?;
         if let Some((slot, last)) = given_up {
             self.free_last(slot, last);
         }
@@ -113,11 +151,7 @@ impl Heap {
             return Ok(None);
         };
         let slot = known.slot;
-        let has_tally = || {
-            let tally = self.word(self.tally_at(slot)).load(Ordering::Relaxed);
-            tally.cast_signed() > 0
-        };
-        if known.handles > 0 || has_tally() {
+        if known.handles > 0 || self.tally(slot) > 0 {
             return Ok(None);
         }
         let last = self.give_up(self.my_entry(), slot)?;

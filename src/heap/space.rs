@@ -5,15 +5,17 @@
 //! when this process first meets an offset in it, and opened from its beginning on, in steps, when it first meets an offset
 //! behind what is open. Blocks lie at multiples of their size, so each is inside one region.
 //!
-//! Threads may do it at the same time, and a process may be forked in the middle: nothing is locked, each step can be
-//! repeated, and one that is lost costs addresses and nothing else.
+//! Threads may do it at the same time, and a process may be forked in the middle: each step can be repeated, and one that is
+//! lost costs addresses and nothing else. Nothing is locked but where a reservation that turned out too short (`RLIMIT_AS`)
+//! is lengthened: two threads that did so at once would each be refused what the other has got.
 
 use super::layout::{MORE, NEAR, Off, SEGMENTS, TABLES, TABLES_END};
 use super::source::HeapFile;
 use crate::error::{Error, Result};
 use crate::os::memory;
 use core::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The first of the chunks' regions, and the only one of most programs.
 const FIRST: usize = 0;
@@ -122,6 +124,8 @@ pub(super) struct Space {
     /// Where the chunks end, and where the tables do.
     end: AtomicU64,
     tables_end: AtomicU64,
+    /// Whether a thread lengthens a region.
+    lengthening: AtomicBool,
 }
 
 impl Space {
@@ -131,6 +135,7 @@ impl Space {
             regions: [const { MappedRegion::unknown() }; REGIONS],
             end: AtomicU64::new(NEAR),
             tables_end: AtomicU64::new(MORE),
+            lengthening: AtomicBool::new(false),
         }
     }
 
@@ -177,7 +182,9 @@ impl Space {
         region.base.store(base, Ordering::Relaxed);
         let opened = region.opened.load(Ordering::Acquire);
         if opened < (need + MARGIN).min(bounds.halved(0)) {
-            let reserved = Self::at_least(need, region, base, reserved, bounds).ok_or_else(full)?;
+            let reserved = self
+                .at_least(need, region, base, reserved, bounds)
+                .ok_or_else(full)?;
             let step = opened.clamp(STEP, STRIDE);
             // With the margin, so that the next glance is enough, but at the region's end.
             let want = (need + MARGIN)
@@ -260,13 +267,19 @@ impl Space {
 
     /// How much of a region is reserved, once that is at least `need`.
     fn at_least(
+        &self,
         need: u64,
         region: &MappedRegion,
         base: *mut u8,
         reserved: u64,
         bounds: Bounds,
     ) -> Option<u64> {
-        let reserved = reserved.max(region.lengthened.load(Ordering::Acquire));
+        let so_far = || reserved.max(region.lengthened.load(Ordering::Acquire));
+        if so_far() >= need {
+            return Some(so_far());
+        }
+        let _turn = self.take_turn();
+        let reserved = so_far();
         if reserved >= need {
             return Some(reserved);
         }
@@ -275,8 +288,30 @@ impl Space {
         if !memory::lengthen(base, reserved, want) {
             return None;
         }
-        region.lengthened.fetch_max(want, Ordering::AcqRel);
+        region.lengthened.store(want, Ordering::Release);
         Some(want)
+    }
+
+    /// Waits until no other thread lengthens a region, which takes one system call.
+    fn take_turn(&self) -> Turn<'_> {
+        while self.lengthening.swap(true, Ordering::Acquire) {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        Turn(&self.lengthening)
+    }
+
+    /// In a forked child: the thread that may have been lengthening a region is not there.
+    pub(super) fn forked(&self) {
+        self.lengthening.store(false, Ordering::Relaxed);
+    }
+}
+
+/// While it exists, no other thread lengthens a region.
+struct Turn<'s>(&'s AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -419,6 +454,51 @@ mod tests {
             });
             assert_eq!(mapped(&source), 2 * NEAR, "nobody's reservation is left over");
         }
+    }
+
+    /// A heap of whose region at `off` less is reserved than there is, with room behind it: as under a limit on addresses.
+    fn shortened(off: Off, halvings: u64) -> (HeapFile, Space, *mut u8, Bounds) {
+        let (source, space) = heap();
+        let bounds = Bounds::of(off);
+        let base = source
+            .reserve(null_mut(), bounds.start, bounds.halved(0))
+            .expect("addresses");
+        let region = &space.regions[bounds.number];
+        region
+            .reserved
+            .store(base.expose_provenance() as u64 | halvings, Ordering::Release);
+        (source, space, base, bounds)
+    }
+
+    /// In a process of its own, where nobody else takes the addresses.
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn threads_may_lengthen_at_the_same_time() {
+        let all_is_well = || {
+            let (source, space, base, bounds) = shortened(16 << 30, 4);
+            let less = bounds.halved(4);
+            let start = std::sync::Barrier::new(4);
+            let reaches = |thread: u64| {
+                // This thread's own memory is there before the room is.
+                drop(vec![0u8; 10]);
+                start.wait();
+                start.wait();
+                (0..64).all(|n| {
+                    let off = bounds.start + less + (8 * n + thread) * STEP;
+                    space.open(off, 8, &source).is_ok()
+                })
+            };
+            let well = std::thread::scope(|scope| {
+                let threads = [0, 1, 2].map(|thread| scope.spawn(move || reaches(thread)));
+                start.wait();
+                memory::unmap(Space::place(base, less), bounds.halved(0) - less);
+                start.wait();
+                threads.map(|thread| thread.join().expect("it does not panic"))
+            });
+            memory::unmap(base, bounds.halved(0));
+            well == [true; 3]
+        };
+        crate::crash_tests::in_a_child(|| (0..30).all(|_| all_is_well()));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::Heap;
 use super::layout::{Off, SERIAL, entry, header, state};
 use super::object::{Facts, uncount};
-use super::references::{BATCH, PAGE_SLOTS, Slot};
+use super::references::{BATCH, PAGE_SLOTS};
 use super::table::{CHILD, DAEMON};
 use super::tx::Tx;
 use crate::error::Result;
@@ -28,7 +28,10 @@ pub(crate) struct Resident {
 pub(crate) struct Reference {
     pub off: Off,
     pub serial: u64,
+    /// The count of the object's references, without those that are borrowed.
     pub references: u64,
+    /// Whether this one is: see `holds/loans.rs`.
+    pub borrowed: bool,
     /// What the process has of it: see the kind.
     pub tally: i64,
     /// What it is, and what that says of itself.
@@ -111,23 +114,19 @@ impl Heap {
     }
 
     fn reference_at(&self, tx: &Tx<'_>, index: u64, number: u64) -> Option<Reference> {
-        let slot: Slot = Self::slot(tx, index, number)?;
-        let off = slot.held(tx);
-        // What is being made or given back has no head to be read.
-        if off == 0 || self.is_raw(tx, off) {
-            return None;
-        }
+        let (off, tally_at) = self.seen_at(tx, index, number).ok()??;
         let (kind, references) = uncount(tx.get(off));
         let kind = self.kind(kind)?;
         let facts = (kind.describe)(self, off);
         let tally = match facts.instead {
             Some((owner, has)) if super::table::index_of(owner) == index => has,
-            _ => tx.get(slot.tally()).cast_signed(),
+            _ => tally_at.map_or(0, |at| tx.get(at).cast_signed()),
         };
         Some(Reference {
             off,
             serial: tx.get(off + SERIAL),
             references,
+            borrowed: tally_at.is_none(),
             tally,
             kind: kind.name,
             facts,

@@ -86,6 +86,7 @@ pub(super) fn gather(heap: &Heap) -> Result<Gathered> {
             });
             // Another object may have come to be in the same place since.
             if thing.serial == hold.serial {
+                thing.references += u64::from(hold.borrowed);
                 thing.users.push(user);
             }
         }

@@ -4,7 +4,7 @@
 
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::event_count::EventCount;
+use crate::wait::event_count::{EventCount, Probe};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -58,26 +58,23 @@ impl Thing {
     /// Does what a put does: the change, the notification, and as `tell` the marks in the ready sets.
     fn put(&self) {
         self.add(1);
-        self.event_count.notify_one_and(|| {
+        if self.event_count.notify(1) {
             for ready_set in &self.ready_sets {
                 ready_set.marked.fetch_or(1, Ordering::SeqCst);
                 if ready_set.event_count.take_waiters() {
                     ready_set.event_count.wake(1);
                 }
             }
-        });
+        }
     }
 
     /// Does what a get does that sleeps at the object's own event count.
     fn get(&self) {
-        let got = self.event_count.persist(
-            Deadline::Never,
-            || self.has_some(),
-            || self.has_some(),
-            || {},
-            || (),
-            || self.add(-1).then_some(()),
-        );
+        let mut probe = Probe {
+            ready: || self.has_some(),
+            attempt: || self.add(-1).then_some(()),
+        };
+        let got = self.event_count.attempt_or_wait(&mut probe, Deadline::Never);
         assert!(got.is_ok());
     }
 

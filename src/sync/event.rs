@@ -6,10 +6,10 @@ use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
 use crate::heap::object::{Facts, ObjectKind, SharedLayout};
 use crate::heap::registration::{EventSource, tell, try_tell};
-use crate::heap::waiter::Purpose;
+use crate::heap::waiter::{Announced, Purpose};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::event_count::{Ended, EventCount};
+use crate::wait::event_count::{Ended, EventCount, Wait};
 use core::fmt;
 use core::mem::offset_of;
 use serde::{Deserialize, Serialize};
@@ -112,9 +112,9 @@ impl Event {
         let shared = self.shared();
         let changed = self.change(|state| (state & SET == 0).then_some((state + 2) | SET));
         if changed {
-            shared
-                .event_count
-                .notify_all_and(|| tell(self.0.heap(), self.registrations()));
+            if shared.event_count.notify(u32::MAX) {
+                tell(self.0.heap(), self.registrations());
+            }
         }
         changed
     }
@@ -173,13 +173,8 @@ impl Event {
     fn sleep_until_set(&self, deadline: Deadline) -> Result<()> {
         let shared = self.shared();
         let before = shared.state.load(Ordering::Acquire);
-        // Set now, or set since.
-        let ready = || {
-            let now = shared.state.load(Ordering::Acquire);
-            now & SET != 0 || now > before
-        };
-        let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Event);
-        match shared.event_count.wait_until(deadline, ready, || {}, announce) {
+        let mut until_set = UntilSet { event: self, before };
+        match shared.event_count.attempt_or_wait(&mut until_set, deadline) {
             Ok(()) => Ok(()),
             Err(Ended::Late) => Err(Error::Timeout),
             Err(Ended::Interrupted) => Err(Error::Interrupted),
@@ -188,6 +183,34 @@ impl Event {
 
     pub(crate) fn handle(&self) -> &Handle<EventKind> {
         &self.0
+    }
+}
+
+/// The wait until an event is set.
+struct UntilSet<'e> {
+    event: &'e Event,
+    /// The state word when the wait began.
+    before: u64,
+}
+
+impl Wait for UntilSet<'_> {
+    type Answer = ();
+    type Announced = Announced<'static>;
+    const PASSES_BATON: bool = false;
+
+    fn attempt(&mut self) -> Option<()> {
+        self.is_ready().then_some(())
+    }
+
+    fn is_ready(&self) -> bool {
+        // Set now, or set since the wait began.
+        let now = self.event.shared().state.load(Ordering::Acquire);
+        now & SET != 0 || now > self.before
+    }
+
+    fn announce(&self) -> Self::Announced {
+        let handle = &self.event.0;
+        handle.heap().waiting_for(handle.off(), Purpose::Event)
     }
 }
 

@@ -8,7 +8,7 @@
 use super::bias::{Bias, Share};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
-use crate::wait::event_count::EventCount;
+use crate::wait::event_count::{EventCount, Probe, ProbeAll};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 use std::collections::VecDeque;
@@ -237,7 +237,7 @@ impl Barrier {
             Err(passed) => return passed,
         };
         let over = || self.generation.load(Ordering::Acquire) != mine;
-        let waited = self.event_count.wait_until(Deadline::Never, over, || {}, || ());
+        let waited = (self.event_count).attempt_or_wait(&mut ProbeAll(over), Deadline::Never);
         assert!(waited.is_ok());
         self.last_broken.load(Ordering::Relaxed) <= mine
     }
@@ -366,9 +366,11 @@ impl Permits {
             let taken = self.bias.take(me) || (has_some() && self.change(me, -1));
             taken.then_some(())
         };
-        let taken = self
-            .free
-            .persist(Deadline::Never, has_some, has_some, || {}, || (), attempt);
+        let mut probe = Probe {
+            ready: has_some,
+            attempt,
+        };
+        let taken = self.free.attempt_or_wait(&mut probe, Deadline::Never);
         assert!(taken.is_ok());
     }
 

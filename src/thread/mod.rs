@@ -44,7 +44,7 @@ pub use semaphore::{Permit, Semaphore};
 
 use crate::error::Error;
 use crate::os::clock::Deadline;
-use crate::wait::event_count::{Ended, EventCount};
+use crate::wait::event_count::{Ended, EventCount, Wait};
 
 /// Makes attempts until one answers, and sleeps at `gate` in between while it does not look `ready`.
 ///
@@ -57,7 +57,28 @@ fn persist<T>(
     attempt: impl FnMut() -> Option<T>,
 ) -> Result<T, Ended> {
     // Nobody outside this process can ask what its threads wait for here: nothing is announced.
-    event_count.persist(deadline, &ready, &ready, || {}, || (), attempt)
+    event_count.attempt_or_wait(&mut Locally { ready, attempt }, deadline)
+}
+
+/// What a thread waits for at an event count of its own process.
+struct Locally<R, A> {
+    ready: R,
+    attempt: A,
+}
+
+impl<T, R: Fn() -> bool, A: FnMut() -> Option<T>> Wait for Locally<R, A> {
+    type Answer = T;
+    type Announced = ();
+
+    fn attempt(&mut self) -> Option<T> {
+        (self.attempt)()
+    }
+
+    fn is_ready(&self) -> bool {
+        (self.ready)()
+    }
+
+    fn announce(&self) {}
 }
 
 impl From<Ended> for Error {

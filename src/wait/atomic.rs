@@ -128,7 +128,15 @@ pub(crate) mod crash {
         begin(step, true, 0);
     }
 
-    /// The same for a child that this process forks next, from its first instruction on.
+    /// Runs something that no crash point is counted in.
+    pub(crate) fn spare<T>(work: impl FnOnce() -> T) -> T {
+        let left = LEFT.swap(0, Ordering::Relaxed);
+        let answer = work();
+        LEFT.store(left, Ordering::Relaxed);
+        answer
+    }
+
+    /// As [`stop_at`] for a child that this process forks next, from its first instruction on.
     pub(crate) fn stop_child_at(step: u64) {
         begin(step, true, getpid().as_raw_nonzero().get());
     }

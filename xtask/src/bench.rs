@@ -1,6 +1,8 @@
-//! `cargo xtask bench`: the benchmarks, which are a workspace of their own; with `--python`, those of the Python package.
+//! `cargo xtask bench`: runs the benchmarks, which are a workspace of their own.
+//!
+//! With `--python`, it runs those of the Python package.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,6 +32,10 @@ pub struct Options {
     #[arg(long, value_name = "PROGRAM", requires = "python")]
     python_exe: Option<PathBuf>,
 
+    /// Print every contender with range and target, as a Markdown table
+    #[arg(long)]
+    markdown: bool,
+
     /// Passed on to the benchmarks: `cargo xtask bench -- --help` lists what they take
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
@@ -56,8 +62,15 @@ fn rust(options: &Options) -> Result<(), Failure> {
     let mut command = cargo();
     command
         .args(["run", "--release", "--manifest-path", "bench/Cargo.toml", "--"])
-        .args(&options.arguments);
+        .args(arguments(options));
     run(&mut command, LIMIT)
+}
+
+/// Returns what the benchmarks are told.
+fn arguments(options: &Options) -> impl Iterator<Item = &OsStr> {
+    let markdown = options.markdown.then_some(OsStr::new("--markdown"));
+    let others = options.arguments.iter().map(OsString::as_os_str);
+    markdown.into_iter().chain(others)
 }
 
 /// Runs the benchmarks of the Python package, in an environment that has the package and its rivals.
@@ -84,6 +97,6 @@ fn of_python(options: &Options) -> Result<(), Failure> {
         "python/bench/bench.py"
     };
     let mut command = python::command(environment.python());
-    command.arg(program).args(&options.arguments);
+    command.arg(program).args(arguments(options));
     run(&mut command, LIMIT)
 }

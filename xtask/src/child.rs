@@ -50,14 +50,14 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The top folder of this checkout.
+/// Returns the top folder of this checkout.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("xtask lies in a folder of the checkout")
 }
 
-/// The folder that cargo builds into.
+/// Returns the folder that cargo builds into.
 pub fn target() -> std::path::PathBuf {
     root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
@@ -69,7 +69,7 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Whether `cargo <subcommand> --version` works.
+/// Tells whether `cargo <subcommand> --version` works.
 pub fn has_cargo(subcommand: &str) -> bool {
     let mut command = cargo();
     command
@@ -112,7 +112,7 @@ pub fn run_alone(command: &mut Command, limit: Duration) -> Result<(), Failure> 
     end.and_then(|()| verdict(status?))
 }
 
-/// Whether the user has asked to stop.
+/// Tells whether the user has asked to stop.
 pub fn interrupted() -> bool {
     stop_flag().load(Ordering::Relaxed)
 }

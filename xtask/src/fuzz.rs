@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: feeds what decodes bytes from outside with bytes that nobody thought of.
 //!
-//! The targets are those of cargo-fuzz, which can run them too (`cargo +nightly fuzz run frames`). Here they are built with
-//! the stable compiler: libFuzzer needs the coverage that its flags ask for, and no sanitizer.
+//! The targets are those of cargo-fuzz, which can run them too (`cargo +nightly fuzz run frames`). Here they are built
+//! with the stable compiler: libFuzzer needs the coverage that its flags ask for, and no sanitizer.
 
 use std::env;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::child::{Failure, cargo, root, run, target};
+use crate::child::{Failure, cargo, has_cargo, root, run, target};
 use crate::step::Outcome;
 
 /// Longer than the targets take to be built.
@@ -83,12 +83,15 @@ pub fn fuzz(options: &Options) -> ExitCode {
     }
 }
 
-/// The step of `cargo xtask test`: every target, for a short time.
+/// Lints every target and runs it for a short time: the step of `cargo xtask test`.
 ///
 /// # Errors
 ///
-/// A target does not build, or the fuzzer has found something.
+/// A target has a warning or does not build, or the fuzzer has found something.
 pub fn check(_limit: Duration) -> Result<Outcome, Failure> {
+    if has_cpp() && has_cargo("clippy") {
+        build("clippy", &["--", "-D", "warnings"])?;
+    }
     work(Target::value_variants(), SECONDS)
 }
 
@@ -98,7 +101,7 @@ fn work(targets: &[Target], seconds: u64) -> Result<Outcome, Failure> {
             "libFuzzer is built with a C++ compiler, and there is none".to_owned(),
         ));
     }
-    let programs = build()?;
+    let programs = build("build", &[])?;
     let each = seconds.div_ceil(targets.len() as u64).max(1);
     for target in targets {
         let name = target.name();
@@ -139,20 +142,15 @@ fn work(targets: &[Target], seconds: u64) -> Result<Outcome, Failure> {
     Ok(Outcome::Passed)
 }
 
-/// Builds all targets; the folder they are in.
-fn build() -> Result<PathBuf, Failure> {
+/// Builds all targets, or lints them with `clippy`, and returns the folder that they are in.
+fn build(subcommand: &str, more: &[&str]) -> Result<PathBuf, Failure> {
     let host = host()?;
     let mut command = cargo();
     // With a target that is named, what runs while building is not instrumented.
     command
-        .args([
-            "build",
-            "--release",
-            "--manifest-path",
-            "fuzz/Cargo.toml",
-            "--target",
-            &host,
-        ])
+        .args([subcommand, "--release", "--manifest-path", "fuzz/Cargo.toml"])
+        .args(["--target", &host])
+        .args(more)
         .env("RUSTFLAGS", COVERAGE)
         .env("CARGO_TARGET_DIR", folder());
     run(&mut command, BUILDING)?;
@@ -163,7 +161,7 @@ fn folder() -> PathBuf {
     target().join("fuzz")
 }
 
-/// What this machine is called.
+/// Returns what this machine is called.
 fn host() -> Result<String, Failure> {
     let output = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
         .arg("-vV")

@@ -8,12 +8,14 @@ mod bench;
 mod child;
 mod conformance;
 mod fuzz;
+mod lint;
 mod new_user;
 mod plan;
 mod python;
 mod report;
 mod sanitize;
 mod step;
+mod tidy;
 
 /// The chores of Procession.
 #[derive(Parser)]
@@ -27,6 +29,8 @@ struct Cli {
 enum Chore {
     /// Check everything: format, lints, docs, tests, models, kills, leaks, a new user's first program, and Python
     Test(plan::Options),
+    /// Check what the compiler does not: layers, system calls, lengths, documentation, words
+    Tidy(tidy::Options),
     /// Print the table of benchmarks, every contender in the same run
     Bench(bench::Options),
     /// Run the tests of Python's own `multiprocessing` with `procession` in its place
@@ -38,6 +42,7 @@ enum Chore {
 fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Test(options) => plan::test(&options),
+        Chore::Tidy(options) => tidy::tidy(&options),
         Chore::Bench(options) => bench::bench(&options),
         Chore::Conformance(options) => conformance::conformance(&options),
         Chore::Fuzz(options) => fuzz::fuzz(&options),

@@ -54,7 +54,7 @@ fn manifest() -> String {
     )
 }
 
-/// The first block of Rust in a text of Markdown.
+/// Returns the first block of Rust in a text of Markdown.
 fn first_program(markdown: &str) -> Option<&str> {
     let (_, rest) = markdown.split_once("```rust\n")?;
     Some(rest.split_once("```")?.0)

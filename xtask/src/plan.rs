@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::child::{Failure, cargo, target};
 use crate::step::{Outcome, Step};
-use crate::{conformance, fuzz, new_user, python, report, sanitize};
+use crate::{conformance, fuzz, lint, new_user, python, report, sanitize, tidy};
 
 /// What may be asked of `cargo xtask test`.
 #[derive(Args)]
@@ -72,20 +72,28 @@ pub fn test(options: &Options) -> ExitCode {
     report::summary(&done, count)
 }
 
+/// Returns the steps of every day, in order.
 fn steps(long: bool) -> Vec<Step> {
-    let tests = |line: &str| {
-        let mut command = line_of(line);
-        if long {
-            command.env("PROCESSION_LONG", "1");
-        }
-        command
-    };
+    let mut steps = source_steps();
+    steps.extend(test_steps(long));
+    steps.extend(python_steps());
+    steps.extend(tool_steps());
+    steps
+}
+
+/// Returns the steps that read and build the source, but run none of it.
+fn source_steps() -> Vec<Step> {
     vec![
-        Step::new("fmt", "the source is formatted", line_of("fmt --all --check")).needs("fmt"),
-        Step::new(
+        Step::call("fmt", "all Rust source is formatted", lint::fmt).needs("fmt"),
+        Step::call(
+            "tidy",
+            "layers, system calls, lengths, documentation, words",
+            tidy::check,
+        ),
+        Step::call(
             "clippy",
-            "no warning in any target",
-            line_of("clippy --workspace --all-targets -- -D warnings"),
+            "no warning in any target: the crate, its benchmarks, the Python package",
+            lint::clippy,
         )
         .needs("clippy"),
         Step::new("doc", "the documentation builds without a warning", {
@@ -98,6 +106,19 @@ fn steps(long: bool) -> Vec<Step> {
             "the README's example builds for release (clippy has seen them all)",
             line_of("build --release --example wordcount"),
         ),
+    ]
+}
+
+/// Returns the steps that run the crate.
+fn test_steps(long: bool) -> Vec<Step> {
+    let tests = |line: &str| {
+        let mut command = line_of(line);
+        if long {
+            command.env("PROCESSION_LONG", "1");
+        }
+        command
+    };
+    vec![
         Step::new(
             "tests",
             "unit and integration tests",
@@ -127,7 +148,7 @@ fn steps(long: bool) -> Vec<Step> {
         ),
         Step::call(
             "fuzz",
-            "bytes from outside that nobody thought of, for a short time",
+            "the fuzz targets: no warning, and bytes that nobody thought of for a short time",
             fuzz::check,
         ),
         Step::call(
@@ -135,19 +156,17 @@ fn steps(long: bool) -> Vec<Step> {
             "the program of the README, as a crate of its own",
             new_user::check,
         ),
-        Step::new(
-            "python-fmt",
-            "the source of the Python package is formatted",
-            line_of("fmt --manifest-path python/Cargo.toml --check"),
-        )
-        .needs("fmt"),
-        Step::new("python-lint", "no warning in the Python package", {
-            let mut command =
-                line_of("clippy --manifest-path python/Cargo.toml --all-targets -- -D warnings");
-            command.env("CARGO_TARGET_DIR", python::build_folder());
-            command
-        })
-        .needs("clippy"),
+    ]
+}
+
+/// Returns the steps for the Python package.
+fn python_steps() -> Vec<Step> {
+    vec![
+        Step::call(
+            "ruff",
+            "the Python source is formatted, and has no warning",
+            python::ruff::check,
+        ),
         Step::call(
             "python",
             "the wheel, its own tests and its types",
@@ -158,6 +177,12 @@ fn steps(long: bool) -> Vec<Step> {
             "CPython's own tests of multiprocessing, on procession",
             conformance::check,
         ),
+    ]
+}
+
+/// Returns the steps that need tools which few machines have.
+fn tool_steps() -> Vec<Step> {
+    vec![
         Step::new(
             "nextest",
             "tests that start processes, in a process for each",
@@ -173,7 +198,7 @@ fn steps(long: bool) -> Vec<Step> {
     ]
 }
 
-/// The steps that are too slow for every day.
+/// Returns the steps that are too slow for every day.
 fn long_steps() -> [Step; 2] {
     let step = |name, about, check| Step::call(name, about, check).long();
     [

@@ -1,4 +1,4 @@
-//! The sanitizers, on the stable compiler: what it takes for a compiler of every night is allowed by `RUSTC_BOOTSTRAP`.
+//! The sanitizers, on the stable compiler: `RUSTC_BOOTSTRAP` allows what otherwise takes a nightly one.
 //!
 //! They watch the tests of everything that lives in shared memory. The standard library comes compiled without them, so
 //! what is told of its own code is left out (`tsan.supp`, which says what else is). Another process's accesses are never
@@ -77,8 +77,8 @@ pub fn thread(limit: Duration) -> Result<Outcome, Failure> {
                     suppressions.display()
                 ),
             ),
-            // The fork server is to hear of a child's exit(3) by SIGCHLD. The handler is held back while the thread is in a
-            // system call that the sanitizer does not know.
+            // The fork server is to hear of a child's exit(3) by SIGCHLD. The handler is held back while the thread is
+            // in a system call that the sanitizer does not know.
             skipped: &["processes_that_end_give_their_memory_back"],
         },
         limit,
@@ -111,7 +111,7 @@ fn watch(sanitizer: &Sanitizer, limit: Duration) -> Result<Outcome, Failure> {
     run(&mut command, limit).map(|()| Outcome::Passed)
 }
 
-/// Why a program with the sanitizer cannot be made here; `None` if it can.
+/// Returns why a program with the sanitizer cannot be made here; `None` if it can.
 fn refusal(sanitizer: &Sanitizer, host: &str) -> Result<Option<String>, Failure> {
     let folder = target().join(sanitizer.folder);
     fs::create_dir_all(&folder)?;
@@ -134,7 +134,7 @@ fn refusal(sanitizer: &Sanitizer, host: &str) -> Result<Option<String>, Failure>
     )))
 }
 
-/// What the compiler builds for unless it is told otherwise.
+/// Returns what the compiler builds for unless it is told otherwise.
 fn host() -> Result<String, Failure> {
     let output = rustc().arg("-vV").output()?;
     String::from_utf8_lossy(&output.stdout)

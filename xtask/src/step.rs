@@ -66,13 +66,13 @@ impl Step {
         }
     }
 
-    /// The same step, skipped where a cargo subcommand is not installed.
+    /// Returns the same step, skipped where a cargo subcommand is not installed.
     pub fn needs(mut self, subcommand: &'static str) -> Self {
         self.needs = Some(subcommand);
         self
     }
 
-    /// The same step, run with `--long` or by its name alone.
+    /// Returns the same step, run with `--long` or by its name alone.
     pub fn long(mut self) -> Self {
         self.long = true;
         self

@@ -122,7 +122,9 @@ def assert_right(script, method):
     if script in FOLLOWS_STDLIB and outcome.code == 1 and outcome.wrong:
         stdlib = run(script, "multiprocessing", method, LIMIT)
         if stdlib.output == outcome.output:
-            pytest.skip(f"as in the standard library of Python {sys.version.split()[0]}: {stdlib.output.strip()}")
+            pytest.skip(
+                f"as in the standard library of Python {sys.version.split()[0]}: {stdlib.output.strip()}"
+            )
     assert outcome.right, str(outcome)
 
 

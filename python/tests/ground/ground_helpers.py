@@ -2,9 +2,9 @@
 
 import ctypes
 import errno
-import gc
+import gc  # noqa: F401, the programs use it
 import os
-import queue
+import queue  # noqa: F401, the programs use it
 import select
 import signal
 import struct
@@ -49,7 +49,8 @@ def well():
 
 def kill_children():
     try:
-        numbers = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            numbers = file.read().split()
     except OSError:
         return
     for pid in map(int, numbers):
@@ -156,6 +157,7 @@ def fill(channel, sizes=(MIB, 60_000, 20_000, 9_000)):
 
 # Births
 
+
 def pause_at_birth():
     """From now on each child forked from here stops before anybody else's first instruction in it, until it gets SIGUSR1."""
     signal.signal(signal.SIGUSR1, lambda *_: None)
@@ -168,6 +170,7 @@ def pause_at_birth():
 
 def let_go(pid, done):
     """Let a child that paused at birth go on, until `done()`."""
+
     def tried():
         try:
             os.kill(pid, signal.SIGUSR1)
@@ -216,16 +219,16 @@ def refuse_calls(names, error):
     program = [(LOAD, 0, 0, 0)]
     for name in names:
         program += [(EQUAL, 0, 1, number(name)), (RETURN, 0, 0, SECCOMP_RET_ERRNO | error)]
-    filter_calls(program + [(RETURN, 0, 0, SECCOMP_RET_ALLOW)])
+    filter_calls([*program, (RETURN, 0, 0, SECCOMP_RET_ALLOW)])
 
 
 def refuse_descriptions_locks():
     """Locks of open file descriptions are unknown from now on."""
     first, last = 36, 38
     program = [(LOAD, 0, 0, 0), (EQUAL, 0, last - first + 2, number("fcntl")), (LOAD, 0, 0, 24)]
-    for command in range(first, last + 1):
-        program.append((EQUAL, last - command + 1, 0, command))
-    filter_calls(program + [(RETURN, 0, 0, SECCOMP_RET_ALLOW), (RETURN, 0, 0, SECCOMP_RET_ERRNO | errno.EINVAL)])
+    program += [(EQUAL, last - command + 1, 0, command) for command in range(first, last + 1)]
+    program += [(RETURN, 0, 0, SECCOMP_RET_ALLOW), (RETURN, 0, 0, SECCOMP_RET_ERRNO | errno.EINVAL)]
+    filter_calls(program)
 
 
 def refuse_forks():
@@ -237,4 +240,4 @@ def refuse_forks():
         program += [(EQUAL, 0, 1, number("fork")), refuse]
     # The clone that fork is does not share its memory.
     program += [(EQUAL, 0, 3, number("clone")), (LOAD, 0, 0, 16), (ALL_BITS, 1, 0, CLONE_VM), refuse]
-    filter_calls(program + [(RETURN, 0, 0, SECCOMP_RET_ALLOW)])
+    filter_calls([*program, (RETURN, 0, 0, SECCOMP_RET_ALLOW)])

@@ -30,7 +30,9 @@ def test_no_mapping_of_the_heap_is_part_of_a_core_file(program):
     )
 
 
-@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_CORE)[1] == 0, reason="core files are not allowed here")
+@pytest.mark.skipif(
+    resource.getrlimit(resource.RLIMIT_CORE)[1] == 0, reason="core files are not allowed here"
+)
 def test_a_crash_writes_a_small_core_file_and_no_memory(program):
     """The limit keeps this harmless where it fails."""
     program(

@@ -1,6 +1,5 @@
 """Whether a process lives: without pidfd, across PID namespaces, after exec, and how soon a death is known."""
 
-
 import pytest
 
 METHODS = ["fork", "spawn", "forkserver"]

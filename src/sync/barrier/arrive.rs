@@ -5,10 +5,10 @@ use super::state::{barrier, break_it, end};
 use crate::error::{Error, Result};
 use crate::heap::internal::insist;
 use crate::heap::tx::Tx;
-use crate::heap::waiter::{Lent, Purpose, wait_state, waiter};
+use crate::heap::waiter::{Announced, Lent, Purpose, wait_state, waiter};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::Ordering;
-use crate::wait::event_count::Ended;
+use crate::wait::event_count::{Ended, Wait};
 
 /// The number of past generations whose outcome is known.
 const MEMORY: u64 = u64::BITS as u64;
@@ -225,11 +225,39 @@ impl Barrier {
     }
 
     fn wait_until(&self, deadline: Deadline, over: impl Fn() -> bool) -> Result<(), Ended> {
-        let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Barrier);
-        // A party may have died.
-        let idle = || self.0.heap().sweep_dead_rate_limited();
+        let mut until_over = UntilOver { barrier: self, over };
         self.shared()
             .event_count
-            .wait_until(deadline, over, idle, announce)
+            .attempt_or_wait(&mut until_over, deadline)
+    }
+}
+
+/// The wait until a barrier's generation is over.
+struct UntilOver<'b, F> {
+    barrier: &'b Barrier,
+    over: F,
+}
+
+impl<F: Fn() -> bool> Wait for UntilOver<'_, F> {
+    type Answer = ();
+    type Announced = Announced<'static>;
+    const PASSES_BATON: bool = false;
+
+    fn attempt(&mut self) -> Option<()> {
+        self.is_ready().then_some(())
+    }
+
+    fn is_ready(&self) -> bool {
+        (self.over)()
+    }
+
+    fn announce(&self) -> Self::Announced {
+        let handle = &self.barrier.0;
+        handle.heap().waiting_for(handle.off(), Purpose::Barrier)
+    }
+
+    fn on_idle(&self) {
+        // A party may have died.
+        self.barrier.0.heap().sweep_dead_rate_limited();
     }
 }

@@ -7,10 +7,10 @@ pub(crate) use state::SEMAPHORE;
 use crate::codec::Handle;
 use crate::error::{Error, Result};
 use crate::heap::internal;
-use crate::heap::waiter::Purpose;
+use crate::heap::waiter::{Announced, Purpose};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::Ordering;
-use crate::wait::event_count::Ended;
+use crate::wait::event_count::{Ended, Wait};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 use state::{EAGER, SemaphoreKind, View};
@@ -137,19 +137,11 @@ impl Semaphore {
 
     #[inline(never)]
     fn acquire_locked(&self, deadline: Deadline) -> Result<Permit<'_>> {
-        let view = self.view();
-        let has_some = || self.value() > 0;
-        // The permits may belong to a process that has died.
-        let idle = || self.0.heap().sweep_dead_rate_limited();
-        let announce = || self.0.heap().waiting_for(self.0.off(), Purpose::Permit);
-        // The place of the tally is found each time, because a hook may have forked.
-        let attempt = || {
-            internal::until(deadline, || {
-                view.try_acquire(|| self.0.heap().tally_of(self.0.object()))
-            })
-            .transpose()
+        let mut acquiring = Acquiring {
+            semaphore: self,
+            deadline,
         };
-        let taken = (view.shared.free).persist(deadline, has_some, has_some, idle, announce, attempt);
+        let taken = self.0.layout().free.attempt_or_wait(&mut acquiring, deadline);
         match taken {
             Ok(returned) => Ok(Permit {
                 semaphore: self,
@@ -266,5 +258,39 @@ impl Drop for Permit<'_> {
         if self.owner == self.semaphore.0.me() {
             self.semaphore.put_back();
         }
+    }
+}
+
+/// The wait for a permit. The answer is true if the permit came back from a dead process.
+struct Acquiring<'s> {
+    semaphore: &'s Semaphore,
+    deadline: Deadline,
+}
+
+impl Wait for Acquiring<'_> {
+    type Answer = Result<bool>;
+    type Announced = Announced<'static>;
+
+    fn attempt(&mut self) -> Option<Self::Answer> {
+        let (view, handle) = (self.semaphore.view(), &self.semaphore.0);
+        // The place of the tally is found each time, because a hook may have forked.
+        internal::until(self.deadline, || {
+            view.try_acquire(|| handle.heap().tally_of(handle.object()))
+        })
+        .transpose()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.semaphore.value() > 0
+    }
+
+    fn announce(&self) -> Self::Announced {
+        let handle = &self.semaphore.0;
+        handle.heap().waiting_for(handle.off(), Purpose::Permit)
+    }
+
+    fn on_idle(&self) {
+        // The permits may belong to a process that has died.
+        self.semaphore.0.heap().sweep_dead_rate_limited();
     }
 }

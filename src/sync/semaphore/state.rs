@@ -217,7 +217,7 @@ impl View<'_> {
 
     /// Takes a permit if one is free. Returns true if it came back from a dead process.
     #[inline]
-    pub(super) fn try_acquire(self, tally_at: impl FnOnce() -> Off) -> Result<Option<bool>> {
+    pub(super) fn try_acquire(self, tally_at: impl FnOnce() -> Result<Off>) -> Result<Option<bool>> {
         let (shared, me) = (self.shared, self.heap.me());
         if shared.bias.take(me) {
             return Ok(Some(false));
@@ -237,13 +237,13 @@ impl View<'_> {
                 return Ok(None);
             }
             let returned = shared.returned.load(Ordering::Relaxed);
-            self.change(value - 1, returned.saturating_sub(1), tally_at(), 1);
+            self.change(value - 1, returned.saturating_sub(1), tally_at()?, 1);
             Ok(Some(returned > 0))
         })
     }
 
     #[inline]
-    pub(super) fn release(self, tally_at: impl FnOnce() -> Off) -> Result<()> {
+    pub(super) fn release(self, tally_at: impl FnOnce() -> Result<Off>) -> Result<()> {
         let shared = self.shared;
         if !shared.bias.give_back(self.heap.me()) {
             self.add_one(tally_at)?;
@@ -252,7 +252,7 @@ impl View<'_> {
         Ok(())
     }
 
-    fn add_one(self, tally_at: impl FnOnce() -> Off) -> Result<()> {
+    fn add_one(self, tally_at: impl FnOnce() -> Result<Off>) -> Result<()> {
         let shared = self.shared;
         if self.heap.me() == 0 {
             return Err(Error::NoIdentity);
@@ -269,7 +269,7 @@ impl View<'_> {
                 return full();
             }
             let returned = shared.returned.load(Ordering::Relaxed);
-            self.change(value + 1, returned, tally_at(), -1);
+            self.change(value + 1, returned, tally_at()?, -1);
             Ok(())
         })
     }

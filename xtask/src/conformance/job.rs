@@ -22,7 +22,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// The name of the module that `multiprocessing` should be.
+    /// Returns the name of the module that `multiprocessing` should be.
     pub fn module(self) -> &'static str {
         match self {
             Self::Ours => "procession",
@@ -30,7 +30,7 @@ impl Side {
         }
     }
 
-    /// The name of the folder for results.
+    /// Returns the name of the folder for results.
     pub fn folder(self) -> &'static str {
         match self {
             Self::Ours => "ours",
@@ -53,18 +53,18 @@ pub struct Job {
 }
 
 impl Job {
-    /// What the tests print.
+    /// Returns what the tests print.
     pub fn output(&self) -> PathBuf {
         self.file("log")
     }
 
-    /// The result of an earlier run, if it was clean, and the scripts have not changed since.
+    /// Returns the result of an earlier run, if it was clean, and the scripts have not changed since.
     pub fn earlier(&self) -> Option<ClassResult> {
         let fresh = fs::metadata(self.file("json")).ok()?.modified().ok()? > scripts::newest().ok()?;
         self.last().filter(|result| fresh && result.is_clean())
     }
 
-    /// How long it took the last time.
+    /// Returns how long it took the last time.
     pub fn last_seconds(&self) -> Option<f64> {
         Some(self.last()?.seconds)
     }

@@ -45,7 +45,7 @@ impl KnownFailures {
         toml::from_str(&text).map_err(|error| complaint(error.to_string()))
     }
 
-    /// The entry for a test, if there is one.
+    /// Returns the entry for a test, if there is one.
     pub fn find(&self, test: &str, method: &str, python: (u32, u32)) -> Option<&Known> {
         let python = format!("{}.{}", python.0, python.1);
         let holds = |list: &[String], item: &str| list.is_empty() || list.iter().any(|each| each == item);
@@ -55,7 +55,7 @@ impl KnownFailures {
     }
 }
 
-/// Whether a pattern with `*` matches all of a text.
+/// Tells whether a pattern with `*` matches all of a text.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,

@@ -159,7 +159,7 @@ fn test(options: &Options, deadline: Instant) -> Result<Outcome, Failure> {
     })
 }
 
-/// The interpreters to test with.
+/// Returns the interpreters to test with.
 fn choose(options: &Options) -> Result<Vec<Interpreter>, Failure> {
     if !options.python.is_empty() {
         let ask = |program: &PathBuf| Interpreter::ask(program);

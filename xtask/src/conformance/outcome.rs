@@ -19,12 +19,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The test is as good as its authors want it to be.
+    /// Tells whether the test is as good as its authors want it to be.
     pub fn is_good(self) -> bool {
         matches!(self, Self::Passed | Self::ExpectedFailure)
     }
 
-    /// What it is called in a report.
+    /// Returns what it is called in a report.
     pub fn word(self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -73,12 +73,12 @@ impl ClassResult {
                 .all(|test| test.outcome.is_good() || test.outcome == Outcome::Skipped)
     }
 
-    /// How the test of this name ended.
+    /// Returns how the test of this name ended.
     pub fn find(&self, name: &str) -> Option<&Test> {
         self.tests.iter().find(|test| test.name == name)
     }
 
-    /// How many have passed, failed, and were skipped.
+    /// Returns how many have passed, failed, and were skipped.
     pub fn count(&self) -> Count {
         let mut count = Count::default();
         for test in &self.tests {

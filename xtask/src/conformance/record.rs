@@ -111,7 +111,7 @@ fn complain(result: &mut ClassResult, expected: &str, seen: &str) {
     }
 }
 
-/// The lines that can be read. One that was cut off by a kill says nothing.
+/// Returns the lines that can be read. One that was cut off by a kill says nothing.
 fn parse<'a, T: Deserialize<'a>>(lines: &'a str) -> impl Iterator<Item = T> {
     lines.lines().filter_map(|line| serde_json::from_str(line).ok())
 }

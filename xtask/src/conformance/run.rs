@@ -84,7 +84,7 @@ pub fn run(interpreter: &Interpreter, request: &Request<'_>) -> Result<Summary, 
     Ok(summary)
 }
 
-/// The jobs for both sides.
+/// Returns the jobs for both sides.
 fn plan(interpreter: &Interpreter, overlay: &Path, request: &Request<'_>) -> Result<Vec<Job>, Failure> {
     let mut classes = scripts::classes(&interpreter.executable)?;
     classes.retain(|class, tests| {

@@ -14,7 +14,7 @@ use crate::python::{self, command};
 /// How long the script that starts a few processes may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Where the copies lie.
+/// Returns where the copies lie.
 pub fn folder() -> PathBuf {
     python::folder().join("conformance")
 }
@@ -32,7 +32,7 @@ pub fn copy() -> io::Result<()> {
     Ok(())
 }
 
-/// When a script was last changed.
+/// Returns when a script was last changed.
 ///
 /// # Errors
 ///
@@ -56,7 +56,7 @@ fn originals() -> io::Result<Vec<DirEntry>> {
     Ok(scripts)
 }
 
-/// The classes of an interpreter's suite, and the tests of each.
+/// Returns the classes of an interpreter's suite, and the tests of each.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ pub fn classes(program: &Path) -> Result<BTreeMap<String, Vec<String>>, Failure>
     })
 }
 
-/// Whether all processes that are started with a method find `procession` in `multiprocessing`'s place.
+/// Tells whether all processes that are started with a method find `procession` in `multiprocessing`'s place.
 ///
 /// # Errors
 ///

@@ -9,7 +9,7 @@ pub struct Row {
     pub stdlib: Count,
 }
 
-/// The classes that test threads through the same interface: most of what they reach is not the package's.
+/// Tells whether a class tests threads through the same interface: most of what they reach is not the package's.
 fn is_threads(class: &str) -> bool {
     class.starts_with("WithThreads")
 }

@@ -90,7 +90,7 @@ impl Pair {
         (remarks, count)
     }
 
-    /// What is wrong with the run itself: whether its tests have tested anything.
+    /// Returns what is wrong with the run itself: whether its tests have tested anything.
     pub fn complaint(&self) -> Option<String> {
         let of = |complaint: &String| format!("{} {}: {complaint}", self.method, self.class);
         if let Some(complaint) = self.ours.complaint.as_ref().or(self.stdlib.complaint.as_ref()) {

@@ -41,7 +41,7 @@ impl Environment {
         self.folder.join("bin/python")
     }
 
-    /// Where an installed package lies.
+    /// Returns where an installed package lies.
     pub fn installed(&self, package: &str) -> PathBuf {
         let (major, minor) = self.minor;
         self.folder

@@ -69,7 +69,7 @@ impl Interpreter {
         Ok(found)
     }
 
-    /// Where everything about this Python is built.
+    /// Returns where everything about this Python is built.
     pub fn folder(&self) -> PathBuf {
         super::folder().join(self.to_string())
     }
@@ -103,7 +103,7 @@ pub fn all() -> Vec<Interpreter> {
     found.into_values().rev().collect()
 }
 
-/// What may be a Python: those on the path, and those that pyenv has installed.
+/// Returns what may be a Python: those on the path, and those that pyenv has installed.
 fn candidates() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut candidates: Vec<PathBuf> = env::split_paths(&path)

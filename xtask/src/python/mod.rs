@@ -13,24 +13,25 @@ use crate::child::{Failure, interrupted, root, target};
 pub mod check;
 pub mod environment;
 pub mod interpreter;
+pub mod ruff;
 pub mod wheel;
 
-/// Where everything about Python is built.
+/// Returns where everything about Python is built.
 pub fn folder() -> PathBuf {
     target().join("python")
 }
 
-/// Where cargo builds the package's Rust code, which is a workspace of its own.
+/// Returns where cargo builds the package's Rust code, which is a workspace of its own.
 pub fn build_folder() -> PathBuf {
     target().join("python-build")
 }
 
-/// The project's Python package in this checkout.
+/// Returns the project's Python package in this checkout.
 pub fn package() -> PathBuf {
     root().join("python")
 }
 
-/// Whether this checkout holds the Python package.
+/// Tells whether this checkout holds the Python package.
 pub fn has_package() -> bool {
     package().join("pyproject.toml").exists()
 }

@@ -59,7 +59,7 @@ pub fn build(environment: &Environment, limit: Duration) -> Result<PathBuf, Fail
     existing(&wheels)?.ok_or_else(|| Failure::Other("pip has made no wheel".to_owned()))
 }
 
-/// The wheel in a folder.
+/// Returns the wheel in a folder.
 fn existing(wheels: &Path) -> io::Result<Option<PathBuf>> {
     let entries = match fs::read_dir(wheels) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -72,7 +72,7 @@ fn existing(wheels: &Path) -> io::Result<Option<PathBuf>> {
     Ok(files.pop())
 }
 
-/// When the sources were last changed.
+/// Returns when the sources were last changed.
 fn newest_source() -> io::Result<SystemTime> {
     let mut newest = SystemTime::UNIX_EPOCH;
     for source in SOURCES {

@@ -21,7 +21,10 @@ def main():
         process.start()
         imported_in, itself, server = received(mine, "the child")
         process.join(PATIENCE)
-        check(imported_in != itself, "the child has imported __main__ itself, though the fork server was to preload it")
+        check(
+            imported_in != itself,
+            "the child has imported __main__ itself, though the fork server was to preload it",
+        )
         check(imported_in == server, f"{imported_in} has imported __main__, not the fork server, {server}")
     right()
 

@@ -41,7 +41,10 @@ def main():
         wrong(f"the queue is full of an item that was dropped; reported was {report!r}")
     got = within(queue.get, what="get")
     check(got == "bun", f"got {got!r}")
-    check("ArithmeticError: this cannot be pickled" in report, f"the dropped item was not reported, only {report!r}")
+    check(
+        "ArithmeticError: this cannot be pickled" in report,
+        f"the dropped item was not reported, only {report!r}",
+    )
     right()
 
 

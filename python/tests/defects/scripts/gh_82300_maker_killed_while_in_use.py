@@ -40,10 +40,14 @@ def main():
     maker.wait(PATIENCE)
     time.sleep(0.5)
     for _ in range(2):
-        other = subprocess.run([sys.executable, "-c", OTHER, name], capture_output=True, text=True, timeout=PATIENCE)
+        other = subprocess.run(
+            [sys.executable, "-c", OTHER, name], capture_output=True, text=True, timeout=PATIENCE
+        )
         if other.stdout.strip() == "gone":
             wrong("the shared memory is gone, though it is used")
-        check(other.stdout.strip() == str(mine.buf[0]) == "42", f"there is {other.stdout} in it {other.stderr}")
+        check(
+            other.stdout.strip() == str(mine.buf[0]) == "42", f"there is {other.stdout} in it {other.stderr}"
+        )
     mine.unlink()
     mine.close()
     check(not os.path.exists(f"/dev/shm/{name}"), "it is still there")

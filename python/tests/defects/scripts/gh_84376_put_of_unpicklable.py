@@ -45,7 +45,10 @@ def main():
     got = within(queue.get, what="get after a put that was dropped")
     check(got == "bun", f"got {got!r}")
     check(len(reports) == 1, f"the hook was called {len(reports)} times")
-    check(isinstance(reports[0][0], ArithmeticError) and reports[0][1] is sour, f"the hook was told {reports[0]}")
+    check(
+        isinstance(reports[0][0], ArithmeticError) and reports[0][1] is sour,
+        f"the hook was told {reports[0]}",
+    )
     right()
 
 

@@ -6,7 +6,19 @@ Right: the next `acquire` gets it and is told by an OwnerDiedWarning, and so doe
 import time
 import warnings
 
-from _common import PACKAGE, PATIENCE, check, ctx, kill, received, right, start, started_and_asleep, sub, until_asleep
+from _common import (
+    PACKAGE,
+    PATIENCE,
+    check,
+    ctx,
+    kill,
+    received,
+    right,
+    start,
+    started_and_asleep,
+    sub,
+    until_asleep,
+)
 
 
 def holder(ready, lock):
@@ -32,7 +44,10 @@ def main():
         kill(victim)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            check(lock.acquire(True, PATIENCE), f"{kind} is lost: its holder was killed and acquire(timeout) fails")
+            check(
+                lock.acquire(True, PATIENCE),
+                f"{kind} is lost: its holder was killed and acquire(timeout) fails",
+            )
         if PACKAGE != "multiprocessing":
             expected = sub("synchronize").OwnerDiedWarning
             check(issubclass(expected, RuntimeWarning), "OwnerDiedWarning is no RuntimeWarning")

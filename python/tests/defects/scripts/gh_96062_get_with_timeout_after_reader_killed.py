@@ -22,7 +22,9 @@ def main():
         try:
             got = within(queue.get, True, PATIENCE - 1, what="get(timeout)")
         except threads.Empty:
-            wrong(f"get(timeout) says Empty, though an item is in the queue (the killed one was in get({timeout=}))")
+            wrong(
+                f"get(timeout) says Empty, though an item is in the queue (the killed one was in get({timeout=}))"
+            )
         check(got == "bun", f"got {got!r}")
     right()
 
