@@ -2,6 +2,7 @@
 
 use super::raw_queue::RawQueue;
 use super::token::Token;
+use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::Off;
@@ -130,25 +131,26 @@ impl Handle {
     }
 }
 
-macro_rules! sorts {
-    ($($sort:ident),*) => {$(
-        impl From<&$sort> for Handle {
-            fn from(object: &$sort) -> Self {
-                let heap = Heap::existing().expect("there is an object, so there is a heap");
-                Self { heap, object: object.object().clone() }
+/// Lets a type that is a handle be one of unknown type, and back.
+macro_rules! convert {
+    ($($type:ident),*) => {$(
+        impl From<&$type> for Handle {
+            fn from(object: &$type) -> Self {
+                let handle = object.handle();
+                Self { heap: handle.heap(), object: handle.object().clone() }
             }
         }
 
-        impl TryFrom<Handle> for $sort {
+        impl TryFrom<Handle> for $type {
             type Error = Error;
             fn try_from(handle: Handle) -> Result<Self> {
-                let (heap, object) = handle.check(HandleKind::$sort)?;
-                Ok(Self::from_object(heap, object))
+                let (heap, object) = handle.check(HandleKind::$type)?;
+                Ok(codec::Handle::from_object(heap, object).into())
             }
         }
     )*};
 }
 
-sorts!(
+convert!(
     RawQueue, Lock, RLock, Semaphore, Region, WaitQueue, Event, Barrier, Token
 );

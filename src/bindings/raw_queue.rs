@@ -1,15 +1,14 @@
-//! A queue of bytes and parcels.
+//! A queue of bytes and parcels, for a binding to another language.
 
 use super::parcel::Parcel;
-use crate::codec;
+use crate::codec::{self, Handle};
 use crate::error::{Error, Result};
-use crate::heap::Heap;
-use crate::heap::object::Object;
 use crate::os::clock::Deadline;
+use crate::queue::RingKind;
 use crate::queue::ring::{Got, OutgoingMessage, Refused, Ring, is_inline};
 use crate::select::{Source, Waitable};
 
-/// The queue under a front door's queues; see [`Queue`](crate::Queue) for what it promises.
+/// The queue below the queues of another language; see [`Queue`](crate::Queue) for what it promises.
 #[derive(Clone, Debug)]
 pub struct RawQueue {
     ring: Ring,
@@ -18,7 +17,7 @@ pub struct RawQueue {
 /// A message that was taken.
 #[derive(Debug)]
 pub enum Received {
-    /// So many bytes, appended to the buffer.
+    /// This many bytes, appended to the buffer.
     Inline(usize),
     /// A message with memory of its own.
     Parcel(Parcel),
@@ -34,7 +33,7 @@ impl From<Got> for Received {
 }
 
 impl RawQueue {
-    /// A new one for at most `capacity` messages, 0 for any number.
+    /// Makes a queue for at most `capacity` messages, 0 for any number.
     ///
     /// # Errors
     ///
@@ -45,7 +44,7 @@ impl RawQueue {
         })
     }
 
-    /// Whether a message of `len` bytes is better put as bytes than as a parcel.
+    /// Returns true if a message of `len` bytes is better put as bytes than as a parcel.
     pub fn is_small(len: usize) -> bool {
         is_inline(len)
     }
@@ -62,7 +61,7 @@ impl RawQueue {
             .map_err(plain)
     }
 
-    /// Puts a parcel, which is given back where that fails.
+    /// Puts a parcel, which is given back if that fails.
     ///
     /// # Errors
     ///
@@ -76,8 +75,8 @@ impl RawQueue {
         }
     }
 
-    /// Puts small messages that stand one behind the other in `bytes`, ending at `ends`; how many of them, and how it
-    /// ended.
+    /// Puts small messages that stand one after the other in `bytes` and end at `ends`. Returns how many were put, and
+    /// how the call ended.
     pub fn put_many(&self, bytes: &[u8], ends: &[usize], deadline: Deadline) -> (usize, Result<()>) {
         let mut message = OutgoingMessage::Many { bytes, ends, put: 0 };
         let answer = self.ring.put(&mut message, deadline).map_err(plain);
@@ -97,7 +96,7 @@ impl RawQueue {
         self.ring.get(buffer, deadline).map(Received::from)
     }
 
-    /// Waits for the first message, then takes what is there, up to `most`.
+    /// Waits for a message, and takes up to `most` that are there.
     ///
     /// # Errors
     ///
@@ -107,13 +106,13 @@ impl RawQueue {
         Ok(got.into_iter().map(Received::from).collect())
     }
 
-    /// Whether there seems to be a message, for a look or two before waiting for one.
+    /// Returns true if there seems to be a message. It is for a few looks before waiting.
     #[inline]
     pub fn may_have_message(&self) -> bool {
         self.ring.may_have_message()
     }
 
-    /// Waits until a `get` would not wait; false where the deadline came first.
+    /// Waits until a `get` would not wait. Returns false if the deadline passed first.
     ///
     /// # Errors
     ///
@@ -122,7 +121,7 @@ impl RawQueue {
         self.ring.wait_readable(deadline)
     }
 
-    /// Waits until a `put` would not wait; false where the deadline came first.
+    /// Waits until a `put` would not wait. Returns false if the deadline passed first.
     ///
     /// # Errors
     ///
@@ -131,46 +130,47 @@ impl RawQueue {
         self.ring.wait_writable(deadline)
     }
 
-    /// From now on, whoever waits here sees to it that deaths are noticed within about a second.
+    /// Has every thread that waits here look for dead processes from now on, about once a second.
     pub fn set_polls_for_dead(&self) {
         self.ring.set_polls_for_dead();
     }
 
-    /// Messages in the queue.
+    /// Returns the number of messages.
     pub fn len(&self) -> u64 {
         self.ring.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there is no message.
     pub fn is_empty(&self) -> bool {
         self.ring.len() == 0
     }
 
-    /// Whether there is no room.
+    /// Returns true if there is no room.
     pub fn is_full(&self) -> bool {
         self.ring.is_full()
     }
 
-    /// See [`Queue::shutdown`](crate::Queue::shutdown) and `shutdown_now`.
+    /// Shuts the queue down; with `discard` as [`Queue::shutdown_now`](crate::Queue::shutdown_now), otherwise as
+    /// [`Queue::shutdown`](crate::Queue::shutdown).
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`] where messages were to be discarded.
+    /// [`Error::OutOfMemory`] if messages were to be discarded.
     pub fn shutdown(&self, discard: bool) -> Result<()> {
         self.ring.shutdown(discard)
     }
 
-    /// Whether it was shut down.
+    /// Returns true if the queue was shut down.
     pub fn is_shut_down(&self) -> bool {
         self.ring.is_closed()
     }
 
-    /// See [`JoinableQueue::track_consumers`](crate::JoinableQueue::track_consumers).
+    /// Tracks consumers; see [`JoinableQueue::track_consumers`](crate::JoinableQueue::track_consumers).
     pub fn track_consumers(&self) {
         self.ring.track_consumers();
     }
 
-    /// See [`JoinableQueue::task_done`](crate::JoinableQueue::task_done).
+    /// Counts a message as finished; see [`JoinableQueue::task_done`](crate::JoinableQueue::task_done).
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ impl RawQueue {
         self.ring.task_done()
     }
 
-    /// See [`JoinableQueue::join`](crate::JoinableQueue::join).
+    /// Waits until every message is finished; see [`JoinableQueue::join`](crate::JoinableQueue::join).
     ///
     /// # Errors
     ///
@@ -192,13 +192,15 @@ impl RawQueue {
         &self.ring
     }
 
-    pub(super) fn object(&self) -> &Object {
-        self.ring.object()
+    pub(super) fn handle(&self) -> &Handle<RingKind> {
+        self.ring.handle()
     }
+}
 
-    pub(super) fn from_object(heap: &'static Heap, object: Object) -> Self {
+impl From<Handle<RingKind>> for RawQueue {
+    fn from(handle: Handle<RingKind>) -> Self {
         Self {
-            ring: Ring::from_object(heap, object),
+            ring: Ring::from(handle),
         }
     }
 }
@@ -209,12 +211,9 @@ impl Waitable for RawQueue {
     }
 }
 
+/// Returns the error of a refused put: `Full` also if the deadline has passed.
 fn plain(refused: Refused) -> Error {
-    match refused {
-        Refused::ShutDown => Error::ShutDown,
-        Refused::Full => Error::Full,
-        Refused::Failed(error) => error,
-    }
+    refused.into_error(Deadline::Now)
 }
 
 pub(super) fn number() -> u64 {

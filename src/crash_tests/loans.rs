@@ -26,7 +26,7 @@ fn locks(count: usize) -> Held {
 
 /// The page that is full.
 fn page_of(held: &Held) -> u64 {
-    Heap::page_of(held.borrow()[ONE].object())
+    Heap::page_of(held.borrow()[ONE].handle().object())
 }
 
 /// Waits until all other processes are gone. They end by themselves.
@@ -185,7 +185,7 @@ fn permits_of_lender_and_borrower() {
     let heap = crate::program::heap().expect("a heap");
     let semaphores: Vec<_> = (0..ENOUGH).map(|_| Semaphore::new(3).expect("memory")).collect();
     let semaphore = &semaphores[ONE];
-    let full = Heap::page_of(semaphore.object());
+    let full = Heap::page_of(semaphore.handle().object());
     semaphore.acquire().expect("a permit").forget();
     for _ in 0..2 {
         let reserved = entry(heap);

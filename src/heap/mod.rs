@@ -263,6 +263,16 @@ impl Heap {
         self.at(off)
     }
 
+    /// Returns the `count` 64-bit words from `off` on.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub(crate) fn words(&self, off: Off, count: u64) -> &[AtomicU64] {
+        assert!(off.is_multiple_of(8), "offset {off} is not one");
+        let at = self.address(off, 8 * count);
+        // SAFETY: as in `at`: mapped memory for this many words, aligned (checked), and atomics only.
+        unsafe { core::slice::from_raw_parts(at.cast::<AtomicU64>(), count as usize) }
+    }
+
     /// The lower half of the word at `off`, to sleep on: transactions change whole words, a futex is a half.
     pub(crate) fn futex(&self, off: Off) -> &AtomicU32 {
         const { assert!(cfg!(target_endian = "little"), "the lower half comes first") };

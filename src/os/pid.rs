@@ -27,16 +27,20 @@ thread_local! {
 #[inline]
 pub(crate) fn own_thread() -> u32 {
     match THREAD.get() {
-        0 => {
-            // The heap's fork handlers do this too, but there may be no heap.
-            static WATCHED: AtomicBool = AtomicBool::new(false);
-            super::fork::call_around(&WATCHED, None, None, Some(forget_thread));
-            let number = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
-            THREAD.set(number);
-            number
-        }
+        0 => ask_own_thread(),
         known => known,
     }
+}
+
+#[cold]
+#[inline(never)]
+fn ask_own_thread() -> u32 {
+    // The heap's fork handlers do this too, but there may be no heap.
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    super::fork::call_around(&WATCHED, None, None, Some(forget_thread));
+    let number = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+    THREAD.set(number);
+    number
 }
 
 /// Forgets the thread's number. Called in a forked child, whose thread has another number than the one it is a copy

@@ -294,7 +294,7 @@ impl<S, R> Waitable for Connection<S, R> {
 
 impl<S, R> fmt::Debug for Connection<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = |ring: &Option<Ring>| ring.as_ref().map(Ring::len);
+        let waiting = |ring: &Option<Ring>| ring.as_ref().map(|ring| ring.len());
         f.debug_struct("Connection")
             .field("incoming", &waiting(&self.inbox))
             .field("outgoing", &waiting(&self.outbox))

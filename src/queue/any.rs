@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// A queue of `T`, wherever its other end is: in a thread of this process ([`thread::Queue`](crate::thread::Queue) and its
-/// kin) or in other processes ([`Queue`], [`JoinableQueue`]). For code that is written once and does not care.
+/// A queue of `T`, wherever its other end is: in a thread of this process ([`thread::Queue`](crate::thread::Queue) and
+/// its kin) or in other processes ([`Queue`], [`JoinableQueue`]). It is for code that works with either.
 ///
-/// The methods are those that every queue has by itself, with the same errors; so the trait is wanted only where the kind
-/// of queue is open. It can be made an object: `&dyn AnyQueue<T>`, `Box<dyn AnyQueue<T>>`.
+/// The methods are those that every queue has by itself, with the same errors. So the trait is needed only where the
+/// kind of queue is open. It can be made an object: `&dyn AnyQueue<T>`, `Box<dyn AnyQueue<T>>`.
 ///
 /// ```
 /// use procession::{AnyQueue, Queue, thread};
@@ -45,19 +45,19 @@ pub trait AnyQueue<T>: Send + Sync {
     /// [`Deadline::Now`], or else [`Error::Timeout`]; [`Error::Decode`] if what came is not a `T`.
     fn get_until(&self, deadline: Deadline) -> Result<T>;
 
-    /// Values in the queue; where others are at work, old news at once.
+    /// Returns the number of values. With concurrent producers or consumers the value may be stale at once.
     fn len(&self) -> usize;
 
-    /// The most values it holds; `None` where there is no limit.
+    /// Returns the largest number of values that it holds; `None` if there is no limit.
     fn capacity(&self) -> Option<usize>;
 
     /// Lets no more values in, for good. Consumers get what is left, then [`Error::ShutDown`].
     fn shutdown(&self);
 
-    /// The same, and drops the values that are there.
+    /// Shuts down as [`shutdown`](Self::shutdown) does, and drops the values that are there.
     fn shutdown_now(&self);
 
-    /// Whether it was shut down.
+    /// Returns true if the queue was shut down.
     fn is_shut_down(&self) -> bool;
 
     /// Puts `value`, waiting while the queue is full.
@@ -87,7 +87,7 @@ pub trait AnyQueue<T>: Send + Sync {
         self.put_until(value, Deadline::after(timeout))
     }
 
-    /// Puts every value, in order, waiting while the queue is full. Answers how many were put.
+    /// Puts every value, in order, waiting while the queue is full. Returns how many were put.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ pub trait AnyQueue<T>: Send + Sync {
         self.get_until(Deadline::after(timeout))
     }
 
-    /// Takes up to `most` values: waits for the first, then takes what is there.
+    /// Waits for a value, and takes up to `most` that are there.
     ///
     /// # Errors
     ///
@@ -150,17 +150,18 @@ pub trait AnyQueue<T>: Send + Sync {
         Ok(values)
     }
 
-    /// Whether there is no value.
+    /// Returns true if there is no value.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room; where there is no limit there always is.
+    /// Returns true if there is no room. A queue without a limit always has room.
     fn is_full(&self) -> bool {
         self.capacity().is_some_and(|capacity| self.len() >= capacity)
     }
 
-    /// The values as they come, until the queue is shut down and empty. What does not decode is left out.
+    /// Returns an iterator over the values as they come, until the queue is shut down and empty. It leaves out what
+    /// does not decode.
     fn iter<'q>(&'q self) -> Box<dyn Iterator<Item = T> + 'q>
     where
         T: 'q,
@@ -177,7 +178,7 @@ pub trait AnyQueue<T>: Send + Sync {
     }
 }
 
-/// An [`AnyQueue`] that knows when the work on all its values is done.
+/// An [`AnyQueue`] that knows when all its values are finished.
 ///
 /// ```
 /// use procession::{AnyJoinableQueue, JoinableQueue, thread};
@@ -199,24 +200,24 @@ pub trait AnyQueue<T>: Send + Sync {
 /// # Ok::<(), procession::Error>(())
 /// ```
 pub trait AnyJoinableQueue<T>: AnyQueue<T> {
-    /// The work on one value that was taken is done.
+    /// Counts a value as finished that was taken.
     ///
     /// # Errors
     ///
     /// [`Error::TooManyTasksDone`] if every value put so far has had its call.
     fn task_done(&self) -> Result<()>;
 
-    /// Waits until the work on every value is done.
+    /// Waits until every value is finished.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`]; [`Error::ConsumerDied`] where consumers are watched and one died.
+    /// [`Error::Timeout`]; [`Error::ConsumerDied`] if consumers are tracked and one died.
     fn join_until(&self, deadline: Deadline) -> Result<()>;
 
-    /// Values whose work is not done.
+    /// Returns the number of unfinished values.
     fn unfinished(&self) -> usize;
 
-    /// Waits until the work on every value is done, for as long as it takes.
+    /// Waits until every value is finished, for as long as it takes.
     ///
     /// # Errors
     ///
@@ -225,7 +226,7 @@ pub trait AnyJoinableQueue<T>: AnyQueue<T> {
         self.join_until(Deadline::Never)
     }
 
-    /// Waits until the work on every value is done, for at most `timeout`.
+    /// Waits until every value is finished, for at most `timeout`.
     ///
     /// # Errors
     ///

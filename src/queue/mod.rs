@@ -2,56 +2,63 @@
 
 mod any;
 mod bytes;
+mod claims;
+mod get;
+mod joinable;
+mod kind;
+mod layout;
+mod lock;
 #[cfg(all(test, loom))]
 mod models;
 mod producer;
+mod put;
+mod refused;
 pub(crate) mod ring;
 mod segment;
+mod simple;
 mod typed;
+mod values;
 mod view;
+mod wait;
 
 pub use crate::error::PutError;
 pub(crate) use any::any_queue;
 pub use any::{AnyJoinableQueue, AnyQueue};
 pub use bytes::{ByteQueue, Message, Reservation};
 pub(crate) use bytes::{get_bytes, put_bytes};
+pub use joinable::JoinableQueue;
+pub(crate) use kind::{QUEUE, RingKind};
 pub use producer::Producer;
-pub(crate) use producer::{PRODUCERS, Token};
+pub(crate) use producer::{PRODUCERS, ProducersKind, Token};
+pub(crate) use refused::in_time;
+pub use simple::SimpleQueue;
+pub use typed::{Iter, Queue};
+pub(crate) use values::{get_value, put_value};
 
-pub use typed::{Iter, JoinableQueue, Queue, SimpleQueue};
-pub(crate) use typed::{get_value, put_value};
-pub(crate) use view::QUEUE;
-
-use crate::error::{self, Error, Result};
+use crate::error::{Error, Result};
 use crate::heap::internal::insist;
-use crate::os::clock::Deadline;
+use layout::MAX_CAPACITY;
 use ring::Ring;
 
-/// A ring for at most `capacity` messages.
+/// Makes a ring for at most `capacity` messages, which must not be 0.
 pub(crate) fn bounded_ring(capacity: usize, typed: u64) -> Result<Ring> {
     if capacity == 0 {
         return Err(Error::Capacity {
             given: 0,
-            max: ring::MAX_CAPACITY,
+            max: MAX_CAPACITY,
         });
     }
     Ring::new(crate::program::heap()?, capacity as u64, typed)
 }
 
-/// A `get` that found nothing until its deadline: the name of that depends on whether it waited.
-pub(crate) fn in_time(error: Error, deadline: Deadline) -> Error {
-    match error {
-        Error::Empty if deadline != Deadline::Now => Error::Timeout,
-        other => other,
-    }
-}
-
-/// Shuts a ring down, however long somebody is stopped in the middle of a change to it. It fails only in a process that cannot
-/// use what is shared.
+/// Shuts a ring down, however long a process is stopped in the middle of a change to it.
+///
+/// It fails only in a process that cannot use shared memory at all.
 fn shut(ring: &Ring, discard: bool) {
     let _ = insist(|| ring.shutdown(discard));
 }
 
+/// Writes what all queues show of themselves.
 fn debug(ring: &Ring, name: &str, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
     let capacity = (ring.capacity() > 0).then(|| ring.capacity());
     f.debug_struct(name)
@@ -60,23 +67,3 @@ fn debug(ring: &Ring, name: &str, f: &mut core::fmt::Formatter<'_>) -> core::fmt
         .field("shut_down", &ring.is_closed())
         .finish()
 }
-
-/// Makes a type that wraps a ring a handle that can be sent inside its program.
-macro_rules! handle {
-    ($name:ty, ($($generics:tt)*), $number:expr $(, $rest:ident : $value:expr)?) => {
-        impl<$($generics)*> serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                crate::codec::serialize_handle(self.ring.object(), self.ring.heap(), serializer)
-            }
-        }
-
-        impl<'de, $($generics)*> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let (object, heap) =
-                    crate::codec::deserialize_handle(&crate::queue::QUEUE, $number, deserializer)?;
-                Ok(Self { ring: crate::queue::ring::Ring::from_object(heap, object) $(, $rest: $value)? })
-            }
-        }
-    };
-}
-use handle;

@@ -1,6 +1,7 @@
-//! The queue's protocol for loom, with the real latch and the real gate around it: records in a segment, a header that
-//! publishes, cursors that count, a bound, a shutdown, and a producer that dies between its two stores. The segment here
-//! is a few cells that loom watches: a content read before it is written, or written while it is read, is reported.
+//! The queue's protocol as a model for loom, with the real robust lock and the real event count: records in a segment,
+//! a header that publishes, cursors that count, a shutdown, and a producer that dies between its two stores. The
+//! segment here is a few cells that loom checks: it reports content that is read before it is written, or written while
+//! it is read.
 
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
@@ -23,8 +24,8 @@ struct Model {
     not_empty: EventCount,
 }
 
-// SAFETY: contents are written under the tail latch before their header is set and read under the head latch after it;
-// loom checks that this is so.
+// SAFETY: contents are written under the tail lock before their header is set, and read under the head lock after it.
+// Loom checks that this is so.
 #[allow(unsafe_code)]
 unsafe impl Sync for Model {}
 
@@ -49,11 +50,11 @@ impl Model {
         )
     }
 
-    /// As `View::put_inline`: content, header, cursor.
+    /// Does what `View::put_inline` does: content, header, cursor.
     #[allow(unsafe_code)]
     fn publish(&self, value: u64, dies: bool) {
         let at = self.tail.load(Ordering::Relaxed) as usize;
-        // SAFETY: under the tail latch, and the header is zero: no consumer reads here.
+        // SAFETY: under the tail lock, and the header is zero: no consumer reads here.
         self.contents[at].with_mut(|content| unsafe { *content = value });
         self.headers[at].store(1, Ordering::Release);
         if !dies {
@@ -78,7 +79,7 @@ impl Model {
         open
     }
 
-    /// As `View::try_get`: `Err(true)` is closed.
+    /// Does what `View::try_get` does; `Err(true)` means that the queue is shut down.
     #[allow(unsafe_code)]
     fn try_get(&self, me: u32) -> Result<u64, bool> {
         Self::lock(&self.head_lock, me);
@@ -101,7 +102,7 @@ impl Model {
         self.tail.load(Ordering::Acquire).saturating_sub(taken) == 0
     }
 
-    /// As `Ring::get_some`: `None` once it is closed and empty.
+    /// Does what `Ring::get` does; `None` once the queue is shut down and empty.
     fn get(&self, me: u32) -> Option<u64> {
         let mut slept = false;
         loop {
@@ -193,7 +194,8 @@ fn loom_queue_shut_down_is_drained_and_loses_nothing() {
     });
 }
 
-/// A producer dies with its message published and the cursor behind; a consumer may take it before anybody repairs.
+/// A producer dies with its message published and the cursor not moved. A consumer may take the message before the
+/// repair.
 #[test]
 fn loom_queue_inherits_from_a_dead_producer() {
     check(|| {

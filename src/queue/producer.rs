@@ -1,18 +1,19 @@
 //! What ends a queue with its last producer.
 //!
-//! All producers of a queue share one *token*, an object that refers to the ring. Its last reference goes when the last handle
-//! is dropped, or the last process that has one is cleared up after: then the ring is shut down. The ring knows its token
-//! without counting as one who has it. README.md beside this file tells the steps.
+//! All producers of a queue share one *token*, an object that refers to the ring. Its last reference goes when the last
+//! handle is dropped, or when the last process that has one is cleared up after. Then the ring is shut down. The ring
+//! knows its token without a reference to it. README.md beside this file tells the steps.
 
-use super::error::PutError;
-use super::ring::{self, Ring};
+use super::PutError;
+use super::kind::shut;
+use super::ring::Ring;
 use super::typed::Queue;
 use super::view::View;
-use crate::codec;
+use crate::codec::{self, Handle, SharedKind};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off, SERIAL};
-use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout, refer};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout, refer};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
 use core::fmt;
@@ -23,9 +24,9 @@ use std::time::Duration;
 
 /// A token in shared memory.
 #[repr(C, align(64))]
-struct ProducersLayout {
+pub(crate) struct ProducersLayout {
     head: Head,
-    /// The ring; 0 where the token is not, or no longer, its token.
+    /// The ring; 0 if this is not, or no longer, the token of a ring.
     ring: AtomicU64,
     _line: [u64; 3],
 }
@@ -36,14 +37,14 @@ unsafe impl SharedLayout for ProducersLayout {}
 
 const RING: Off = offset_of!(ProducersLayout, ring) as Off;
 
-/// What stands in the ring in place of a token that is gone. (No object has an odd offset.)
+/// What the ring holds in place of a token that is gone. (No object has an odd offset.)
 const ENDED: u64 = 1;
 
 /// The kind of every token.
 pub(crate) const PRODUCERS: ObjectKind = ObjectKind {
     number: 14,
     name: "producers",
-    // The ring is repaired for whoever used it: each process that has the token has the ring, too.
+    // The ring repairs itself: each process that has the token has the ring, too.
     on_holder_death: |_, _, _, _| Ok(()),
     clear,
     describe: |heap, off| {
@@ -57,13 +58,21 @@ pub(crate) const PRODUCERS: ObjectKind = ObjectKind {
     },
 };
 
-/// The last reference is gone: nothing more will be put.
+/// Names the kind for [`Handle`].
+pub(crate) enum ProducersKind {}
+
+impl SharedKind for ProducersKind {
+    type Layout = ProducersLayout;
+    const KIND: &'static ObjectKind = &PRODUCERS;
+}
+
+/// Shuts the ring down. The last reference to its token is gone: nothing more will be put.
 fn clear(heap: &Heap, off: Off) -> Result<()> {
     let ring = heap.word(off + RING).load(Ordering::Acquire);
     if ring == 0 {
         return Ok(());
     }
-    ring::shut(heap, ring, false)?;
+    shut(heap, ring, false)?;
     let known = View::of(heap, ring).producers();
     heap.transact(|tx| {
         if tx.get(known) == off {
@@ -76,14 +85,20 @@ fn clear(heap: &Heap, off: Off) -> Result<()> {
 
 /// A reference to a token.
 #[derive(Clone, Debug)]
-pub(crate) struct Token(Object);
+pub(crate) struct Token(Handle<ProducersKind>);
+
+impl From<Handle<ProducersKind>> for Token {
+    fn from(handle: Handle<ProducersKind>) -> Self {
+        Self(handle)
+    }
+}
 
 impl Token {
-    /// The token of `ring`, made if there is none; what its messages are is `typed`.
+    /// Returns the token of `ring`, and makes it if there is none. `typed` is the number of the type of its messages.
     pub(crate) fn of(ring: &Ring, typed: u64) -> Result<Self> {
         let heap = ring.heap();
-        let known = View::of(heap, ring.object().off()).producers();
-        // A consumer that waits may be waiting for a producer that is dead.
+        let known = ring.producers();
+        // A producer that a consumer waits for may be dead.
         ring.set_polls_for_dead();
         loop {
             if ring.is_closed() {
@@ -91,9 +106,10 @@ impl Token {
             }
             if heap.word(known).load(Ordering::Acquire) != 0 {
                 let token = heap.acquire_uncounted(known)?;
-                return token.map(Self).ok_or(Error::ShutDown);
+                let token = token.ok_or(Error::ShutDown)?;
+                return Ok(Self(Handle::from_object(heap, token)));
             }
-            let new = heap.make_object(&PRODUCERS, size_of::<ProducersLayout>() as u64, typed)?;
+            let new = Handle::make(heap, size_of::<ProducersLayout>() as u64, typed)?;
             let first = heap.transact(|tx| {
                 let first = tx.get(known) == 0;
                 if first {
@@ -109,31 +125,64 @@ impl Token {
         }
     }
 
-    pub(crate) fn from_object(object: Object) -> Self {
-        Self(object)
-    }
-
-    pub(crate) fn object(&self) -> &Object {
+    pub(crate) fn handle(&self) -> &Handle<ProducersKind> {
         &self.0
     }
 
-    /// The ring that it is of.
-    pub(crate) fn ring(&self, heap: &'static Heap) -> Result<Ring> {
-        match heap.word(self.0.off() + RING).load(Ordering::Acquire) {
+    /// Returns the ring that this is the token of.
+    fn ring(&self) -> Result<Ring> {
+        let heap = self.0.heap();
+        match self.0.layout().ring.load(Ordering::Acquire) {
             0 => Err(Error::ShutDown),
             ring => Ok(Ring::from_object(heap, heap.acquire(ring)?)),
         }
     }
 }
 
-/// A handle to a [`Queue`] that only puts. When the last one is dropped, or the process that has it is dead (also killed),
-/// the queue is shut down: consumers get what is left and then [`Error::ShutDown`]. See [`Queue::producer`].
+impl<T> Queue<T> {
+    /// Returns a handle for a producer. From the first such handle on, the queue ends with its last producer: when the
+    /// last of these handles is dropped, or the process that has it is dead, the queue is [shut down](Self::shutdown).
+    /// So no call of `shutdown` can be forgotten, and consumers do not wait for producers that were killed.
+    ///
+    /// Plain handles may go on putting until then, and do not count.
+    ///
+    /// ```
+    /// use procession::{Process, Producer, Queue};
+    ///
+    /// fn count(numbers: Producer<u32>, to: u32) {
+    ///     numbers.put_many(0..to).unwrap();
+    /// }
+    ///
+    /// #[procession::main]
+    /// fn main() -> procession::Result<()> {
+    ///     let numbers = Queue::unbounded()?;
+    ///     let producer = numbers.producer()?;
+    ///     for to in [3, 4] {
+    ///         Process::spawn(count, (producer.clone(), to))?;
+    ///     }
+    ///     drop(producer); // from here on, only the two processes have one
+    ///     assert_eq!(numbers.iter().count(), 7);
+    ///     assert!(numbers.producer().is_err());
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] once the queue is shut down, in whatever way; [`Error::OutOfMemory`].
+    pub fn producer(&self) -> Result<Producer<T>> {
+        Producer::of(self)
+    }
+}
+
+/// A handle to a [`Queue`] that only puts. When the last one is dropped, or the process that has it is dead (also
+/// killed), the queue is shut down: consumers get what is left and then [`Error::ShutDown`]. See [`Queue::producer`].
 ///
-/// Clone it, hand it to a process, send it through a queue or a pipe: on its way it counts as any other. That a process was
-/// killed is noticed within about a second by whoever waits at the queue. Mind that a forked child has a copy of every handle
-/// its parent had.
+/// Clone it, hand it to a process, send it through a queue or a pipe: on its way it counts like any other. A thread
+/// that waits at the queue notices within about a second that a process was killed. Mind that a forked child has a copy
+/// of every handle that its parent had.
 pub struct Producer<T> {
-    // Given up first: it is what the consumers wait for.
+    // Dropped first: consumers wait for that.
     token: Token,
     queue: Queue<T>,
 }
@@ -146,7 +195,7 @@ impl<T> Producer<T> {
         })
     }
 
-    /// Whether the queue was shut down.
+    /// Returns true if the queue was shut down.
     pub fn is_shut_down(&self) -> bool {
         self.queue.is_shut_down()
     }
@@ -156,7 +205,7 @@ impl<T> Producer<T> {
 }
 
 impl<T: Serialize> Producer<T> {
-    /// See [`Queue::put`].
+    /// Puts `value`; see [`Queue::put`].
     ///
     /// # Errors
     ///
@@ -165,7 +214,7 @@ impl<T: Serialize> Producer<T> {
         self.queue.put(value)
     }
 
-    /// See [`Queue::try_put`].
+    /// Puts `value` if there is room; see [`Queue::try_put`].
     ///
     /// # Errors
     ///
@@ -174,7 +223,7 @@ impl<T: Serialize> Producer<T> {
         self.queue.try_put(value)
     }
 
-    /// See [`Queue::put_timeout`].
+    /// Puts `value`, waiting for at most `timeout`; see [`Queue::put_timeout`].
     ///
     /// # Errors
     ///
@@ -183,7 +232,7 @@ impl<T: Serialize> Producer<T> {
         self.queue.put_timeout(value, timeout)
     }
 
-    /// See [`Queue::put_until`].
+    /// Puts `value`, waiting until `deadline`; see [`Queue::put_until`].
     ///
     /// # Errors
     ///
@@ -192,7 +241,7 @@ impl<T: Serialize> Producer<T> {
         self.queue.put_until(value, deadline)
     }
 
-    /// See [`Queue::put_many`].
+    /// Puts every value, in order; see [`Queue::put_many`].
     ///
     /// # Errors
     ///
@@ -219,15 +268,14 @@ impl<T> fmt::Debug for Producer<T> {
 
 impl<T> Serialize for Producer<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        codec::serialize_handle(self.token.object(), self.queue.ring().heap(), serializer)
+        self.token.handle().serialize(serializer)
     }
 }
 
 impl<'de, T> Deserialize<'de> for Producer<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (object, heap) = codec::deserialize_handle(&PRODUCERS, codec::type_number::<T>(), deserializer)?;
-        let token = Token::from_object(object);
-        let ring = token.ring(heap).map_err(D::Error::custom)?;
+        let token = Token(Handle::deserialize_as(codec::type_number::<T>(), deserializer)?);
+        let ring = token.ring().map_err(D::Error::custom)?;
         Ok(Self {
             token,
             queue: Queue::of(ring),

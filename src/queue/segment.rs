@@ -1,17 +1,21 @@
-//! Segments: where a queue's messages lie, one behind the other.
+//! Segments: where a queue's messages lie, one after the other.
 //!
 //! A segment is a run of 64-bit words. A record is a header word and its content: the message's bytes, or the offset of
-//! the block that is the message, or of the next segment. A header of zero means "not yet": the producer writes the
-//! content, clears the header *behind* the record, and then stores the record's header (`Release`); the consumer that
-//! reads it (`Acquire`) reads the content after it. So a message is there entirely or not at all, at one store.
+//! the block that is the message, or the offset of the next segment. A header of zero means "nothing yet".
+//!
+//! 1. The producer writes the content, and a zero header after the record.
+//! 2. It stores the record's header (`Release`).
+//! 3. The consumer reads the header (`Acquire`), and then the content.
+//!
+//! So one store puts a message, entirely or not at all.
 
 use crate::heap::Heap;
 use crate::heap::layout::Off;
 use crate::wait::atomic::Ordering;
 
-/// Bytes a message may have to lie in the segment itself; larger ones are blocks.
+/// The largest message, in bytes, that lies in the segment itself. Larger ones are blocks.
 pub(super) const INLINE: usize = 8 << 10;
-/// Words of a record that ends a segment, which there must always be room for.
+/// Words of a record that ends a segment. There must always be room for one.
 pub(super) const END_WORDS: u64 = 2;
 
 /// What a record is.
@@ -19,15 +23,16 @@ pub(super) const END_WORDS: u64 = 2;
 pub(super) enum Record {
     /// Nothing yet.
     Empty,
-    /// A message of so many bytes.
+    /// A message of this many bytes.
     Inline(usize),
     /// A message that is a block.
     Block,
-    /// The segment ends; the next one is linked.
+    /// The end of the segment, with a link to the next one.
     End,
 }
 
 impl Record {
+    /// Returns the record's header word.
     pub(super) fn header(self) -> u64 {
         match self {
             Self::Empty => 0,
@@ -37,6 +42,7 @@ impl Record {
         }
     }
 
+    /// Returns the record with this header word, whatever the word is.
     fn from_header(word: u64) -> Self {
         match word >> 56 {
             1 => Self::Inline((word as u32 as usize).min(INLINE)),
@@ -46,7 +52,7 @@ impl Record {
         }
     }
 
-    /// Words of the record, its header included.
+    /// Returns the number of words of the record, with its header.
     pub(super) fn words(self) -> u64 {
         match self {
             Self::Empty => 0,
@@ -66,34 +72,36 @@ pub(super) struct RecordRef<'h> {
 }
 
 impl RecordRef<'_> {
-    /// Offset of this place.
+    /// Returns the offset of this place.
     pub(super) fn off(self) -> Off {
         self.segment + 8 * self.word
     }
 
-    /// The record here.
+    /// Returns the record here.
     #[inline]
     pub(super) fn record(self) -> Record {
         Record::from_header(self.heap.word(self.off()).load(Ordering::Acquire))
     }
 
-    /// The offset that a block's or an end's record holds.
+    /// Returns the offset that the record of a block or of an end holds.
     pub(super) fn target(self) -> Off {
         self.heap.word(self.off() + 8).load(Ordering::Relaxed)
     }
 
-    /// Writes a message behind this place's header, which stays zero, and clears the header behind it.
+    /// Writes a message here: its content, a header of zero after it, and last its own header, for consumers to see.
     #[inline]
     #[allow(unsafe_code)]
-    pub(super) fn fill(self, bytes: &[u8]) {
+    pub(super) fn write(self, bytes: &[u8]) {
         let record = Record::Inline(bytes.len());
-        self.heap
-            .word(self.off() + 8 * record.words())
-            .store(0, Ordering::Relaxed);
-        let to = self.heap.address(self.off() + 8, bytes.len() as u64);
-        // SAFETY: the caller holds the producers' latch and has seen that the record fits into the segment, whose memory
-        // is committed. Consumers do not read here before the header is stored.
+        let words = self.heap.words(self.off(), record.words() + 1);
+        let (header, content) = (&words[0], &words[1..]);
+        content[content.len() - 1].store(0, Ordering::Relaxed);
+        let to = content.as_ptr().cast_mut().cast::<u8>();
+        // SAFETY: the bytes fit into the words before the last one. The caller holds the tail lock and has seen that
+        // the record fits into the segment, whose memory is committed; consumers read nothing here before the header is
+        // stored. The words are atomics, which may be written through a shared reference.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        header.store(record.header(), Ordering::Release);
     }
 
     /// Appends the `len` bytes of the message here to `buffer`.
@@ -102,19 +110,11 @@ impl RecordRef<'_> {
     pub(super) fn copy_to(self, len: usize, buffer: &mut Vec<u8>) {
         buffer.reserve(len);
         let from = self.heap.address(self.off() + 8, len as u64);
-        // SAFETY: the caller holds the consumers' latch, so the segment stays; the header said that `len` bytes (at most
-        // INLINE) follow it, and producers never write behind a header that is set. The buffer has room for them.
+        // SAFETY: the caller holds the head lock, so the segment stays. The header said that `len` bytes (at most
+        // INLINE) follow it, and producers do not write after a header that is set. The buffer has room for the bytes.
         unsafe {
             core::ptr::copy_nonoverlapping(from, buffer.as_mut_ptr().add(buffer.len()), len);
             buffer.set_len(buffer.len() + len);
         }
-    }
-
-    /// Sets this place's header, and with it the record, for consumers to see.
-    #[inline]
-    pub(super) fn publish(self, record: Record) {
-        self.heap
-            .word(self.off())
-            .store(record.header(), Ordering::Release);
     }
 }

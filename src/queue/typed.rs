@@ -1,42 +1,16 @@
-//! Queues of values.
+//! A queue of values.
 
-use super::error::PutError;
-use super::producer::Producer;
-use super::ring::{Got, OutgoingMessage, Refused, Ring, is_inline};
-use crate::codec;
+use super::PutError;
+use super::ring::{Got, OutgoingMessage, Ring, is_inline};
+use super::values::{get_value, put_value};
+use crate::codec::{self, Handle, Scratch};
 use crate::error::{Error, Result};
 use crate::os::clock::Deadline;
 use core::fmt;
 use core::marker::PhantomData;
-use core::ops::Deref;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
-
-/// Encodes a value and puts it.
-pub(crate) fn put_value<T: Serialize>(ring: &Ring, value: &T, deadline: Deadline) -> Result<(), Refused> {
-    codec::with_scratch(|buffer| {
-        let objects = codec::encode(value, buffer).map_err(Refused::Failed)?;
-        let mut message = if objects.is_empty() && is_inline(buffer.len()) {
-            OutgoingMessage::Bytes(buffer)
-        } else {
-            let block = codec::block_of(ring.heap(), buffer, &objects).map_err(Refused::Failed)?;
-            OutgoingMessage::Block(Some(block))
-        };
-        ring.put(&mut message, deadline)
-    })
-}
-
-/// Takes the next message and decodes it.
-pub(crate) fn get_value<T: DeserializeOwned>(ring: &Ring, deadline: Deadline) -> Result<T> {
-    codec::with_scratch(|buffer| {
-        let got = ring.get(buffer, deadline);
-        match got.map_err(|e| super::in_time(e, deadline))? {
-            Got::Inline(_) => codec::decode(buffer),
-            Got::Block(block) => codec::decode_block(&block),
-        }
-    })
-}
 
 /// A first-in, first-out queue for any number of producers and consumers, in processes and threads alike.
 ///
@@ -45,11 +19,12 @@ pub(crate) fn get_value<T: DeserializeOwned>(ring: &Ring, deadline: Deadline) ->
 /// * A message is in the queue entirely or not at all. When `put` has returned it is there, also if the producer is
 ///   killed the next moment, and every consumer sees the messages in the same order.
 /// * A process killed inside `put` or `get`, at any instruction, blocks nobody for more than a second.
-/// * [`shutdown`](Self::shutdown) ends a queue: consumers get what is left and then [`Error::ShutDown`], so nobody counts
-///   sentinels. Where producers have handles of their [own](Self::producer), the queue ends with the last of them.
+/// * [`shutdown`](Self::shutdown) ends a queue: consumers get what is left and then [`Error::ShutDown`], so nobody
+///   counts sentinels. Where producers have handles of their [own](Self::producer), the queue ends with the last of
+///   them.
 ///
-/// Values travel by serde (postcard). A value of more than 8 KiB gets memory of its own and is copied once on each side.
-/// The names are those of Python's `multiprocessing.Queue` where it has one.
+/// Values travel by serde (postcard). A value of more than 8 KiB gets memory of its own and is copied once on each
+/// side. The names are those of Python's `multiprocessing.Queue` where it has one.
 ///
 /// ```
 /// use procession::{Process, Queue};
@@ -78,10 +53,7 @@ pub struct Queue<T> {
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
-        Self {
-            ring: self.ring.clone(),
-            values: PhantomData,
-        }
+        Self::of(self.ring.clone())
     }
 }
 
@@ -91,14 +63,25 @@ impl<T> fmt::Debug for Queue<T> {
     }
 }
 
-super::handle!(Queue<T>, (T), codec::type_number::<T>(), values: PhantomData);
+impl<T> Serialize for Queue<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.ring.handle().serialize(serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Queue<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let handle = Handle::deserialize_as(codec::type_number::<T>(), deserializer)?;
+        Ok(Self::of(Ring::from(handle)))
+    }
+}
 
 impl<T> Queue<T> {
     pub(crate) fn ring(&self) -> &Ring {
         &self.ring
     }
 
-    /// A handle to a ring whose messages are `T`s.
+    /// Makes a handle to a ring whose messages are `T`s.
     pub(super) fn of(ring: Ring) -> Self {
         Self {
             ring,
@@ -106,48 +89,40 @@ impl<T> Queue<T> {
         }
     }
 
-    /// A queue that takes any number of messages, as far as memory goes.
+    /// Makes a queue that takes any number of messages, as far as memory goes.
     ///
     /// # Errors
     ///
     /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
     pub fn unbounded() -> Result<Self> {
-        let ring = Ring::new(crate::program::heap()?, 0, codec::type_number::<T>())?;
-        Ok(Self {
-            ring,
-            values: PhantomData,
-        })
+        Ring::new(crate::program::heap()?, 0, codec::type_number::<T>()).map(Self::of)
     }
 
-    /// A queue that holds at most `capacity` messages; `put` waits while it is full.
+    /// Makes a queue that holds at most `capacity` messages; `put` waits while it is full.
     ///
     /// # Errors
     ///
     /// As for [`unbounded`](Self::unbounded); [`Error::Capacity`] for 0.
     pub fn bounded(capacity: usize) -> Result<Self> {
-        let ring = super::bounded_ring(capacity, codec::type_number::<T>())?;
-        Ok(Self {
-            ring,
-            values: PhantomData,
-        })
+        super::bounded_ring(capacity, codec::type_number::<T>()).map(Self::of)
     }
 
-    /// Messages in the queue; where others are at work, old news at once.
+    /// Returns the number of messages. With concurrent producers or consumers the value may be stale at once.
     pub fn len(&self) -> usize {
         self.ring.len() as usize
     }
 
-    /// Whether there is no message.
+    /// Returns true if there is no message.
     pub fn is_empty(&self) -> bool {
         self.ring.len() == 0
     }
 
-    /// Whether a bounded queue has no room; an unbounded one always has.
+    /// Returns true if a bounded queue has no room. An unbounded one always has.
     pub fn is_full(&self) -> bool {
         self.ring.is_full()
     }
 
-    /// The most messages it holds; `None` for an unbounded queue.
+    /// Returns the largest number of messages that it holds; `None` for an unbounded queue.
     pub fn capacity(&self) -> Option<usize> {
         match self.ring.capacity() {
             0 => None,
@@ -155,54 +130,20 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Lets no more messages in, for good: every later `put` fails with `ShutDown`, a waiting one too. Consumers get what
-    /// is left, then [`Error::ShutDown`]; those that wait on the empty queue get it at once.
+    /// Lets no more messages in, for good. Every later `put` fails with `ShutDown`, and so does one that waits.
+    /// Consumers get what is left, then [`Error::ShutDown`]. Consumers that wait on the empty queue get it at once.
     pub fn shutdown(&self) {
         super::shut(&self.ring, false);
     }
 
-    /// The same, and drops the messages that are there.
+    /// Shuts down as [`shutdown`](Self::shutdown) does, and drops the messages that are there.
     pub fn shutdown_now(&self) {
         super::shut(&self.ring, true);
     }
 
-    /// Whether it was shut down.
+    /// Returns true if the queue was shut down.
     pub fn is_shut_down(&self) -> bool {
         self.ring.is_closed()
-    }
-
-    /// A handle for a producer. From the first one on, the queue ends with its last producer: when the last of these handles is
-    /// dropped, or the process that has it is dead, the queue is [shut down](Self::shutdown). So nobody need remember to do so,
-    /// and consumers do not wait for those who were killed.
-    ///
-    /// Plain handles may go on putting until then, and do not count.
-    ///
-    /// ```
-    /// use procession::{Process, Producer, Queue};
-    ///
-    /// fn count(numbers: Producer<u32>, to: u32) {
-    ///     numbers.put_many(0..to).unwrap();
-    /// }
-    ///
-    /// #[procession::main]
-    /// fn main() -> procession::Result<()> {
-    ///     let numbers = Queue::unbounded()?;
-    ///     let producer = numbers.producer()?;
-    ///     for to in [3, 4] {
-    ///         Process::spawn(count, (producer.clone(), to))?;
-    ///     }
-    ///     drop(producer); // from here on, only the two processes have one
-    ///     assert_eq!(numbers.iter().count(), 7);
-    ///     assert!(numbers.producer().is_err());
-    ///     Ok(())
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ShutDown`] once the queue is shut down, in whatever way; [`Error::OutOfMemory`].
-    pub fn producer(&self) -> Result<Producer<T>> {
-        Producer::of(self)
     }
 }
 
@@ -211,8 +152,8 @@ impl<T: Serialize> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`PutError::ShutDown`] after a shutdown; [`PutError::Failed`] if the value cannot be encoded or there is no memory.
-    /// The value is given back.
+    /// [`PutError::ShutDown`] after a shutdown; [`PutError::Failed`] if the value cannot be encoded or there is no
+    /// memory. The value is given back.
     pub fn put(&self, value: T) -> Result<(), PutError<T>> {
         self.put_until(value, Deadline::Never)
     }
@@ -248,8 +189,10 @@ impl<T: Serialize> Queue<T> {
         }
     }
 
-    /// Puts every value, in order, waiting while the queue is full; many at a time where there is room, so that small
-    /// ones cost less. Other producers' messages may come between. Answers how many were put.
+    /// Puts every value, in order, waiting while the queue is full. Returns how many were put.
+    ///
+    /// It puts many at a time where there is room, so that small ones cost less. Messages of other producers may come
+    /// between.
     ///
     /// # Errors
     ///
@@ -273,39 +216,41 @@ impl<T: Serialize> Queue<T> {
         }
     }
 
+    /// Puts the values of a batch, in order.
     fn put_batch(&self, batch: Vec<T>) -> Result<(), PutError<Vec<T>>> {
-        codec::with_scratch(|buffer| {
-            let mut ends = Vec::with_capacity(batch.len());
-            // Values that lie in the ring itself are put together; any other is put by itself.
-            for value in &batch {
-                let start = buffer.len();
-                let plain = codec::encode(value, buffer).is_ok_and(|objects| objects.is_empty());
-                if !plain || !is_inline(buffer.len() - start) {
-                    buffer.truncate(start);
-                    break;
-                }
-                ends.push(buffer.len());
+        let mut buffer = Scratch::take();
+        let mut ends = Vec::with_capacity(batch.len());
+        // Values that lie in the ring itself are put together. Any other value is put by itself.
+        for value in &batch {
+            let start = buffer.len();
+            let plain = codec::encode(value, &mut buffer).is_ok_and(|objects| objects.is_empty());
+            if !plain || !is_inline(buffer.len() - start) {
+                buffer.truncate(start);
+                break;
             }
-            let mut message = OutgoingMessage::Many {
-                bytes: buffer,
-                ends: &ends,
-                put: 0,
-            };
-            let answer = self.ring.put(&mut message, Deadline::Never);
-            let OutgoingMessage::Many { put, .. } = message else {
-                unreachable!("it is what it was made")
-            };
-            let mut rest = batch.into_iter();
-            rest.by_ref().take(put).for_each(drop);
-            if let Err(refused) = answer {
-                return Err(refused.with(rest.collect(), Deadline::Never));
-            }
-            let Some(special) = rest.next() else { return Ok(()) };
-            if let Err(error) = self.put(special) {
-                return Err(error.map(|value| core::iter::once(value).chain(rest).collect()));
-            }
-            self.put_batch(rest.collect())
-        })
+            ends.push(buffer.len());
+        }
+        let mut message = OutgoingMessage::Many {
+            bytes: &buffer,
+            ends: &ends,
+            put: 0,
+        };
+        let answer = self.ring.put(&mut message, Deadline::Never);
+        let OutgoingMessage::Many { put, .. } = message else {
+            unreachable!("it is what it was made")
+        };
+        let mut rest = batch.into_iter();
+        rest.by_ref().take(put).for_each(drop);
+        if let Err(refused) = answer {
+            return Err(refused.with(rest.collect(), Deadline::Never));
+        }
+        let Some(special) = rest.next() else { return Ok(()) };
+        if let Err(error) = self.put(special) {
+            return Err(error.map(|value| core::iter::once(value).chain(rest).collect()));
+        }
+        // The buffer goes back before the rest is encoded.
+        drop(buffer);
+        self.put_batch(rest.collect())
     }
 }
 
@@ -314,8 +259,8 @@ impl<T: DeserializeOwned> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::ShutDown`] once the queue is shut down and empty; [`Error::Decode`] if the message is not a `T`, in which
-    /// case it is gone and the queue goes on.
+    /// [`Error::ShutDown`] once the queue is shut down and empty; [`Error::Decode`] if the message is not a `T`, in
+    /// which case it is gone and the queue goes on.
     pub fn get(&self) -> Result<T> {
         self.get_until(Deadline::Never)
     }
@@ -347,8 +292,8 @@ impl<T: DeserializeOwned> Queue<T> {
         get_value(&self.ring, deadline)
     }
 
-    /// Takes up to `most` messages, and up to 256: waits for the first, then takes what is there, in one step. A process
-    /// killed before this returns has taken them all.
+    /// Waits for a message, and takes up to `most` that are there, and up to 256, in one step. A process that is killed
+    /// before this returns has taken them all.
     ///
     /// # Errors
     ///
@@ -357,32 +302,31 @@ impl<T: DeserializeOwned> Queue<T> {
         if most == 0 {
             return Ok(Vec::new());
         }
-        codec::with_scratch(|buffer| {
-            let got = self.ring.get_many(buffer, most, Deadline::Never)?;
-            let mut values = Vec::with_capacity(got.len());
-            let (mut at, mut failed) = (0, None);
-            for message in got {
-                let value = match message {
-                    Got::Inline(len) => {
-                        at += len;
-                        codec::decode(&buffer[at - len..at])
-                    }
-                    Got::Block(block) => codec::decode_block(&block),
-                };
-                match value {
-                    Ok(value) => values.push(value),
-                    Err(error) => failed = Some(error),
+        let mut buffer = Scratch::take();
+        let got = self.ring.get_many(&mut buffer, most, Deadline::Never)?;
+        let mut values = Vec::with_capacity(got.len());
+        let (mut at, mut failed) = (0, None);
+        for message in got {
+            let value = match message {
+                Got::Inline(len) => {
+                    at += len;
+                    codec::decode(&buffer[at - len..at])
                 }
+                Got::Block(block) => codec::decode_block(&block),
+            };
+            match value {
+                Ok(value) => values.push(value),
+                Err(error) => failed = Some(error),
             }
-            match failed {
-                Some(error) if values.is_empty() => Err(error),
-                _ => Ok(values),
-            }
-        })
+        }
+        match failed {
+            Some(error) if values.is_empty() => Err(error),
+            _ => Ok(values),
+        }
     }
 
-    /// The messages as they come, until the queue is shut down and empty. A message that does not decode is left out;
-    /// use [`get`](Self::get) where that can happen and matters.
+    /// Returns an iterator over the messages as they come, until the queue is shut down and empty. It leaves out a
+    /// message that does not decode: use [`get`](Self::get) where that can happen and matters.
     ///
     /// ```
     /// use procession::Queue;
@@ -405,7 +349,7 @@ impl<'q, T: DeserializeOwned> IntoIterator for &'q Queue<T> {
     }
 }
 
-/// Iterator over a queue's messages; see [`Queue::iter`].
+/// An iterator over the messages of a queue; see [`Queue::iter`].
 #[derive(Debug)]
 pub struct Iter<'q, T> {
     queue: &'q Queue<T>,
@@ -421,228 +365,5 @@ impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
                 Err(_) => return None,
             }
         }
-    }
-}
-
-/// A [`Queue`] that knows when the work on all its messages is done: consumers call [`task_done`](Self::task_done) for
-/// each message they took, and [`join`](Self::join) waits until every message has had its call.
-///
-/// A consumer that dies before `task_done` leaves its message unfinished: [track](Self::track_consumers) consumers where
-/// that can happen, or give `join` a deadline.
-///
-/// ```
-/// use procession::JoinableQueue;
-/// let jobs = JoinableQueue::unbounded()?;
-/// jobs.put_many([1, 2])?;
-/// for _ in 0..2 {
-///     let _job = jobs.get()?;
-///     jobs.task_done()?;
-/// }
-/// jobs.join()?;
-/// # Ok::<(), procession::Error>(())
-/// ```
-pub struct JoinableQueue<T> {
-    queue: Queue<T>,
-}
-
-impl<T> Clone for JoinableQueue<T> {
-    fn clone(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-        }
-    }
-}
-
-impl<T> fmt::Debug for JoinableQueue<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        super::debug(&self.queue.ring, "JoinableQueue", f)
-    }
-}
-
-impl<T> Deref for JoinableQueue<T> {
-    type Target = Queue<T>;
-    fn deref(&self) -> &Queue<T> {
-        &self.queue
-    }
-}
-
-impl<T> JoinableQueue<T> {
-    /// See [`Queue::unbounded`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::unbounded`].
-    pub fn unbounded() -> Result<Self> {
-        Ok(Self {
-            queue: Queue::unbounded()?,
-        })
-    }
-
-    /// See [`Queue::bounded`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::bounded`].
-    pub fn bounded(capacity: usize) -> Result<Self> {
-        Ok(Self {
-            queue: Queue::bounded(capacity)?,
-        })
-    }
-
-    /// The work on one message that this or another consumer took is done.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TooManyTasksDone`] if every message put so far has had its call.
-    pub fn task_done(&self) -> Result<()> {
-        self.queue.ring.task_done()
-    }
-
-    /// Has the deaths of consumers noted from now on: if one dies with items it has taken and not finished,
-    /// [`join`](Self::join) fails instead of waiting for ever. Call it before there are consumers. A consumer is a process:
-    /// what one of its threads takes another may finish, but not another process.
-    pub fn track_consumers(&self) {
-        self.queue.ring.track_consumers();
-    }
-
-    /// Waits until the work on every message is done. Messages dropped by `shutdown_now` count as done.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ConsumerDied`] if consumers are [track](Self::track_consumers) and one died with unfinished items.
-    pub fn join(&self) -> Result<()> {
-        self.join_until(Deadline::Never)
-    }
-
-    /// The same for at most `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Timeout`].
-    pub fn join_timeout(&self, timeout: Duration) -> Result<()> {
-        self.join_until(Deadline::after(timeout))
-    }
-
-    /// The same until `deadline`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Timeout`]; as for [`join`](Self::join).
-    pub fn join_until(&self, deadline: Deadline) -> Result<()> {
-        self.queue.ring.join(deadline)
-    }
-
-    /// Messages whose work is not done: those in the queue and those that consumers work on.
-    pub fn unfinished(&self) -> usize {
-        self.queue.ring.unfinished() as usize
-    }
-}
-
-impl<T> Serialize for JoinableQueue<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.queue.serialize(serializer)
-    }
-}
-
-impl<'de, T> serde::Deserialize<'de> for JoinableQueue<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self {
-            queue: Queue::deserialize(deserializer)?,
-        })
-    }
-}
-
-/// The least a queue can be: unbounded, and only `put` and `get`. The same queue underneath as [`Queue`].
-///
-/// ```
-/// use procession::SimpleQueue;
-/// let queue = SimpleQueue::new()?;
-/// queue.put(1.5)?;
-/// assert_eq!(queue.get()?, 1.5);
-/// assert!(queue.is_empty());
-/// # Ok::<(), procession::Error>(())
-/// ```
-pub struct SimpleQueue<T> {
-    queue: Queue<T>,
-}
-
-impl<T> Clone for SimpleQueue<T> {
-    fn clone(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-        }
-    }
-}
-
-impl<T> fmt::Debug for SimpleQueue<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        super::debug(&self.queue.ring, "SimpleQueue", f)
-    }
-}
-
-impl<T> SimpleQueue<T> {
-    pub(crate) fn ring(&self) -> &Ring {
-        &self.queue.ring
-    }
-
-    /// A new queue.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::unbounded`].
-    pub fn new() -> Result<Self> {
-        Ok(Self {
-            queue: Queue::unbounded()?,
-        })
-    }
-
-    /// Whether there is no message.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// See [`Queue::producer`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::producer`].
-    pub fn producer(&self) -> Result<Producer<T>> {
-        self.queue.producer()
-    }
-}
-
-impl<T: Serialize> SimpleQueue<T> {
-    /// See [`Queue::put`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::put`].
-    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
-        self.queue.put(value)
-    }
-}
-
-impl<T: DeserializeOwned> SimpleQueue<T> {
-    /// See [`Queue::get`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Queue::get`].
-    pub fn get(&self) -> Result<T> {
-        self.queue.get()
-    }
-}
-
-impl<T> Serialize for SimpleQueue<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.queue.serialize(serializer)
-    }
-}
-
-impl<'de, T> serde::Deserialize<'de> for SimpleQueue<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self {
-            queue: Queue::deserialize(deserializer)?,
-        })
     }
 }

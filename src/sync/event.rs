@@ -1,39 +1,39 @@
 //! An event: something has happened, or not yet.
 
-use crate::codec;
+use crate::codec::{Handle, SharedKind};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout};
 use crate::heap::registration::{EventSource, tell, try_tell};
-use crate::heap::waiter::Purpose;
+use crate::heap::waiter::{Announced, Purpose};
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
-use crate::wait::event_count::{Ended, EventCount};
+use crate::wait::event_count::{Ended, EventCount, Wait};
 use core::fmt;
 use core::mem::offset_of;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// It is set; above this bit: how often it has been.
+/// The bit that says that the event is set. The bits above it count the sets.
 const SET: u64 = 1;
 
 #[repr(C, align(64))]
-struct EventLayout {
+pub(crate) struct EventLayout {
     head: Head,
     /// [`SET`] and the count of sets, which change together.
     state: AtomicU64,
-    /// Who waits for it among other things.
+    /// The list of registrations by selectors that wait for this event among other things.
     registrations: AtomicU64,
     event_count: EventCount,
     _pad: u32,
 }
 
-// SAFETY: repr(C), atomics (a gate is one) and padding.
+// SAFETY: repr(C), atomics (an event count is one) and padding.
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for EventLayout {}
 
-/// Where the list of its watches begins, from its own beginning.
+/// Offset of the list of registrations in the event.
 const REGISTRATIONS: Off = offset_of!(EventLayout, registrations) as Off;
 
 /// The kind of every event.
@@ -48,19 +48,27 @@ pub(crate) const EVENT: ObjectKind = ObjectKind {
     },
 };
 
-/// It may have died between setting it and waking those who wait.
+/// Names the kind for [`Handle`].
+pub(crate) enum EventKind {}
+
+impl SharedKind for EventKind {
+    type Layout = EventLayout;
+    const KIND: &'static ObjectKind = &EVENT;
+}
+
+/// Wakes the waiting threads: the process may have died between setting the event and waking them.
 fn on_holder_death(heap: &Heap, off: Off, _dead: u32, _tally: Off) -> Result<()> {
     heap.shared::<EventLayout>(off).event_count.wake_unconditionally();
     try_tell(heap, off + REGISTRATIONS)
 }
 
-/// A flag between processes and threads that can be waited for: set, it lets everybody through until it is cleared.
+/// A flag between processes and threads that can be waited for. While it is set, nobody waits.
 ///
-/// A handle can be cloned, passed to processes and sent through queues. It has no lock: whoever dies in the middle of
-/// anything leaves it set or not set, and it may be set by a signal handler's code while the same thread waits for it.
-/// (If it is also watched by a [`Selector`](crate::Selector), setting it takes the heap's latch for a moment: then leave that to
-/// code that [`on_interrupt`](crate::on_interrupt) runs, not to a handler that may come at any instruction.)
-/// Whoever waits when it is set returns, also if it is cleared at once.
+/// A handle can be cloned, passed to processes and sent through queues. An event has no lock. So a process that dies
+/// leaves it either set or not set, and a signal handler may set it while the same thread waits for it. Not so if a
+/// [`Selector`](crate::Selector) has it among its members: then setting it takes the heap's lock for a moment, and
+/// belongs into code that [`on_interrupt`](crate::on_interrupt) runs, not into a handler that may come at any
+/// instruction. A thread that waits when the event is set returns, also if it is cleared at once.
 ///
 /// ```
 /// use procession::{Event, Process};
@@ -73,41 +81,45 @@ fn on_holder_death(heap: &Heap, off: Off, _dead: u32, _tally: Off) -> Result<()>
 ///     runner.join()?
 /// }
 /// ```
-#[derive(Clone)]
-pub struct Event {
-    heap: &'static Heap,
-    object: Object,
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Event(Handle<EventKind>);
+
+impl From<Handle<EventKind>> for Event {
+    fn from(handle: Handle<EventKind>) -> Self {
+        Self(handle)
+    }
 }
 
 impl Event {
-    /// An event that is not set.
+    /// Makes an event that is not set.
     ///
     /// # Errors
     ///
     /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
     pub fn new() -> Result<Self> {
-        let heap = crate::program::heap()?;
-        let object = heap.make_object(&EVENT, size_of::<EventLayout>() as u64, 0)?;
-        Ok(Self { heap, object })
+        Handle::new().map(Self)
     }
 
+    #[inline]
     fn shared(&self) -> &EventLayout {
-        self.heap.shared(self.object.off())
+        self.0.layout()
     }
 
-    /// Sets it: everybody who waits goes on, and nobody waits until it is cleared. Whether it was not set already.
+    /// Sets the event: all waiting threads go on, and none waits until it is cleared. Returns false if it was set
+    /// already.
     pub fn set(&self) -> bool {
         let shared = self.shared();
         let changed = self.change(|state| (state & SET == 0).then_some((state + 2) | SET));
         if changed {
-            shared
-                .event_count
-                .notify_all_and(|| tell(self.heap, self.registrations()));
+            if shared.event_count.notify(u32::MAX) {
+                tell(self.0.heap(), self.registrations());
+            }
         }
         changed
     }
 
-    /// Clears it. Whether it was set.
+    /// Clears the event. Returns false if it was not set.
     pub fn clear(&self) -> bool {
         self.change(|state| (state & SET != 0).then_some(state & !SET))
     }
@@ -124,21 +136,23 @@ impl Event {
         false
     }
 
-    /// Whether it is set.
+    /// Returns true if the event is set.
+    #[inline]
     pub fn is_set(&self) -> bool {
         self.shared().state.load(Ordering::Acquire) & SET != 0
     }
 
-    /// Waits until it is set.
+    /// Waits until the event is set.
     ///
     /// # Errors
     ///
-    /// [`Error::Interrupted`] where a hook asks for it.
+    /// [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) asks for it.
+    #[inline]
     pub fn wait(&self) -> Result<()> {
         self.wait_until(Deadline::Never)
     }
 
-    /// The same, for at most `timeout`.
+    /// Waits as [`wait`](Self::wait) does, for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -147,28 +161,56 @@ impl Event {
         self.wait_until(Deadline::after(timeout))
     }
 
+    #[inline]
     pub(crate) fn wait_until(&self, deadline: Deadline) -> Result<()> {
+        if self.is_set() {
+            return Ok(());
+        }
+        self.sleep_until_set(deadline)
+    }
+
+    #[inline(never)]
+    fn sleep_until_set(&self, deadline: Deadline) -> Result<()> {
         let shared = self.shared();
         let before = shared.state.load(Ordering::Acquire);
-        // Set now, or set since.
-        let ready = || {
-            let now = shared.state.load(Ordering::Acquire);
-            now & SET != 0 || now > before
-        };
-        let announce = || self.heap.waiting_for(self.object.off(), Purpose::Event);
-        match shared.event_count.wait_until(deadline, ready, || {}, announce) {
+        let mut until_set = UntilSet { event: self, before };
+        match shared.event_count.attempt_or_wait(&mut until_set, deadline) {
             Ok(()) => Ok(()),
             Err(Ended::Late) => Err(Error::Timeout),
             Err(Ended::Interrupted) => Err(Error::Interrupted),
         }
     }
 
-    pub(crate) fn object(&self) -> &Object {
-        &self.object
+    pub(crate) fn handle(&self) -> &Handle<EventKind> {
+        &self.0
+    }
+}
+
+/// The wait until an event is set.
+struct UntilSet<'e> {
+    event: &'e Event,
+    /// The state word when the wait began.
+    before: u64,
+}
+
+impl Wait for UntilSet<'_> {
+    type Answer = ();
+    type Announced = Announced<'static>;
+    const PASSES_BATON: bool = false;
+
+    fn attempt(&mut self) -> Option<()> {
+        self.is_ready().then_some(())
     }
 
-    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
-        Self { heap, object }
+    fn is_ready(&self) -> bool {
+        // Set now, or set since the wait began.
+        let now = self.event.shared().state.load(Ordering::Acquire);
+        now & SET != 0 || now > self.before
+    }
+
+    fn announce(&self) -> Self::Announced {
+        let handle = &self.event.0;
+        handle.heap().waiting_for(handle.off(), Purpose::Event)
     }
 }
 
@@ -182,7 +224,7 @@ impl EventSource for Event {
     }
 
     fn registrations(&self) -> Off {
-        self.object.off() + REGISTRATIONS
+        self.0.off() + REGISTRATIONS
     }
 
     fn keep(&self) -> Box<dyn EventSource> {
@@ -195,18 +237,5 @@ impl fmt::Debug for Event {
         f.debug_struct("Event")
             .field("set", &self.is_set())
             .finish_non_exhaustive()
-    }
-}
-
-impl Serialize for Event {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        codec::serialize_handle(&self.object, self.heap, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Event {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (object, heap) = codec::deserialize_handle(&EVENT, 0, deserializer)?;
-        Ok(Self { heap, object })
     }
 }

@@ -1,11 +1,11 @@
 //! The lock that outlives its holder.
 
-use crate::codec;
+use crate::codec::{Handle, SharedKind};
 pub use crate::error::LockError;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout};
 use crate::heap::waiter::Purpose;
 use crate::os::clock::Deadline;
 use crate::os::pid::own_thread;
@@ -14,16 +14,16 @@ use crate::wait::interrupt::interrupted;
 use crate::wait::robust_lock::{Acquired, Manner, OWNER_DEAD, RobustLock};
 use core::cell::Cell;
 use core::fmt;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A lock in shared memory; the latch is all there is to it.
+/// A lock in shared memory: a robust lock, and nothing else that other processes rely on.
 #[repr(C, align(64))]
-struct LockLayout {
+pub(crate) struct LockLayout {
     head: Head,
     lock: RobustLock,
     _pad: u32,
-    /// The thread that holds it (gettid(2)), written by the holder only: for whoever inspects the program.
+    /// The thread that holds it (gettid(2)), for the inspection of the program. Only the holder writes it.
     thread: AtomicU64,
 }
 
@@ -40,7 +40,15 @@ pub(crate) const LOCK: ObjectKind = ObjectKind {
     describe,
 };
 
-/// The holder died: whoever waits gets the lock and is told.
+/// Names the kind for [`Handle`].
+pub(crate) enum LockKind {}
+
+impl SharedKind for LockKind {
+    type Layout = LockLayout;
+    const KIND: &'static ObjectKind = &LOCK;
+}
+
+/// Marks the lock of a holder that died: the next thread to take it is told.
 #[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
 fn on_holder_death(heap: &Heap, off: Off, dead: u32, _tally: Off) -> Result<()> {
     heap.shared::<LockLayout>(off).lock.mark_owner_dead(dead);
@@ -58,11 +66,14 @@ fn describe(heap: &Heap, off: Off) -> Facts {
 
 /// A mutual-exclusion lock between processes and threads.
 ///
-/// A handle can be cloned, passed to processes and sent through queues. The process that holds the lock may be killed:
-/// whoever asks next gets it within a second and is told so by [`LockError::OwnerDied`], which carries the guard, as
-/// poisoning is reported by [`std::sync::Mutex`]; the one after that gets it as usual. It is not recursive: a thread that
-/// locks twice waits for itself. It is fair in the long run: whoever comes at the right moment may take it before others who
-/// wait, but once somebody has waited for some 30 ms it goes to those who wait, in their order.
+/// A handle can be cloned, passed to processes and sent through queues.
+///
+/// * **Death.** The process that holds the lock may be killed. The next thread that asks gets the lock within a
+///   second, with [`LockError::OwnerDied`], which carries the guard, as [`std::sync::Mutex`] reports poisoning. After
+///   that the lock is as usual.
+/// * **Recursion.** A thread that locks twice waits for itself; [`RLock`](crate::RLock) may be locked again.
+/// * **Fairness.** A thread that comes at the right moment may take the lock before others that wait. Once a thread
+///   has waited for about 30 ms, the lock goes to the waiting threads in their order.
 ///
 /// ```
 /// use procession::Lock;
@@ -74,41 +85,36 @@ fn describe(heap: &Heap, off: Off) -> Facts {
 /// assert!(lock.try_lock().is_ok());
 /// # Ok::<(), procession::Error>(())
 /// ```
-#[derive(Clone)]
-pub struct Lock {
-    heap: &'static Heap,
-    object: Object,
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Lock(Handle<LockKind>);
+
+impl From<Handle<LockKind>> for Lock {
+    fn from(handle: Handle<LockKind>) -> Self {
+        Self(handle)
+    }
 }
 
 impl Lock {
-    /// A new lock that nobody holds.
+    /// Makes a lock that is free.
     ///
     /// # Errors
     ///
     /// [`Error::OutOfMemory`], or what the system said when the program's shared memory was set up.
     pub fn new() -> Result<Self> {
-        let heap = crate::program::heap()?;
-        Ok(Self {
-            heap,
-            object: heap.make_object(&LOCK, size_of::<LockLayout>() as u64, 0)?,
-        })
-    }
-
-    #[inline]
-    fn shared(&self) -> &LockLayout {
-        self.heap.shared(self.object.off())
+        Handle::new().map(Self)
     }
 
     #[inline]
     fn robust(&self) -> &RobustLock {
-        &self.shared().lock
+        &self.0.layout().lock
     }
 
-    /// This thread has taken it.
+    /// Notes that this thread has taken the lock.
     #[inline]
     fn begin(&self) {
         let thread = u64::from(own_thread());
-        self.shared().thread.store(thread, Ordering::Relaxed);
+        self.0.layout().thread.store(thread, Ordering::Relaxed);
     }
 
     /// Takes the lock, waiting for it.
@@ -116,15 +122,17 @@ impl Lock {
     /// # Errors
     ///
     /// [`LockError::OwnerDied`], with the guard, if the last holder died holding it.
+    #[inline]
     pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock_until(Deadline::Never)
     }
 
-    /// Takes the lock if nobody living holds it.
+    /// Takes the lock if no living process holds it.
     ///
     /// # Errors
     ///
     /// [`LockError::WouldBlock`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
+    #[inline]
     pub fn try_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock_until(Deadline::Now)
     }
@@ -140,65 +148,64 @@ impl Lock {
 
     #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        let off = self.object.off();
-        take(self.heap, self.robust(), off, deadline, || {
+        match self.try_quick() {
+            Some(guard) => Ok(guard),
+            None => self.lock_slow(deadline),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_slow(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        take(self.0.heap(), self.robust(), self.0.off(), deadline, || {
             self.begin();
-            self.guard()
+            self.guard_of(self.0.me())
         })
     }
 
-    /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
+    /// Takes the lock if it is free at this moment. Other than [`try_lock`](Self::try_lock), it does not ask whether
+    /// the holder lives.
     #[inline]
-    pub(crate) fn try_quick(&self) -> bool {
-        let me = self.heap.me();
-        let taken = me != 0 && self.robust().try_quick(me);
-        if taken {
-            self.begin();
+    pub(crate) fn try_quick(&self) -> Option<LockGuard<'_>> {
+        let me = self.0.me();
+        if me == 0 || !self.robust().try_quick(me) {
+            return None;
         }
-        taken
+        self.begin();
+        Some(self.guard_of(me))
     }
 
-    /// A guard for having it locked.
-    #[inline]
-    fn guard(&self) -> LockGuard<'_> {
-        self.guard_of(self.heap.me())
-    }
-
-    /// A guard for the process of this owner id's having it locked.
+    /// Makes a guard for the process of this owner id, which holds the lock.
     #[inline]
     pub(super) fn guard_of(&self, owner: u32) -> LockGuard<'_> {
         LockGuard { lock: self, owner }
     }
 
-    pub(crate) fn object(&self) -> &Object {
-        &self.object
+    pub(crate) fn handle(&self) -> &Handle<LockKind> {
+        &self.0
     }
 
-    pub(crate) fn from_object(heap: &'static Heap, object: Object) -> Self {
-        Self { heap, object }
-    }
-
-    /// Releases the lock, whoever holds it: another thread, or another process. For locks used as signals, and for
-    /// guards given up with [`LockGuard::forget`].
+    /// Releases the lock, even if another thread or another process holds it. This is for locks used as signals, and
+    /// for guards given up with [`LockGuard::forget`].
     ///
     /// # Errors
     ///
     /// [`Error::NotLocked`] if nobody holds it.
     pub fn force_unlock(&self) -> Result<()> {
-        if self.robust().unlock_mine(self.heap.me()) {
+        if self.robust().unlock_mine(self.0.me()) {
             Ok(())
         } else {
             Err(Error::NotLocked)
         }
     }
 
-    /// Whether somebody holds it; old news at once.
+    /// Returns true if the lock is held. The answer may be out of date when you read it.
     pub fn is_locked(&self) -> bool {
         !matches!(self.robust().owner(), 0 | OWNER_DEAD)
     }
 }
 
-/// Takes a user's latch, of the object at `off`; `guard` is made once it is held.
+/// Takes a user's lock, which belongs to the object at `off`. Once it is held, `guard` makes the guard.
 #[inline]
 pub(super) fn take<G>(
     heap: &Heap,
@@ -230,8 +237,8 @@ pub(super) fn take<G>(
     }
 }
 
-/// Takes a user's latch that was given up for a while, whatever a hook says; the dead holder, if there was one (0: no longer
-/// known).
+/// Takes a user's lock again that was released for a wait. No hook can interrupt this. Returns the pid of a holder
+/// that died meanwhile, if there was one (0: no longer known).
 pub(super) fn take_again(heap: &Heap, lock: &RobustLock, off: Off) -> Option<u32> {
     let announce = || heap.waiting_for(off, Purpose::Lock);
     let alive = |id| heap.alive(id);
@@ -248,16 +255,17 @@ pub(super) fn take_again(heap: &Heap, lock: &RobustLock, off: Off) -> Option<u32
     }
 }
 
-/// What somebody who waits for a condition gives up meanwhile.
+/// A lock that is released while its holder waits for a condition.
 pub trait Relock {
-    /// Releases it altogether; how often it was locked.
+    /// Releases the lock, however often it is locked, and returns how often that was.
     ///
     /// # Errors
     ///
     /// [`Error::NotLocked`].
     fn unlock_all(&self) -> Result<u64>;
 
-    /// Takes it again, so often; the dead holder, if there was one (0: no longer known).
+    /// Takes the lock again, to the depth `depth`. Returns the pid of a holder that died meanwhile, if there was one
+    /// (0: no longer known).
     fn relock(&self, depth: u64) -> Option<u32>;
 }
 
@@ -267,7 +275,7 @@ impl Relock for Lock {
     }
 
     fn relock(&self, _: u64) -> Option<u32> {
-        let died = take_again(self.heap, self.robust(), self.object.off());
+        let died = take_again(self.0.heap(), self.robust(), self.0.off());
         self.begin();
         died
     }
@@ -276,28 +284,20 @@ impl Relock for Lock {
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let owner = self.robust().owner();
-        let holder =
-            (owner != 0).then(|| format!("{} (pid {})", self.heap.name_of(owner), self.heap.pid_of(owner)));
+        let holder = (owner != 0).then(|| {
+            format!(
+                "{} (pid {})",
+                self.0.heap().name_of(owner),
+                self.0.heap().pid_of(owner)
+            )
+        });
         f.debug_struct("Lock")
             .field("holder", &holder)
             .finish_non_exhaustive()
     }
 }
 
-impl Serialize for Lock {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        codec::serialize_handle(&self.object, self.heap, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Lock {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (object, heap) = codec::deserialize_handle(&LOCK, 0, deserializer)?;
-        Ok(Self { heap, object })
-    }
-}
-
-/// The lock is held while this lives. In a forked child the copy of a guard is empty: the parent holds the lock.
+/// Holds a [`Lock`] until it is dropped. In a forked child the copy of a guard does nothing: the parent holds the lock.
 #[must_use = "the lock is released when the guard is dropped"]
 #[derive(Debug)]
 pub struct LockGuard<'l> {
@@ -306,16 +306,24 @@ pub struct LockGuard<'l> {
 }
 
 impl LockGuard<'_> {
-    /// Keeps the lock held beyond this guard, for [`Lock::force_unlock`] to end.
+    /// Gives up the guard and keeps the lock held, for [`Lock::force_unlock`] to release.
     pub fn forget(self) {
         core::mem::forget(self);
+    }
+
+    /// Gives up the guard and keeps the lock held, for another guard. Returns the owner id that this has to have.
+    #[inline]
+    pub(super) fn into_owner(self) -> u32 {
+        let owner = self.owner;
+        core::mem::forget(self);
+        owner
     }
 }
 
 impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.owner == self.lock.heap.me() {
+        if self.owner == self.lock.0.me() {
             self.lock.robust().unlock_mine(self.owner);
         }
     }

@@ -1,4 +1,4 @@
-//! What processes and threads exclude each other with. The protocols are in README.md beside this file.
+//! Locks, semaphores, conditions, events and barriers. The protocols are in README.md beside this file.
 
 mod barrier;
 mod bias;
@@ -20,7 +20,7 @@ pub use event::Event;
 pub(crate) use lock::LOCK;
 pub use lock::Relock;
 pub use lock::{Lock, LockError, LockGuard};
-pub(crate) use rlock::RLOCK;
+pub(crate) use rlock::{RLOCK, RLockLayout};
 pub use rlock::{RLock, RLockGuard};
 pub(crate) use semaphore::SEMAPHORE;
 pub use semaphore::{Permit, Semaphore};

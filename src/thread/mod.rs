@@ -44,7 +44,7 @@ pub use semaphore::{Permit, Semaphore};
 
 use crate::error::Error;
 use crate::os::clock::Deadline;
-use crate::wait::event_count::{Ended, EventCount};
+use crate::wait::event_count::{Ended, EventCount, Wait};
 
 /// Calls `attempt` until it returns a value. Between attempts the thread sleeps on `event_count` until `ready` is true.
 ///
@@ -57,7 +57,28 @@ fn persist<T>(
     attempt: impl FnMut() -> Option<T>,
 ) -> Result<T, Ended> {
     // No other process can inspect this wait, so it is not announced.
-    event_count.persist(deadline, &ready, &ready, || {}, || (), attempt)
+    event_count.attempt_or_wait(&mut Locally { ready, attempt }, deadline)
+}
+
+/// What a thread waits for at an event count of its own process.
+struct Locally<R, A> {
+    ready: R,
+    attempt: A,
+}
+
+impl<T, R: Fn() -> bool, A: FnMut() -> Option<T>> Wait for Locally<R, A> {
+    type Answer = T;
+    type Announced = ();
+
+    fn attempt(&mut self) -> Option<T> {
+        (self.attempt)()
+    }
+
+    fn is_ready(&self) -> bool {
+        (self.ready)()
+    }
+
+    fn announce(&self) {}
 }
 
 impl From<Ended> for Error {

@@ -1,14 +1,19 @@
-//! The gate: where somebody sleeps until something may have changed.
+//! The event count: where a thread sleeps until something may have changed.
 //!
-//! One word: [`WAITERS`] in bit 0, [`REGISTERED`] in bit 1, above them an epoch that moves with every notification. A sleeper
-//! arms the gate, looks once more at what it waits for, and sleeps only if the word is still what it armed. A notifier
-//! that finds neither mark makes no system call, which is the common case.
+//! It is one word: [`WAITERS`] in bit 0, [`REGISTERED`] in bit 1, above them an epoch that changes with every
+//! notification.
 //!
-//! A watcher sleeps elsewhere (it waits for several things at once) and wants to be told: it marks the gate as watched,
-//! and looks once more. The notifier that takes the mark away tells it.
+//! 1. A thread that is about to wait sets `WAITERS` ([`EventCount::prepare_wait`]), looks once more at what it waits
+//!    for, and sleeps only while the word is still what it saw then.
+//! 2. A selector sleeps elsewhere, because it waits for several things. It sets `REGISTERED`
+//!    ([`EventCount::mark_registered`]), and looks once more.
+//! 3. A notifier makes its change, and then loads the word. If neither bit is set, which is the common case, it makes
+//!    no system call. Otherwise it clears both bits, wakes one sleeper, and tells the selectors.
+//! 4. So of a burst of notifications one makes a system call. The sleeper that it woke takes what it came for, and then
+//!    passes the baton ([`EventCount::pass_baton`]): it sets `WAITERS` for those that may still sleep, and wakes one of
+//!    them if there is more.
 //!
-//! Notifying disarms, so a burst of notifications makes one system call; the sleeper that was woken passes it on
-//! ([`EventCount::pass_baton`]) once it has what it came for. There is no count of sleepers that a death could falsify.
+//! There is no count of sleepers that a death could falsify.
 
 use super::atomic::{AtomicU32, Ordering, fence_after_rmw};
 use super::interrupt::interrupted;
@@ -17,102 +22,101 @@ use super::spin;
 use crate::os::clock::Deadline;
 use crate::os::futex::Wake;
 
-/// Somebody may sleep here.
+/// A thread may sleep here.
 const WAITERS: u32 = 1;
-/// Somebody who sleeps elsewhere wants to be told.
+/// A selector, which sleeps elsewhere, is to be told.
 const REGISTERED: u32 = 2;
 const EPOCH: u32 = 4;
 
-/// A sleeping place in shared memory. All zero is a gate nobody sleeps at.
+/// An event count, in shared memory or not. All zero is one at which nobody sleeps.
 #[repr(transparent)]
 pub(crate) struct EventCount(AtomicU32);
 
-/// The word a sleeper armed; it sleeps only while the gate still shows it.
+/// What the word was when a thread prepared to wait. The thread sleeps only while the word is still the same.
 #[derive(Clone, Copy)]
 pub(crate) struct Epoch(u32);
 
 impl EventCount {
-    /// A gate in a process's own memory, for its threads.
+    /// Makes an event count in the memory of a process, for its threads.
     pub(crate) fn new() -> Self {
         Self(AtomicU32::new(0))
     }
 
-    /// Announces a sleeper. What it waits for must be looked at again between this and [`sleep`](Self::sleep).
+    /// Announces a sleeper. Between this and [`sleep`](Self::sleep), look again at what it waits for.
     pub(crate) fn prepare_wait(&self) -> Epoch {
         let before = self.0.fetch_or(WAITERS, Ordering::SeqCst);
         fence_after_rmw();
         Epoch(before | WAITERS)
     }
 
-    /// Sleeps until a notification after `epoch` was drawn, the deadline, a signal handler, or until the `sleeper` wants to
-    /// see for itself: look again.
+    /// Sleeps until a notification after `epoch`, the deadline, a signal handler, or until the `sleeper` wants to look
+    /// for itself. Look again after it.
     pub(crate) fn sleep(&self, epoch: Epoch, deadline: Deadline, sleeper: &mut Sleeper) -> Wake {
         sleeper.sleep(&self.0, epoch.0, deadline)
     }
 
-    /// Announces a watcher. What it watches must be looked at again behind this.
+    /// Announces a selector. After this, look again at what it waits for.
     pub(crate) fn mark_registered(&self) {
         self.0.fetch_or(REGISTERED, Ordering::SeqCst);
         fence_after_rmw();
     }
 
-    /// Wakes one sleeper, if there may be one. Call it behind a read-modify-write that follows the change.
+    /// Wakes one sleeper, if there may be one. Call it after a read-modify-write that follows the change.
+    ///
+    /// This is for an event count at which no selector registers.
     #[inline]
     pub(crate) fn notify_one(&self) {
-        self.notify_one_and(|| {});
-    }
-
-    /// The same where there may be watchers: `tell` is called if there are, and must tell all of them.
-    #[inline]
-    pub(crate) fn notify_one_and(&self, tell: impl FnOnce()) {
-        self.notify(1, tell);
+        let registered = self.notify(1);
+        debug_assert!(!registered, "a selector registered where it is not told");
     }
 
     /// Wakes every sleeper, if there may be one; otherwise as [`notify_one`](Self::notify_one).
     #[inline]
     pub(crate) fn notify_all(&self) {
-        self.notify_all_and(|| {});
+        let registered = self.notify(u32::MAX);
+        debug_assert!(!registered, "a selector registered where it is not told");
     }
 
-    /// The same where there may be watchers.
+    /// Wakes up to `count` sleepers, if there may be some. Returns true if selectors may be registered: the caller must
+    /// tell all of them. Call it after a read-modify-write that follows the change.
     #[inline]
-    pub(crate) fn notify_all_and(&self, tell: impl FnOnce()) {
-        self.notify(u32::MAX, tell);
-    }
-
-    #[inline]
-    fn notify(&self, count: u32, tell: impl FnOnce()) {
+    #[must_use = "registered selectors are to be told"]
+    pub(crate) fn notify(&self, count: u32) -> bool {
         fence_after_rmw();
-        if self.0.load(Ordering::Relaxed) & (WAITERS | REGISTERED) != 0 {
-            let marks = self.clear(WAITERS | REGISTERED);
-            if marks & WAITERS != 0 {
-                self.wake(count);
-            }
-            if marks & REGISTERED != 0 {
-                tell();
-            }
+        if self.0.load(Ordering::Relaxed) & (WAITERS | REGISTERED) == 0 {
+            return false;
         }
+        self.notify_marked(count)
     }
 
-    /// Wakes every sleeper, whether or not there may be one. Watchers have to be told besides.
+    #[inline]
+    fn notify_marked(&self, count: u32) -> bool {
+        let marks = self.clear(WAITERS | REGISTERED);
+        if marks & WAITERS != 0 {
+            self.wake(count);
+        }
+        marks & REGISTERED != 0
+    }
+
+    /// Wakes every sleeper, whether or not there may be one. Selectors have to be told besides.
     pub(crate) fn wake_unconditionally(&self) {
         self.clear(WAITERS);
         self.wake(u32::MAX);
     }
 
-    /// The half of a notification that changes the word; whether the other half, [`wake`](Self::wake), is due. For those
-    /// who must not make a system call yet.
+    /// Does the half of a notification that changes the word. Returns true if the other half, [`wake`](Self::wake), is
+    /// due. This is for callers that must not make a system call yet.
     pub(crate) fn take_waiters(&self) -> bool {
         fence_after_rmw();
         self.0.load(Ordering::Relaxed) & WAITERS != 0 && self.clear(WAITERS) & WAITERS != 0
     }
 
-    /// Wakes sleepers of a gate that was disarmed.
+    /// Wakes up to `count` sleepers, after `WAITERS` was cleared.
     pub(crate) fn wake(&self, count: u32) {
         self.0.futex_wake(count);
     }
 
-    /// Begins a new epoch without `marks`; those that there were.
+    /// Begins a new epoch and clears `marks`. Returns those of them that were set.
     #[cold]
     fn clear(&self, marks: u32) -> u32 {
         let mut word = self.0.load(Ordering::Relaxed);
@@ -128,88 +132,93 @@ impl EventCount {
         }
     }
 
-    /// For a sleeper that got what it came for: arms the gate for those who may still sleep, and wakes one of them at
-    /// once when there is `more` for them.
+    /// Passes a notification on: sets `WAITERS` for the threads that may still sleep, and wakes one of them at once if
+    /// there is `more` for them. For a thread that was woken, and goes on.
     pub(crate) fn pass_baton(&self, more: impl FnOnce() -> bool) {
         self.0.fetch_or(WAITERS, Ordering::SeqCst);
         fence_after_rmw();
         if more() {
-            // Watchers were told by whoever brought what there is more of.
+            // Selectors were told by the notifier that brought what there is more of.
             self.clear(WAITERS);
             self.wake(1);
         }
     }
 
-    /// Makes attempts until one answers, and waits here in between until it looks `ready`; at `most` so long. While it spins,
-    /// it looks whether that is `likely`. `idle` is called when it has slept for a while and nothing came; `announce` before
-    /// it sleeps for the first time, and what that gives is dropped at the end.
+    /// Makes an attempt, and [waits](Self::wait) if it fails.
     #[inline]
-    pub(crate) fn persist<T, A>(
+    pub(crate) fn attempt_or_wait<W: Wait>(
         &self,
-        most: Deadline,
-        likely: impl Fn() -> bool,
-        ready: impl Fn() -> bool,
-        idle: impl Fn(),
-        announce: impl Fn() -> A,
-        attempt: impl FnMut() -> Option<T>,
-    ) -> Result<T, Ended> {
-        let (outcome, slept) = self.attempts(most, likely, &ready, idle, announce, attempt);
-        // Also who goes away with nothing may have been woken in place of another.
-        if slept {
-            self.pass_baton(ready);
+        wait: &mut W,
+        deadline: Deadline,
+    ) -> Result<W::Answer, Ended> {
+        match wait.attempt() {
+            Some(answer) => Ok(answer),
+            None => self.wait(wait, deadline),
         }
-        outcome
     }
 
-    /// Waits until `ready`, where everybody is notified of every change, so that nothing is to be passed on.
-    pub(crate) fn wait_until<A>(
-        &self,
-        most: Deadline,
-        ready: impl Fn() -> bool,
-        idle: impl Fn(),
-        announce: impl Fn() -> A,
-    ) -> Result<(), Ended> {
-        let attempt = || ready().then_some(());
-        self.attempts(most, &ready, &ready, idle, announce, attempt).0
-    }
-
-    /// What [`persist`](Self::persist) does before it passes on, and whether it slept.
-    #[inline]
-    fn attempts<T, A>(
-        &self,
-        most: Deadline,
-        likely: impl Fn() -> bool,
-        ready: impl Fn() -> bool,
-        idle: impl Fn(),
-        announce: impl Fn() -> A,
-        mut attempt: impl FnMut() -> Option<T>,
-    ) -> (Result<T, Ended>, bool) {
+    /// Waits here until an attempt of `wait` answers. The caller has made the first attempt.
+    #[cold]
+    pub(crate) fn wait<W: Wait>(&self, wait: &mut W, deadline: Deadline) -> Result<W::Answer, Ended> {
         let (mut announced, mut sleeper) = (None, Sleeper::new());
         // What has not come in half a second does not come in the next microseconds.
         let mut spins = true;
         let outcome = loop {
-            if let Some(answer) = attempt() {
-                break Ok(answer);
-            }
-            if most.passed() {
+            if deadline.passed() {
                 break Err(Ended::Late);
             }
             if announced.is_some() && interrupted() {
                 break Err(Ended::Interrupted);
             }
-            if !(spins && spin::until(&likely)) {
+            if !(spins && spin::until(|| wait.is_likely())) {
                 let epoch = self.prepare_wait();
-                if !ready() {
-                    announced.get_or_insert_with(&announce);
-                    spins = self.sleep(epoch, most, &mut sleeper) != Wake::TimedOut;
+                if !wait.is_ready() {
+                    announced.get_or_insert_with(|| wait.announce());
+                    spins = self.sleep(epoch, deadline, &mut sleeper) != Wake::TimedOut;
                     if !spins {
-                        idle();
+                        wait.on_idle();
                     }
                 }
             }
+            if let Some(answer) = wait.attempt() {
+                break Ok(answer);
+            }
         };
-        (outcome, announced.is_some())
+        let slept = announced.is_some();
+        drop((announced, sleeper));
+        // Also a thread that goes away with nothing may have been woken in place of another.
+        if W::PASSES_BATON && slept {
+            self.pass_baton(|| wait.is_ready());
+        }
+        outcome
     }
+}
+
+/// What a thread waits for at an event count.
+pub(crate) trait Wait {
+    /// What an attempt that succeeds returns.
+    type Answer;
+    /// What lives for as long as the thread sleeps, so that others see what it waits for.
+    type Announced;
+    /// False if every sleeper is notified of every change, so that nothing is to be passed on.
+    const PASSES_BATON: bool = true;
+
+    /// Does what the thread waits to do; `None` if it is not possible yet.
+    fn attempt(&mut self) -> Option<Self::Answer>;
+
+    /// Returns true if an attempt may succeed. It is asked after [`EventCount::prepare_wait`] and before sleeping.
+    fn is_ready(&self) -> bool;
+
+    /// Returns true if an attempt is likely to succeed. It is asked over and over while the thread spins.
+    fn is_likely(&self) -> bool {
+        self.is_ready()
+    }
+
+    /// Announces that the thread is about to sleep for the first time.
+    fn announce(&self) -> Self::Announced;
+
+    /// Runs when the thread has slept for a while and nothing came.
+    fn on_idle(&self) {}
 }
 
 /// Why a wait ended without an answer.
@@ -219,4 +228,48 @@ pub(crate) enum Ended {
     Late,
     /// The hook of [`on_interrupt`](crate::on_interrupt) said so.
     Interrupted,
+}
+
+/// What a thread of a model waits for.
+#[cfg(all(test, loom))]
+pub(crate) struct Probe<R, A> {
+    pub ready: R,
+    pub attempt: A,
+}
+
+#[cfg(all(test, loom))]
+impl<T, R: Fn() -> bool, A: FnMut() -> Option<T>> Wait for Probe<R, A> {
+    type Answer = T;
+    type Announced = ();
+
+    fn attempt(&mut self) -> Option<T> {
+        (self.attempt)()
+    }
+
+    fn is_ready(&self) -> bool {
+        (self.ready)()
+    }
+
+    fn announce(&self) {}
+}
+
+/// The same for what every sleeper is notified of.
+#[cfg(all(test, loom))]
+pub(crate) struct ProbeAll<R>(pub R);
+
+#[cfg(all(test, loom))]
+impl<R: Fn() -> bool> Wait for ProbeAll<R> {
+    type Answer = ();
+    type Announced = ();
+    const PASSES_BATON: bool = false;
+
+    fn attempt(&mut self) -> Option<()> {
+        self.is_ready().then_some(())
+    }
+
+    fn is_ready(&self) -> bool {
+        (self.0)()
+    }
+
+    fn announce(&self) {}
 }

@@ -2,7 +2,7 @@
 //! model allows. Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom_`.
 
 use super::atomic::{AtomicU64, Ordering, fence_after_rmw};
-use super::event_count::EventCount;
+use super::event_count::{EventCount, Probe};
 use super::robust_lock::{Acquired, Manner, RobustLock};
 use super::sleeper::Sleeper;
 use crate::os::clock::Deadline;
@@ -344,27 +344,20 @@ impl Permits {
     }
 
     fn acquire(&self) {
-        let taken = self.free.persist(
-            Deadline::Never,
-            || self.has_some(),
-            || self.has_some(),
-            || {},
-            || (),
-            || self.add(-1).then_some(()),
-        );
+        let mut probe = Probe {
+            ready: || self.has_some(),
+            attempt: || self.add(-1).then_some(()),
+        };
+        let taken = self.free.attempt_or_wait(&mut probe, Deadline::Never);
         assert!(taken.is_ok());
     }
 
     /// Acquires with a timeout that is over at the first wake-up. Returns whether it got a permit.
     fn acquire_or_leave(&self) -> bool {
         let tries = core::cell::Cell::new(0);
-        let taken = self.free.persist(
-            Deadline::Never,
-            || self.has_some(),
-            || self.has_some(),
-            || {},
-            || (),
-            || {
+        let mut probe = Probe {
+            ready: || self.has_some(),
+            attempt: || {
                 tries.set(tries.get() + 1);
                 match self.add(-1) {
                     true => Some(true),
@@ -372,7 +365,8 @@ impl Permits {
                     false => None,
                 }
             },
-        );
+        };
+        let taken = self.free.attempt_or_wait(&mut probe, Deadline::Never);
         taken == Ok(true)
     }
 }
