@@ -1,4 +1,4 @@
-//! One suite for every queue there is, through the trait that they share.
+//! One suite for all kinds of queues, through the trait that they share.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A queue of the kind under test; `None` for one without a bound.
+/// Makes a queue of the kind under test; `None` for one without a bound.
 type Make = fn(Option<usize>) -> Arc<dyn AnyJoinableQueue<u64>>;
 
 macro_rules! maker {

@@ -1,4 +1,4 @@
-//! The barrier: nobody goes on alone, and nobody waits for the dead.
+//! The barrier: no party goes on before all have arrived, and no party waits for a dead one.
 
 mod common;
 #[path = "common/random.rs"]

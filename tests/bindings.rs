@@ -1,4 +1,5 @@
-//! The front door for other languages: handles without types, parcels, and children that something else starts.
+//! The bindings for other languages: handles without types, parcels, and children that the engine does not start
+//! itself.
 
 mod common;
 
@@ -168,7 +169,7 @@ fn a_parcel_that_is_refused_is_given_back() {
 
 const INVITED: &str = "PROCESSION_DOOR_INVITATION";
 
-/// A child of ours that the standard library starts: this test again, in a program that has no heap yet.
+/// Starts this test again as a child by the standard library: a process that has no heap yet.
 #[allow(unsafe_code)]
 fn start(test: &str, token: JoinToken) -> Child {
     // Opened anew, so that it can be inherited without changing the one that is in use.
@@ -190,7 +191,7 @@ fn start(test: &str, token: JoinToken) -> Child {
     child
 }
 
-/// In such a child, what it was told.
+/// Returns, in such a child, the text that it was given.
 fn invited() -> Option<JoinToken> {
     let text = std::env::var(INVITED).ok()?;
     let mut numbers = text.split(' ').map(|number| number.parse::<u64>().unwrap());
@@ -203,7 +204,7 @@ fn invited() -> Option<JoinToken> {
     })
 }
 
-/// The child of the tests below: takes the permit, says who it is, and waits to be killed.
+/// Runs in the child of the tests below: takes the permit, reports its pid, and waits to be killed.
 fn join_the_program(token: JoinToken) -> ! {
     attach(token).unwrap();
     assert_eq!(own_number(), token.id);

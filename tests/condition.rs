@@ -1,4 +1,5 @@
-//! The condition: who is woken and who is not, deadlines, several over one lock, and deaths of waiters, notifiers and holders.
+//! The condition: which threads are woken and which are not, deadlines, several conditions with one lock, and deaths of
+//! waiters, notifiers and holders.
 
 mod common;
 #[path = "common/random.rs"]
@@ -12,7 +13,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-/// Longer than any test takes, and an error if it passes.
+/// A timeout that is longer than any test takes; it is an error if it passes.
 const LONG: Duration = Duration::from_secs(3_600);
 
 // ---- who is woken ----
@@ -185,7 +186,7 @@ fn whoever_inspects_the_program_sees_who_waits() {
 
 // ---- processes ----
 
-/// Takes turns with another: when the counter's parity is ours, counts on.
+/// Takes turns with another process: adds one to the counter whenever its parity is `parity`.
 fn take_turns(condition: Condition, counter: Queue<u32>, parity: u32, end: u32) {
     let mut guard = condition.lock().unwrap();
     loop {
@@ -233,7 +234,7 @@ fn it_travels_through_queues() {
 
 // ---- the dead ----
 
-/// Waits, and says so when it has been notified.
+/// Waits, and reports when it has been notified.
 fn wait_once(condition: Condition, woken: Queue<u32>) {
     let mut guard = condition.lock().unwrap();
     guard.wait().unwrap();
@@ -361,7 +362,7 @@ fn who_comes_back_to_the_lock_of_the_dead_is_told_and_has_it() {
     }
 }
 
-/// Passes tokens around: takes one when there is one, and puts it back.
+/// Passes tokens around: takes a token when there is one, and puts it back.
 fn juggle(condition: Condition, tokens: Queue<u32>) {
     loop {
         let mut guard = match condition.lock() {

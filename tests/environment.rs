@@ -1,4 +1,4 @@
-//! What the world around a program can do to it: no descriptors, no memory, other programs, other builds.
+//! The environment of a program: no descriptors, no memory, other programs, other builds.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn echo(requests: Queue<Vec<u8>>, answers: Queue<Vec<u8>>) {
 
 // ---- no descriptors left ----
 
-/// Takes every descriptor that this program may have, while `body` runs.
+/// Uses up all descriptors of this program while `body` runs.
 fn without_descriptors(body: impl FnOnce()) {
     let usual = getrlimit(Resource::Nofile);
     let few = Rlimit {
@@ -161,10 +161,10 @@ fn without_descriptors_a_running_fork_server_refuses() {
 
 // ---- no memory left ----
 
-/// A heap that is soon full.
+/// Makes a heap that is soon full.
 const SMALL: [(&str, &str); 1] = [("PROCESSION_HEAP_BYTES", "41943040")];
 
-/// Puts messages until there is no memory for another; how many there are.
+/// Puts messages until there is no memory for another, and returns their number.
 fn fill(queue: &Queue<Vec<u8>>, len: usize) -> u64 {
     for n in 0.. {
         match queue.put(pattern(n, len)) {
@@ -316,7 +316,7 @@ fn without_memory_a_fork_is_whole_or_is_not() {
     let _watchdog = watchdog_of(180);
     alone_with("without_memory_a_fork_is_whole_or_is_not", &SMALL, || {
         let queue = Queue::unbounded().unwrap();
-        // A child that is to hold as much needs memory to note it.
+        // A child that refers to as many objects needs memory for its table of references.
         let held: Vec<_> = (0..60_000).map(|_| Lock::new().unwrap()).collect();
         for len in [60_000, 8_000, 1] {
             let mine = Lock::new().unwrap();
@@ -406,7 +406,7 @@ fn a_program_that_is_not_initialised_starts_nothing() {
     });
 }
 
-/// A program that initialises itself in the first process only.
+/// Runs a program that initialises itself only in its first process.
 #[test]
 fn a_child_that_is_not_initialised_is_not_started() {
     let _watchdog = watchdog();
@@ -583,7 +583,7 @@ fn programs_started_by_other_means_are_not_children() {
 
 // ---- nothing stays ----
 
-/// Starts a fork server and processes of every kind, tells who they are, and waits.
+/// Starts a fork server and processes of every kind, prints their pids, and waits.
 fn crowd(pids: Queue<u32>, never: Queue<()>) {
     for method in METHODS {
         for daemon in [false, true] {

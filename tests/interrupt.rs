@@ -1,6 +1,6 @@
-//! A hook that ends waits: every kind of wait ends, nothing is lost, and nobody's wake-up goes astray.
+//! A hook that ends waits: every kind of wait ends, no message is lost, and no wake-up is lost.
 //!
-//! The hook is the process's for good, so it asks each thread whether *it* is to stop waiting.
+//! The hook stays for the life of the process, so it asks of each thread whether this thread should stop waiting.
 
 mod common;
 
@@ -23,7 +23,7 @@ fn is_told_to_stop() -> bool {
     STOP.with(|stop| stop.get().is_some_and(|stop| stop.load(Ordering::SeqCst)))
 }
 
-/// Starts a thread that waits in `wait` and can be told to stop.
+/// Starts a thread that waits in `wait`, and that can be told to stop.
 fn waiter<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> (Arc<AtomicBool>, JoinHandle<T>) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| assert!(on_interrupt(is_told_to_stop)));
@@ -36,7 +36,7 @@ fn waiter<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> (Arc<
     (stop, thread)
 }
 
-/// What `wait` answers when it is told to stop, in its sleep.
+/// Returns the answer of `wait` when its thread is told to stop while it sleeps.
 fn stopped<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
     let (stop, thread) = waiter(wait);
     thread::sleep(A_WHILE);
@@ -159,8 +159,8 @@ fn what_needs_no_wait_is_done_all_the_same() {
     assert_eq!(thread.join().unwrap(), Ok(1));
 }
 
-/// Two wait, and one is told to leave at about the moment when there is something for one of them: it is not lost, and
-/// who stays gets it if the other does not.
+/// Lets two threads wait, and stops one of them at about the moment when one message arrives. The message is not lost:
+/// one of the two threads gets it.
 fn one_leaves<T: Send + 'static>(
     wait: impl Fn() -> Result<T, Error> + Clone + Send + 'static,
     give: impl Fn(),

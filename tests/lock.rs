@@ -1,4 +1,4 @@
-//! The lock: exclusion, deadlines, release by others, and the death of its owner.
+//! The lock: exclusion, deadlines, release by another thread or process, and the death of its owner.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 // ---- exclusion ----
 
-/// Reads a number, lets others run, and writes the next one: without exclusion most of the work is lost.
+/// Reads a number, lets other processes run, and writes the next number: without exclusion most of the work is lost.
 fn count_in_file(file: &Path) {
     let text = std::fs::read_to_string(file).unwrap();
     let number: u32 = text.parse().unwrap_or_else(|_| panic!("half written: {text:?}"));
@@ -179,7 +179,7 @@ fn hold(lock: Lock, ready: Queue<()>, never: Queue<()>) {
     let _ = never.get();
 }
 
-/// Somebody who holds `lock` for good.
+/// Starts a process that holds `lock` until it is killed.
 fn holder(lock: &Lock, method: StartMethod) -> Process<()> {
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
     let process = Process::builder()
@@ -191,7 +191,7 @@ fn holder(lock: &Lock, method: StartMethod) -> Process<()> {
     process
 }
 
-/// Checks that the lock was taken from `dead`, and is as usual afterwards.
+/// Checks that the lock was taken over from `dead`, and works as usual afterwards.
 fn inherited(lock: &Lock, dead: u32, taken: Result<LockGuard<'_>, LockError<LockGuard<'_>>>) {
     match taken {
         Err(LockError::OwnerDied { guard, pid }) => {

@@ -1,4 +1,4 @@
-//! Pipes: both directions, bounds and deadlines, and what the peer of somebody dead sees.
+//! Pipes: both directions, bounds and deadlines, and what the peer of a dead process sees.
 
 mod common;
 
@@ -204,7 +204,7 @@ fn who_waits_is_woken_by_the_end() {
     });
 }
 
-/// Says that it is there, and waits to be killed.
+/// Reports that it runs, and waits to be killed.
 fn hold(end: Connection<u8, u8>) {
     end.send(1).unwrap();
     loop {

@@ -1,4 +1,4 @@
-//! Processes, by every start method: what goes in, what comes out, how they end, and who is related to whom.
+//! Processes, by every start method: arguments, results, ends, and the relations between processes.
 
 mod common;
 
@@ -525,7 +525,7 @@ fn several_threads_wait_for_one_process() {
 
 // ---- what is left of it ----
 
-/// Processes of this program that ended and were not reaped, by whoever should have.
+/// Returns the processes of this program that have ended and were not reaped by the process that should reap them.
 fn zombies() -> Vec<i32> {
     let family = family(std::process::id());
     let ended = processes()
@@ -658,7 +658,7 @@ fn a_program_waits_for_its_processes_but_not_for_daemons() {
 
 // ---- relatives ----
 
-/// What a process that starts another by `method` was told by it.
+/// Starts another process by `method`, and returns what that process reported.
 fn start_another(method: u8, depth: u8) -> Vec<(u32, Option<u32>)> {
     let me = (std::process::id(), parent().map(|parent| parent.pid()));
     let mut line = vec![me];
@@ -790,7 +790,7 @@ fn daemons_have_no_children() {
     }
 }
 
-/// Starts a daemon and another process, tells who they are, and waits.
+/// Starts a daemon and another process, reports their pids, and waits.
 fn start_two(method: u8, pids: Queue<(u32, u32)>, never: Queue<()>) {
     let method = METHODS[usize::from(method)];
     let daemon = by(method).daemon(true).spawn(sleep_well, never.clone()).unwrap();
@@ -828,7 +828,7 @@ fn a_daemon_dies_with_its_parent() {
 mod signals {
     extern "C" fn nothing(_: i32) {}
 
-    /// A handler for SIGUSR1 that does nothing but interrupt system calls.
+    /// Installs a handler for SIGUSR1 that only interrupts system calls.
     pub fn install() {
         // SAFETY: a zeroed sigaction is valid, and so is the handler.
         unsafe {
@@ -841,7 +841,7 @@ mod signals {
         }
     }
 
-    /// Names the calling thread for [`send`].
+    /// Returns the calling thread's id for [`send`].
     pub fn me() -> libc::pthread_t {
         // SAFETY: no preconditions.
         unsafe { libc::pthread_self() }
@@ -876,7 +876,7 @@ fn disturbed<T: Send + core::fmt::Debug>(wait: impl FnOnce() -> T + Send, end: i
     })
 }
 
-/// Runs a wait with a deadline, likewise.
+/// Runs a wait with a deadline in the same way.
 fn disturbed_until<T: Send>(timeout: Duration, wait: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let (tell, told) = std::sync::mpsc::channel();

@@ -110,7 +110,8 @@ fn the_token_shows_which_queue_it_is_of() {
     });
 }
 
-/// It outlives the queue's other handles, and threads may make and drop them as they like.
+/// Checks that a producer outlives the queue's other handles, and that threads may make and drop producers as they
+/// like.
 #[procession::test]
 fn threads_come_and_go() {
     let _watchdog = watchdog();
@@ -217,7 +218,7 @@ fn count_for_ever(numbers: Producer<u64>, messages: Producer<Vec<u8>>) {
     }
 }
 
-/// Nobody joins the process, and nobody asks how it is.
+/// Checks the end of a queue when no process joins the dead producer's process, and none asks for its state.
 #[procession::test]
 fn one_that_is_killed_is_gone() {
     let _watchdog = watchdog();

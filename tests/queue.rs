@@ -1,4 +1,4 @@
-//! Queues: order, bounds, deadlines, shutting down, what travels through them, and the memory they take.
+//! Queues: order, bounds, deadlines, shutdown, the values that travel through them, and the memory that they use.
 
 mod common;
 
@@ -147,7 +147,7 @@ fn what_others_take_does_not_end_a_wait_early() {
     });
 }
 
-/// A message, or nothing after all of `timeout`.
+/// Gets a message, or checks that nothing comes before all of `timeout` has passed.
 fn not_or_after(timeout: Duration, queue: &Queue<u32>) -> Option<u32> {
     let start = std::time::Instant::now();
     let answer = queue.get_timeout(timeout);
@@ -163,7 +163,7 @@ fn not_or_after(timeout: Duration, queue: &Queue<u32>) -> Option<u32> {
 
 // ---- many at both ends ----
 
-/// A message that tells where it comes from and whether it is whole.
+/// A message that shows its producer, and whether it is whole.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Parcel {
     from: u32,
@@ -198,7 +198,7 @@ fn send_parcels_at_once(queue: Queue<Parcel>, from: u32, count: u32) {
     assert_eq!(queue.put_many(parcels).unwrap(), count as usize);
 }
 
-/// What one consumer saw, in its order.
+/// The messages that one consumer got, in its order.
 fn receive_parcels(queue: Queue<Parcel>) -> Vec<(u32, u32)> {
     queue.iter().map(checked).collect()
 }
@@ -222,7 +222,7 @@ fn checked(parcel: Parcel) -> (u32, u32) {
     (parcel.from, parcel.number)
 }
 
-/// Every parcel once, and every consumer saw every producer's parcels in their order.
+/// Checks that every parcel arrived once, and that every consumer got each producer's parcels in order.
 fn all_arrived(consumers: &[Vec<(u32, u32)>], producers: u32, count: u32) {
     for seen in consumers {
         for from in 0..producers {
@@ -1013,7 +1013,7 @@ fn a_message_keeps_what_it_refers_to() {
     assert_eq!(outer.get().unwrap().get().unwrap(), "kept");
 }
 
-/// A queue of itself needs a type with a name.
+/// A named type, because a queue of queues of itself needs one.
 #[derive(Clone, Serialize, Deserialize)]
 struct Rope(Queue<Rope>);
 
@@ -1081,7 +1081,7 @@ fn a_handle_stays_in_its_program() {
     outer.get().unwrap();
 }
 
-/// Serialises as numbers, and is read as a handle.
+/// A value that is serialised as numbers, and deserialised as a handle.
 struct Forged(u64);
 
 impl Serialize for Forged {
@@ -1096,7 +1096,7 @@ impl<'de> Deserialize<'de> for Forged {
     }
 }
 
-/// Serialises as one kind of handle, and is read as another.
+/// A value that is serialised as one kind of handle, and deserialised as another.
 struct Swapped(Queue<u8>);
 
 impl Serialize for Swapped {
@@ -1114,7 +1114,7 @@ impl<'de> Deserialize<'de> for Swapped {
     }
 }
 
-/// The same, read as a queue of something else, or as a lock.
+/// A queue that is deserialised as a queue of another type, or as a lock.
 struct Retyped<const AS_LOCK: bool>(Queue<u8>);
 
 impl<const AS_LOCK: bool> Serialize for Retyped<AS_LOCK> {
@@ -1158,7 +1158,7 @@ fn handles_cannot_be_forged() {
 
 // ---- values that cannot be encoded or decoded ----
 
-/// Cannot be encoded if negative, nor decoded if odd.
+/// A number that cannot be encoded if it is negative, nor decoded if it is odd.
 #[derive(Debug, PartialEq)]
 struct Picky(i32, String);
 

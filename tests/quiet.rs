@@ -1,4 +1,4 @@
-//! Idle programs sleep, and are awake all the same when a process dies.
+//! Idle programs sleep, and still notice when a process dies.
 
 mod common;
 
@@ -8,10 +8,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time enough for everybody to have settled down to sleep for long.
+/// Long enough for all waiters to have begun a long sleep.
 const SETTLED: Duration = Duration::from_millis(2_500);
 
-/// Far more than the second that a death may go unnoticed, and less than it takes a sleeper to look of its own accord.
+/// Far more than the second that a death may go unnoticed, and less than the time after which a sleeper checks without
+/// being woken.
 const PROMISED: Duration = Duration::from_secs(20);
 
 // ---- nobody wakes for nothing ----
@@ -20,7 +21,7 @@ fn consume(queue: Queue<u32>) {
     while queue.get().is_ok() {}
 }
 
-/// How often a process has been given a processor and taken it away.
+/// Returns the number of context switches of a process.
 fn switches(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     status
@@ -30,7 +31,8 @@ fn switches(pid: u32) -> u64 {
         .sum()
 }
 
-/// How often a hundred consumers, each with the queue that `queue` gives it, wake in five seconds without a message.
+/// Returns how often a hundred consumers wake in five seconds without a message. Each has the queue that `queue`
+/// returns for it.
 fn idle(mut queue: impl FnMut() -> Queue<u32>) -> u64 {
     let queues: Vec<_> = (0..100).map(|_| queue()).collect();
     let all: Vec<_> = queues
@@ -77,7 +79,7 @@ fn send(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
 }
 
-/// Gets a permit, says who has it, and keeps it for good.
+/// Gets a permit, reports its pid, and keeps the permit for good.
 fn keep(permits: Semaphore, got: Queue<u32>) {
     permits.acquire().unwrap().forget();
     got.put(std::process::id()).unwrap();
@@ -86,7 +88,7 @@ fn keep(permits: Semaphore, got: Queue<u32>) {
     }
 }
 
-/// Processes that all want the one permit of a semaphore; the first of them has it.
+/// Starts processes that all want the only permit of a semaphore; the first of them has it.
 struct Wanted {
     all: Vec<Process<()>>,
     got: Queue<u32>,
@@ -115,8 +117,8 @@ impl Wanted {
         wanted
     }
 
-    /// Who has got the permit. Nobody here waits for anything in shared memory, or asks after a process: that could be how a
-    /// death is noticed.
+    /// Waits for the pid of the process that has got the permit. This process neither waits in shared memory nor asks
+    /// for the state of a process, because either could be how a death is noticed.
     fn next(&self) -> u32 {
         let begun = Instant::now();
         loop {

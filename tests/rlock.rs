@@ -1,4 +1,4 @@
-//! The recursive lock: once more for the thread that holds it, and for nobody else.
+//! The recursive lock: its holder can take it again, and no other thread can.
 
 mod common;
 
@@ -133,7 +133,7 @@ fn one_at_a_time_over_processes_and_threads() {
     assert_eq!((token.get().unwrap(), lock.depth()), (5 * 3_000, 0));
 }
 
-/// What a process that is not the holder gets.
+/// Returns the answers that a process gets that is not the holder.
 fn try_everything(lock: RLock) -> (bool, bool, Option<Error>, usize) {
     let refused = matches!(lock.try_lock(), Err(LockError::WouldBlock));
     (
@@ -199,7 +199,7 @@ fn hold_twice(lock: RLock, ready: Queue<()>, never: Queue<()>) {
     let _ = never.get();
 }
 
-/// Somebody who holds `lock` for good, twice.
+/// Starts a process that holds `lock` twice until it is killed.
 fn holder(lock: &RLock, method: StartMethod) -> Process<()> {
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
     let process = Process::builder()

@@ -1,4 +1,5 @@
-//! The semaphore: how many at once, deadlines, counting beyond, and permits that come back from the dead.
+//! The semaphore: its bound, deadlines, releases beyond the initial count, and permits that come back from dead
+//! processes.
 
 mod common;
 
@@ -96,7 +97,8 @@ fn who_waits_gets_one() {
     assert_eq!(semaphore.value(), 0);
 }
 
-/// Whoever is inside leaves a mark, for which there is room as long as there are no more than permits.
+/// Lets each process inside put a mark into a queue, which has room as long as no more processes are inside than there
+/// are permits.
 fn come_and_go(semaphore: Semaphore, inside: Queue<()>, times: u32) {
     for n in 0..times {
         let permit = match n % 3 {
@@ -159,14 +161,14 @@ fn one_that_starts_at_nothing_counts_events() {
 
 // ---- the dead ----
 
-/// Takes so many permits and stays.
+/// Takes a number of permits, and waits for ever.
 fn take(semaphore: Semaphore, count: u32, ready: Queue<()>, never: Queue<()>) {
     (0..count).for_each(|_| semaphore.acquire().unwrap().forget());
     ready.put(()).unwrap();
     let _ = never.get();
 }
 
-/// Somebody who has `count` permits for good.
+/// Starts a process that has `count` permits until it is killed.
 fn holder(semaphore: &Semaphore, count: u32, method: StartMethod) -> Process<()> {
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
     let process = Process::builder()
@@ -177,7 +179,7 @@ fn holder(semaphore: &Semaphore, count: u32, method: StartMethod) -> Process<()>
     process
 }
 
-/// Acquires `count` times; how often it was told that somebody had died with the permit.
+/// Acquires `count` permits, and returns how many of them are reported to be of dead processes.
 fn told(semaphore: &Semaphore, count: usize) -> usize {
     let permits: Vec<_> = (0..count).map(|_| semaphore.acquire().unwrap()).collect();
     permits.iter().filter(|permit| permit.owner_died()).count()
@@ -234,7 +236,7 @@ fn keep_and_exit(semaphore: Semaphore, code: i32) {
     std::process::exit(code);
 }
 
-/// It has left them to somebody else to give back, who can do so.
+/// Checks that the permits of a process that has ended stay taken, and that another process can release them.
 #[procession::test]
 fn what_a_holder_has_that_ends_in_an_orderly_way_stays_taken() {
     let _watchdog = watchdog();
@@ -317,14 +319,14 @@ fn it_does_not_matter_through_which_handle() {
 
 // ---- one process alone with it ----
 
-/// As often as it takes to be favoured, and often enough to be so.
+/// As many acquires as bias the semaphore, and more that use the bias.
 const ALONE: u32 = 100;
 
 fn take_and_give_back(semaphore: &Semaphore, times: u32) {
     (0..times).for_each(|_| drop(semaphore.acquire().unwrap()));
 }
 
-/// Is alone with it, then takes so many permits and stays.
+/// Uses the semaphore alone, then takes a number of permits and waits for ever.
 fn alone(semaphore: Semaphore, count: u32, ready: Queue<()>, never: Queue<()>) {
     take_and_give_back(&semaphore, ALONE);
     take(semaphore, count, ready, never);

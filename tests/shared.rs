@@ -1,4 +1,4 @@
-//! Values and arrays: what one process writes the others read, under a lock or whole, and a death is told.
+//! Values and arrays: other processes read what one writes, under a lock or as atomics, and a death is reported.
 
 #![allow(clippy::float_cmp)] // The numbers are chosen so that every result is exact.
 
@@ -24,7 +24,7 @@ use std::time::Duration;
 struct Point {
     x: f64,
     y: f64,
-    /// Of the other two.
+    /// A structure of the two above.
     sum: f64,
 }
 
@@ -87,7 +87,7 @@ fn a_guard_is_of_no_use_in_a_forked_child() {
     assert!(value.try_lock().is_ok());
 }
 
-/// Everything there is to share, inside a structure of the user's.
+/// Every kind of shared value, inside a structure of the user's.
 #[derive(Clone, Serialize, Deserialize)]
 struct Everything {
     point: Value<Point>,
@@ -150,7 +150,7 @@ fn through_queues_after_the_sender_let_go() {
     }
 }
 
-/// A handle that is read as one of another type.
+/// Checks a handle that is deserialised as a handle of another type.
 struct Retyped<A, B>(A, PhantomData<B>);
 
 impl<A: Serialize, B> Serialize for Retyped<A, B> {
@@ -349,7 +349,7 @@ fn a_death_is_told_once() {
     assert_eq!(value.get(), Ok(3));
 }
 
-/// Makes all elements one more, over and over, until it is killed.
+/// Adds one to all elements, over and over, until it is killed.
 fn raise(all: Array<u64>, rounds: RawValue<u64>) {
     loop {
         let (mut guard, _) = lock(&all);
@@ -359,7 +359,7 @@ fn raise(all: Array<u64>, rounds: RawValue<u64>) {
     }
 }
 
-/// Takes the lock; after a death all elements are made equal. Whether there was one.
+/// Takes the lock, and makes all elements equal if the last holder died. Returns whether it did.
 fn lock(all: &Array<u64>) -> (ArrayGuard<'_, u64>, bool) {
     match all.lock_timeout(Duration::from_secs(60)) {
         Ok(guard) => {

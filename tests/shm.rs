@@ -1,4 +1,4 @@
-//! Shared memory by name: who finds it, who keeps it, and when it goes.
+//! Shared memory by name: finding it, keeping it, and its removal.
 
 mod common;
 #[path = "common/random.rs"]
@@ -20,7 +20,7 @@ fn there(name: &str) -> bool {
     file(name).exists()
 }
 
-/// A name of this test's own.
+/// Returns a name that only this test uses.
 fn name(of: &str) -> String {
     format!("procession-test-{of}-{}", std::process::id())
 }
@@ -170,7 +170,7 @@ fn unlinking_takes_the_name_and_leaves_the_memory() {
     assert!(there(&name));
 }
 
-/// Makes or opens memory, says so, and holds it until it is killed.
+/// Makes or opens memory, reports it, and keeps it until the process is killed.
 fn hold(name: String, make: bool, says: Queue<u32>) -> procession::Result<()> {
     let memory = if make {
         SharedMemory::create(Some(&name), 64)?
@@ -204,7 +204,7 @@ fn end(holder: Process<procession::Result<()>>) {
 fn it_stays_while_somebody_uses_it_and_goes_when_the_last_is_killed() {
     let _watchdog = watchdog_of(60);
     let test = "it_stays_while_somebody_uses_it_and_goes_when_the_last_is_killed";
-    // In a program that uses none itself: a forked child would share its keeper.
+    // In a program that uses no shared memory by name itself: a forked child would share its tracker.
     alone(test, || {
         for method in METHODS {
             let name = name("kill");
@@ -309,7 +309,8 @@ fn a_program_that_is_not_prepared_is_told() {
     });
 }
 
-/// Makes, opens, uses and drops memory of one name, over and over, until something is wrong. Whoever has it, has it whole.
+/// Makes, opens, uses and drops memory of one name, over and over, until an error. A process that has the memory always
+/// has all of it.
 fn busy(name: String, seed: u64, wrong: Queue<String>) {
     let mut random = Random::new(seed);
     let text = loop {

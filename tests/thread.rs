@@ -1,4 +1,4 @@
-//! Threads with results, and what they wait for.
+//! Threads with results, and the queues, conditions and semaphores for threads.
 
 mod common;
 

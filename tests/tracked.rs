@@ -1,4 +1,4 @@
-//! Queues whose consumers are watched: who dies with unfinished items is missed, and nobody else.
+//! Queues that track their consumers: only the death of a consumer with unfinished items is reported.
 
 mod common;
 
@@ -7,7 +7,7 @@ use procession::{Error, JoinableQueue, Process, Queue, StartMethod};
 use std::thread;
 use std::time::Duration;
 
-/// Long enough for any machine, and less than the watchdog's patience.
+/// Long enough for any machine, and less than the watchdog's time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn watched() -> JoinableQueue<Vec<u8>> {
@@ -16,15 +16,15 @@ fn watched() -> JoinableQueue<Vec<u8>> {
     queue
 }
 
-/// An item that lies in the queue itself, and one with memory of its own.
+/// Sizes of an item that is stored in the queue itself, and of one that has its own block.
 const SIZES: [usize; 2] = [10, 50_000];
 
-/// What a consumer does before it stays for ever.
+/// What a consumer does before it waits for ever.
 #[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
 struct Diligence {
     takes: usize,
     finishes: usize,
-    /// All at once, or one by one.
+    /// Whether it gets all items at once, or one by one.
     at_once: bool,
 }
 
@@ -39,7 +39,7 @@ fn consume(queue: JoinableQueue<Vec<u8>>, how: Diligence, ready: Queue<()>, neve
     let _ = never.get();
 }
 
-/// A consumer that has done its share and stays.
+/// Starts a consumer, which does its share and then waits for ever.
 fn consumer(queue: &JoinableQueue<Vec<u8>>, how: Diligence, method: StartMethod) -> Process<()> {
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
     let process = Process::builder()
@@ -229,7 +229,8 @@ fn a_forked_child_has_no_items() {
     queue.join().unwrap();
 }
 
-/// Many consumers finish at once: the count of what was put is looked at when it counts.
+/// Lets many consumers finish at the same time: `join` must compare their counts with the number of items at one
+/// moment.
 #[procession::test]
 fn tasks_are_counted_with_others_at_work() {
     let _watchdog = watchdog_of(120);

@@ -1,4 +1,4 @@
-//! Connections over sockets: with Python at the other end, in both directions; with peers that mean ill; deadlines.
+//! Connections over sockets: with Python at the other end, in both directions; with hostile peers; deadlines.
 
 mod common;
 
@@ -22,7 +22,7 @@ fn tcp() -> Address {
     Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
 }
 
-/// One of each kind.
+/// Returns an address of each kind.
 fn addresses(folder: &Path) -> [Address; 3] {
     [
         Address::Path(folder.join("socket")),
@@ -31,7 +31,7 @@ fn addresses(folder: &Path) -> [Address; 3] {
     ]
 }
 
-/// An address as a Python expression.
+/// Returns an address as a Python expression.
 fn python(address: &Address) -> String {
     match address {
         Address::Path(path) => format!("'{}'", path.display()),
@@ -45,7 +45,7 @@ fn connect(address: &Address) -> procession::Result<SocketConnection> {
     SocketConnection::connect(address, KEY)
 }
 
-/// A connection without any handshake, to say whatever one likes.
+/// Connects without a handshake, to send arbitrary bytes.
 fn raw(address: &Address) -> UnixStream {
     let Address::Abstract(name) = address else {
         panic!("{address}");
@@ -58,7 +58,7 @@ fn listener() -> Listener {
     Listener::bind(Address::unused().unwrap(), KEY).unwrap()
 }
 
-/// A connection between two of our own.
+/// Returns both ends of a connection between two of this crate's sockets.
 fn pair(address: Address) -> (SocketConnection, SocketConnection) {
     let mut listener = Listener::bind(address, KEY).unwrap();
     let address = listener.address().clone();
@@ -174,7 +174,7 @@ fn we_connect_to_python() {
     }
 }
 
-/// Every digest that Python knows, asked for by it.
+/// Checks every digest that Python can ask for.
 #[test]
 fn python_chooses_the_digest() {
     const SCRIPT: &str = "
@@ -204,7 +204,7 @@ with Listener(eval(sys.argv[1])) as listener:
     }
 }
 
-/// Lengths that do not fit into a short header.
+/// Checks lengths that do not fit into a short header.
 #[test]
 #[ignore = "it takes ten gigabytes of memory"]
 fn messages_of_more_than_two_gigabytes() {
@@ -344,7 +344,7 @@ fn a_socket_file_is_its_owners_alone_and_goes_with_the_listener() {
     ));
 }
 
-/// Handshakes go on while whoever serves waits for other things as well.
+/// Checks that handshakes go on while the server also waits for other things.
 #[test]
 fn a_listener_among_others() {
     let _watchdog = watchdog();
@@ -498,7 +498,7 @@ fn nonsense_is_turned_away() {
     }
 }
 
-/// A connection whose other end says whatever one likes.
+/// Returns a connection whose other end sends arbitrary bytes.
 fn with_raw() -> (SocketConnection, UnixStream) {
     let mut listener = Listener::bind(Address::unused().unwrap(), None).unwrap();
     let peer = raw(listener.address());
