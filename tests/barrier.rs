@@ -27,7 +27,7 @@ fn nobody_goes_on_before_everybody_is_there() {
                     arrived.fetch_add(1, Ordering::SeqCst);
                     barrier.wait().unwrap();
                     let now = arrived.load(Ordering::SeqCst);
-                    // The others may be in the next round, but not through it.
+                    // The others may be in the next round, but cannot have passed it.
                     assert!(
                         (4 * round..4 * round + 4).contains(&now),
                         "{now} in round {round}"
@@ -235,7 +235,7 @@ fn it_travels_through_queues() {
     assert!(same.is_broken());
 }
 
-// ---- the dead ----
+// ---- deaths ----
 
 fn arrive(barrier: Barrier) {
     let _ = barrier.wait();
@@ -305,7 +305,7 @@ fn who_dies_after_passing_breaks_nothing() {
             .spawn(pass, (barrier.clone(), 2))
             .unwrap();
         barrier.wait().unwrap();
-        // It waits in the next round, or is on its way there.
+        // It waits in the next round, or will soon wait there.
         thread::scope(|scope| {
             scope.spawn(|| barrier.wait().unwrap());
         });

@@ -58,7 +58,7 @@ fn compile(program: &Path, library: &Path) -> Result<(), String> {
 #[test]
 fn misuse_does_not_compile() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile_fail");
-    // The right library is the one that a right program compiles with.
+    // The right library is the one with which a correct program compiles.
     let right = |library: &PathBuf| compile(&folder.join("right.rs"), library);
     let library = libraries().into_iter().find(|library| right(library).is_ok());
     let library = library.unwrap_or_else(|| {

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// A timeout that is longer than any test takes; it is an error if it passes.
 const LONG: Duration = Duration::from_secs(3_600);
 
-// ---- who is woken ----
+// ---- which threads are woken ----
 
 #[test]
 fn as_many_as_asked_for_and_first_come_first_served() {
@@ -58,12 +58,12 @@ fn everybody_and_nobody() {
     condition.lock().unwrap().notify_all();
     condition.lock().unwrap().notify_one();
     thread::scope(|scope| {
-        // More than one transaction calls.
+        // More than one transaction is needed to notify them.
         let waiters: Vec<_> = (0..40)
             .map(|_| scope.spawn(|| condition.lock().unwrap().wait()))
             .collect();
         until(|| condition.waiting() == 40);
-        // What was notified before they came is nothing to them.
+        // Earlier notifications do not reach them.
         assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
         condition.lock().unwrap().notify_all();
         for waiter in waiters {
@@ -154,7 +154,7 @@ fn a_recursive_lock_is_given_up_altogether_and_taken_as_often() {
         waiter.join().unwrap();
     });
     assert_eq!(lock.depth(), 0);
-    // Who does not hold it cannot wait, also not by another thread's guard.
+    // A thread that does not hold the lock cannot wait, not even with another thread's guard.
     let mut guard = condition.lock().unwrap();
     let refused = thread::scope(|scope| scope.spawn(|| guard.wait_timeout(Duration::ZERO)).join().unwrap());
     assert_eq!(refused, Err(Error::NotLocked));
@@ -232,7 +232,7 @@ fn it_travels_through_queues() {
     assert!(lock.is_held_by_current_thread());
 }
 
-// ---- the dead ----
+// ---- deaths ----
 
 /// Waits, and reports when it has been notified.
 fn wait_once(condition: Condition, woken: Queue<u32>) {
@@ -286,7 +286,7 @@ fn a_call_to_who_dies_before_it_goes_on_goes_to_the_next() {
         until(|| condition.waiting() == 2);
         let guard = condition.lock().unwrap();
         assert_eq!(guard.notify(1), 1);
-        // It is called, and cannot go on while the lock is held here.
+        // The waiter is notified, and cannot go on while the lock is held here.
         thread::sleep(A_WHILE);
         first.kill().unwrap();
         first.wait().unwrap();
@@ -303,7 +303,7 @@ fn but_not_to_who_came_after_it_was_made() {
     let (condition, woken) = (Condition::new().unwrap(), Queue::unbounded().unwrap());
     let first = Process::spawn(wait_once, (condition.clone(), woken.clone())).unwrap();
     until(|| condition.waiting() == 1);
-    // Stopped in its sleep, it is called and cannot go on.
+    // The process is stopped in its sleep: it is notified, and cannot go on.
     thread::sleep(A_WHILE);
     let pid = first.pid() as i32;
     kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
@@ -405,7 +405,7 @@ fn random_deaths_leave_it_whole() {
         victim.kill().unwrap();
         victim.wait().unwrap();
         jugglers.push(start());
-        // A token may have died with who held it.
+        // A token may have died with its holder.
         if tokens.is_empty() {
             let guard = condition
                 .lock()
@@ -451,7 +451,7 @@ fn a_guard_copied_by_a_fork_is_empty() {
 fn a_forked_child_waits_for_itself() {
     let _watchdog = watchdog();
     let condition = Condition::new().unwrap();
-    // This thread has a record of its own, which is not the child's.
+    // This thread has its own record, which is not the child's.
     assert_eq!(
         condition.lock().unwrap().wait_timeout(A_WHILE),
         Err(Error::Timeout)

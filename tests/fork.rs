@@ -155,7 +155,7 @@ fn a_fork_while_others_hold_everything() {
                     while !over.is_shut_down() {
                         bustle.start(10);
                         bustle.stop(10);
-                        // A lock is not fair: whoever never rests could keep the visitors out for long.
+                        // A lock is not fair at once: threads without a pause could keep the children out for long.
                         thread::sleep(Duration::from_millis(1));
                     }
                 });
@@ -231,7 +231,7 @@ fn fork_after(delay: Duration) {
         queue.put(1).unwrap();
         let well = queue.get() == Ok(1) && current().unwrap().pid() == std::process::id();
         #[allow(unsafe_code)]
-        // SAFETY: it always works.
+        // SAFETY: the call has no preconditions.
         unsafe {
             libc::_exit(i32::from(!well))
         };
@@ -249,7 +249,7 @@ fn kill_the_fork_server() {
     let seen = procession::inspect().unwrap();
     for server in seen.processes.iter().filter(|seen| seen.name == "forkserver") {
         let pid = Pid::from_raw(server.pid as i32).unwrap();
-        // It may have been killed before.
+        // The server may have been killed before.
         let _ = kill_process(pid, Signal::KILL);
     }
 }

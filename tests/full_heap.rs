@@ -84,7 +84,8 @@ fn giving_up_needs_no_memory() {
                     }
                 }
             }
-            // Now every slot is taken: what comes out of the other queue needs but those.
+            // Uses up every slot: first by the locks in the other queue, which need a slot each but no memory, then by
+            // new locks.
             let mut locks = Vec::new();
             for make in [|few: &Queue<Lock>| few.try_get(), |_: &Queue<Lock>| Lock::new()] {
                 let error = loop {
@@ -98,7 +99,7 @@ fn giving_up_needs_no_memory() {
             }
             drop(queue);
             drop(few);
-            // All of it is there again.
+            // All memory is free again.
             let again = Queue::<Message>::unbounded().unwrap();
             let mut fits = 0;
             fill(&again, &mut fits, 300_000, &locks[0]);
@@ -141,7 +142,7 @@ fn a_message_whose_handles_find_no_room_stays() {
                     }
                     Err(error) => break error,
                 }
-                // What that gave back is used again.
+                // The memory that this freed is used again.
                 fill(&filling, &mut count, 100, &lock);
             };
             assert!(matches!(error, Error::OutOfMemory { .. }), "{error:?}");

@@ -244,7 +244,7 @@ fn itself() {
     assert!(matches!(waited, Err(LockError::Timeout)));
     thread::scope(|scope| {
         let other = scope.spawn(|| {
-            // Held by the main thread, which looks: no deadlock.
+            // The main thread holds it, and runs: no deadlock.
             until(|| inspect().unwrap().deadlocks.is_empty());
             let mine = Lock::new().unwrap();
             let _guard = mine.lock().unwrap();

@@ -85,7 +85,7 @@ fn waits_of_queues_end_and_nothing_is_lost() {
         other => panic!("{other:?}"),
     }
     assert_eq!(queue.get_many(5).unwrap(), [1, 2]);
-    // Of many, those that there was room for are in the queue, and the rest is given back.
+    // Of many messages, those for which there was room are in the queue, and the rest is returned.
     let producer = queue.clone();
     match stopped(move || producer.put_many(1..=5)) {
         Err(PutError::Failed(rest, Error::Interrupted)) => assert_eq!(rest, [3, 4, 5]),
@@ -243,7 +243,7 @@ fn waits_for_several_things_end_and_the_selector_goes_on() {
     let (_peer, socket) = UnixStream::pair().unwrap();
     let late = Duration::from_secs(3_600);
 
-    // One sleeps at its bell, the other, with a descriptor among its members, in the system.
+    // One selector sleeps at its bell. The other has a descriptor among its members, and sleeps in epoll.
     for with_socket in [false, true] {
         let mut selector = Selector::new().unwrap();
         let message = selector.add(&queue).unwrap();

@@ -33,7 +33,7 @@ fn content(producer: u64, number: u64) -> Vec<u8> {
 
 fn produce(queue: Queue<Item>, producer: u64) {
     for number in 0.. {
-        // The survivor is slower; an unbounded queue would take all the memory there is.
+        // The survivor is slower, and an unbounded queue would use up all memory.
         while queue.len() > 500 {
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -123,7 +123,7 @@ fn kill_workers(
         if running.len() >= 3 {
             let victim = running.swap_remove(random.below(3) as usize);
             victim.kill().expect("SIGKILL");
-            // Reaped at once, later, or by whoever comes by: all must do.
+            // Reaped at once, later, or by another call: all ways must work.
             match random.below(3) {
                 0 => drop(victim.wait()),
                 1 => drop(victim),
@@ -142,7 +142,7 @@ fn kill_workers(
         process.kill().expect("SIGKILL");
         process.wait()
     }));
-    // What is left in the queue is whole too; then it works as ever.
+    // The messages left in the queue are whole too. After them the queue works as usual.
     while let Ok(item) = queue.try_get() {
         seen.check(&item, gaps);
     }
@@ -190,7 +190,7 @@ fn consumers_are_killed() {
         let builder = Process::builder().method(method(random)).daemon(true);
         builder.spawn(swallow, queue.clone()).expect("a process")
     };
-    // The victims take messages with them, in order: the survivor sees gaps, but nothing twice and nothing late.
+    // Messages die with the killed consumers, in order: the survivor sees gaps, but no message twice and none late.
     kill_workers(long(500), 100, true, start, Some(producer), &queue);
 }
 
@@ -198,7 +198,7 @@ fn consumers_are_killed() {
 fn hold(lock: Lock, counters: Queue<(u64, u64)>) {
     loop {
         let (guard, _) = take(&lock, &counters);
-        // Between the two, the data are not there: dying here is what the lock reports.
+        // Between the two calls the queue is empty: the lock reports a death here.
         let (a, b) = counters
             .try_get()
             .expect("the data, or somebody would have been told");
@@ -309,7 +309,7 @@ fn permit_holders_are_killed() {
         process.kill().expect("SIGKILL");
         drop(process.wait());
     }
-    // Those that nobody waited for are found by who misses their permits.
+    // Dead processes that were not joined are found by the processes that wait for their permits.
     let permits = [(); 2].map(|()| {
         semaphore
             .acquire_timeout(PATIENCE)

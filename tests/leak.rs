@@ -30,7 +30,7 @@ fn processes(mark: &str) -> Vec<i32> {
         else {
             continue;
         };
-        // A zombie has no environment left: it is its parent's to reap, and counted elsewhere.
+        // A zombie has no environment left. Its parent has to reap it, and it is counted elsewhere.
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         if environ
             .split(|&byte| byte == 0)
@@ -117,7 +117,7 @@ fn program(role: &str) {
     println!("ready");
     if role == "ends" {
         end.put_many([1, 2, 3]).unwrap();
-        // Handles go without a join: the program waits for them all the same.
+        // Handles are dropped without a join: the program still waits for these processes.
         return;
     }
     let _ = nothing.get();
@@ -142,7 +142,7 @@ fn start(test: &str, role: &str, mark: &str) -> Child {
             "the program ended before it was ready"
         );
     }
-    // Whatever else it writes is read, or it would end with a broken pipe.
+    // All other output is read too, or the program would end by a broken pipe.
     std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
     child
 }

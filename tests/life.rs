@@ -90,7 +90,7 @@ extern "C" fn say_and_exit(_: i32) {
 
 #[allow(unsafe_code)]
 fn put_in_order_and_end(ready: Queue<u32>) {
-    // SAFETY: nothing but the handler runs when the signal comes: this thread sleeps.
+    // SAFETY: only the handler runs when the signal comes, because this thread sleeps.
     unsafe { libc::signal(libc::SIGTERM, say_and_exit as *const () as usize) };
     ready.put(0).unwrap();
     loop {

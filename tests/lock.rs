@@ -66,7 +66,7 @@ fn one_at_a_time_over_processes_and_threads() {
 fn pass_token(lock: Lock, token: Queue<u32>, times: u32) {
     for _ in 0..times {
         let _guard = lock.lock().unwrap();
-        // Nobody else may have it, so it is there.
+        // No other process may have it, so it must be there.
         let n = token.try_get().unwrap();
         token.try_put(n + 1).unwrap();
     }
@@ -88,7 +88,7 @@ fn what_it_protects_is_where_it_was_left() {
     assert_eq!(token.get().unwrap(), 4 * 5_000);
 }
 
-// ---- not waiting, and waiting in vain ----
+// ---- without waiting, and with a deadline ----
 
 #[test]
 fn a_held_lock_is_refused_in_time() {
@@ -133,7 +133,7 @@ fn who_waits_gets_it() {
     });
 }
 
-// ---- release by others ----
+// ---- release by other threads and processes ----
 
 fn release(lock: Lock) -> Result<(), Error> {
     lock.force_unlock()
@@ -216,7 +216,7 @@ fn the_death_of_its_owner_is_told_once() {
     }];
     for method in METHODS {
         for form in forms {
-            // Found by whoever comes later, with the end known or not.
+            // Found by a later process, whether or not the end is known already.
             for known in [true, false] {
                 let lock = Lock::new().unwrap();
                 let process = holder(&lock, method);
@@ -251,7 +251,7 @@ fn who_waits_while_the_owner_dies_is_told() {
             thread::sleep(A_WHILE);
             assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
             process.kill().unwrap();
-            // The end of the owner is told to one of them, without anybody asking the process.
+            // One of them learns of the owner's death, although no process asks for its state.
             assert_eq!(
                 waiters.map(|waiter| waiter.join().unwrap()).iter().sum::<u32>(),
                 1
@@ -341,7 +341,7 @@ fn a_guard_copied_by_a_fork_is_empty() {
     assert_eq!(child.join().unwrap(), (true, true));
     assert!(matches!(lock.try_lock(), Err(LockError::WouldBlock)));
     drop(guard.take());
-    // And the child's own guard is one.
+    // The child's own guard does hold the lock.
     let child = Process::fork(|| {
         let guard = lock.lock().unwrap();
         let held = lock.is_locked();

@@ -65,7 +65,7 @@ fn alone_unprivileged(test: &str, body: impl FnOnce()) {
     assert!(output.status.success(), "{}", told(&output));
 }
 
-// ---- what is there ----
+// ---- what is mapped ----
 
 #[procession::test]
 fn a_program_with_a_queue_has_less_than_a_gibibyte_of_addresses() {
@@ -106,7 +106,7 @@ fn core_files_leave_out_all_shared_memory() {
 
 fn crash(folder: PathBuf) {
     std::env::set_current_dir(folder).unwrap();
-    // Should it go wrong, it must not take the machine with it.
+    // A failure must not exhaust the machine's memory.
     limit(Resource::Core, 600 * MIB);
     std::process::abort();
 }
@@ -152,7 +152,7 @@ fn locking_all_memory_makes_no_more_than_was_opened() {
             return;
         }
         assert!(resident_bytes().unwrap() < before + 8 * MIB);
-        // What is given up can be given up still, and is zero when it is used again.
+        // Memory can still be given back to the system, and is zero when it is used again.
         for round in 0..3 {
             bytes.put(&vec![7; 300 << 20]).unwrap();
             assert_eq!(bytes.get().unwrap().len(), 300 << 20);
@@ -205,7 +205,7 @@ fn narrow(go: Queue<()>, messages: ByteQueue, answers: Queue<String>) {
 fn a_message_that_finds_no_addresses_is_an_error_and_stays() {
     let _watchdog = watchdog();
     alone("a_message_that_finds_no_addresses_is_an_error_and_stays", || {
-        // A forked child has what its parent has mapped, so that one comes first.
+        // A forked child has its parent's mappings, so `Fork` comes first.
         for method in [StartMethod::Fork, StartMethod::Spawn, StartMethod::ForkServer] {
             let (go, messages) = (Queue::unbounded().unwrap(), ByteQueue::unbounded().unwrap());
             let answers = Queue::unbounded().unwrap();
@@ -385,14 +385,15 @@ impl Victims {
             .max()
             .unwrap();
         for number in 3..=highest {
-            // SAFETY: closing what may be somebody else's is what this test is about; what it has itself was dropped.
+            // SAFETY: closing other code's descriptors is what this test is about. Its own descriptors were dropped
+            // before.
             unsafe { libc::close(number) };
         }
         let victims = (3..=highest + 3).map(|n| {
             let content = pattern(n as u64, 300_000);
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&content).unwrap();
-            // Far behind, where blocks of the heap would lie.
+            // Far into the file, where blocks of the heap would be.
             file.write_all_at(b"end", 900 * MIB).unwrap();
             (file, content)
         });
@@ -430,7 +431,7 @@ fn survives_closing(starts: bool) {
     let bytes = ByteQueue::unbounded().unwrap();
     let lock = Lock::new().unwrap();
     for method in METHODS {
-        // What is kept from one start to the next: the fork server's socket, the pipe to daemons.
+        // Descriptors that are kept between starts: the fork server's socket, the pipe to daemons.
         assert_eq!(by(method).spawn(one, ()).unwrap().join(), Ok(1));
         if method != StartMethod::Fork {
             let daemon = by(method)
@@ -450,7 +451,7 @@ fn survives_closing(starts: bool) {
         assert_eq!(bytes.get().unwrap().len(), len);
         drop(lock.lock().unwrap());
     }
-    // Beyond what is mapped.
+    // Past the end of the mapping.
     for _ in 0..3 {
         bytes.reserve(HALF).unwrap().commit().unwrap();
     }

@@ -35,7 +35,7 @@ fn there_and_back_whatever_the_start_method() {
                 queue.clone(),
             )
             .unwrap();
-        // Made when the child is there already, so that a forked one has no copy of this end.
+        // Made after the child, so that a forked child has no copy of this end.
         let (here, there) = pipe().unwrap();
         queue.put(there).unwrap();
         for n in 0..100 {
@@ -65,12 +65,12 @@ fn an_end_travels_through_a_pipe() {
     let (receiver, sender) = pipe_one_way().unwrap();
     here.send(sender.clone()).unwrap();
     drop(sender);
-    // On its way it counts.
+    // An end that is inside a message still counts as open.
     assert_eq!(receiver.try_recv(), Err(Error::Empty));
     let sender = there.recv().unwrap();
     sender.send(7).unwrap();
     assert_eq!(receiver.recv(), Ok(7));
-    // Nobody will receive this one: it goes with the end that would have.
+    // This message will not be received: it is dropped with the receiving end.
     here.send(sender).unwrap();
     drop(there);
     assert_eq!(receiver.recv(), Err(Error::Disconnected));
@@ -221,7 +221,7 @@ fn a_killed_peer_is_the_end_although_nobody_joins_it() {
         assert_eq!(here.recv(), Ok(1));
         here.send(0).unwrap();
         process.kill().unwrap();
-        // The handle is kept: nothing but waiting finds out.
+        // The handle is kept: only a wait can notice the death.
         if writes {
             assert!(matches!(here.send(5), Err(SendError::Broken(5))));
         } else {

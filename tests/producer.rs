@@ -180,7 +180,7 @@ fn one_on_its_way_counts() {
         assert!(!numbers.is_shut_down());
         producers.get().unwrap().put(1).unwrap();
         assert_eq!((numbers.get(), numbers.get()), (Ok(1), Err(Error::ShutDown)));
-        // Nobody takes this one from where it is.
+        // No process gets this producer from its queue.
         let numbers = Queue::unbounded().unwrap();
         let args = (numbers.clone(), producers.clone());
         Process::builder()
@@ -236,14 +236,14 @@ fn one_that_is_killed_is_gone() {
         assert!(numbers.iter().take(taken.min(5)).eq(0..taken.min(5) as u64));
         thread::sleep(Duration::from_micros(random.below(2_000)));
         child.kill().unwrap();
-        // What is there is whole, and then comes the end.
+        // The messages in the queue are whole, and after them comes the end.
         let mut next = 0;
         while let Ok(message) = messages.get() {
             assert!(message == vec![next as u8; 10_000]);
             next += 1;
         }
         assert_eq!(messages.get(), Err(Error::ShutDown));
-        // Of this queue there is another producer.
+        // This queue has another producer.
         assert!(!numbers.is_shut_down());
         while numbers.try_get().is_ok() {}
         mine.put(1_000).unwrap();

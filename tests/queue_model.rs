@@ -158,7 +158,7 @@ fn run(capacity: Option<usize>, operations: Vec<Operation>) -> Result<(), TestCa
                     continue;
                 }
                 let got = queue.get_many(most).unwrap();
-                // Everything that is there, up to what was asked for.
+                // All messages in the queue, up to the number that was asked for.
                 prop_assert_eq!(got.len(), most.min(model.messages.len()));
                 for message in got {
                     prop_assert!(Ok(message) == model.get());
@@ -170,7 +170,7 @@ fn run(capacity: Option<usize>, operations: Vec<Operation>) -> Result<(), TestCa
                     .map(|left| model.unfinished = left)
                     .ok_or(Error::TooManyTasksDone);
                 prop_assert_eq!(queue.task_done(), expected);
-                // More may be done than was taken; what is in the queue counts from then on.
+                // More tasks may be marked as done than were taken; from then on the messages in the queue count.
             }
             Operation::Clone => queue = queue.clone(),
             Operation::Shutdown => {
@@ -201,7 +201,7 @@ fn run(capacity: Option<usize>, operations: Vec<Operation>) -> Result<(), TestCa
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 256,
-        // What fails is found again by its seed, which is printed; no files beside the tests.
+        // A failure can be repeated with its seed, which is printed; no files are written beside the tests.
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

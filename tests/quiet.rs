@@ -15,7 +15,7 @@ const SETTLED: Duration = Duration::from_millis(2_500);
 /// being woken.
 const PROMISED: Duration = Duration::from_secs(20);
 
-// ---- nobody wakes for nothing ----
+// ---- no needless wake-ups ----
 
 fn consume(queue: Queue<u32>) {
     while queue.get().is_ok() {}
@@ -73,7 +73,7 @@ fn consumers_of_many_queues_sleep() {
     });
 }
 
-// ---- somebody looks ----
+// ---- one process looks for the dead ----
 
 fn send(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
@@ -145,8 +145,8 @@ fn who_looks_is_replaced_when_it_dies() {
     let _watchdog = watchdog();
     alone("who_looks_is_replaced_when_it_dies", || {
         for pause in [0, 20].map(Duration::from_millis) {
-            // Whichever of them look, in the end it is the last one who does; also if those who are woken to do so are killed
-            // before they know.
+            // Whichever processes are the lookout, in the end it is the last one; also if a process that is woken for
+            // this is killed before it runs.
             let wanted = Wanted::by(30);
             for process in &wanted.all[1..29] {
                 send(process.pid(), Signal::KILL);
@@ -164,7 +164,7 @@ fn who_looks_is_replaced_when_it_dies() {
 fn who_gets_what_it_waited_for_is_replaced() {
     let _watchdog = watchdog();
     alone("who_gets_what_it_waited_for_is_replaced", || {
-        // Whoever gets the permit looks no longer.
+        // A process that gets the permit is not the lookout any more.
         let wanted = Wanted::by(8);
         let mut holder = wanted.all[0].pid();
         for _ in 1..8 {

@@ -38,7 +38,7 @@ fn each_kind_of_thing_is_ready_when_it_is() {
     let mut check = |which: usize| {
         assert_eq!(selector.wait().unwrap(), [keys[which]]);
         assert_eq!(once(), [which]);
-        // Still ready: nobody has taken anything.
+        // Still ready, because no message was taken.
         assert_eq!(selector.try_wait().unwrap(), [keys[which]]);
     };
     queue.put(1).unwrap();

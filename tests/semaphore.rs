@@ -50,7 +50,7 @@ fn permits_can_be_added_but_not_to_a_bounded_one() {
     bounded.release().unwrap();
     assert_eq!(bounded.release(), Err(Error::TooManyReleases { max: 2 }));
     assert_eq!(bounded.value(), 2);
-    // A permit whose place somebody else has given back goes away quietly.
+    // Dropping a permit that was already released elsewhere does nothing.
     let permit = bounded.acquire().unwrap();
     bounded.release().unwrap();
     drop(permit);
@@ -88,7 +88,7 @@ fn who_waits_gets_one() {
         let waiters = [(); 4].map(|()| scope.spawn(|| semaphore.acquire().map(Permit::forget)));
         thread::sleep(A_WHILE);
         assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
-        // In a burst: all but the first find that somebody has been woken already.
+        // In a burst: all releases but the first find that a waiter was woken already.
         (0..4).for_each(|_| semaphore.release().unwrap());
         for waiter in waiters {
             waiter.join().unwrap().unwrap();
@@ -159,7 +159,7 @@ fn one_that_starts_at_nothing_counts_events() {
     }
 }
 
-// ---- the dead ----
+// ---- deaths ----
 
 /// Takes a number of permits, and waits for ever.
 fn take(semaphore: Semaphore, count: u32, ready: Queue<()>, never: Queue<()>) {
@@ -219,7 +219,7 @@ fn who_waits_while_the_holder_dies_gets_its_permit() {
             thread::sleep(A_WHILE);
             assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
             process.kill().unwrap();
-            // Nobody asks the process how it is.
+            // No process asks for its state.
             let told = waiters.map(|waiter| waiter.join().unwrap());
             assert_eq!(told.iter().filter(|&&told| told).count(), 1);
         });
@@ -268,7 +268,7 @@ fn the_events_that_the_dead_took_or_gave_stay_so() {
         assert_eq!(semaphore.value(), 1, "what was taken is taken");
         assert!(!semaphore.acquire().unwrap().owner_died());
 
-        // Where more were added than there were in the beginning, those above are events too.
+        // If more permits were added than there were in the beginning, the extra permits count as events too.
         let semaphore = Semaphore::new(1).unwrap();
         (0..3).for_each(|_| semaphore.release().unwrap());
         let process = holder(&semaphore, 2, method);
@@ -276,7 +276,7 @@ fn the_events_that_the_dead_took_or_gave_stay_so() {
         process.wait().unwrap();
         assert_eq!((semaphore.value(), told(&semaphore, 2)), (2, 0));
 
-        // And what a process has given more than it took is not taken back.
+        // Permits that a process released beyond those it took are not taken back.
         let semaphore = Semaphore::new(1).unwrap();
         let giver = Process::builder()
             .method(method)
@@ -310,14 +310,14 @@ fn it_does_not_matter_through_which_handle() {
         let mine = semaphore.acquire().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
-        // It had none: all that is missing is this process's own.
+        // It had none: all missing permits are this process's own.
         assert_eq!(semaphore.value(), 1);
         drop(mine);
         assert_eq!((semaphore.value(), told(&semaphore, 2)), (2, 0));
     }
 }
 
-// ---- one process alone with it ----
+// ---- a semaphore that one process uses alone ----
 
 /// As many acquires as bias the semaphore, and more that use the bias.
 const ALONE: u32 = 100;
@@ -334,7 +334,7 @@ fn alone(semaphore: Semaphore, count: u32, ready: Queue<()>, never: Queue<()>) {
 
 #[procession::test]
 fn what_one_has_that_was_alone_is_known_and_comes_back() {
-    // No other test has a semaphore of so many.
+    // No other test has a semaphore with this many permits.
     const ALL: usize = 11;
     let _watchdog = watchdog();
     for method in METHODS {
@@ -348,7 +348,7 @@ fn what_one_has_that_was_alone_is_known_and_comes_back() {
 
             let seen = procession::inspect().unwrap();
             let user = |object: &ObjectReport, pid| object.users.iter().find(|user| user.pid == pid).cloned();
-            // One of before may have been inherited by a child of another test.
+            // A child of another test may have inherited an earlier one.
             let ours = seen.objects.iter().find(|object| {
                 object.figures.contains(&("most", ALL as u64)) && user(object, process.pid()).is_some()
             });
@@ -357,7 +357,7 @@ fn what_one_has_that_was_alone_is_known_and_comes_back() {
             assert_eq!((theirs, own), (count as i64, 0), "{seen}");
 
             if count < ALL {
-                // Somebody else comes along.
+                // Another process uses the semaphore.
                 take_and_give_back(&semaphore, 1);
             }
             process.kill().unwrap();
@@ -383,7 +383,7 @@ fn who_was_alone_keeps_what_it_has_beyond_its_handles() {
             take_and_give_back(&semaphore, ALONE);
             semaphore.acquire().unwrap().forget();
             drop(semaphore);
-            // Others take the place of what that handle held.
+            // Other objects reuse the memory of that handle's objects.
             let _others = [(); 100].map(|()| Semaphore::bounded(7).unwrap());
             ready.put(()).unwrap();
             let _ = never.get();
@@ -455,7 +455,7 @@ fn a_permit_copied_by_a_fork_is_empty() {
     let mut permit = Some(semaphore.acquire().unwrap());
     let child = Process::fork(|| {
         drop(permit.take());
-        // And its own permits are.
+        // Its own permits are returned.
         let own = semaphore.acquire().unwrap();
         let values = (semaphore.value(), semaphore.try_acquire().is_err());
         drop(own);
@@ -499,7 +499,7 @@ fn forks_while_threads_come_and_go() {
             });
         }
         for n in 0..40 {
-            // Half of them die with a permit; what the threads had at the fork is not the child's.
+            // Half of the children die with a permit. Permits that threads had at the fork are not the child's.
             let child = Process::fork(|| {
                 let permit = semaphore.acquire().unwrap();
                 if n % 2 == 0 {

@@ -45,7 +45,7 @@ fn a_value_is_what_was_set() {
     *value.lock().unwrap() += 1;
     assert_eq!(*value.clone().try_lock().unwrap(), 9);
     assert_eq!(format!("{value:?}"), "Value(9)");
-    // Larger than anything that is a cell.
+    // Larger than a cell.
     let large = Value::new([3_u8; 50_000]).unwrap();
     assert!(large.get().unwrap() == [3; 50_000]);
 }
@@ -80,7 +80,7 @@ fn a_guard_is_of_no_use_in_a_forked_child() {
     let guard = value.lock().unwrap();
     let child = Process::builder().fork(|| *guard).unwrap();
     assert!(matches!(child.join(), Err(Error::Process(_))), "it panicked");
-    // And its end there has unlocked nothing.
+    // The drop of the copy in the child has unlocked nothing.
     let locked = thread::scope(|scope| scope.spawn(|| value.try_lock().is_err()).join().unwrap());
     assert!(locked);
     drop(guard);
@@ -331,7 +331,7 @@ fn a_death_is_told_once() {
         pid
     };
     let pid = die();
-    // Without a guard: told, and not done.
+    // Without a guard: the error is returned, and the change is not made.
     assert!(matches!(value.set(2), Err(Error::OwnerDied { .. })), "{pid:?}");
     assert_eq!(value.get(), Ok(1));
     die();
@@ -341,7 +341,7 @@ fn a_death_is_told_once() {
     ));
     assert_eq!(value.get(), Ok(1));
     die();
-    // Looking at it takes the news from nobody.
+    // Reading does not consume the report of the death.
     assert_eq!(format!("{value:?}"), "Value(<locked>)");
     let mut guard = value.lock().map(|_| ()).unwrap_err().into_guard().unwrap();
     *guard = 3;
@@ -367,7 +367,7 @@ fn lock(all: &Array<u64>) -> (ArrayGuard<'_, u64>, bool) {
             (guard, false)
         }
         Err(LockError::OwnerDied { mut guard, .. }) => {
-            // It went through them in order.
+            // The dead process had changed the elements in order.
             assert!(guard.is_sorted_by(|a, b| a >= b) && guard[0] <= guard[guard.len() - 1] + 1);
             let first = guard[0];
             guard.fill(first);

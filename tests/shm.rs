@@ -38,7 +38,7 @@ fn what_one_writes_another_reads() {
     let other = SharedMemory::open(&format!("/{}", memory.name())).unwrap();
     assert_eq!(other.name(), memory.name());
     let bytes: Vec<u8> = (0..100).collect();
-    // Every alignment of both ends.
+    // All alignments of both ends.
     for from in 0..20 {
         for to in (from..40).chain(90..=100) {
             memory.write(0, &[0; 100]).unwrap();
@@ -94,7 +94,7 @@ fn names() {
             assert_eq!(refused.unwrap_err(), Error::BadName { name: bad.to_owned() });
         }
     }
-    // What stands there and is not shared memory is left alone.
+    // A file there that is not shared memory is left alone.
     std::fs::create_dir(file(&missing)).unwrap();
     assert!(matches!(SharedMemory::open(&missing), Err(Error::Os { .. })));
     assert!(matches!(
@@ -106,7 +106,7 @@ fn names() {
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file(&mine)).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     drop(memory);
-    // At once, or in a moment: another test may be starting a process, which has our descriptors until it runs.
+    // At once or soon after: another test may be starting a process, which has this one's descriptors until it runs.
     until(|| !there(&mine));
 }
 
@@ -158,7 +158,7 @@ fn unlinking_takes_the_name_and_leaves_the_memory() {
     assert!(!there(&name));
     assert_eq!(old.unlink(), Err(Error::NoSuchMemory { name: name.clone() }));
     let new = SharedMemory::create(Some(&name), 20).unwrap();
-    // The old one's users have nothing to do with the new one.
+    // The users of the old memory do not affect the new one.
     assert_eq!(old.unlink(), Err(Error::NoSuchMemory { name: name.clone() }));
     old.write(0, b"old").unwrap();
     let mut bytes = [9; 3];
@@ -240,7 +240,7 @@ fn a_fork_uses_what_its_parent_used() {
         .unwrap()
     };
     ready.get().unwrap();
-    // The closure with our handle went with the call: only the child has one.
+    // The closure with our handle was dropped by the call: only the child has a handle.
     assert!(there(&name));
     go.put(()).unwrap();
     assert!(child.join().unwrap());
@@ -287,7 +287,7 @@ fn the_keeper_ends_with_its_process() {
         let pid = process.pid();
         until(|| family(pid).len() == 2);
         let keeper = *family(pid).last().unwrap();
-        // What ends everything else at a terminal does not end it.
+        // Signals that end other processes at a terminal do not end the tracker.
         kill_process(Pid::from_raw(keeper).unwrap(), Signal::INT).unwrap();
         kill_process(Pid::from_raw(keeper).unwrap(), Signal::TERM).unwrap();
         process.kill().unwrap();
@@ -318,7 +318,7 @@ fn busy(name: String, seed: u64, wrong: Queue<String>) {
             break text;
         }
     };
-    // A panic takes its time, in which one could be killed before anybody knows.
+    // A panic takes long, and the process could be killed before the failure is reported.
     wrong.put(text).unwrap();
 }
 
@@ -336,7 +336,7 @@ fn use_once(name: &str, random: &mut Random) -> Result<(), String> {
         return Err(format!("it has {} bytes", memory.len()));
     }
     memory.atomic_u64(0).unwrap().fetch_add(1, Ordering::Relaxed);
-    // In use: the name leads to it, since nobody takes it away on purpose here.
+    // The memory is in use, so its name must exist: no process here unlinks it on purpose.
     let again =
         SharedMemory::open(name).map_err(|error| format!("taken away from one who uses it: {error}"))?;
     if again.atomic_u64(0).unwrap().load(Ordering::Relaxed) == 0 {

@@ -98,7 +98,7 @@ fn a_dropped_handle_lets_the_thread_run_on() {
     until(|| done.load(Ordering::Acquire));
 }
 
-// ---- queues: what the suite for all of them does not say ----
+// ---- queues: tests that the suite for all queues does not have ----
 
 #[test]
 fn a_capacity_of_nothing_is_refused() {
@@ -175,7 +175,7 @@ fn exactly_so_many_are_woken_in_their_order() {
                     }
                 })
                 .unwrap();
-                // One after the other, so that their order is known.
+                // They begin to wait one after the other, so that their order is known.
                 until(|| condition.lock().unwrap().0 == who + 1);
                 thread
             })
@@ -243,7 +243,7 @@ fn the_lock_of_a_condition_excludes() {
     assert_eq!(other.join().unwrap(), (Err(Error::Timeout), Err(Error::Timeout)));
     drop(guard);
     drop(condition.try_lock().unwrap());
-    // A panic lets it go.
+    // A panic releases it.
     let panics = Thread::spawn({
         let condition = condition.clone();
         move || {
@@ -339,7 +339,7 @@ fn a_hook_ends_every_wait() {
         })
         .unwrap();
         STOP.store(true, Ordering::Relaxed);
-        // Each is asked after a second; all at once they take no longer than one.
+        // Each hook call comes after a second; all threads together take no longer than one.
         std::thread::scope(|waits| {
             waits.spawn(|| assert_eq!(queue.get(), Err(Error::Interrupted)));
             waits.spawn(|| {

@@ -72,7 +72,7 @@ fn who_dies_with_unfinished_items_is_missed() {
                 process.kill().unwrap();
                 process.wait().unwrap();
                 assert_eq!(queue.join_timeout(PATIENCE), lost(3 - finishes as u64));
-                // It stays so, and the others go on with the rest.
+                // The report stays, and the other consumers go on with the other items.
                 assert_eq!(queue.unfinished(), 5 - finishes);
                 while queue.try_get().is_ok() {
                     queue.task_done().unwrap();
@@ -123,7 +123,7 @@ fn who_joins_meanwhile_is_told() {
             let joiners = [(); 2].map(|()| scope.spawn(|| queue.join()));
             thread::sleep(A_WHILE);
             assert!(joiners.iter().all(|joiner| !joiner.is_finished()));
-            // Nobody asks the process how it is.
+            // No process asks for its state.
             process.kill().unwrap();
             for joiner in joiners {
                 assert_eq!(joiner.join().unwrap(), lost(1));
@@ -149,7 +149,7 @@ fn who_ends_or_panics_with_unfinished_items_is_missed_too() {
                 .spawn(take_and_leave, (queue.clone(), 2, panics))
                 .unwrap();
             until(|| queue.is_empty());
-            // The handle that it took them through is gone before it is.
+            // The handle through which it took the items is dropped before the process ends.
             assert_eq!(queue.join_timeout(PATIENCE), lost(2));
             drop(process.join());
         }
@@ -209,7 +209,7 @@ fn what_shutdown_now_drops_is_nobodys() {
         ready.get().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
-        // The one it had taken is lost; that others were dropped does not make up for it.
+        // The item that it had taken is lost, although other items were dropped.
         assert_eq!(queue.join_timeout(PATIENCE), lost(1));
     }
 }

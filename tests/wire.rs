@@ -156,7 +156,7 @@ fn we_connect_to_python() {
         let mut child = run(&program, PYTHON_LISTENER, &args);
         let mut output = BufReader::new(child.stdout.take().unwrap());
         for mut address in addresses {
-            // A line for each listener, once it is there.
+            // One line for each listener, when it listens.
             let mut line = String::new();
             output.read_line(&mut line).unwrap();
             if let Address::Tcp(address) = &mut address {
@@ -232,7 +232,7 @@ with Client(eval(sys.argv[1]), authkey=b'the key') as peer:
     assert!(*receiver.recv_bytes().unwrap() == large);
 }
 
-// ---- with our own ----
+// ---- between two of this crate's connections ----
 
 #[test]
 fn there_and_back_at_every_kind_of_address() {
@@ -247,7 +247,7 @@ fn there_and_back_at_every_kind_of_address() {
                 assert!(server.recv_bytes().unwrap() == message);
             });
         }
-        // Both ways at once, each direction in a thread.
+        // Both directions at the same time, each in a thread.
         let (mut sender, mut receiver) = server.split();
         thread::scope(|scope| {
             scope.spawn(|| (0..1000u32).for_each(|n| sender.send_bytes(&n.to_le_bytes()).unwrap()));
@@ -291,7 +291,7 @@ fn deadlines() {
         Error::Timeout
     );
 
-    // More than the system's buffers hold: part of it is sent, and the rest is not lost.
+    // More than the system's buffers hold: a part is sent, and the rest is not lost.
     let large = pattern(1, 8 << 20);
     let error = not_before(SOON, || client.send_bytes_timeout(&large, SOON)).unwrap_err();
     assert!(
@@ -300,7 +300,7 @@ fn deadlines() {
     );
     assert_eq!(client.try_send_bytes(b"next"), Err(Error::Full));
     assert_eq!(client.send_bytes_timeout(b"next", SOON), Err(Error::Timeout));
-    // What there is of it is kept by the receiver, too.
+    // The receiver keeps the part that has arrived, too.
     assert_eq!(server.recv_bytes_timeout(SOON), Err(Error::Timeout));
     assert_eq!(server.poll(Duration::ZERO), Ok(false));
     thread::scope(|scope| {
@@ -366,7 +366,7 @@ fn a_listener_among_others() {
     assert_eq!(connection.try_recv_bytes().unwrap(), b"here");
 }
 
-// ---- who means ill, or dies ----
+// ---- peers that are hostile, or die ----
 
 const ADDRESS: &str = "PROCESSION_TEST_ADDRESS";
 
@@ -404,7 +404,7 @@ fn who_says_nothing_holds_nobody_up() {
     let _watchdog = watchdog();
     let mut listener = listener();
     let address = listener.address().clone();
-    // More than may be under way at a time.
+    // More handshakes than may be in progress at the same time.
     let mut silent: Vec<_> = (0..70).map(|_| raw(&address)).collect();
     let clients: Vec<_> = (0..3)
         .map(|_| {
@@ -427,7 +427,7 @@ fn who_says_nothing_holds_nobody_up() {
     for client in clients {
         client.join().unwrap().unwrap();
     }
-    // Who goes away is told of at once.
+    // A client that disconnects is reported at once.
     silent.truncate(silent.len() - 1);
     drop(silent);
     until(|| {
@@ -543,7 +543,7 @@ fn a_peer_that_dies_in_the_middle_of_a_message() {
         (&[][..], Error::Disconnected),
         (&[0, 0], Error::Truncated { expected: 0, got: 0 }),
         (&[0, 0, 0, 9, 1, 2], Error::Truncated { expected: 9, got: 2 }),
-        // It says that much is to come, and no memory is taken for it.
+        // The header announces a large message, and no memory is allocated for it.
         (
             &[255, 255, 255, 255, 0, 0, 127, 0, 0, 0, 0, 0, 1],
             Error::Truncated {
@@ -598,7 +598,7 @@ fn over_tcp_too() {
     let Address::Tcp(address) = *listener.address() else {
         panic!("{}", listener.address());
     };
-    // Gone before anybody looked.
+    // The peer was gone before any call.
     drop(TcpStream::connect(address).unwrap());
     let error = listener.accept().unwrap_err();
     assert_eq!(error, Error::Authentication(AuthenticationError::Left));
