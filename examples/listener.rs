@@ -1,7 +1,7 @@
-//! A guest book on a socket: a server, and clients that need not be of the same program, nor be written in Rust.
+//! A guest book on a socket: a server, and clients that need not belong to the same program, nor be written in Rust.
 //!
-//! Alone, it starts some clients as processes of its own. With `--serve 127.0.0.1:6000` it only serves, and with
-//! `--connect 127.0.0.1:6000` it only signs the book; that works from Python, too:
+//! Without options it serves, and starts some clients as processes. With `--serve 127.0.0.1:6000` it only serves, and
+//! with `--connect 127.0.0.1:6000` it only signs the book. Python can sign it too:
 //!
 //! ```python
 //! from multiprocessing.connection import Client
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use procession::{Address, Error, Listener, Process, SocketConnection};
 
-/// A guest book on a socket, and guests who sign it.
+/// Guests sign a guest book over a socket.
 #[derive(Parser)]
 struct Cli {
     /// Serve at this address until killed
@@ -27,11 +27,11 @@ struct Cli {
     #[arg(long, value_name = "ADDRESS:PORT")]
     connect: Option<SocketAddr>,
 
-    /// What server and guests know, and nobody else
+    /// The secret key that only the server and its guests know
     #[arg(long, default_value = "open sesame")]
     key: String,
 
-    /// How many guests there are, where they are not told from outside
+    /// Number of guests that this program starts, without `--serve` and `--connect`
     #[arg(long, default_value_t = 3, value_name = "N")]
     guests: u32,
 }
@@ -59,7 +59,7 @@ fn open(cli: &Cli) -> procession::Result<()> {
         println!("the book lies at {}", listener.address());
         return serve(&mut listener, u32::MAX);
     }
-    // An address that leaves no file behind, whatever becomes of this program.
+    // An address that leaves no file behind, however this program ends.
     let mut listener = Listener::bind(Address::unused()?, key)?;
     let guests = (1..=cli.guests)
         .map(|n| {
@@ -74,11 +74,11 @@ fn open(cli: &Cli) -> procession::Result<()> {
     Ok(())
 }
 
-/// Lets so many guests sign.
+/// Lets `guests` guests sign.
 fn serve(listener: &mut Listener, guests: u32) -> procession::Result<()> {
     let mut signed = 0;
     while signed < guests {
-        // Who has another key, or none, is told of here, and holds nobody up.
+        // A client without the right key is an error here, and does not hold up the others.
         let mut guest = match listener.accept() {
             Ok(guest) => guest,
             Err(Error::Authentication(reason)) => {
@@ -93,7 +93,7 @@ fn serve(listener: &mut Listener, guests: u32) -> procession::Result<()> {
             Ok(name) => {
                 signed += 1;
                 let thanks = format!("{}, you are number {signed}", String::from_utf8_lossy(&name));
-                // A guest who does not wait for thanks has signed nevertheless.
+                // A guest who does not wait for the answer has signed too.
                 let _ = guest.send_bytes(thanks.as_bytes());
             }
             Err(error) => println!("a guest left the line empty: {error}"),
@@ -102,7 +102,7 @@ fn serve(listener: &mut Listener, guests: u32) -> procession::Result<()> {
     Ok(())
 }
 
-/// Signs the book; what the server says to that.
+/// Signs the book, and returns the server's answer.
 fn sign(address: Address, key: String, name: String) -> procession::Result<String> {
     let mut book = SocketConnection::connect(&address, Some(key.as_bytes()))?;
     book.send_bytes(name.as_bytes())?;

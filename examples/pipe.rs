@@ -1,24 +1,24 @@
-//! A question and an answer over a pipe, with a helper that may die of a question.
+//! Questions and answers over a pipe, with a helper process that may crash.
 //!
-//! The helper is a process that works out square roots, and it falls over when it is asked for that of a negative
-//! number. Whoever asks sees the end of the pipe instead of waiting for ever, says so, and starts another helper.
+//! The helper is a process that computes square roots. It panics when it is asked for the root of a negative number.
+//! The asking process then sees the end of the pipe instead of waiting for ever, and starts another helper.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use procession::{Connection, Error, Process, pipe};
 
-/// Square roots from a helper process, which is replaced when a question kills it.
+/// Gets square roots from a helper process, which is replaced when it crashes.
 #[derive(Parser)]
 struct Cli {
-    /// What to take the square roots of
+    /// Numbers to take the square roots of
     #[arg(default_values_t = [16, 2, -1, 81], allow_negative_numbers = true, value_name = "N")]
     numbers: Vec<i64>,
 }
 
 /// This side sends numbers and receives their roots.
 type Questions = Connection<i64, f64>;
-/// The helper's side, the other way round.
+/// The helper's side, in the other direction.
 type Answers = Connection<f64, i64>;
 
 #[procession::main]
@@ -42,7 +42,7 @@ fn ask(numbers: &[i64]) -> procession::Result<()> {
         questions.send(number)?;
         match questions.recv() {
             Ok(root) => println!("{number}: {root:.3}"),
-            // The other end is gone, and with it whoever had it.
+            // The other end is gone, so the helper is dead.
             Err(Error::Disconnected) => {
                 println!("{number}: the helper has died of it");
                 helper = None;
@@ -51,7 +51,7 @@ fn ask(numbers: &[i64]) -> procession::Result<()> {
         }
     }
     if let Some((questions, process)) = helper {
-        // The last handle to this end: the helper's recv says that there is nothing more to do.
+        // The last handle to this end: the helper's `recv` reports the end, and the helper returns.
         questions.close();
         println!("the last helper answered {} questions", process.join()?);
     }
@@ -67,14 +67,14 @@ fn start() -> procession::Result<(Questions, Process<u32>)> {
     Ok((here, process))
 }
 
-/// Runs in a process of its own: how many questions it has answered.
+/// Runs in a process of its own, and returns the number of answered questions.
 fn help(answers: Answers) -> u32 {
     let mut count = 0;
     while let Ok(number) = answers.recv() {
         if number < 0 {
             std::process::abort();
         }
-        // Whoever asked may be gone; then so is the next question.
+        // The asking process may be gone; then the next `recv` reports the end.
         let _ = answers.send((number as f64).sqrt());
         count += 1;
     }

@@ -6,7 +6,7 @@ use super::imports::Crate;
 use super::rooms::{Room, Rooms, TEXT, Verdict};
 use super::tree::Tree;
 
-/// The crate's source.
+/// The folder of the crate's source.
 const SOURCE: &str = "src/";
 
 /// Returns the imports that go down, the files without a room, and the rooms without a file.
@@ -16,7 +16,7 @@ pub fn check(tree: &Tree, _: &Config) -> Vec<Finding> {
     findings.extend(empty(tree, &rooms));
     let krate = Crate::of(tree, SOURCE);
     for edge in krate.edges() {
-        // The root wires the rooms, and no room may use it.
+        // The root only wires the rooms, and no room may use it.
         let Some(from) = edge.rooms.0 else { continue };
         let to = edge.rooms.1.unwrap_or("lib");
         if rooms.verdict(from, to) == Verdict::Below {
