@@ -129,7 +129,7 @@ fn dispatch(clients: Vec<Queue<u32>>, answers: Connection<Tally, ()>) -> Result<
                         jobs.put(number)?;
                         pending += 1;
                     }
-                    Err(Error::Disconnected) => {
+                    Err(Error::ShutDown) => {
                         selector.remove(key);
                         open -= 1;
                     }
