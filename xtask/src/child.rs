@@ -89,7 +89,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<(), Failure> {
     match watch(&mut child, limit) {
         Ok(()) => verdict(child.wait()?),
         Err(failure) => {
-            let _ = kill_group(&mut child); // why it was killed is what counts
+            let _ = kill_group(&mut child); // the reason for the kill matters more
             Err(failure)
         }
     }

@@ -98,7 +98,7 @@ pub fn conformance(options: &Options) -> ExitCode {
             eprintln!("error: {reason}");
             ExitCode::from(2)
         }
-        Ok(Outcome::Failed(_)) => ExitCode::FAILURE, // the summary has said why
+        Ok(Outcome::Failed(_)) => ExitCode::FAILURE, // the summary has the reason
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::FAILURE
@@ -113,7 +113,7 @@ pub fn conformance(options: &Options) -> ExitCode {
 /// A test has failed, or the tests cannot be run.
 pub fn check(limit: Duration) -> Result<Outcome, Failure> {
     let options = Options {
-        jobs: 4, // most of the time, tests sleep
+        jobs: 4, // tests sleep most of the time
         retry: true,
         ..Options::default()
     };

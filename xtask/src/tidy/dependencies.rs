@@ -41,7 +41,7 @@ fn is_manifest(file: &File) -> bool {
 /// Returns the keys of all tables of dependencies, including those for certain targets.
 fn dependencies(manifest: &File) -> Vec<String> {
     let Ok(table) = manifest.text.parse::<Table>() else {
-        return Vec::new(); // cargo says what is wrong
+        return Vec::new(); // cargo reports the error
     };
     let mut found = keys(&table);
     let targets = table.get("target").and_then(toml::Value::as_table);

@@ -90,7 +90,7 @@ impl<'a> Crate<'a> {
     fn find(&self, module: &Module, mention: &Mention) -> Option<usize> {
         let alone = mention.path.len() == 1 && mention.import.is_none();
         if alone {
-            return None; // its import is found by itself
+            return None; // its import is found separately
         }
         let start = match &mention.import {
             // The first segment of an import is a module, and not the name that the import makes.

@@ -61,7 +61,7 @@ fn empty(tree: &Tree, rooms: &Rooms) -> Vec<Finding> {
     rooms.iter().filter(is_empty).map(finding).collect()
 }
 
-/// Returns the file or folder of the source that a file is, or is in.
+/// Returns the file or folder at the top of the source that a file is, or is in.
 fn room_of(path: &str) -> &str {
     let rest = &path[SOURCE.len()..];
     rest.split_once('/')

@@ -9,7 +9,7 @@ use super::{
     circles, dependencies, function_docs, invariants, layers, length, module_docs, system_calls, width, words,
 };
 
-/// A rule: its name, what it asks for, and the function that finds what breaks it.
+/// A rule: its name, its demand, and the function that finds violations.
 pub struct Rule {
     pub name: &'static str,
     pub about: &'static str,
@@ -70,7 +70,7 @@ pub const RULES: [Rule; 10] = [
     },
 ];
 
-/// Returns what `--help` says of the rules.
+/// Returns the text about the rules for `--help`.
 pub fn help() -> String {
     let mut text = "Rules:\n".to_owned();
     for Rule { name, about, .. } in RULES {
