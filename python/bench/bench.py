@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Measures Procession beside the standard library and faster-fifo, and prints one table.
+"""Measures Procession, the standard library and faster-fifo, and prints one table.
 
-Rounds are the outermost loop: each measures every contender of every case once, so that whatever the machine
-does meanwhile happens to all of them. A row is the median of the rounds. A contender that hangs is killed after
-a minute and shown as such; what is not installed is shown as "-". Progress goes to standard error.
+Rounds are the outermost loop: each measures every contender of every case once, so that other load on the
+machine affects all of them alike. A row is the median of the rounds. A contender that hangs is killed after a
+minute, and the table says so. A contender that is not installed is shown as "-". Progress goes to standard
+error.
 
-Let the machine do nothing else meanwhile.
+Keep the machine idle while this runs.
 """
 
 import argparse
@@ -35,7 +36,7 @@ Times as good: more in the same time, or the same in less. Where messages are re
 
 @dataclass
 class Result:
-    """A row: one figure of one contender, a value for each round."""
+    """A row: one figure of one contender, with a value for each round."""
 
     case: str
     contender: str
@@ -49,7 +50,7 @@ class Result:
 
 
 class Entry:
-    """A contender in a case: its rows, and how much work it is given."""
+    """A contender in a case: its rows, and its amount of work."""
 
     def __init__(self, case, contender, options):
         self.case, self.contender, self.method, self.limit = case, contender, options.method, options.limit
@@ -62,7 +63,7 @@ class Entry:
             self.give_up("numpy is not installed")
 
     def calibrate(self, time):
-        """Finds the amount of work that takes about so long."""
+        """Finds the amount of work that takes about the wanted time."""
         if self.case.fixed:
             self.work = max(3, round(self.work * time / TIME))
             return
@@ -84,7 +85,7 @@ class Entry:
         return measure(self.case.name, self.contender.name, self.method, self.work, self.limit)
 
     def attempt(self, what, *arguments):
-        """Calls one of the above, unless that has failed before: a hang costs a minute, and once is enough."""
+        """Calls a measurement, unless it has failed before: a hang costs a minute, and once is enough."""
         if self.over:
             return
         try:
@@ -107,7 +108,7 @@ def main():
             print(f"{name}: {', '.join(CASES[name].contenders)}")
         return 0
 
-    # The figures of a machine that is busy already mean little. How busy it is, is noted before it is our doing.
+    # The figures of a busy machine mean little, so the load is read before the benchmarks add to it.
     facts = describe(options.method)
     rounds = options.rounds or (3 if options.quick else 5)
     facts["rounds"] = f"{rounds}, all contenders in each"
@@ -183,7 +184,7 @@ def positive(text):
 
 
 def chosen(only):
-    """The names of the cases that `--only` asks for; all if it was not given."""
+    """Returns the names of the cases that `--only` asks for; all if it was not given."""
     wanted = [part.lower() for part in only]
     names = [name for name in CASES if not wanted or any(part in name.lower() for part in wanted)]
     if not names:
@@ -202,7 +203,7 @@ def hold(entries, rounds, time):
 
 
 def report(facts, results):
-    """What the table says, and each value that it was made of."""
+    """Returns the content of the table, and all values from which it was computed."""
     rows = []
     for result in results:
         standard = reference(results, result)
