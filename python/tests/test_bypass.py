@@ -1,5 +1,6 @@
-"""Large messages between the ends of a pipe: their contents are handed over in shared memory, and nothing shows it but the
-speed. Whoever else reads the descriptor finds the standard library's bytes in it."""
+"""Large messages between the ends of a pipe: their contents travel in shared memory, and only the speed shows
+it. Any other reader of the descriptor finds the standard library's bytes in it.
+"""
 
 import fcntl
 import os
@@ -23,7 +24,7 @@ MIB = 1 << 20
 
 
 class Sending:
-    """Calls something that sends, in another thread; used as a context, whose end waits for it."""
+    """Calls a function that sends, in another thread; used as a context, whose end waits for the thread."""
 
     def __init__(self, function, *args):
         self.error = None
@@ -48,17 +49,17 @@ def block(i, size=MIB):
 
 
 def same(got, expected):
-    """Whether they are equal; a difference of such size is nothing to be shown."""
+    """Returns whether they are equal, so that pytest does not print a difference of such size."""
     return got == expected
 
 
 def in_descriptor(conn):
-    """Bytes that wait in a connection's descriptor."""
+    """Returns the number of bytes that wait in a connection's descriptor."""
     return struct.unpack("i", fcntl.ioctl(conn.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0]
 
 
 def wait_for_head(reader):
-    """Wait until a message begins; assert that its contents do not come through the descriptor."""
+    """Waits until a message begins, and asserts that its contents do not come through the descriptor."""
     assert reader.poll(None)
     time.sleep(0.01)
     assert in_descriptor(reader) == 12
@@ -167,13 +168,13 @@ def test_whoever_reads_the_descriptor_finds_everything_in_it(pipe):
         time.sleep(0.5)  # as long as nobody reads, there is no hurry
         assert in_descriptor(reader) == 12
         assert same(read_all(reader.fileno(), 3 * (12 + MIB)), frames_of(sent))
-    # By now it is known that the other end does not know the lane.
+    # By now this end knows that the other end does not support the bypass.
     with Sending(writer.send_bytes, block(4)):
         assert same(read_all(reader.fileno(), 4 + MIB), struct.pack("!i", MIB) + block(4))
 
 
 def another(way, conn):
-    """Another connection of the same descriptor."""
+    """Returns another connection of the same descriptor."""
     if way == "dup":
         return connection.Connection(os.dup(conn.fileno()), writable=conn.writable)
     if way == "DupFd":
@@ -291,7 +292,7 @@ def test_an_end_is_sent_while_somebody_sends_to_it(method, carrier):
 
 
 class Lazy:
-    """Pickles a connection inside its own pickle, and makes it again late."""
+    """Pickles a connection inside its own pickle, and makes the connection again late."""
 
     def __init__(self, conn):
         self.conn = conn
@@ -359,7 +360,7 @@ def test_a_connection_is_closed_while_it_sends(tmp_path):
 
 
 class Rang(Exception):
-    """What the signal handler raises."""
+    """The exception that the signal handler raises."""
 
 
 def ring(*_):
@@ -368,7 +369,7 @@ def ring(*_):
 
 @pytest.fixture
 def alarm():
-    """A function that has a handler raise after some seconds."""
+    """Returns a function that makes a signal handler raise after some seconds."""
     before = signal.signal(signal.SIGALRM, ring)
     yield lambda after: signal.setitimer(signal.ITIMER_REAL, after)
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -376,7 +377,7 @@ def alarm():
 
 
 def fill(conn):
-    """Write small messages until the descriptor has no room for another; how many."""
+    """Writes small messages until the descriptor has no room for another, and returns their number."""
     count = 0
     os.set_blocking(conn.fileno(), False)
     while True:
@@ -443,7 +444,7 @@ def test_a_sender_is_killed_before_the_length_is_written(pipe):
     kill(child)
     assert same([reader.recv_bytes() for _ in range(small)], [b"full"] * small)
     assert not reader.poll()
-    # What it left in the lane is nobody's; the descriptor carries everything.
+    # The contents that it left in the bypass are not used; the descriptor carries everything.
     for i in range(5):
         with Sending(writer.send_bytes, block(i)):
             assert same(reader.recv_bytes(), block(i))

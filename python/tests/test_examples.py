@@ -1,4 +1,6 @@
-"""Each program in `examples/` does under `python -m procession` what it does without it, in every start method."""
+"""Each program in `examples/` behaves the same with and without `python -m procession`, in every start
+method.
+"""
 
 import pathlib
 
@@ -40,7 +42,9 @@ def test_same_as_without(run_script, script, method):
 
 
 def without_frames(text):
-    """Leave out the frames of tracebacks: there may be other functions between, and they are in other files."""
+    """Removes the frames of tracebacks: there may be other functions in between, and they are in other
+    files.
+    """
     return [line for line in text.splitlines() if not line.startswith(" ")]
 
 

@@ -1,4 +1,6 @@
-"""How processes end: with their parent, by themselves, and seen by somebody else."""
+"""The ends of processes: with their parent, by themselves, and with an exit status that other code
+collects.
+"""
 
 import textwrap
 
@@ -44,7 +46,9 @@ def start(target, *args, **options):
 
 @pytest.fixture
 def run(run_script):
-    """A function that runs a program with a start method as `ctx`, and asserts that it ended so and left nothing."""
+    """Returns a function that runs a program with a start method as `ctx`, and asserts that it ended as
+    expected and left nothing behind.
+    """
 
     def run(method, text, returncode=0, **options):
         result = run_script(PROLOGUE + textwrap.dedent(text), method, **options)

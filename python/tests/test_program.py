@@ -1,4 +1,6 @@
-"""`python -m procession`, `install()` and the namespace: nothing but speed tells the package from the standard library's."""
+"""`python -m procession`, `install()` and the namespace: only the speed distinguishes the package from the
+standard library.
+"""
 
 import importlib
 import json
@@ -42,7 +44,7 @@ print(json.dumps({
 
 @pytest.fixture
 def files(tmp_path):
-    """A function that writes files, named and with these contents, and answers their folder."""
+    """Returns a function that writes files with these names and contents, and returns their folder."""
 
     def files(**contents):
         for name, text in contents.items():
@@ -57,7 +59,7 @@ def files(tmp_path):
 
 
 def both(run_python, *args, flags=(), **options):
-    """Run a program without and with procession."""
+    """Runs a program without and with procession."""
     plain = run_python(*flags, *args, **options)
     ours = run_python(*flags, "-m", "procession", *args, **options)
     return plain, ours
@@ -140,7 +142,7 @@ def test_absolute_path(run_python, tmp_path):
 
 @pytest.fixture
 def isolated(run_python):
-    """Skips where the package is not to be found without PYTHONPATH and the like."""
+    """Skips the test if the package is not found without PYTHONPATH or similar settings."""
     if run_python("-I", "-c", "import procession").returncode:
         pytest.skip("procession is not installed")
 
@@ -270,7 +272,7 @@ def test_ends_the_same(run_python, tmp_path, name, way):
 
 
 def comparable(text, way):
-    """Standard error, without what cannot be the same."""
+    """Returns standard error without the parts that cannot be equal."""
     if way in ("module", "folder"):  # Python's own way to a module is not ours.
         return without_frames(text, 'File "<frozen runpy>"')
     if way == "command":  # Since 3.13, Python shows the lines of its own -c, and of no other.

@@ -1,5 +1,7 @@
-"""Processes that do not run (SIGSTOP, a debugger, a container that is paused) while they change what is shared, and what takes
-long: neither keeps the other threads of a program from running, nor their waits from ending."""
+"""Processes that are stopped (SIGSTOP, a debugger, a paused container) while they change shared memory, and
+operations that take long: neither keeps the other threads of a program from running, nor their waits from
+ending.
+"""
 
 import textwrap
 
@@ -153,7 +155,7 @@ def interrupted():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_making_and_dropping(run_script, method):
-    """Somebody is stopped in the middle of a transaction, which all making and dropping needs; the other threads run."""
+    """A process is stopped in a transaction, which all making and dropping needs; other threads run."""
     result = run_script(
         PROLOGUE
         + textwrap.dedent(
@@ -216,7 +218,7 @@ def test_making_and_dropping(run_script, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_thread_that_drops_something_keeps_no_other_from_running(run_script, method):
-    """While it waits for who is stopped, another thread, which has the interpreter, receives something."""
+    """While it waits for the stopped process, another thread has the interpreter and receives a message."""
     result = run_script(
         PROLOGUE
         + textwrap.dedent(
@@ -283,7 +285,7 @@ SIZE = 512 << 20
 
 
 def test_pages_are_made_and_freed_beside_other_threads(run_script):
-    """While a large message is made, other threads see it grow; and they run while it is freed."""
+    """While a large message is made, other threads run and see it grow; they also run while it is freed."""
     result = run_script(
         PROLOGUE
         + textwrap.dedent(

@@ -16,11 +16,12 @@ from ground_helpers import *
 
 @pytest.fixture
 def program(run_script, tmp_path):
-    """A function that runs a program that begins with what is in `ground_helpers`, and must say `ok` and end with code 0:
+    """Returns a function that runs a program that begins with the text of `ground_helpers`, and must print
+    `ok` and end with code 0:
 
         program(text, *args, timeout=60, env=None)
 
-    A program that says why it cannot be run here is a test that is skipped.
+    If the program reports why it cannot run here, the test is skipped.
     """
 
     def program(text, *args, **options):

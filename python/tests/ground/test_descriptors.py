@@ -1,4 +1,6 @@
-"""Programs that close descriptors that are not theirs, as daemons do, and open files of their own in their places."""
+"""Programs that close descriptors that are not theirs, as daemons do, and open their own files in their
+place.
+"""
 
 import pytest
 
@@ -96,7 +98,9 @@ print("ok")
 @pytest.mark.parametrize("then", ["opened", "nothing"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_starting_a_process_after_all_descriptors_were_closed(program, method, then):
-    """It works, or an error says what happened. The files that have the numbers now are left alone."""
+    """The start works, or an error says what happened. The files that have these descriptors now are left
+    alone.
+    """
     program(
         PROGRAM
         + """

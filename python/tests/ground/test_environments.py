@@ -1,4 +1,6 @@
-"""A small program in places that take something away: system calls, numbers of processes, /proc, descriptors, processors."""
+"""A small program in restricted environments: without system calls, process ids, /proc, descriptors or
+processors.
+"""
 
 import os
 import shutil
@@ -87,7 +89,7 @@ if __name__ == "__main__":
 
 
 def under(*command):
-    """Skip where a program cannot be run under this command."""
+    """Skips the test if a program cannot be run under this command."""
     tried = shutil.which(command[0]) and subprocess.run([*command, "true"], capture_output=True)
     if not tried or tried.returncode != 0:
         pytest.skip(f"cannot be run here: {' '.join(command)}")
@@ -142,10 +144,10 @@ OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
 
 @pytest.fixture
 def no_overcommit():
-    """`vm.overcommit_memory` = 2 for the time of the test, which says why not where it cannot be set.
+    """Sets `vm.overcommit_memory` to 2 for the time of the test; skips the test with the reason if it cannot.
 
-    It concerns the whole machine. So a process of its own sets it back when this one has closed its end of a pipe, or has ended
-    in whatever way: the watchdog leaves by no `finally`.
+    The setting affects the whole machine. So another process sets it back when this one has closed its end of
+    a pipe, or has ended in any way: the watchdog ends the tests without any `finally`.
     """
     if "PROCESSION_LONG" not in os.environ:
         pytest.skip("it concerns the whole machine: PROCESSION_LONG=1, as root")
@@ -172,5 +174,7 @@ def no_overcommit():
 
 @pytest.mark.parametrize("place", ["usual", "small_files"])
 def test_where_memory_is_not_promised_twice(no_overcommit, program, place):
-    """What is reserved and not used, 256 GiB of addresses say, is not asked of the system."""
+    """Addresses that are reserved and not used (256 GiB) do not count as memory that the system must
+    provide.
+    """
     program(SMOKE + f"if __name__ == '__main__':\n    {PLACES[place] or 'pass'}\n    smoke_of_all()\n")

@@ -1,6 +1,9 @@
-"""Everything at once, in random order: what was put is there or was refused, nobody waits past a deadline, nothing stays.
+"""All operations at the same time, in random order: each message is there or was refused, no wait passes its
+deadline, and nothing is left behind.
 
-`PROCESSION_TEST_SECONDS` says for how long (20; half an hour with `PROCESSION_LONG=1`), `PROCESSION_TEST_SEED` repeats a run."""
+`PROCESSION_TEST_SECONDS` sets the time (20; half an hour with `PROCESSION_LONG=1`), `PROCESSION_TEST_SEED`
+repeats a run.
+"""
 
 import os
 import random

@@ -1,4 +1,6 @@
-"""A process that is stopped (SIGSTOP, a debugger, `docker pause`) wherever it is keeps nobody from an answer in time."""
+"""A process that is stopped (SIGSTOP, a debugger, `docker pause`) at any point does not keep others from an
+answer in time.
+"""
 
 import pytest
 
@@ -18,7 +20,9 @@ KINDS = {
 @pytest.mark.parametrize("interrupted", [False, True], ids=["deadline", "ctrl_c"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_others_get_an_answer_while_a_process_is_stopped(program, kind, interrupted):
-    """A deadline is kept, Ctrl-C works, and other threads run: nobody waits with the interpreter lock held."""
+    """Deadlines are kept, Ctrl-C works, and other threads run: no thread waits with the interpreter lock
+    held.
+    """
     work, ask, stops = KINDS[kind]
     if interrupted:
         # To the one that asks for as long as it takes.
@@ -97,7 +101,7 @@ def test_others_get_an_answer_while_a_process_is_stopped(program, kind, interrup
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_waiting_for_a_dead_child_that_is_traced_ends_at_its_deadline(program, method):
-    """Until its tracer has collected it, it cannot be collected."""
+    """Until the tracer has waited for the child, its parent cannot reap it."""
     program(
         """
         import procession as mp
@@ -175,7 +179,9 @@ def arrays(count):
 
 
 def test_what_a_wait_leaves_behind_writes_into_nothing_of_others(program):
-    """A wait ends while somebody is stopped, and cannot take out what it put into the queue's list of those who watch."""
+    """A wait ends while a process is stopped, and cannot remove its entry from the queue's list of
+    registrations.
+    """
     program(
         STUCK
         + """
@@ -217,7 +223,9 @@ print("ok")
 
 
 def test_waits_of_new_threads_keep_their_deadlines_beside_a_stopped_process(program):
-    """A thread that waits for the first time makes a record of its wait, and looks around: both take the engine's locks."""
+    """A thread that waits for the first time makes a record, and looks for the dead: both take the engine's
+    locks.
+    """
     program(
         STUCK
         + """

@@ -1,6 +1,6 @@
-"""#123899: a Barrier one of whose parties was killed while it waited ignores the timeouts of the others.
+"""#123899: if a party of a Barrier is killed while it waits, the barrier ignores the timeouts of the others.
 
-Right: it is broken, and everybody is told in time.
+Right: the barrier is broken, and all other parties get the error in time.
 """
 
 import threading

@@ -1,6 +1,6 @@
 """#75158: `Condition.notify_all` and `Event.set` hang when a process that waited was killed.
 
-Right: they return at once, and whoever lives is woken.
+Right: they return at once, and wake all living waiters.
 """
 
 import time

@@ -1,6 +1,6 @@
 """#88304: a Lock or RLock is lost for ever when the process that holds it is killed.
 
-Right: the next `acquire` gets it and is told by an OwnerDiedWarning, and so does one that waits already.
+Right: the next `acquire` gets it with an OwnerDiedWarning, and so does one that waits already.
 """
 
 import time

@@ -1,6 +1,6 @@
 """#91776: a process is forked while a thread writes to sys.stdout: the child hangs at its end, flushing sys.stdout.
 
-The thread holds the lock of the stream's buffer, and in the child there is nobody left to release it.
+The thread holds the lock of the stream's buffer, and in the child no thread is left to release it.
 """
 
 import os

@@ -1,6 +1,6 @@
 """#96471: a queue of threads can be shut down, a queue of processes cannot.
 
-Right: after `shutdown` put raises ShutDown, get does once the queue is empty, and those who wait are woken.
+Right: after `shutdown` put raises ShutDown, get does so when the queue is empty, and all waiters are woken.
 """
 
 import queue as threads
