@@ -111,7 +111,8 @@ struct Mutex {
 #[repr(C, align(64))]
 struct Place(UnsafeCell<libc::pthread_mutex_t>);
 
-// SAFETY: zeroes are an unlocked mutex in the C libraries of Linux, and it is made process-shared before anybody uses it.
+// SAFETY: all bytes zero are an unlocked mutex in the C libraries of Linux, and `new` makes it process-shared before
+// its first use.
 unsafe impl Shareable for Place {}
 
 impl Mutex {

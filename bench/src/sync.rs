@@ -84,7 +84,7 @@ fn semaphore(effort: Effort) -> Result<Vec<f64>> {
 #[repr(C, align(64))]
 struct Sem(UnsafeCell<libc::sem_t>);
 
-// SAFETY: it is initialised, as process-shared, before anybody uses it.
+// SAFETY: it is initialised, as process-shared, before its first use.
 unsafe impl Shareable for Sem {}
 
 /// Turns the C library's error code into an error.
@@ -165,7 +165,7 @@ struct Pair {
     condition: UnsafeCell<libc::pthread_cond_t>,
 }
 
-// SAFETY: both are initialised, as process-shared, before anybody uses them.
+// SAFETY: both are initialised, as process-shared, before their first use.
 unsafe impl Shareable for Pair {}
 
 struct Theirs {

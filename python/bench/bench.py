@@ -24,9 +24,9 @@ from measure import Failure, measure
 from short import short
 from table import has_target, ratio, reached, reference, table
 
-# How long a measurement takes, in seconds. Fixed amounts of work are in proportion.
+# The time of a measurement in seconds. Fixed amounts of work are in proportion.
 TIME, QUICK_TIME = 0.5, 0.15
-# A measurement that has not ended after so many seconds hangs.
+# A measurement that takes more seconds than this hangs.
 LIMIT = 60
 
 NOTE = f"""\
@@ -71,8 +71,8 @@ class Entry:
             seconds, _ = self.once()
             factor = time / max(seconds, 1e-6)
             self.work = max(1, round(self.work * min(factor, 20)))
-            # What took a moment says little about what takes long (buffers are touched for the first time), so
-            # then it is asked again.
+            # A short measurement says little about a long one (buffers are touched for the first time), so it
+            # is repeated.
             if factor < 1.5:
                 return
 
@@ -122,7 +122,7 @@ def main():
     hold(entries, rounds, QUICK_TIME if options.quick else TIME)
 
     results = [result for entry in entries for result in entry.results]
-    # Figure by figure, so that those who compete stand together.
+    # Figure by figure, so that the rows of rivals are adjacent.
     results.sort(
         key=lambda result: (names.index(result.case), CASES[result.case].figures.index(result.figure))
     )

@@ -316,7 +316,7 @@ def importing(contender, method, runs):
     program = f"from time import perf_counter as now; t = now(); import {contender.package}; print(now() - t)"
     command = [sys.executable, "-c", program]
     run = partial(subprocess.run, command, check=True, capture_output=True, text=True)
-    run()  # the first may have to compile what it imports
+    run()  # the first may have to compile the modules
     times = [float(run().stdout) for _ in range(runs)]
     return sum(times), [median(times) * 1e3]
 

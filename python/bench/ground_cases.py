@@ -23,7 +23,7 @@ from ground_tools import (
 
 STANDARD, EARLIER, OWN = "standard library", "earlier", "procession"
 
-# What a round trip between processes on two processors takes at most.
+# The maximum time of a round trip between processes on two processors.
 QUICK_TRIP = 5.0
 
 
@@ -110,7 +110,7 @@ def alive(context, engine, quick, *, processes):
     context.Queue()
     numbers = []
     with forked(processes - 1, rest, lambda: numbers.append(engine.last_child())) as pids:
-        time.sleep(1)  # until all of them are born
+        time.sleep(1)  # until all of them have started
         children = list(zip(numbers, pids, strict=True))
         times = []
         for _ in range(3 if quick else 10):

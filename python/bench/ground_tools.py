@@ -10,7 +10,7 @@ from pathlib import Path
 
 MIB = 1 << 20
 
-# Long enough for everybody to have fallen asleep for good.
+# Long enough for all processes to have begun a long sleep.
 SETTLING = 3.0
 
 

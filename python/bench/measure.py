@@ -43,7 +43,7 @@ def in_session(command, limit, environment=None):
         try:
             ended = wait(child.pid, limit)
         finally:
-            # The leader is not reaped yet, so the session is still its own. Whoever is left of it goes now.
+            # The leader is not reaped yet, so the session is still its own. Kills all that is left of it.
             os.killpg(child.pid, signal.SIGKILL)
             child.stdin.close()
             child.wait()

@@ -56,7 +56,7 @@ def calculate():
 
     ours.close()
     calculator.join()
-    # What run() changes stays in the child; here it is as __init__ left it.
+    # A change by run() stays in the child; here the value is still that of __init__.
     print(f"{calculator.name} ended with {calculator.exitcode}, and answers is {calculator.answers} here")
 
 

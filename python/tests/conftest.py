@@ -44,7 +44,7 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "watchdog(seconds): how long this test may take before everything is ended"
     )
-    # Here pytest does not capture yet; later, what the watchdog says would be lost with the captured output.
+    # Here pytest does not capture yet. Later the watchdog's text would be lost with the captured output.
     config.stash[STDERR] = os.dup(2)
     # Programs that are out of time are ended by SIGABRT, for their tracebacks and not for their core files.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -147,7 +147,7 @@ def run_script(run_python, tmp_path):
 
 def environment(temporary, changes):
     variables = {**os.environ, "TMPDIR": temporary, "PYTHONFAULTHANDLER": "1"}
-    # The program is to have the same package as the tests, also where that is not installed.
+    # The program must have the same package as the tests, even if the package is not installed.
     spec = importlib.util.find_spec("procession")
     if spec and spec.origin:
         place = pathlib.Path(spec.origin).resolve().parent.parent
@@ -161,7 +161,7 @@ def environment(temporary, changes):
 
 def run(command, variables, folder, temporary, timeout, input):
     shared_memory = set(os.listdir("/dev/shm"))
-    # Files and not pipes: whoever outlives the program would keep a pipe open, and so seem to be the program.
+    # Files and not pipes: a process that outlives the program would keep a pipe open, and so seem to be it.
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
             command,
@@ -198,7 +198,7 @@ def run(command, variables, folder, temporary, timeout, input):
             pytrace=False,
         )
 
-    # Programs of other people come and go: theirs is what appears later, goes away, or is in use.
+    # Other programs come and go: files that appear later, disappear, or are in use are theirs.
     litter = [f"/dev/shm/{name}" for name in sorted(set(os.listdir("/dev/shm")) - shared_memory)]
     litter += sorted(str(path) for path in pathlib.Path(temporary).rglob("*"))
     wait_until(lambda: not any(os.path.lexists(path) for path in litter))

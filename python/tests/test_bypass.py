@@ -153,7 +153,7 @@ def test_a_descriptor_that_does_not_wait(pipe):
         writer.send_bytes(block(1))
 
 
-# Whoever else has the descriptor
+# Other users of the descriptor
 
 
 def frames_of(messages):
@@ -165,7 +165,7 @@ def test_whoever_reads_the_descriptor_finds_everything_in_it(pipe):
     sent = [block(i) for i in range(3)]
     with Sending(lambda: [writer.send_bytes(message) for message in sent]):
         wait_for_head(reader)
-        time.sleep(0.5)  # as long as nobody reads, there is no hurry
+        time.sleep(0.5)  # not yet read, so this need not be done now
         assert in_descriptor(reader) == 12
         assert same(read_all(reader.fileno(), 3 * (12 + MIB)), frames_of(sent))
     # By now this end knows that the other end does not support the bypass.
@@ -350,7 +350,7 @@ def test_a_connection_is_closed_while_it_sends(tmp_path):
         with (tmp_path / str(turn)).open("wb") as file:
             with Sending(writer.send_bytes, block(1, 16 * MIB)) as sending:
                 time.sleep(turn * 0.0003)
-                # What the number stands for from now on is nobody's business who sends.
+                # The number now belongs to another file, which the sender must not touch.
                 os.dup2(file.fileno(), fd)
                 writer._handle = None
                 reader.close()
@@ -477,7 +477,7 @@ def test_a_reader_is_killed_between_length_and_contents(pipe):
         while in_descriptor(reader) == 12:
             time.sleep(0.001)
         kill(child)
-        # As with any pipe, the next one reads what is left of it.
+        # As with any pipe, the next reader gets the rest of it.
         assert same(read_all(reader.fileno(), MIB), block(8))
     assert sending.error is None
 
@@ -501,7 +501,7 @@ def turn(size):
 
 for _ in range(150):
     turn(1 << 20)
-    # What died within the last second may be there yet.
+    # Memory of processes that died within the last second may still be there.
     time.sleep(0.025)
 assert _engine.resident_bytes() < 100 << 20, _engine.resident_bytes()
 print("well")

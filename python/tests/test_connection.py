@@ -53,7 +53,7 @@ def in_thread(function, *args):
     return result
 
 
-# What goes over the wire
+# The wire format
 
 
 @pytest.mark.smoke
@@ -212,7 +212,7 @@ def test_queues_and_locks_inside(pipe):
     assert reader.recv() == "through the copy"
 
 
-# What is broken off
+# Interrupted messages
 
 
 def test_lengths_that_cannot_be(wire):

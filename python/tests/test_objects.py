@@ -488,7 +488,7 @@ def test_registered_after_the_first_put(channel, registered):
     ForkingPickler.register(WithForkingPickler, reducer(" by us"))
     ForkingPickler.register(WithBoth, reducer(" by us"))
     assert [obj.text for obj in through(channel, everything)] == ["x by copyreg", "x by us", "x by us"]
-    # And that is what the standard library does.
+    # The standard library does the same.
     assert [obj.text for obj in pickle.loads(ForkingPickler.dumps(everything))] == [
         "x by copyreg",
         "x by us",

@@ -189,7 +189,7 @@ def test_on_its_way_it_counts():
     with producers.get() as producer:
         producer.put(1)
     assert q.get() == 1 and is_open(q)
-    # Nobody takes this one from where it is.
+    # No process gets this producer from its queue.
     producers.shutdown(immediate=True)
     assert not is_open(q)
 

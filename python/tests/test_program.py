@@ -19,7 +19,7 @@ import procession
 METHODS = ["fork", "spawn", "forkserver"]
 pytestmark = pytest.mark.watchdog(120)
 
-# What a program can see of how it was started.
+# The traces of its start that a program can see.
 LOOK = """\
 '''Its documentation.'''
 import sys, json
@@ -241,7 +241,7 @@ ENDS = {
 }
 
 
-# Python reads files in a way of its own, and words what it finds wrong with them so.
+# Python reads files in another way, and words the errors in them differently.
 UNREADABLE = ("null", "coding", "not utf-8")
 SMOKE = ("exception", "exit 3")
 
@@ -634,7 +634,7 @@ def test_submodules(name):
         importlib.import_module(f"{package}.{name}") for package in ("multiprocessing", "procession")
     )
     assert ours.__name__ == f"procession.{name}" and ours is not theirs
-    # What they import for themselves is not offered.
+    # Names that they import for their own use are not exported.
     public = [
         n
         for n, value in vars(theirs).items()

@@ -560,7 +560,7 @@ def test_zero_copy_outlives_the_queue():
     received = q.get()
     other = procession.Queue()
     del q
-    for _ in range(5):  # what would overwrite it, if it were free
+    for _ in range(5):  # these would overwrite it if it were free
         other.put(bytes(16 << 20))
         other.get()
     part = received["b"][10:20]
@@ -580,7 +580,7 @@ def test_zero_copy_is_given_back():
     del array
     assert _engine.resident_bytes() - before >= size
     del view
-    # What is kept warm is less than half of it.
+    # The memory that is kept warm is less than half of it.
     assert _engine.resident_bytes() - before < size
 
 

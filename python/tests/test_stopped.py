@@ -29,8 +29,8 @@ def resume(child):
     os.kill(child.pid, signal.SIGCONT)
 
 def stop_in_a_change(child, probe):
-    # `probe` raises TimeoutError if it needs what the child is in the middle of changing; else what it answers with is called
-    # when the child runs again. A few stops in a hundred suffice.
+    # `probe` raises TimeoutError if it needs an object that the child is in the middle of changing. Otherwise it
+    # returns a function, which is called when the child runs again. A few stops in a hundred suffice.
     for _ in range(3000):
         time.sleep(0.002 * random.random())
         stop(child)
@@ -69,7 +69,8 @@ def times_out(work, *args, **options):
     sys.exit("it did not end with TimeoutError")
 """
 
-# What the child does over and over; what tells that it was stopped in the middle; what ends with TimeoutError then.
+# For each case: the child's loop, the probe that finds whether the child was stopped in the middle of it, and the call
+# that then ends with TimeoutError.
 HAMMERS = {
     "put": (
         "q.put_many([b'x' * 100] * 200)",
@@ -112,7 +113,7 @@ def late():
     times_out(lambda: {late})
 
 def interrupted():
-    # A second is the most that anybody is waited for who does not run; so the signal has a few tries.
+    # The engine waits at most a second for a process that does not run; so the signal has a few tries.
     for _ in range(20):
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:

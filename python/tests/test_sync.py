@@ -68,7 +68,7 @@ def test_lock():
     with pytest.raises(ValueError, match="released too many times"):
         lock.release()
     lock.acquire()
-    in_thread(lock.release)  # by whoever wants to
+    in_thread(lock.release)  # by any thread
     assert lock.acquire(False)
 
 

@@ -1,1 +1,1 @@
-"""Tests of what everything else stands on: who is a process, whether it lives, whose memory and descriptors these are."""
+"""Tests of the basis of everything else: which processes there are, whether they are alive, and what is theirs."""

@@ -12,9 +12,9 @@ import sys
 import time
 
 MIB = 1 << 20
-# What may stay of 64 MiB for those who ask for memory next.
+# The part of 64 MiB that may stay reserved for later allocations.
 LITTLE = 32 * MIB
-# Somebody who gets an answer at all gets it sooner; only a program that fails takes so long.
+# Later than any answer comes; only a program that fails takes so long.
 LATE = 15
 MACHINE = os.uname().machine
 LIBC = ctypes.CDLL(None, use_errno=True)

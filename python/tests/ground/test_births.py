@@ -285,7 +285,7 @@ def test_a_late_child_does_not_take_the_place_of_another(program):
         check(let_go(between, lambda: gone(between)))
         os.waitpid(between, 0)
         late = int(told.hear())
-        # The late one exists, its parent does not. Everybody is looked at, twice.
+        # The late child exists, its parent does not. All entries are checked, twice.
         for _ in range(2):
             permits.acquire(timeout=1.2)
 

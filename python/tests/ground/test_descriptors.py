@@ -31,7 +31,7 @@ def unharmed(kept, pattern):
         check(os.path.sameopenfile(number, kept), f"descriptor {number} is no longer the file's")
     for at in range(0, LENGTH, MIB):
         check(os.pread(kept, MIB, at) == pattern, f"what is in the file at {at // MIB} MiB is no longer there")
-    # Nor has anybody taken memory for it, or given any back.
+    # Nor has any code allocated memory for it, or freed any.
     check(os.fstat(kept).st_blocks * 512 >= LENGTH, "there are holes in it")
 
 def use(q, lock):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-# Messages of all sizes, a lock, processes, and holders that are killed: what there is to work everywhere.
+# Messages of all sizes, a lock, processes, and holders that are killed: all of this must work everywhere.
 SMOKE = """
 import procession as mp
 
@@ -45,7 +45,7 @@ def smoke_of_all():
         answers, lock = smoke(method)
     check(fork_and_reap(lambda: answers.put(5)) == 0)
     check(answers.get(timeout=LATE) == 5)
-    # A holder that nobody collects, and who is nobody's child here.
+    # A holder that is not reaped, and that is no child of a process here.
     told = Teller()
     between = os.fork()
     if between == 0:
@@ -62,7 +62,7 @@ def smoke_of_all():
     print("ok")
 """
 
-# What is done to the program before it begins, in itself.
+# Changes to the program's own process before the program begins.
 PLACES = {
     "usual": "",
     "no_pidfd": "refuse_calls(['pidfd_open', 'pidfd_send_signal'], errno.EPERM)",
@@ -95,7 +95,7 @@ def under(*command):
         pytest.skip(f"cannot be run here: {' '.join(command)}")
 
 
-# How a program is started, and whether as another user: the program again, under another command.
+# The command under which the program runs again, and whether it runs as another user.
 STARTS = {
     "first_in_a_pid_namespace": ["unshare", "--fork", "--pid", "--mount-proc"],
     "in_a_pid_namespace_with_the_old_proc": ["unshare", "--fork", "--pid"],

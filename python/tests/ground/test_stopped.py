@@ -4,7 +4,7 @@ answer in time.
 
 import pytest
 
-# What the one that is stopped does all the time, what others ask meanwhile, and how often it is stopped: a stop meets a
+# The work of the process that is stopped, the call of the others meanwhile, and the number of stops: a stop hits a
 # critical section with a probability of 7 to 20 percent.
 KINDS = {
     "small_messages": ("q.put(b'y' * 100); q.get()", "q.put(b'probe', timeout=0.2)", 30),

@@ -18,8 +18,8 @@ METHOD = os.environ.setdefault("DEFECTS_METHOD", (sys.argv[2:] or ["fork"])[0])
 mp = importlib.import_module(PACKAGE)
 ctx = mp.get_context(METHOD)
 
-# How long a script waits before it says that something hangs. What is right takes milliseconds, so the long wait is
-# only seen on a machine that is busy; the short one is long enough to see what never comes.
+# The time after which a script reports a hang. The right behaviour takes milliseconds, so the long time passes only
+# on a busy machine. The short time is long enough for what never comes.
 PATIENCE = 2.5 if PACKAGE == "multiprocessing" else 20.0
 
 

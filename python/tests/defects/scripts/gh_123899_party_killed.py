@@ -22,11 +22,11 @@ def wait(barrier, timeout):
 
 
 def main():
-    # Who waits with a timeout.
+    # A party that waits with a timeout.
     barrier = ctx.Barrier(3)
     kill(started_and_asleep(party, barrier))
     within(wait, barrier, 1, what="Barrier.wait(1) after a party was killed")
-    # Who comes afterwards.
+    # A party that comes afterwards.
     within(wait, barrier, None, what="Barrier.wait() of a broken barrier")
     right()
 

@@ -42,7 +42,7 @@ def main():
             condition.notify_all()
 
     wake_one_of_two(in_line, condition, notify_all, "Condition.notify_all")
-    # The first in the line is dead: the notification is for one who lives.
+    # The first waiter is dead: the notification must reach a living one.
     condition = ctx.Condition()
 
     def notify():
