@@ -174,7 +174,7 @@ fn burst(drained: impl FnOnce(ByteQueue) -> Result<()>) -> Result<Vec<f64>> {
     ])
 }
 
-/// Gets the messages, reads each in place, and drops it.
+/// Takes the messages, reads each in place, and drops it.
 fn drain(queue: ByteQueue) {
     while let Ok(message) = queue.get() {
         assert_eq!(

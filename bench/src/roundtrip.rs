@@ -187,7 +187,7 @@ struct Court {
 unsafe impl Shareable for Court {}
 
 impl Slot {
-    /// Stores `number`, and wakes the reader if it sleeps.
+    /// Writes `number`, and wakes the reader if it sleeps.
     fn put(&self, number: u32) {
         if self.0.swap(number << 1, Ordering::AcqRel) & ASLEEP != 0 {
             futex::wake(&self.0, 1);

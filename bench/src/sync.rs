@@ -87,7 +87,7 @@ struct Sem(UnsafeCell<libc::sem_t>);
 // SAFETY: it is initialised, as process-shared, before its first use.
 unsafe impl Shareable for Sem {}
 
-/// Turns the C library's error code into an error.
+/// Converts the C library's error code into an error.
 fn checked(answer: libc::c_int) -> Result<()> {
     match answer {
         0 => Ok(()),

@@ -129,7 +129,7 @@ fn find(results: &[Measured], group: &str, contender: &str, place: usize) -> Opt
         .median()
 }
 
-/// Formats a number with three significant digits.
+/// Returns a number as text with three significant digits.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     let digits = match size {
@@ -151,7 +151,7 @@ pub fn unit(unit: &str) -> String {
     }
 }
 
-/// Pads the cells of each column to one width, so that the table is readable as plain text too.
+/// Fills the cells of each column to one width, so that the table is readable as plain text too.
 fn align<const N: usize>(lines: &[[String; N]]) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));

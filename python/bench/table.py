@@ -93,7 +93,7 @@ def verdict(result, standard, met):
 
 
 def number(value):
-    """Formats a number with three significant digits."""
+    """Returns a number as text with three significant digits."""
     size = abs(value)
     if size >= 100 or (size == int(size) and size < 1e6):
         return f"{value:.0f}"
@@ -101,7 +101,7 @@ def number(value):
 
 
 def align(lines, right_columns):
-    """Pads the cells of each column to one width, so that the table is readable as plain text too."""
+    """Fills the cells of each column to one width, so that the table is readable as plain text too."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "| "

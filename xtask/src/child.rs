@@ -149,7 +149,7 @@ fn verdict(status: ExitStatus) -> Result<(), Failure> {
     Err(Failure::Status(status))
 }
 
-/// Set when Ctrl-C or a similar signal has arrived.
+/// Returns the flag that is set when Ctrl-C or a similar signal has arrived.
 fn stop_flag() -> &'static AtomicBool {
     static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     STOP.get_or_init(|| {

@@ -84,7 +84,7 @@ pub fn fuzz(options: &Options) -> ExitCode {
     }
 }
 
-/// Lints every target and runs it for a short time: the step of `cargo xtask test`.
+/// Checks every target with clippy, and runs it for a short time. This is a step of `cargo xtask test`.
 ///
 /// # Errors
 ///

@@ -81,7 +81,8 @@ fn newest_source() -> io::Result<SystemTime> {
     Ok(newest)
 }
 
-/// Updates the newest time from a file or folder. A folder's own time changes when a file is added to it or removed.
+/// Raises the newest time to that of a file or folder. A folder's own time changes when a file is added to it or
+/// removed.
 fn look(path: &Path, newest: &mut SystemTime) -> io::Result<()> {
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
