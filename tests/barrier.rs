@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(3_600);
 // ---- passing ----
 
 #[test]
-fn nobody_goes_on_before_everybody_is_there() {
+fn no_party_goes_on_before_all_have_arrived() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(4).unwrap();
     let (arrived, rounds) = (AtomicUsize::new(0), 500);
@@ -58,7 +58,7 @@ fn numbers_are_in_the_order_of_arrival() {
 }
 
 #[test]
-fn alone_and_for_nobody() {
+fn for_one_party_and_for_none() {
     let barrier = Barrier::new(1).unwrap();
     assert_eq!(
         (barrier.wait(), barrier.try_wait(), barrier.parties()),
@@ -69,7 +69,7 @@ fn alone_and_for_nobody() {
 }
 
 #[test]
-fn who_only_tries_changes_nothing() {
+fn a_try_changes_nothing() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(2).unwrap();
     assert_eq!(barrier.try_wait(), Err(Error::Timeout));
@@ -85,7 +85,7 @@ fn who_only_tries_changes_nothing() {
 // ---- the action ----
 
 #[test]
-fn the_last_one_acts_before_anybody_goes_on() {
+fn the_last_one_acts_before_any_party_goes_on() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(3).unwrap();
     let (acts, passed) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -107,7 +107,7 @@ fn the_last_one_acts_before_anybody_goes_on() {
 }
 
 #[test]
-fn who_comes_during_the_action_is_of_the_next_round() {
+fn a_party_that_comes_during_the_action_is_in_the_next_round() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(1).unwrap();
     let (started, end) = (Event::new().unwrap(), Event::new().unwrap());
@@ -296,7 +296,7 @@ fn a_party_that_dies_acting_breaks_it() {
 }
 
 #[procession::test]
-fn who_dies_after_passing_breaks_nothing() {
+fn a_party_that_dies_after_passing_breaks_nothing() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(2).unwrap();
     for method in METHODS {

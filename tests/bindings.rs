@@ -304,7 +304,7 @@ fn fork_and_take_over() {
 }
 
 #[test]
-fn nobody_joins_uninvited() {
+fn no_process_joins_without_a_token() {
     ensure_heap().unwrap();
     let token = JoinToken::new("late").unwrap();
     ended(token.id, 0).unwrap();

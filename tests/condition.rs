@@ -52,7 +52,7 @@ fn as_many_as_asked_for_and_first_come_first_served() {
 }
 
 #[test]
-fn everybody_and_nobody() {
+fn all_and_none_are_notified() {
     let _watchdog = watchdog();
     let condition = Condition::new().unwrap();
     condition.lock().unwrap().notify_all();
@@ -161,14 +161,14 @@ fn a_recursive_lock_is_given_up_altogether_and_taken_as_often() {
 }
 
 #[test]
-fn it_shows_who_waits() {
+fn it_shows_the_waiters() {
     let condition = Condition::new().unwrap();
     let shown = format!("{condition:?}");
     assert!(shown.contains("waiting: 0") && shown.contains("Lock"), "{shown}");
 }
 
 #[test]
-fn whoever_inspects_the_program_sees_who_waits() {
+fn inspection_shows_the_waiters() {
     let _watchdog = watchdog();
     let condition = Condition::new().unwrap();
     thread::scope(|scope| {
@@ -242,7 +242,7 @@ fn wait_once(condition: Condition, woken: Queue<u32>) {
 }
 
 #[procession::test]
-fn who_died_in_the_line_takes_no_notification() {
+fn a_dead_waiter_takes_no_notification() {
     let _watchdog = watchdog();
     for method in METHODS {
         for reaped in [true, false] {
@@ -269,7 +269,7 @@ fn who_died_in_the_line_takes_no_notification() {
 }
 
 #[procession::test]
-fn a_call_to_who_dies_before_it_goes_on_goes_to_the_next() {
+fn a_notification_of_a_waiter_that_dies_goes_to_the_next() {
     let _watchdog = watchdog();
     for method in METHODS {
         let (condition, woken) = (Condition::new().unwrap(), Queue::unbounded().unwrap());
@@ -298,7 +298,7 @@ fn a_call_to_who_dies_before_it_goes_on_goes_to_the_next() {
 }
 
 #[procession::test]
-fn but_not_to_who_came_after_it_was_made() {
+fn a_notification_does_not_go_to_a_later_waiter() {
     let _watchdog = watchdog();
     let (condition, woken) = (Condition::new().unwrap(), Queue::unbounded().unwrap());
     let first = Process::spawn(wait_once, (condition.clone(), woken.clone())).unwrap();
@@ -335,7 +335,7 @@ fn die_holding(condition: Condition, ready: Event) {
 }
 
 #[procession::test]
-fn who_comes_back_to_the_lock_of_the_dead_is_told_and_has_it() {
+fn a_waiter_that_relocks_after_a_death_learns_of_it_and_has_the_lock() {
     let _watchdog = watchdog();
     for method in METHODS {
         let (condition, ready) = (Condition::new().unwrap(), Event::new().unwrap());

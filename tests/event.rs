@@ -40,8 +40,8 @@ fn a_deadline_does_not_come_early() {
 /// Checks that all threads that wait when the event is set go on, however soon it is cleared. It runs in a program of
 /// its own, where no other thread waits.
 #[test]
-fn set_and_cleared_at_once_lets_everybody_go_who_waited() {
-    alone("set_and_cleared_at_once_lets_everybody_go_who_waited", || {
+fn set_and_cleared_at_once_wakes_all_waiters() {
+    alone("set_and_cleared_at_once_wakes_all_waiters", || {
         let _watchdog = watchdog();
         let event = Event::new().unwrap();
         let waits = |count| procession::inspect().unwrap().waits.len() == count;

@@ -185,7 +185,7 @@ fn one_leaves<T: Send + 'static>(
 }
 
 #[test]
-fn who_leaves_takes_nothing_along() {
+fn a_thread_that_leaves_takes_nothing_along() {
     let _watchdog = watchdog_of(120);
     thread::scope(|scope| {
         scope.spawn(|| {

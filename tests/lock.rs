@@ -116,7 +116,7 @@ fn a_held_lock_is_refused_in_time() {
 }
 
 #[test]
-fn who_waits_gets_it() {
+fn a_waiter_gets_it() {
     let _watchdog = watchdog();
     let lock = Lock::new().unwrap();
     let guard = lock.lock().unwrap();
@@ -140,7 +140,7 @@ fn release(lock: Lock) -> Result<(), Error> {
 }
 
 #[procession::test]
-fn anybody_can_release_it() {
+fn any_process_can_release_it() {
     let _watchdog = watchdog();
     let lock = Lock::new().unwrap();
     assert_eq!(lock.force_unlock(), Err(Error::NotLocked));
@@ -234,7 +234,7 @@ fn the_death_of_its_owner_is_told_once() {
 }
 
 #[procession::test]
-fn who_waits_while_the_owner_dies_is_told() {
+fn a_waiter_learns_of_the_death_of_the_owner() {
     let _watchdog = watchdog();
     for method in METHODS {
         let lock = Lock::new().unwrap();
@@ -272,7 +272,7 @@ fn wait_for_lock(lock: Lock, ready: Queue<()>) -> Option<u32> {
 }
 
 #[procession::test]
-fn another_process_is_told_too() {
+fn another_process_learns_of_it_too() {
     let _watchdog = watchdog();
     for method in METHODS {
         let (lock, ready) = (Lock::new().unwrap(), Queue::unbounded().unwrap());
@@ -369,7 +369,7 @@ fn the_death_of_a_forked_copy_is_not_the_owners() {
 }
 
 #[test]
-fn it_tells_who_holds_it() {
+fn it_names_its_holder() {
     let lock = Lock::new().unwrap();
     assert!(!format!("{lock:?}").contains("pid"));
     let guard = lock.lock().unwrap();

@@ -499,10 +499,10 @@ fn without_privileges_another_process_lends_the_descriptor() {
 }
 
 #[procession::test]
-fn with_nobody_to_ask_a_start_says_which_descriptor_was_closed() {
+fn without_a_fork_server_a_start_says_which_descriptor_was_closed() {
     let _watchdog = watchdog();
     alone_unprivileged(
-        "with_nobody_to_ask_a_start_says_which_descriptor_was_closed",
+        "without_a_fork_server_a_start_says_which_descriptor_was_closed",
         || {
             let queue = Queue::unbounded().unwrap();
             let (_, victims) = Victims::after_closing_all();

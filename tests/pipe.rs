@@ -77,7 +77,7 @@ fn an_end_travels_through_a_pipe() {
 }
 
 #[test]
-fn each_message_goes_to_one_of_those_who_share_an_end() {
+fn each_message_goes_to_one_process_that_shares_the_end() {
     let _watchdog = watchdog();
     let (receiver, sender) = pipe_one_way::<u64>().unwrap();
     let sums: Vec<u64> = thread::scope(|scope| {
@@ -123,7 +123,7 @@ fn a_buffer_that_is_too_short_costs_nothing() {
 // ---- bounds and deadlines ----
 
 #[test]
-fn whoever_is_too_far_ahead_waits() {
+fn a_sender_that_is_too_far_ahead_waits() {
     let _watchdog = watchdog();
     let (here, there) = pipe_bounded::<u32, ()>(2).unwrap();
     here.send(1).unwrap();
@@ -189,7 +189,7 @@ fn what_was_sent_is_read_before_the_end() {
 }
 
 #[test]
-fn who_waits_is_woken_by_the_end() {
+fn a_waiter_is_woken_by_the_end() {
     let _watchdog = watchdog();
     let (here, there) = pipe_bounded::<u8, u8>(1).unwrap();
     there.send(0).unwrap();

@@ -334,7 +334,7 @@ fn panic_strangely() {
 }
 
 #[procession::test]
-fn a_panic_is_told_with_its_place() {
+fn a_panic_is_reported_with_its_location() {
     let _watchdog = watchdog();
     for method in METHODS {
         let mut process = by(method)
@@ -381,7 +381,7 @@ fn a_panic_that_is_caught_is_not_the_end() {
 }
 
 #[procession::test]
-fn an_exit_is_told_with_its_code() {
+fn an_exit_is_reported_with_its_code() {
     let _watchdog = watchdog();
     for method in METHODS {
         for code in [0, 3, 100, 101, 255] {
@@ -405,7 +405,7 @@ fn asleep(method: StartMethod) -> Process<()> {
 }
 
 #[procession::test]
-fn a_signal_is_told_by_its_number() {
+fn a_signal_is_reported_by_its_number() {
     let _watchdog = watchdog();
     for method in METHODS {
         for (end, number) in [

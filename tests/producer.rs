@@ -34,7 +34,7 @@ fn a_queue_ends_when_the_last_is_dropped() {
 }
 
 #[procession::test]
-fn who_waits_is_told_at_once() {
+fn a_waiter_learns_of_the_end_at_once() {
     let _watchdog = watchdog();
     let queue = Queue::<u8>::unbounded().unwrap();
     let producer = queue.producer().unwrap();

@@ -141,9 +141,9 @@ impl Wanted {
 }
 
 #[procession::test]
-fn who_looks_is_replaced_when_it_dies() {
+fn the_lookout_is_replaced_when_it_dies() {
     let _watchdog = watchdog();
-    alone("who_looks_is_replaced_when_it_dies", || {
+    alone("the_lookout_is_replaced_when_it_dies", || {
         for pause in [0, 20].map(Duration::from_millis) {
             // Whichever processes are the lookout, in the end it is the last one; also if a process that is woken for
             // this is killed before it runs.
@@ -161,9 +161,9 @@ fn who_looks_is_replaced_when_it_dies() {
 }
 
 #[procession::test]
-fn who_gets_what_it_waited_for_is_replaced() {
+fn a_lookout_that_stops_waiting_is_replaced() {
     let _watchdog = watchdog();
-    alone("who_gets_what_it_waited_for_is_replaced", || {
+    alone("a_lookout_that_stops_waiting_is_replaced", || {
         // A process that gets the permit is not the lookout any more.
         let wanted = Wanted::by(8);
         let mut holder = wanted.all[0].pid();
@@ -176,9 +176,9 @@ fn who_gets_what_it_waited_for_is_replaced() {
 }
 
 #[procession::test]
-fn who_looks_may_be_stopped() {
+fn the_lookout_may_be_stopped() {
     let _watchdog = watchdog();
-    alone("who_looks_may_be_stopped", || {
+    alone("the_lookout_may_be_stopped", || {
         for stopped in 1..4 {
             let wanted = Wanted::by(4);
             send(wanted.all[stopped].pid(), Signal::STOP);

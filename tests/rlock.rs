@@ -77,7 +77,7 @@ fn a_guard_dropped_by_another_thread_does_nothing() {
 }
 
 #[test]
-fn who_waits_gets_it() {
+fn a_waiter_gets_it() {
     let _watchdog = watchdog();
     let lock = RLock::new().unwrap();
     let guards = [lock.lock().unwrap(), lock.lock().unwrap()];
@@ -250,7 +250,7 @@ fn the_death_of_its_owner_is_told_once() {
 }
 
 #[procession::test]
-fn who_waits_while_the_owner_dies_is_told() {
+fn a_waiter_learns_of_the_death_of_the_owner() {
     let _watchdog = watchdog();
     for method in METHODS {
         let lock = RLock::new().unwrap();

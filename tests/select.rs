@@ -264,7 +264,7 @@ fn a_forked_child_has_its_own() {
     assert!(both.contains(&message) && both.contains(&byte));
 }
 
-fn watch_for_ever(queues: Vec<Queue<u64>>) {
+fn select_for_ever(queues: Vec<Queue<u64>>) {
     let mut selector = Selector::new().unwrap();
     for queue in &queues {
         selector.add(queue).unwrap();
@@ -288,7 +288,7 @@ fn killed_watchers_and_notifiers() {
     let mut random = Random::new(3);
     let fork = || Process::builder().method(StartMethod::Fork);
     for _ in 0..long(200) {
-        let watcher = fork().spawn(watch_for_ever, queues.clone()).unwrap();
+        let watcher = fork().spawn(select_for_ever, queues.clone()).unwrap();
         let producer = fork().spawn(scatter, (queues.clone(), 5, u64::MAX)).unwrap();
         let ends = std::time::Instant::now() + Duration::from_micros(random.below(6000));
         while std::time::Instant::now() < ends {

@@ -81,7 +81,7 @@ fn it_shows_its_value() {
 // ---- waiting ----
 
 #[test]
-fn who_waits_gets_one() {
+fn a_waiter_gets_one() {
     let _watchdog = watchdog();
     let semaphore = Semaphore::new(0).unwrap();
     thread::scope(|scope| {
@@ -186,7 +186,7 @@ fn told(semaphore: &Semaphore, count: usize) -> usize {
 }
 
 #[procession::test]
-fn the_permits_of_the_dead_come_back_and_are_told_of() {
+fn the_permits_of_the_dead_come_back_and_are_reported() {
     let _watchdog = watchdog();
     for method in METHODS {
         for make in [Semaphore::new, Semaphore::bounded] {
@@ -209,7 +209,7 @@ fn the_permits_of_the_dead_come_back_and_are_told_of() {
 }
 
 #[procession::test]
-fn who_waits_while_the_holder_dies_gets_its_permit() {
+fn a_waiter_gets_the_permit_of_a_holder_that_dies() {
     let _watchdog = watchdog();
     for method in METHODS {
         let semaphore = Semaphore::bounded(1).unwrap();
@@ -372,7 +372,7 @@ fn what_one_has_that_was_alone_is_known_and_comes_back() {
 }
 
 #[procession::test]
-fn who_was_alone_keeps_what_it_has_beyond_its_handles() {
+fn a_biased_process_keeps_its_permits_without_its_handle() {
     let _watchdog = watchdog();
     let semaphore = Semaphore::bounded(3).unwrap();
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
@@ -400,7 +400,7 @@ fn who_was_alone_keeps_what_it_has_beyond_its_handles() {
 }
 
 #[procession::test]
-fn who_is_alone_is_killed_at_any_moment() {
+fn a_biased_process_is_killed_at_any_moment() {
     let _watchdog = watchdog();
     let semaphore = Semaphore::bounded(3).unwrap();
     for round in 0..200 {

@@ -201,9 +201,9 @@ fn end(holder: Process<procession::Result<()>>) {
 }
 
 #[procession::test]
-fn it_stays_while_somebody_uses_it_and_goes_when_the_last_is_killed() {
+fn it_stays_while_it_is_used_and_goes_when_the_last_user_is_killed() {
     let _watchdog = watchdog_of(60);
-    let test = "it_stays_while_somebody_uses_it_and_goes_when_the_last_is_killed";
+    let test = "it_stays_while_it_is_used_and_goes_when_the_last_user_is_killed";
     // In a program that uses no shared memory by name itself: a forked child would share its tracker.
     alone(test, || {
         for method in METHODS {
@@ -247,64 +247,67 @@ fn a_fork_uses_what_its_parent_used() {
 }
 
 #[procession::test]
-fn a_keeper_that_was_killed_is_replaced_and_told_everything() {
+fn a_tracker_that_was_killed_is_replaced_and_learns_everything() {
     let _watchdog = watchdog_of(60);
-    alone("a_keeper_that_was_killed_is_replaced_and_told_everything", || {
-        fn work(names: Vec<String>, says: Queue<u32>) {
-            // This process has no other child.
-            let keeper = || own_children().pop();
-            let _one = SharedMemory::create(Some(&names[0]), 1).unwrap();
-            until(|| keeper().is_some());
-            let first = keeper().unwrap().pid;
-            kill(first);
-            until(|| keeper().is_none());
-            let _two = SharedMemory::create(Some(&names[1]), 1).unwrap();
-            until(|| keeper().is_some());
-            says.put(std::process::id()).unwrap();
-            loop {
-                std::thread::park();
+    alone(
+        "a_tracker_that_was_killed_is_replaced_and_learns_everything",
+        || {
+            fn work(names: Vec<String>, says: Queue<u32>) {
+                // This process has no other child.
+                let tracker = || own_children().pop();
+                let _one = SharedMemory::create(Some(&names[0]), 1).unwrap();
+                until(|| tracker().is_some());
+                let first = tracker().unwrap().pid;
+                kill(first);
+                until(|| tracker().is_none());
+                let _two = SharedMemory::create(Some(&names[1]), 1).unwrap();
+                until(|| tracker().is_some());
+                says.put(std::process::id()).unwrap();
+                loop {
+                    std::thread::park();
+                }
             }
-        }
-        let names = vec![name("one"), name("two")];
-        let says = Queue::unbounded().unwrap();
-        let process = Process::spawn(work, (names.clone(), says.clone())).unwrap();
-        says.get().unwrap();
-        assert!(names.iter().all(|name| there(name)));
-        process.kill().unwrap();
-        process.wait().unwrap();
-        until(|| !names.iter().any(|name| there(name)));
-    });
+            let names = vec![name("one"), name("two")];
+            let says = Queue::unbounded().unwrap();
+            let process = Process::spawn(work, (names.clone(), says.clone())).unwrap();
+            says.get().unwrap();
+            assert!(names.iter().all(|name| there(name)));
+            process.kill().unwrap();
+            process.wait().unwrap();
+            until(|| !names.iter().any(|name| there(name)));
+        },
+    );
 }
 
 #[procession::test]
-fn the_keeper_ends_with_its_process() {
+fn the_tracker_ends_with_its_process() {
     let _watchdog = watchdog_of(60);
-    alone("the_keeper_ends_with_its_process", || {
+    alone("the_tracker_ends_with_its_process", || {
         let says = Queue::unbounded().unwrap();
-        let name = name("keeper");
+        let name = name("tracker");
         let process = Process::spawn(hold, (name.clone(), true, says.clone())).unwrap();
         says.get().unwrap();
         let pid = process.pid();
         until(|| family(pid).len() == 2);
-        let keeper = *family(pid).last().unwrap();
+        let tracker = *family(pid).last().unwrap();
         // Signals that end other processes at a terminal do not end the tracker.
-        kill_process(Pid::from_raw(keeper).unwrap(), Signal::INT).unwrap();
-        kill_process(Pid::from_raw(keeper).unwrap(), Signal::TERM).unwrap();
+        kill_process(Pid::from_raw(tracker).unwrap(), Signal::INT).unwrap();
+        kill_process(Pid::from_raw(tracker).unwrap(), Signal::TERM).unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
         until(|| !there(&name));
         until(|| {
             !processes()
                 .iter()
-                .any(|seen| seen.pid == keeper && seen.state != 'Z')
+                .any(|seen| seen.pid == tracker && seen.state != 'Z')
         });
     });
 }
 
 #[test]
-fn a_program_that_is_not_prepared_is_told() {
+fn a_program_that_is_not_initialised_gets_an_error() {
     let _watchdog = watchdog_of(60);
-    alone("a_program_that_is_not_prepared_is_told", || {
+    alone("a_program_that_is_not_initialised_gets_an_error", || {
         assert_eq!(SharedMemory::create(None, 1).unwrap_err(), Error::NotInitialised);
     });
 }

@@ -55,7 +55,7 @@ fn lost(items: u64) -> Result<(), Error> {
 }
 
 #[procession::test]
-fn who_dies_with_unfinished_items_is_missed() {
+fn a_consumer_that_dies_with_unfinished_items_is_reported() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
         for size in SIZES {
@@ -84,7 +84,7 @@ fn who_dies_with_unfinished_items_is_missed() {
 }
 
 #[procession::test]
-fn who_has_finished_is_not_missed() {
+fn a_consumer_that_has_finished_is_not_reported() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
         for size in SIZES {
@@ -108,7 +108,7 @@ fn who_has_finished_is_not_missed() {
 }
 
 #[procession::test]
-fn who_joins_meanwhile_is_told() {
+fn a_join_in_progress_gets_the_report() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
         let queue = watched();
@@ -138,7 +138,7 @@ fn take_and_leave(queue: JoinableQueue<Vec<u8>>, items: usize, panics: bool) {
 }
 
 #[procession::test]
-fn who_ends_or_panics_with_unfinished_items_is_missed_too() {
+fn a_consumer_that_ends_or_panics_with_unfinished_items_is_reported_too() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
         for panics in [false, true] {

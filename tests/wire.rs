@@ -263,7 +263,7 @@ fn there_and_back_at_every_kind_of_address() {
 }
 
 #[test]
-fn without_a_key_nobody_is_asked() {
+fn without_a_key_there_is_no_handshake() {
     let _watchdog = watchdog();
     let mut listener = Listener::bind(tcp(), None).unwrap();
     let mut client = SocketConnection::connect(listener.address(), None).unwrap();
@@ -400,7 +400,7 @@ fn another_user_is_turned_away_from_an_abstract_address() {
 }
 
 #[test]
-fn who_says_nothing_holds_nobody_up() {
+fn silent_clients_do_not_hold_up_others() {
     let _watchdog = watchdog();
     let mut listener = listener();
     let address = listener.address().clone();

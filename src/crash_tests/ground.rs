@@ -244,7 +244,7 @@ fn a_maker_of_things_is_stopped() {
 
 /// Stops a process that clears up: others notice deaths, start processes and end, or get an error that says why not.
 #[test]
-fn somebody_who_clears_up_is_stopped() {
+fn a_process_that_clears_up_is_stopped() {
     let heap = crate::program::heap().expect("a heap");
     let patient = Cell::new(true);
     stops_at_every_step(

@@ -133,7 +133,7 @@ fn a_message_with_the_last_handles() {
 
 /// Checks that this process can be forked while memory is allocated for an object, or freed.
 #[test]
-fn nobody_waits_for_memory_to_fork() {
+fn no_fork_waits_for_memory() {
     let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
     let forks = move || {

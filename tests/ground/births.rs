@@ -54,35 +54,32 @@ fn what_children_of_a_full_program_put_arrives() {
 
 /// Checks a child that the fork handlers do not see: it gets an error, and changes nothing.
 #[procession::test]
-fn a_child_that_nobody_saw_being_made_can_use_nothing() {
+fn a_child_of_a_bare_clone_can_use_nothing() {
     let _watchdog = watchdog();
-    alone(
-        "births::a_child_that_nobody_saw_being_made_can_use_nothing",
-        || {
-            let queue = Queue::<u64>::unbounded().unwrap();
-            let (lock, permits) = (Lock::new().unwrap(), Semaphore::new(1).unwrap());
-            let told = Teller::new();
-            let pid = by_bare_clone(|| {
-                let answers = [
-                    queue.put(1).is_err(),
-                    queue.try_get() == Err(Error::NoIdentity),
-                    lock.lock().is_err(),
-                    permits.acquire().is_err(),
-                    permits.release().is_err(),
-                    Lock::new().is_err(),
-                ];
-                told.tell(&answers.map(u64::from));
-            });
-            for operation in 0..6 {
-                assert_eq!(told.hear(), Some(1), "operation {operation}");
-            }
-            reap(pid);
-            queue.put(2).unwrap();
-            assert_eq!(queue.try_get(), Ok(2));
-            assert_eq!(permits.value(), 1);
-            drop(lock.try_lock().unwrap());
-        },
-    );
+    alone("births::a_child_of_a_bare_clone_can_use_nothing", || {
+        let queue = Queue::<u64>::unbounded().unwrap();
+        let (lock, permits) = (Lock::new().unwrap(), Semaphore::new(1).unwrap());
+        let told = Teller::new();
+        let pid = by_bare_clone(|| {
+            let answers = [
+                queue.put(1).is_err(),
+                queue.try_get() == Err(Error::NoIdentity),
+                lock.lock().is_err(),
+                permits.acquire().is_err(),
+                permits.release().is_err(),
+                Lock::new().is_err(),
+            ];
+            told.tell(&answers.map(u64::from));
+        });
+        for operation in 0..6 {
+            assert_eq!(told.hear(), Some(1), "operation {operation}");
+        }
+        reap(pid);
+        queue.put(2).unwrap();
+        assert_eq!(queue.try_get(), Ok(2));
+        assert_eq!(permits.value(), 1);
+        drop(lock.try_lock().unwrap());
+    });
 }
 
 #[procession::test]
@@ -180,23 +177,26 @@ fn starting_and_killing_at_once() {
 
 /// Checks a server that forks and reaps a child for each request, and in which no thread ever waits for an object.
 #[procession::test]
-fn who_forks_by_hand_clears_up_after_the_dead() {
+fn a_program_that_only_forks_clears_up_after_the_dead() {
     let _watchdog = watchdog();
-    alone("births::who_forks_by_hand_clears_up_after_the_dead", || {
-        let queue = large_queue();
-        for _ in 0..50 {
-            reap(by_hand(|| ()));
-        }
-        drop(queue);
-        for _ in 0..200 {
-            reap(by_hand(|| ()));
-        }
-        assert!(
-            resident() <= LITTLE,
-            "{} MiB: 50 dead children hold a queue that was dropped",
-            resident() >> 20
-        );
-    });
+    alone(
+        "births::a_program_that_only_forks_clears_up_after_the_dead",
+        || {
+            let queue = large_queue();
+            for _ in 0..50 {
+                reap(by_hand(|| ()));
+            }
+            drop(queue);
+            for _ in 0..200 {
+                reap(by_hand(|| ()));
+            }
+            assert!(
+                resident() <= LITTLE,
+                "{} MiB: 50 dead children hold a queue that was dropped",
+                resident() >> 20
+            );
+        },
+    );
 }
 
 /// More children than the table has entries.

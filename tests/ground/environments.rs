@@ -168,10 +168,10 @@ fn a_pid_namespace_with_the_proc_of_another() {
 }
 
 #[procession::test]
-fn somebody_who_is_not_root() {
+fn a_user_that_is_not_root() {
     let _watchdog = watchdog();
     let command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    again_under("environments::somebody_who_is_not_root", &command, || {
+    again_under("environments::a_user_that_is_not_root", &command, || {
         smoke().unwrap();
     });
 }

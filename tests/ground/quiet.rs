@@ -55,10 +55,10 @@ fn thread_time() -> Duration {
 
 /// Compares the processor time of a process that waits for a permit, among few processes and among many.
 #[procession::test]
-fn who_waits_for_a_permit_does_not_look_at_everybody_all_the_time() {
+fn a_waiter_for_a_permit_does_not_check_all_processes_all_the_time() {
     let _watchdog = watchdog();
     alone(
-        "quiet::who_waits_for_a_permit_does_not_look_at_everybody_all_the_time",
+        "quiet::a_waiter_for_a_permit_does_not_check_all_processes_all_the_time",
         || {
             let permits = Semaphore::new(0).unwrap();
             let go = Teller::new();
@@ -89,9 +89,9 @@ fn who_waits_for_a_permit_does_not_look_at_everybody_all_the_time() {
 
 /// Checks with fifty processes and critical sections of 200 µs that no process gets less than half of the median share.
 #[procession::test]
-fn a_lock_is_fair_to_all_who_wait() {
+fn a_lock_is_fair_to_all_waiters() {
     let _watchdog = watchdog();
-    alone("quiet::a_lock_is_fair_to_all_who_wait", || {
+    alone("quiet::a_lock_is_fair_to_all_waiters", || {
         let lock = Lock::new().unwrap();
         let (go, shares) = (Teller::new(), Teller::new());
         let pids: Vec<_> = (0..50)
