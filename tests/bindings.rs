@@ -175,8 +175,8 @@ fn start(test: &str, token: JoinToken) -> Child {
     // Opened again, so that it can be made inheritable without a change to the descriptor in use.
     let path = format!("/proc/self/fd/{}", token.fd);
     let memory = File::options().read(true).write(true).open(path).unwrap();
-    // Not opened again, because the lock belongs to the existing open file description. SAFETY: the descriptor stays
-    // open until the token is told that the child was started.
+    // Not opened again, because the lock belongs to the existing open file description.
+    // SAFETY: the descriptor stays open until the token is told that the child was started.
     let claim = rustix::io::dup(unsafe { BorrowedFd::borrow_raw(token.claim) }).unwrap();
     rustix::io::fcntl_setfd(&memory, FdFlags::empty()).unwrap();
     let told = format!(

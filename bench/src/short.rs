@@ -33,7 +33,7 @@ pub fn table(results: &[Measured]) -> String {
         );
     }
     text.push_str(
-        "\nratio: how many times as good ours is. `--markdown` prints all contenders, ranges and targets.\n",
+        "\nratio: how many times better ours is. `--markdown` prints all contenders, ranges and targets.\n",
     );
     text
 }

@@ -143,36 +143,38 @@ def parse():
         "--rounds",
         type=positive,
         metavar="N",
-        help="how often everything is measured (default: 5, or 3 with --quick)",
+        help="number of rounds (default: 5, or 3 with --quick)",
     )
-    parser.add_argument("--quick", action="store_true", help="a third of the work: to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="do a third of the work, to see that it runs")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="CASE",
-        help="only cases whose name contains this (in any case; may be repeated); see --list",
+        help="measure only cases whose name contains this text (ignores case; may be repeated); see --list",
     )
     parser.add_argument(
         "--method",
         choices=["fork", "spawn", "forkserver"],
         default="fork",
-        help="how processes are started (default: fork)",
+        help="the start method (default: fork)",
     )
     parser.add_argument(
         "--limit",
         type=positive,
         default=LIMIT,
         metavar="SECONDS",
-        help=f"how long a measurement may take before it counts as a hang (default: {LIMIT})",
+        help=f"time limit of a measurement; after it the measurement counts as a hang (default: {LIMIT})",
     )
     parser.add_argument(
-        "--markdown", action="store_true", help="every contender with range and target, as a Markdown table"
+        "--markdown",
+        action="store_true",
+        help="print a Markdown table of all contenders with range and target",
     )
-    parser.add_argument("--list", action="store_true", help="name the cases and contenders, measure nothing")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write everything measured to this file too"
+        "--list", action="store_true", help="list the cases and contenders, and measure nothing"
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all values to this file")
     return parser.parse_args()
 
 

@@ -77,33 +77,31 @@ def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often everything is measured")
-    parser.add_argument("--quick", action="store_true", help="less work: to see that it runs")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="number of rounds")
+    parser.add_argument("--quick", action="store_true", help="do less work, to see that it runs")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="NAME",
-        help="only cases whose name contains this (in any case; may be repeated); see --list",
+        help="measure only cases whose name contains this text (ignores case; may be repeated); see --list",
     )
     parser.add_argument("--package", default=OWN, help="the package to measure (default: %(default)s)")
     parser.add_argument(
-        "--earlier", type=Path, metavar="FOLDER", help="where the same package in an earlier state is"
+        "--earlier", type=Path, metavar="FOLDER", help="the folder of an earlier build of the package"
     )
     parser.add_argument(
         "--limit",
         type=int,
         default=LIMIT,
         metavar="SECONDS",
-        help="how long a measurement may take before it counts as a hang (default: %(default)s)",
+        help="time limit of a measurement; after it the measurement counts as a hang (default: %(default)s)",
     )
     parser.add_argument(
-        "--markdown", action="store_true", help="with ranges and targets, as a Markdown table"
+        "--markdown", action="store_true", help="print a Markdown table with ranges and targets"
     )
-    parser.add_argument("--list", action="store_true", help="name the cases, measure nothing")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write everything measured to this file too"
-    )
+    parser.add_argument("--list", action="store_true", help="list the cases, and measure nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all values to this file")
     return parser.parse_args()
 
 

@@ -69,8 +69,10 @@ def show(name, runs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=100, help="how many runs (default: %(default)s)")
-    parser.add_argument("--trips", type=int, default=3_000, help="round trips in each (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=100, help="number of runs (default: %(default)s)")
+    parser.add_argument(
+        "--trips", type=int, default=3_000, help="number of round trips in each run (default: %(default)s)"
+    )
     parser.add_argument("--idle", action="store_true", help="wait before each run until the machine is idle")
     options = parser.parse_args()
 

@@ -8,7 +8,7 @@ WIDTHS = (48, 16, 12, 16)
 HEAD = ("", "ours", "", "best rival", "ratio")
 
 NOTE = """\
-ratio: how many times as good ours is. `--markdown` prints all contenders, ranges and targets."""
+ratio: how many times better ours is. `--markdown` prints all contenders, ranges and targets."""
 
 
 def short(results):
