@@ -409,45 +409,45 @@ fn recursive_locks() {
 
 /// Checks a tracked queue when a consumer dies: exactly the items that it had taken and not finished are reported as
 /// lost.
-fn watched_and_die(messages: &[Vec<u8>], finishes: usize) {
+fn tracked_and_die(messages: &[Vec<u8>], finishes: usize) {
     dies_at_every_step(
         || {
             let queue = JoinableQueue::unbounded().expect("a queue");
             queue.track_consumers();
             queue.put_many(messages.iter().cloned()).expect("room");
-            Watched {
+            Tracked {
                 queue,
                 used: Cell::new(false),
             }
         },
-        |watched| {
-            assert!(watched.queue.get().expect("a message") == messages[0]);
+        |tracked| {
+            assert!(tracked.queue.get().expect("a message") == messages[0]);
             for _ in 0..finishes {
-                watched.queue.task_done().expect("a task");
+                tracked.queue.task_done().expect("a task");
             }
         },
-        |watched, through| {
-            let rest: Vec<_> = std::iter::from_fn(|| watched.queue.try_get().ok()).collect();
+        |tracked, through| {
+            let rest: Vec<_> = std::iter::from_fn(|| tracked.queue.try_get().ok()).collect();
             assert!(
                 rest == messages[messages.len() - rest.len()..],
                 "the rest, in order"
             );
             assert!(rest.len() >= messages.len() - 1 && (!through || rest.len() < messages.len()));
             for _ in rest {
-                watched.queue.task_done().expect("its task");
+                tracked.queue.task_done().expect("its task");
             }
-            watched.used.set(true);
+            tracked.used.set(true);
         },
     );
 }
 
 /// A tracked queue. If it was used, all its items must be finished or reported in the end.
-struct Watched {
+struct Tracked {
     queue: JoinableQueue<Vec<u8>>,
     used: Cell<bool>,
 }
 
-impl Drop for Watched {
+impl Drop for Tracked {
     fn drop(&mut self) {
         if self.used.get() && !std::thread::panicking() {
             // All dead processes are cleared up after.
@@ -463,23 +463,23 @@ impl Drop for Watched {
 }
 
 #[test]
-fn watched_get_small() {
-    watched_and_die(&[b"first".to_vec(), b"second".to_vec()], 0);
+fn tracked_get_small() {
+    tracked_and_die(&[b"first".to_vec(), b"second".to_vec()], 0);
 }
 
 #[test]
-fn watched_get_large() {
-    watched_and_die(&[vec![1; 100_000], vec![2; 100_000]], 0);
+fn tracked_get_large() {
+    tracked_and_die(&[vec![1; 100_000], vec![2; 100_000]], 0);
 }
 
 #[test]
-fn watched_get_across_a_segment() {
-    watched_and_die(&[vec![1; 1000], vec![2; 1000], vec![3; 100]], 0);
+fn tracked_get_across_a_segment() {
+    tracked_and_die(&[vec![1; 1000], vec![2; 1000], vec![3; 100]], 0);
 }
 
 #[test]
-fn watched_tasks() {
-    watched_and_die(&[b"first".to_vec(), b"second".to_vec()], 1);
+fn tracked_tasks() {
+    tracked_and_die(&[b"first".to_vec(), b"second".to_vec()], 1);
 }
 
 /// A dead process that is cleared up after on drop.
@@ -499,9 +499,9 @@ fn clearing_up() {
         || {
             let queue = queue_with(&[vec![1; 10]]);
             let semaphore = three();
-            let watched = JoinableQueue::unbounded().expect("a queue");
-            watched.track_consumers();
-            watched.put_many([1, 2, 3]).expect("room");
+            let tracked = JoinableQueue::unbounded().expect("a queue");
+            tracked.track_consumers();
+            tracked.put_many([1, 2, 3]).expect("room");
             // This process has the third permit, so that a permit that is returned twice is one too many.
             semaphore.acquire().expect("a permit").forget();
             let reserved = entry(heap);
@@ -510,7 +510,7 @@ fn clearing_up() {
                 // It dies with permits, items, a lock, a large block, a message and its own queue.
                 for _ in 0..2 {
                     semaphore.acquire().expect("a permit").forget();
-                    watched.get().expect("an item");
+                    tracked.get().expect("an item");
                 }
                 let lock = Lock::new().expect("a lock");
                 lock.lock().expect("free").forget();
@@ -523,15 +523,15 @@ fn clearing_up() {
                 core::mem::forget((lock, own, reserved));
             });
             heap.no_longer_wanted(dead).expect("memory");
-            (queue, semaphore, watched, Corpse(heap, dead))
+            (queue, semaphore, tracked, Corpse(heap, dead))
         },
         |(.., dead)| heap.clear_up(dead.1).expect("memory"),
-        |(queue, semaphore, watched, dead), _| {
+        |(queue, semaphore, tracked, dead), _| {
             heap.clear_up(dead.1).expect("memory");
             assert_eq!(drain(queue), [vec![1; 10]]);
             assert_eq!(count_permits(semaphore), (2, 2), "back, and told of as often");
             semaphore.release().expect("this process's own");
-            assert_eq!(watched.join(), Err(Error::ConsumerDied { items: 2 }));
+            assert_eq!(tracked.join(), Err(Error::ConsumerDied { items: 2 }));
         },
     );
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Long enough for any machine, and less than the watchdog's time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn watched() -> JoinableQueue<Vec<u8>> {
+fn tracked() -> JoinableQueue<Vec<u8>> {
     let queue = JoinableQueue::unbounded().unwrap();
     queue.track_consumers();
     queue
@@ -60,7 +60,7 @@ fn a_consumer_that_dies_with_unfinished_items_is_reported() {
     for method in METHODS {
         for size in SIZES {
             for (finishes, at_once) in [(0, false), (1, false), (0, true), (2, true)] {
-                let queue = watched();
+                let queue = tracked();
                 queue.put_many(vec![vec![1; size]; 5]).unwrap();
                 let how = Diligence {
                     takes: 3,
@@ -88,7 +88,7 @@ fn a_consumer_that_has_finished_is_not_reported() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
         for size in SIZES {
-            let queue = watched();
+            let queue = tracked();
             queue.put_many(vec![vec![1; size]; 4]).unwrap();
             let how = Diligence {
                 takes: 3,
@@ -111,7 +111,7 @@ fn a_consumer_that_has_finished_is_not_reported() {
 fn a_join_in_progress_gets_the_report() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
-        let queue = watched();
+        let queue = tracked();
         queue.put(vec![1]).unwrap();
         let how = Diligence {
             takes: 1,
@@ -142,7 +142,7 @@ fn a_consumer_that_ends_or_panics_with_unfinished_items_is_reported_too() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
         for panics in [false, true] {
-            let queue = watched();
+            let queue = tracked();
             queue.put_many(SIZES.map(|size| vec![1; size])).unwrap();
             let process = Process::builder()
                 .method(method)
@@ -173,7 +173,7 @@ fn finish_through_another(
 fn it_does_not_matter_through_which_handle() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
-        let queue = watched();
+        let queue = tracked();
         queue.put_many(vec![vec![1]; 2]).unwrap();
         let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
         let args = ((queue.clone(), queue.clone()), ready.clone(), never);
@@ -199,7 +199,7 @@ fn what_shutdown_now_drops_is_nobodys() {
         let _ = never.get();
     }
     for method in METHODS {
-        let queue = watched();
+        let queue = tracked();
         queue.put_many(vec![vec![1]; 3]).unwrap();
         let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
         let process = Process::builder()
@@ -217,7 +217,7 @@ fn what_shutdown_now_drops_is_nobodys() {
 #[procession::test]
 fn a_forked_child_has_no_items() {
     let _watchdog = watchdog_of(120);
-    let queue = watched();
+    let queue = tracked();
     queue.put(vec![1]).unwrap();
     queue.get().unwrap();
     let never = Queue::<()>::unbounded().unwrap();
