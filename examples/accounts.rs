@@ -1,7 +1,9 @@
-//! Bank accounts in shared memory: a recursive lock, because moving money is taking and giving, each of which locks for itself.
+//! Bank accounts in shared memory, with a recursive lock: a move of money calls two functions, and each of them takes
+//! the lock itself.
 //!
-//! Several processes move money between accounts at random. Whoever looks sees the same sum, because they look under the lock,
-//! too. With `--no-lock` they look in the middle of somebody's move, and money comes and goes.
+//! Several processes move money between accounts at random. Each also adds up all accounts under the lock, and so
+//! always sees the same sum. With `--no-lock` it adds them up in the middle of another process's move, and the sum
+//! changes.
 
 use std::process::ExitCode;
 
@@ -11,18 +13,18 @@ use procession::{Atomic, Process, RLock, RLockGuard, RawArray};
 const ACCOUNTS: usize = 4;
 const EACH: i64 = 1000;
 
-/// Tellers who move money, and look whether any is missing.
+/// Tellers move money, and check that none is missing.
 #[derive(Parser)]
 struct Cli {
-    /// How many tellers there are
+    /// Number of tellers
     #[arg(long, default_value_t = 4, value_name = "N")]
     tellers: u16,
 
-    /// How many moves each makes
+    /// Number of moves of each teller
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     moves: u64,
 
-    /// Without the lock, to see it go wrong
+    /// Move money without the lock, to see it go wrong
     #[arg(long)]
     no_lock: bool,
 }
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The accounts and their lock; what tellers pass to each other.
+/// The accounts and their lock. The handle can be passed to other processes.
 type Bank = (RawArray<i64>, Option<RLock>);
 
 fn trade(cli: &Cli) -> procession::Result<()> {
@@ -64,7 +66,7 @@ fn trade(cli: &Cli) -> procession::Result<()> {
     Ok(())
 }
 
-/// Runs in a process of its own; how often it saw a wrong sum.
+/// Runs in a process of its own, and returns how often it saw a wrong sum.
 fn work(bank: Bank, seed: u64, moves: u64) -> procession::Result<u64> {
     let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut wrong = 0;
@@ -83,13 +85,13 @@ fn work(bank: Bank, seed: u64, moves: u64) -> procession::Result<u64> {
 }
 
 fn transfer(bank: &Bank, from: usize, to: usize, amount: i64) -> procession::Result<()> {
-    // Nobody is to see the money on its way.
+    // Other processes must not see the accounts in the middle of a move.
     let _lock = locked(bank)?;
     deposit(bank, from, -amount)?;
     deposit(bank, to, amount)
 }
 
-/// It locks for itself, because it is called alone, too; the same thread may lock again.
+/// Takes the lock itself, because it is also called alone. The thread that has the lock may take it again.
 fn deposit(bank: &Bank, account: usize, amount: i64) -> procession::Result<()> {
     let _lock = locked(bank)?;
     bank.0[account].fetch_add(amount);

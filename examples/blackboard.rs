@@ -1,21 +1,21 @@
 //! A blackboard that programs find by its name.
 //!
-//! Start it in two or three terminals: whoever comes first makes the blackboard, the others find it, and each adds a
-//! line. When the last one is gone, so is the blackboard: look into `/dev/shm`, or kill them with SIGKILL.
+//! Start it in two or three terminals. The first program makes the blackboard, the others find it, and each adds a
+//! line. The blackboard disappears with the last program, even if it is killed with SIGKILL: look into `/dev/shm`.
 
 use clap::Parser;
 use procession::{Error, Result, SharedMemory};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Writes a line on a blackboard, and shows what others wrote.
+/// Writes a line on a blackboard, and shows the lines of other programs.
 #[derive(Parser)]
 struct Cli {
-    /// What to write
+    /// Text to write
     #[arg(default_value = "hello from me")]
     text: String,
 
-    /// The blackboard's name
+    /// Name of the blackboard
     #[arg(long, default_value = "procession-blackboard", value_name = "NAME")]
     name: String,
 
@@ -35,7 +35,7 @@ fn blackboard(name: &str) -> Result<SharedMemory> {
             answer => return answer,
         }
         match SharedMemory::open(name) {
-            // The last one left between the two.
+            // The last user left between the two calls.
             Err(Error::NoSuchMemory { .. }) => {}
             answer => return answer,
         }
@@ -46,7 +46,7 @@ fn blackboard(name: &str) -> Result<SharedMemory> {
 fn main() -> Result<()> {
     let cli = Cli::parse();
     let board = blackboard(&cli.name)?;
-    // The count in front is how the writers agree who writes where.
+    // The count at the beginning gives each writer its own line.
     let Some(count) = board.atomic_u64(0) else {
         println!("{:?} is somebody else's", cli.name);
         return Ok(());

@@ -1,8 +1,8 @@
-//! Many dice and one score board.
+//! Many dice and one score board: values and arrays that processes share.
 //!
-//! Players are processes that roll two dice, over and over. How often each sum came up is an array that everybody adds to
-//! without a lock; the longest series of doubles is several numbers that belong together, so they are a value with a lock.
-//! One player is killed in the middle of its game: not a roll of the others is lost, and the board is whole.
+//! Players are processes that roll two dice, over and over. An array counts how often each sum came up; all players add
+//! to it without a lock. The longest series of doubles is several numbers that belong together, so it is a value with a
+//! lock. One player is killed in the middle of its game: no roll of the others is lost, and the board is whole.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -16,30 +16,30 @@ use procession::{LockError, Process, RawArray, Value, ValueGuard};
 /// Many dice and one score board: values and arrays that processes share.
 #[derive(Parser)]
 struct Cli {
-    /// How many players there are, besides the one that is killed
+    /// Number of players, besides the one that is killed
     #[arg(long, default_value_t = 3, value_name = "N")]
     players: u64,
 
-    /// How often each rolls both dice
+    /// Number of rolls of each player
     #[arg(long, default_value_t = 300_000, value_name = "N")]
     rolls: u64,
 }
 
-/// The longest series of doubles, and whose it is.
+/// The longest series of doubles, and the player who rolled it.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[bytemuck(crate = "procession::bytemuck")]
 #[repr(C)]
 struct Record {
     length: u64,
     player: u64,
-    /// What the last one showed.
+    /// The number that the last double showed.
     eyes: u64,
 }
 
-/// What all players share: a handle, which is a few bytes wherever it goes.
+/// The objects that all players share. Each is a handle of a few bytes.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 struct Board {
-    /// How often each sum came up.
+    /// The number of times that each sum came up.
     sums: RawArray<u64>,
     record: Value<Record>,
 }
@@ -121,7 +121,8 @@ fn roll(board: Board, player: u64, rolls: u64) -> procession::Result<()> {
     Ok(())
 }
 
-/// Locks the record. If somebody died while writing it, its numbers may not belong together: a new one begins.
+/// Locks the record. If a player died while it wrote the record, the numbers may not belong together, so a new record
+/// begins.
 fn lock(record: &Value<Record>) -> procession::Result<ValueGuard<'_, Record>> {
     match record.lock() {
         Err(LockError::OwnerDied { mut guard, .. }) => {

@@ -1,8 +1,8 @@
-//! A ferry that leaves when it is full: a condition, over a lock, with a value that it protects.
+//! A ferry that leaves when it is full: a condition, its lock, and a value that the lock protects.
 //!
-//! Passengers are processes. Each goes aboard and waits until the ferry has left, which is when enough are there; the one
-//! that makes it full tells the others. Passengers who lose patience go ashore again. One is killed on the way aboard:
-//! the ferry leaves all the same.
+//! Passengers are processes. Each goes aboard and waits until the ferry has left. The ferry leaves when it is full; the
+//! last passenger notifies the others. A passenger who has waited too long goes ashore again. One passenger is killed
+//! on the way aboard: the ferry still leaves.
 
 use procession::{Condition, Lock, Process, Result, Value};
 use std::time::Duration;
@@ -12,7 +12,7 @@ const SEATS: u32 = 4;
 #[procession::main]
 fn main() -> Result<()> {
     let lock = Lock::new()?;
-    // What happens aboard; several conditions may share a lock.
+    // Notified when the ferry leaves. Several conditions may share a lock.
     let left = Condition::with_lock(&lock)?;
     let aboard = Value::new(0u32)?;
 
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     }
     victim.kill()?;
     victim.wait()?;
-    // A seat of the dead is free again, and nobody waits in line for it.
+    // Frees the seat of the dead passenger. Its place in the wait queue is free already.
     aboard.update(|count| *count -= 1)?;
 
     let names = ["Ann", "Bo", "Cleo", "Dan"];

@@ -1,7 +1,7 @@
-//! Heat that spreads along a rod, by processes that each have a part of it and go from step to step together.
+//! Heat that spreads along a rod. Each process computes a part of the rod, and all go from step to step together.
 //!
-//! A barrier keeps them in step: nobody writes the next state before everybody has read the present one. If one of them
-//! is killed, the others are told within a second, and do not wait for it for ever.
+//! A barrier keeps them in step: no process writes the next state before all have read the current one. If one of them
+//! is killed, the others get an error within a second, and do not wait for ever.
 
 use procession::{Array, Barrier, Process, Result};
 
@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Works out one part of the rod, step by step.
+/// Computes one part of the rod, step by step.
 fn work(part: usize, even: Array<f64>, odd: Array<f64>, step: Barrier) -> Result<()> {
     let mine = part * CELLS / WORKERS..(part + 1) * CELLS / WORKERS;
     for number in 0..STEPS {

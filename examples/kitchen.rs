@@ -1,8 +1,8 @@
 //! A kitchen: cooks put buns into a steamer that holds three, and guests take them out.
 //!
-//! Cooks and guests are processes, and the steamer is a bounded queue. A cook waits while the steamer is full, a
-//! guest while it is empty. When the last cook has finished, the kitchen shuts the steamer down: the guests eat
-//! what is left and go home. Nobody has to count how many guests need to be told.
+//! Cooks and guests are processes, and the steamer is a bounded queue. A cook waits while the steamer is full, a guest
+//! while it is empty. When the last cook has finished, the kitchen shuts the steamer down: the guests eat what is left
+//! and go home. No process needs to know how many guests there are.
 
 use std::process::ExitCode;
 use std::thread;
@@ -11,25 +11,25 @@ use std::time::Duration;
 use clap::Parser;
 use procession::{Process, Queue};
 
-/// How many buns the steamer holds.
+/// Number of buns that the steamer holds.
 const STEAMER: usize = 3;
 
-/// Cooks and guests around a steamer that holds three buns.
+/// Cooks and guests share a steamer that holds three buns.
 #[derive(Parser)]
 struct Cli {
-    /// How many cooks there are
+    /// Number of cooks
     #[arg(long, default_value_t = 2, value_name = "N")]
     cooks: u16,
 
-    /// How many guests there are
+    /// Number of guests
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     guests: u16,
 
-    /// How many buns each cook makes
+    /// Number of buns that each cook makes
     #[arg(long, default_value_t = 5, value_name = "N")]
     buns: u32,
 
-    /// How many milliseconds a guest takes to eat a bun
+    /// Milliseconds that a guest takes to eat a bun
     #[arg(long, default_value_t = 20, value_name = "MS")]
     appetite: u64,
 }
@@ -91,7 +91,7 @@ fn cook(steamer: Queue<String>, cook: u16, buns: u32) -> procession::Result<()> 
     Ok(())
 }
 
-/// Runs in a process of its own: eats until the steamer is shut down and empty, and says how much that was.
+/// Runs in a process of its own: eats until the steamer is shut down and empty, and returns the number of buns.
 fn guest(steamer: Queue<String>, guest: u16, appetite: u64) -> u64 {
     let mut eaten = 0;
     for bun in steamer.iter() {

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use procession::{Address, Error, Listener, Process, SocketConnection};
 
-/// A guest book on a socket, and guests who sign it.
+/// Guests sign a guest book over a socket.
 #[derive(Parser)]
 struct Cli {
     /// Serve at this address until killed

@@ -1,7 +1,7 @@
-//! A car park with few places: a semaphore, whose permits come back when a car is towed away.
+//! A car park with few places: a semaphore that gets back the permits of killed processes.
 //!
-//! Each car is a process that parks, stays for a while, and leaves. One of them is killed while it parks. Its place comes back,
-//! and the next one in is told that it stands where somebody else's shopping may lie about.
+//! Each car is a process that parks, stays for a while, and leaves. One of them is killed while it parks. Its permit
+//! comes back, and the car that gets the permit is told that the last owner died.
 
 use std::process::ExitCode;
 use std::thread;
@@ -10,14 +10,14 @@ use std::time::Duration;
 use clap::Parser;
 use procession::{Process, Queue, Semaphore};
 
-/// More cars than places.
+/// More cars come than there are places.
 #[derive(Parser)]
 struct Cli {
-    /// How many cars come
+    /// Number of cars
     #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     cars: u16,
 
-    /// How many places there are
+    /// Number of places
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     places: u16,
 }

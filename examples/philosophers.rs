@@ -1,8 +1,8 @@
 //! Philosophers at a round table, each a process, with one fork between any two of them.
 //!
-//! To eat, one needs the forks on both sides. If everybody takes the left one first, there comes a moment when everybody holds
-//! one and waits for the other. `inspect` sees it, and says who waits for whom. With `--polite` everybody takes the fork with
-//! the smaller number first, and all of them eat.
+//! To eat, a philosopher needs the forks on both sides. If all take the left fork first, there comes a moment when each
+//! holds one fork and waits for the other. `inspect` detects this deadlock, and reports which process waits for which.
+//! With `--polite` all take the fork with the smaller number first, and all of them eat.
 
 use std::process::ExitCode;
 use std::thread;
@@ -11,14 +11,14 @@ use std::time::Duration;
 use clap::Parser;
 use procession::{Lock, Process, inspect};
 
-/// Philosophers, forks, and somebody who looks whether they still move.
+/// Philosophers share forks, and the main process checks for a deadlock.
 #[derive(Parser)]
 struct Cli {
-    /// How many philosophers there are
+    /// Number of philosophers
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
     philosophers: u16,
 
-    /// Everybody takes the fork with the smaller number first
+    /// Let all take the fork with the smaller number first
     #[arg(long)]
     polite: bool,
 }
@@ -47,7 +47,7 @@ fn dine(cli: &Cli) -> procession::Result<()> {
         } else {
             (left, right)
         };
-        // Daemons end with this process, so nobody sits there for ever.
+        // Daemons end with this process, so none of them waits for ever.
         let philosopher = Process::builder()
             .name(format!("philosopher {seat}"))
             .daemon(true);

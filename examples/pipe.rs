@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use procession::{Connection, Error, Process, pipe};
 
-/// Square roots from a helper process, which is replaced when a question kills it.
+/// Gets square roots from a helper process, which is replaced when it crashes.
 #[derive(Parser)]
 struct Cli {
-    /// What to take the square roots of
+    /// Numbers to take the square roots of
     #[arg(default_values_t = [16, 2, -1, 81], allow_negative_numbers = true, value_name = "N")]
     numbers: Vec<i64>,
 }

@@ -1,4 +1,4 @@
-//! A race: nobody runs before the shot, and everybody hears it. An event between processes.
+//! A race: no runner starts before the shot, and all of them hear it. It is an event between processes.
 
 use procession::{Event, Process, Queue, Result};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     }
     let begun = Instant::now();
     shot.set();
-    // Whoever waits when it is set goes on, also if it is cleared at once.
+    // All that wait when the event is set go on, even if it is cleared at once.
     shot.clear();
     for place in 1..=RUNNERS {
         let number: u32 = finish.get()?;
@@ -32,7 +32,7 @@ fn run(number: u32, shot: Event, ready: Queue<()>, finish: Queue<u32>) -> Result
         let shot = shot.clone();
         move || shot.wait_timeout(Duration::from_secs(60))
     });
-    // Ready is who waits for the shot.
+    // A runner is ready when it waits for the shot.
     let waits = || {
         let seen = procession::inspect()?;
         let me = std::process::id();

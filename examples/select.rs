@@ -1,9 +1,9 @@
-//! A dispatcher that serves everybody at once: one `Selector` over queues, a pipe and the end of a process.
+//! A dispatcher that serves several clients at once: one `Selector` for queues, a pipe and the end of a process.
 //!
-//! Clients put orders into queues of their own. The dispatcher hands them on to a worker, collects what it has done, and
-//! answers whoever asks over a pipe how far it is. Some orders kill the worker; the dispatcher sees that it has ended,
-//! like everything else, and starts another, which goes on with the next order. Nobody polls, and there are no threads to
-//! wait in.
+//! Each client puts orders into its own queue. The dispatcher passes them on to a worker, collects the results, and
+//! reports its progress to anyone who asks over a pipe. Some orders kill the worker. The selector reports the worker's
+//! end like any other event; the dispatcher starts another worker, which goes on with the next order. No process polls,
+//! and no extra threads are needed to wait.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -13,19 +13,19 @@ use std::time::Duration;
 use clap::Parser;
 use procession::{Connection, Error, Key, Process, Queue, Result, Selector, pipe};
 
-/// An order whose number this divides is the worker's last.
+/// An order whose number is a multiple of this kills the worker.
 const UNLUCKY: u32 = 13;
-/// How long an order takes.
+/// The time that an order takes.
 const WORK: Duration = Duration::from_millis(20);
 
-/// A dispatcher between clients, a worker that dies now and then, and somebody who asks how far it is.
+/// A dispatcher serves clients, a worker that sometimes dies, and a process that asks for the progress.
 #[derive(Parser)]
 struct Cli {
-    /// How many clients there are
+    /// Number of clients
     #[arg(long, default_value_t = 3, value_name = "N")]
     clients: u16,
 
-    /// How many orders each client has
+    /// Number of orders of each client
     #[arg(long, default_value_t = 10, value_name = "N")]
     orders: u16,
 }
@@ -70,10 +70,10 @@ fn open(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-/// Orders done, lost, and handed to the worker but not done yet.
+/// The number of orders that are done, that are lost, and that the worker has but has not done yet.
 type Tally = (u32, u32, u32);
 
-/// How far the dispatcher is, while there is one.
+/// Returns the dispatcher's progress; `None` if the dispatcher has ended.
 fn ask(questions: &Connection<(), Tally>) -> Result<Option<Tally>> {
     let answer = match questions.send(()) {
         Ok(()) => questions.recv(),
@@ -86,7 +86,7 @@ fn ask(questions: &Connection<(), Tally>) -> Result<Option<Tally>> {
     }
 }
 
-/// A client: a process that puts its orders into its queue, one after the other, and then has no more.
+/// Runs as a client: puts its orders into its queue, one after the other, and then shuts the queue down.
 fn order(queue: Queue<u32>, before: u32, count: u32) -> Result<()> {
     for number in before + 1..=before + count {
         queue.put(number)?;
@@ -96,7 +96,7 @@ fn order(queue: Queue<u32>, before: u32, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// What the dispatcher waits for.
+/// The things that the dispatcher waits for.
 #[derive(Clone, Copy)]
 enum Source {
     Client(usize),
@@ -105,7 +105,7 @@ enum Source {
     Worker,
 }
 
-/// The dispatcher, a process too: how it came out.
+/// Runs as the dispatcher until all orders are done or lost.
 fn dispatch(clients: Vec<Queue<u32>>, answers: Connection<Tally, ()>) -> Result<Tally> {
     let (jobs, results) = (Queue::unbounded()?, Queue::unbounded()?);
     let mut worker = start_worker(&jobs, &results)?;
@@ -129,14 +129,14 @@ fn dispatch(clients: Vec<Queue<u32>>, answers: Connection<Tally, ()>) -> Result<
                         jobs.put(number)?;
                         pending += 1;
                     }
-                    Err(Error::Disconnected) => {
+                    Err(Error::ShutDown) => {
                         selector.remove(key);
                         open -= 1;
                     }
                     Err(error) => return Err(error),
                 },
                 Source::Questions => {
-                    // An error if whoever asks is gone: then there is nobody to do this for.
+                    // An error if the asking process is gone: then nobody needs the answer.
                     answers.try_recv()?;
                     answers.send((done, lost, pending))?;
                 }
@@ -148,7 +148,7 @@ fn dispatch(clients: Vec<Queue<u32>>, answers: Connection<Tally, ()>) -> Result<
                     if let Err(reason) = worker.join() {
                         println!("{reason}");
                     }
-                    // What is in the queues is not lost; what it had in hand is.
+                    // The orders in the queues are not lost; the order that the worker was working on is.
                     let left = (jobs.len() + results.len()) as u32;
                     (lost, pending) = (lost + pending - left, left);
                     selector.remove(key);
@@ -170,7 +170,7 @@ fn start_worker(jobs: &Queue<u32>, results: &Queue<u32>) -> Result<Process<()>> 
         .spawn(work, (jobs.clone(), results.clone()))
 }
 
-/// The worker's process.
+/// Runs as the worker: does orders until their queue is shut down.
 fn work(jobs: Queue<u32>, results: Queue<u32>) {
     for number in jobs.iter() {
         thread::sleep(WORK);

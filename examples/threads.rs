@@ -1,21 +1,21 @@
-//! The same work over threads and over processes.
+//! The same work in threads and in processes.
 //!
-//! `check` looks for the smallest divisor of each number that comes through a queue. It is written once, for any queue:
-//! first threads of this program run it, then processes, and both must find the same.
+//! `check` finds the smallest divisor of each number that comes through a queue. It is written once, for any queue:
+//! first threads run it, then processes, and the results must be equal.
 
 use clap::Parser;
 use procession::thread::{self, Thread};
 use procession::{AnyQueue, Process, Queue, Result};
 use std::time::Instant;
 
-/// Divides numbers with threads, then with processes.
+/// Finds divisors of numbers with threads, then with processes.
 #[derive(Parser)]
 struct Cli {
-    /// How many workers of each kind there are
+    /// Number of workers of each kind
     #[arg(long, default_value_t = 2, value_name = "N")]
     workers: usize,
 
-    /// How many numbers there are
+    /// Number of numbers
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     numbers: u64,
 }
@@ -23,7 +23,7 @@ struct Cli {
 /// A number, and its smallest divisor above 1.
 type Found = (u64, u64);
 
-/// What a worker does, wherever it runs.
+/// Runs as a worker, in a thread or in a process.
 fn check(numbers: &dyn AnyQueue<u64>, found: &dyn AnyQueue<Found>) -> Result<()> {
     for n in numbers.iter() {
         let divisor = (2..n).take_while(|d| d * d <= n).find(|d| n % d == 0);
@@ -36,7 +36,7 @@ fn check_in_a_process(numbers: Queue<u64>, found: Queue<Found>) -> Result<()> {
     check(&numbers, &found)
 }
 
-/// Puts the numbers, and counts the primes among what comes back.
+/// Puts the numbers, and counts the primes among the results.
 fn hand_out(cli: &Cli, numbers: &dyn AnyQueue<u64>, found: &dyn AnyQueue<Found>) -> Result<usize> {
     let odd = (0..cli.numbers).map(|n| 1_000_001 + 2 * n);
     numbers.put_many(odd.collect())?;

@@ -15,17 +15,17 @@ use clap::Parser;
 use procession::{Lock, Process};
 use serde::{Deserialize, Serialize};
 
-/// How long a buyer looks at a ticket before buying it.
+/// The time for which a buyer looks at a ticket before it buys the ticket.
 const DECIDING: Duration = Duration::from_millis(100);
 
-/// Many buyers, one ticket, and a lock so that only one of them gets it.
+/// Many buyers want one ticket, and a lock lets only one of them get it.
 #[derive(Parser)]
 struct Cli {
-    /// How many buyers there are
+    /// Number of buyers
     #[arg(long, default_value_t = 10, value_name = "N")]
     buyers: u16,
 
-    /// How many tickets there are
+    /// Number of tickets
     #[arg(long, default_value_t = 1, value_name = "N")]
     tickets: u32,
 
@@ -34,7 +34,7 @@ struct Cli {
     no_lock: bool,
 }
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
 struct Office {
     tickets: u32,
@@ -84,9 +84,10 @@ fn sell(cli: &Cli) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Runs in a process of its own: buys a ticket if one is left, and says whether it did.
+/// Runs in a process of its own: buys a ticket if one is left, and returns whether it did.
 fn buy(file: PathBuf, lock: Option<Lock>) -> Result<bool, String> {
-    // Held to the end of this function. Should a buyer die with the lock, the next one gets an error, not a hang.
+    // Held to the end of this function. If a buyer dies with the lock, the next buyer gets an error instead of waiting
+    // for ever.
     let _guard = match &lock {
         Some(lock) => Some(lock.lock().map_err(|error| error.to_string())?),
         None => None,

@@ -1,12 +1,12 @@
-//! Counts the words of files and folders, over several processes.
+//! Counts the words of files and folders, in several processes.
 //!
 //! ```text
 //! paths ──▶ queue of names ──▶ readers ──▶ bounded queue of text ──▶ counters ──join──▶ merge
 //! ```
 //!
-//! A reader takes a name, reads that file and passes its lines on in batches. A counter counts batches until
-//! the queue is shut down and empty, and returns what it has. Try `--help`, and try `--sequential`: the same in
-//! one process.
+//! A reader takes a name, reads that file and passes its lines on in batches. A counter counts batches until the queue
+//! is shut down and empty, and returns its counts. Try `--help`, and `--sequential`, which does the same in one
+//! process.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -23,35 +23,35 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use procession::{Error, Process, Queue};
 
-/// How much text goes into one message. Fewer and larger messages are cheaper than one for each word.
+/// Bytes of text in one message. Fewer and larger messages are cheaper than one for each word.
 const BATCH: usize = 64 * 1024;
 
-/// How many batches may wait for each counter, so that fast readers do not fill the memory.
+/// Number of batches that may wait for each counter, so that fast readers do not fill the memory.
 const BATCHES_PER_COUNTER: usize = 4;
 
-/// How often the progress bar moves.
+/// The time between two updates of the progress bar.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How many words are shown.
+/// Number of words that are shown.
 const SHOWN: usize = 20;
 
 type Counts = HashMap<String, u64>;
 
 /// Count the words of files and folders, and show the twenty commonest.
 ///
-/// A word is a run of letters and digits; capitals do not matter. What cannot be read is named on the standard
-/// error and makes the exit code 1; bytes that are not UTF-8 count as gaps between words.
+/// A word is a run of letters and digits; upper and lower case are equal. Files that cannot be read are reported on
+/// standard error, and make the exit code 1. Bytes that are not UTF-8 separate words.
 #[derive(Parser)]
 struct Cli {
-    /// Files, and folders to search; what is hidden and folders called `target` are left out
+    /// Files, and folders to search; hidden files and folders called `target` are left out
     #[arg(default_value = env!("CARGO_MANIFEST_DIR"), hide_default_value = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 
-    /// How many processes count [default: as many as there are processors]
+    /// Number of processes that count [default: the number of processors]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     processes: Option<u16>,
 
-    /// Do all of it in this process, for comparison
+    /// Count in this process alone, for comparison
     #[arg(long, conflicts_with = "processes")]
     sequential: bool,
 }
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says whether everything could be read.
+/// Returns whether all files could be read.
 fn run(cli: Cli) -> Result<bool, Box<dyn StdError>> {
     let start = Instant::now();
     let counters = cli.processes.map_or_else(procession::cpu_count, usize::from);
@@ -146,7 +146,7 @@ fn in_processes(files: Vec<PathBuf>, processes: usize) -> procession::Result<Out
                 Err(Error::Timeout) => bar.set_position(bar.length().unwrap_or(0) - names.len() as u64),
                 ended => break ended?,
             }
-            // A counter ends early only if something killed it; its counts are lost, and `join` says how it died.
+            // A counter ends early only if it was killed: its counts are lost, and `join` reports how it died.
             if counters.iter().any(|counter| !counter.is_alive()) {
                 batches.shutdown();
             }
@@ -187,7 +187,7 @@ fn count(batches: Queue<String>) -> Counts {
     counts
 }
 
-/// Hands over a file in pieces of about [`BATCH`] bytes, each of which ends at the end of a line.
+/// Passes on a file in pieces of about [`BATCH`] bytes, each of which ends at the end of a line.
 fn each_batch(file: &Path, mut take: impl FnMut(String) -> io::Result<()>) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(BATCH, File::open(file)?);
     let mut batch = Vec::new();
@@ -225,7 +225,7 @@ fn add(word: &str, counts: &mut Counts) {
     }
 }
 
-/// The files at and below some paths, and a line for each path that cannot be read.
+/// Returns the files at and below some paths, and a line for each path that cannot be read.
 fn find_files(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<String>) {
     let (mut files, mut unreadable) = (Vec::new(), Vec::new());
     let mut open = paths.to_vec();
@@ -242,7 +242,7 @@ fn find_files(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<String>) {
     (files, unreadable)
 }
 
-/// Leaves out what is hidden, what cargo has built, and what is neither a file nor a folder.
+/// Leaves out hidden files, folders that cargo has built, and everything that is neither a file nor a folder.
 fn is_wanted(entry: &fs::DirEntry) -> bool {
     let name = entry.file_name();
     let hidden = name.as_encoded_bytes().starts_with(b".");
@@ -263,7 +263,7 @@ fn print_commonest(counts: Counts) -> io::Result<()> {
     io::stdout().write_all(table.as_bytes()) // in one piece, for `| head`
 }
 
-/// A bar on the standard error if that is a terminal, and otherwise nothing.
+/// Makes a progress bar on standard error if that is a terminal, and otherwise a hidden one.
 fn progress_bar(files: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} files").expect("the template is right");
     ProgressBar::new(files as u64).with_style(style)

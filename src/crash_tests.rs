@@ -1,6 +1,6 @@
-//! Death at every step: an operation is run in forked processes that are killed at their first, second, third … change
-//! of shared memory, until one gets through. After each death a survivor must be able to go on, the messages must be
-//! whole, and when everything is dropped the heap must be as it was before.
+//! Death at every step: each operation runs in forked processes. The first process is killed at its first change of
+//! shared memory, the second at its second change, and so on, until one finishes. After each death a survivor must be
+//! able to go on, and the messages must be whole. When everything is dropped the heap must be as it was before.
 
 mod ground;
 mod loans;
@@ -23,24 +23,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The heap is the program's, and whatever forks has an entry in it: one test at a time.
+/// Lets one test run at a time: they share the program's heap, and every forked process has an entry in it.
 pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     let guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // What others left is not to be found in the middle of the counting.
+    // Clears up now what other tests left, so that it does not change the counts later.
     Heap::existing().map(Heap::clear_up_all_dead);
     guard
 }
 
-/// Steps after which something must be wrong.
+/// The number of steps after which a test is in an endless loop.
 const MAX_STEPS: u64 = 5000;
 
-/// An entry for a child to be forked. Making it, one looks after the dead.
+/// Reserves an entry for a child to be forked. This also clears up after dead processes.
 fn entry(heap: &Heap) -> Reserved {
     heap.reserve(heap.me(), WANTED, "crash").expect("an entry")
 }
 
-/// Forks child `id`, which dies at its `step`-th change (0: never) while it runs `work`; whether it got through.
+/// Forks the child of this entry, which runs `work` and dies at its `step`-th change (0: never). Returns whether it
+/// finished.
 fn run_to(reserved: Reserved, step: u64, work: impl FnOnce()) -> bool {
     crate::heap::fork::adopt_as(reserved.id, reserved.claim_fd());
     let forked = fork().expect("a fork");
@@ -63,7 +64,7 @@ fn run_to(reserved: Reserved, step: u64, work: impl FnOnce()) -> bool {
     }
 }
 
-/// Asserts that `work`, in a forked child, answers yes.
+/// Asserts that `work`, in a forked child, returns true.
 pub(crate) fn in_a_child(work: impl FnOnce() -> bool) {
     let _one = one_at_a_time();
     match fork().expect("a fork") {
@@ -72,7 +73,7 @@ pub(crate) fn in_a_child(work: impl FnOnce() -> bool) {
     }
 }
 
-/// The status of a child, when it has ended.
+/// Waits for the end of a child, and returns its status.
 fn ended(pid: u32) -> i32 {
     loop {
         if let Some(status) = crate::os::pid::reap(pid).expect("a child") {
@@ -87,12 +88,12 @@ fn clear_up_after(heap: &'static Heap, id: u32) {
     heap.no_longer_wanted(id).expect("memory");
 }
 
-/// Kills `work` at every step, twice: with the survivor clearing up before it goes on, and after.
+/// Kills `work` at every step, twice: once the survivor clears up before it goes on, and once after.
 fn dies_at_every_step<S>(setup: impl Fn() -> S, work: impl Fn(&S), check: impl Fn(&S, bool)) {
     dies_at_every_step_over(|| (), |()| setup(), work, check);
 }
 
-/// The same over something that is made once, before all else.
+/// Does the same as [`dies_at_every_step`] with an object that is made once, before anything else.
 fn dies_at_every_step_over<K, S>(
     make: impl Fn() -> K,
     setup: impl Fn(&K) -> S,
@@ -101,8 +102,8 @@ fn dies_at_every_step_over<K, S>(
 ) {
     let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
-    // What is made once and kept (this process's hold table, this thread's record) does not count as a difference: one
-    // round before.
+    // One round before the first count, because objects that are made once and kept (this process's table of
+    // references, this thread's record) are no difference.
     let _waiter = waiter::keep(heap);
     let made = make();
     drop((Lock::new().expect("a lock"), setup(&made)));
@@ -111,7 +112,8 @@ fn dies_at_every_step_over<K, S>(
         let before = heap.census();
         for step in 1.. {
             assert!(step < MAX_STEPS, "it never gets through");
-            // Made before there is somebody dead to be looked after, which may be what is tried here.
+            // Reserved before a process is dead: reserving clears up after the dead, which may be the operation under
+            // test.
             let reserved = entry(heap);
             let dead = reserved.id;
             let state = setup(&made);
@@ -138,8 +140,8 @@ fn dies_at_every_step_over<K, S>(
     assert!(steps > 2, "only {steps} steps: the crash points are not in place");
 }
 
-/// Everything in the queue, which must still work. (A message whose put had not returned may come into sight only when
-/// the next put repairs what its producer left.)
+/// Returns all messages in the queue, which must still work. (A message whose put had not returned may become visible
+/// only when the next put repairs what its producer left.)
 fn drain(queue: &Queue<Vec<u8>>) -> Vec<Vec<u8>> {
     let rest = || std::iter::from_fn(|| queue.try_get().ok());
     let mut all: Vec<_> = rest().collect();
@@ -183,7 +185,7 @@ fn get_and_die(messages: &[Vec<u8>]) {
         |queue| assert!(queue.get().expect("a message") == messages[0]),
         |queue, through| {
             let all = drain(queue);
-            // The one that was being taken is there or gone; every other one is there.
+            // The message that was being taken is there or gone; all others are there.
             assert!(
                 all == messages || all == messages[1..],
                 "{} of {} left",
@@ -407,49 +409,50 @@ fn recursive_locks() {
     );
 }
 
-/// A consumer of a watched queue dies: what it had taken and not finished is lost, no more and no less.
-fn watched_and_die(messages: &[Vec<u8>], finishes: usize) {
+/// Checks a tracked queue when a consumer dies: exactly the items that it had taken and not finished are reported as
+/// lost.
+fn tracked_and_die(messages: &[Vec<u8>], finishes: usize) {
     dies_at_every_step(
         || {
             let queue = JoinableQueue::unbounded().expect("a queue");
             queue.track_consumers();
             queue.put_many(messages.iter().cloned()).expect("room");
-            Watched {
+            Tracked {
                 queue,
                 used: Cell::new(false),
             }
         },
-        |watched| {
-            assert!(watched.queue.get().expect("a message") == messages[0]);
+        |tracked| {
+            assert!(tracked.queue.get().expect("a message") == messages[0]);
             for _ in 0..finishes {
-                watched.queue.task_done().expect("a task");
+                tracked.queue.task_done().expect("a task");
             }
         },
-        |watched, through| {
-            let rest: Vec<_> = std::iter::from_fn(|| watched.queue.try_get().ok()).collect();
+        |tracked, through| {
+            let rest: Vec<_> = std::iter::from_fn(|| tracked.queue.try_get().ok()).collect();
             assert!(
                 rest == messages[messages.len() - rest.len()..],
                 "the rest, in order"
             );
             assert!(rest.len() >= messages.len() - 1 && (!through || rest.len() < messages.len()));
             for _ in rest {
-                watched.queue.task_done().expect("its task");
+                tracked.queue.task_done().expect("its task");
             }
-            watched.used.set(true);
+            tracked.used.set(true);
         },
     );
 }
 
-/// A watched queue whose items are all done or told of in the end, if it was used.
-struct Watched {
+/// A tracked queue. If it was used, all its items must be finished or reported in the end.
+struct Tracked {
     queue: JoinableQueue<Vec<u8>>,
     used: Cell<bool>,
 }
 
-impl Drop for Watched {
+impl Drop for Tracked {
     fn drop(&mut self) {
         if self.used.get() && !std::thread::panicking() {
-            // Everybody is cleared up after.
+            // All dead processes are cleared up after.
             let lost = match self.queue.join_timeout(Duration::ZERO) {
                 Ok(()) => 0,
                 Err(Error::ConsumerDied { items }) => items as usize,
@@ -462,26 +465,26 @@ impl Drop for Watched {
 }
 
 #[test]
-fn watched_get_small() {
-    watched_and_die(&[b"first".to_vec(), b"second".to_vec()], 0);
+fn tracked_get_small() {
+    tracked_and_die(&[b"first".to_vec(), b"second".to_vec()], 0);
 }
 
 #[test]
-fn watched_get_large() {
-    watched_and_die(&[vec![1; 100_000], vec![2; 100_000]], 0);
+fn tracked_get_large() {
+    tracked_and_die(&[vec![1; 100_000], vec![2; 100_000]], 0);
 }
 
 #[test]
-fn watched_get_across_a_segment() {
-    watched_and_die(&[vec![1; 1000], vec![2; 1000], vec![3; 100]], 0);
+fn tracked_get_across_a_segment() {
+    tracked_and_die(&[vec![1; 1000], vec![2; 1000], vec![3; 100]], 0);
 }
 
 #[test]
-fn watched_tasks() {
-    watched_and_die(&[b"first".to_vec(), b"second".to_vec()], 1);
+fn tracked_tasks() {
+    tracked_and_die(&[b"first".to_vec(), b"second".to_vec()], 1);
 }
 
-/// A dead process that is cleared up after in the end.
+/// A dead process that is cleared up after on drop.
 struct Corpse(&'static Heap, u32);
 
 impl Drop for Corpse {
@@ -490,7 +493,7 @@ impl Drop for Corpse {
     }
 }
 
-/// The survivor dies too, while it clears up.
+/// Kills the survivor too, while it clears up.
 #[test]
 fn clearing_up() {
     let heap = crate::program::heap().expect("a heap");
@@ -498,18 +501,18 @@ fn clearing_up() {
         || {
             let queue = queue_with(&[vec![1; 10]]);
             let semaphore = three();
-            let watched = JoinableQueue::unbounded().expect("a queue");
-            watched.track_consumers();
-            watched.put_many([1, 2, 3]).expect("room");
-            // This process has the third permit, so that one given back twice is one too many.
+            let tracked = JoinableQueue::unbounded().expect("a queue");
+            tracked.track_consumers();
+            tracked.put_many([1, 2, 3]).expect("room");
+            // This process has the third permit, so that a permit that is returned twice is one too many.
             semaphore.acquire().expect("a permit").forget();
             let reserved = entry(heap);
             let dead = reserved.id;
             run_to(reserved, 0, || {
-                // Dies holding permits, items, a lock, a large block, a message and a queue of its own.
+                // It dies with permits, items, a lock, a large block, a message and its own queue.
                 for _ in 0..2 {
                     semaphore.acquire().expect("a permit").forget();
-                    watched.get().expect("an item");
+                    tracked.get().expect("an item");
                 }
                 let lock = Lock::new().expect("a lock");
                 lock.lock().expect("free").forget();
@@ -522,15 +525,15 @@ fn clearing_up() {
                 core::mem::forget((lock, own, reserved));
             });
             heap.no_longer_wanted(dead).expect("memory");
-            (queue, semaphore, watched, Corpse(heap, dead))
+            (queue, semaphore, tracked, Corpse(heap, dead))
         },
         |(.., dead)| heap.clear_up(dead.1).expect("memory"),
-        |(queue, semaphore, watched, dead), _| {
+        |(queue, semaphore, tracked, dead), _| {
             heap.clear_up(dead.1).expect("memory");
             assert_eq!(drain(queue), [vec![1; 10]]);
             assert_eq!(count_permits(semaphore), (2, 2), "back, and told of as often");
             semaphore.release().expect("this process's own");
-            assert_eq!(watched.join(), Err(Error::ConsumerDied { items: 2 }));
+            assert_eq!(tracked.join(), Err(Error::ConsumerDied { items: 2 }));
         },
     );
 }

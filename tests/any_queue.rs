@@ -1,4 +1,4 @@
-//! One suite for every queue there is, through the trait that they share.
+//! One suite for all kinds of queues, through the trait that they share.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A queue of the kind under test; `None` for one without a bound.
+/// Makes a queue of the kind under test; `None` for one without a bound.
 type Make = fn(Option<usize>) -> Arc<dyn AnyJoinableQueue<u64>>;
 
 macro_rules! maker {
@@ -48,7 +48,7 @@ fn each_has_its_order() {
         assert_eq!(queue.get_many(0).unwrap(), []);
         assert!(queue.is_empty());
     }
-    // The process queue that counts no work is the same underneath.
+    // The process queue that does not count tasks uses the same code.
     let plain: Box<dyn AnyQueue<u64>> = Box::new(Queue::unbounded().unwrap());
     plain.put_many(vec![2, 3, 1]).unwrap();
     plain.shutdown();
@@ -123,7 +123,7 @@ fn shutting_down() {
         assert_eq!(queue.get(), Err(Error::ShutDown));
         assert_eq!(queue.try_get(), Err(Error::ShutDown));
 
-        // Who waits on an empty queue is told.
+        // A thread that waits on an empty queue gets the error.
         let empty = make(None);
         let consumer = thread::Thread::spawn({
             let empty = empty.clone();

@@ -1,4 +1,4 @@
-//! The barrier: nobody goes on alone, and nobody waits for the dead.
+//! The barrier: no party goes on before all have arrived, and no party waits for a dead one.
 
 mod common;
 #[path = "common/random.rs"]
@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(3_600);
 // ---- passing ----
 
 #[test]
-fn nobody_goes_on_before_everybody_is_there() {
+fn no_party_goes_on_before_all_have_arrived() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(4).unwrap();
     let (arrived, rounds) = (AtomicUsize::new(0), 500);
@@ -27,7 +27,7 @@ fn nobody_goes_on_before_everybody_is_there() {
                     arrived.fetch_add(1, Ordering::SeqCst);
                     barrier.wait().unwrap();
                     let now = arrived.load(Ordering::SeqCst);
-                    // The others may be in the next round, but not through it.
+                    // The others may be in the next round, but cannot have passed it.
                     assert!(
                         (4 * round..4 * round + 4).contains(&now),
                         "{now} in round {round}"
@@ -58,7 +58,7 @@ fn numbers_are_in_the_order_of_arrival() {
 }
 
 #[test]
-fn alone_and_for_nobody() {
+fn for_one_party_and_for_none() {
     let barrier = Barrier::new(1).unwrap();
     assert_eq!(
         (barrier.wait(), barrier.try_wait(), barrier.parties()),
@@ -69,7 +69,7 @@ fn alone_and_for_nobody() {
 }
 
 #[test]
-fn who_only_tries_changes_nothing() {
+fn a_try_changes_nothing() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(2).unwrap();
     assert_eq!(barrier.try_wait(), Err(Error::Timeout));
@@ -85,7 +85,7 @@ fn who_only_tries_changes_nothing() {
 // ---- the action ----
 
 #[test]
-fn the_last_one_acts_before_anybody_goes_on() {
+fn the_last_one_acts_before_any_party_goes_on() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(3).unwrap();
     let (acts, passed) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -107,7 +107,7 @@ fn the_last_one_acts_before_anybody_goes_on() {
 }
 
 #[test]
-fn who_comes_during_the_action_is_of_the_next_round() {
+fn a_party_that_comes_during_the_action_is_in_the_next_round() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(1).unwrap();
     let (started, end) = (Event::new().unwrap(), Event::new().unwrap());
@@ -235,7 +235,7 @@ fn it_travels_through_queues() {
     assert!(same.is_broken());
 }
 
-// ---- the dead ----
+// ---- deaths ----
 
 fn arrive(barrier: Barrier) {
     let _ = barrier.wait();
@@ -296,7 +296,7 @@ fn a_party_that_dies_acting_breaks_it() {
 }
 
 #[procession::test]
-fn who_dies_after_passing_breaks_nothing() {
+fn a_party_that_dies_after_passing_breaks_nothing() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(2).unwrap();
     for method in METHODS {
@@ -305,7 +305,7 @@ fn who_dies_after_passing_breaks_nothing() {
             .spawn(pass, (barrier.clone(), 2))
             .unwrap();
         barrier.wait().unwrap();
-        // It waits in the next round, or is on its way there.
+        // It waits in the next round, or will soon wait there.
         thread::scope(|scope| {
             scope.spawn(|| barrier.wait().unwrap());
         });

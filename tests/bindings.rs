@@ -1,4 +1,5 @@
-//! The front door for other languages: handles without types, parcels, and children that something else starts.
+//! The bindings for other languages: handles without types, parcels, and children that the engine does not start
+//! itself.
 
 mod common;
 
@@ -73,7 +74,7 @@ fn an_address_finds_its_object_and_no_other() {
 #[test]
 fn an_address_keeps_nothing_alive() {
     let addresses = every_sort().map(|(sort, handle)| (sort, handle.address()));
-    // New ones in their places are others.
+    // New objects at the same offsets are other objects.
     let _others = every_sort();
     for (sort, address) in addresses {
         assert!(is_refused(Handle::find(address, sort)), "{sort:?}");
@@ -83,7 +84,7 @@ fn an_address_keeps_nothing_alive() {
 #[test]
 fn what_is_going_is_not_found() {
     let _watchdog = watchdog();
-    // The other thread looks while this one gives the only reference up.
+    // The other thread looks the object up while this one gives up the only reference.
     let (on_offer, over) = (Mutex::new(None), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -92,7 +93,7 @@ fn what_is_going_is_not_found() {
                     continue;
                 };
                 if let Ok(found) = Handle::find(address, HandleKind::Region) {
-                    // From here on it stays.
+                    // From here on the object stays.
                     thread::yield_now();
                     assert_eq!(found.address(), address);
                     assert_eq!(Region::try_from(found).unwrap().len(), 8);
@@ -114,7 +115,7 @@ fn what_is_found_is_the_same() {
     let found = Semaphore::try_from(Handle::find(address, HandleKind::Semaphore).unwrap()).unwrap();
     assert_eq!(found.acquire_until(Deadline::Never), Ok(TryAcquired::Clean));
     assert_eq!(semaphore.acquire_until(Deadline::Now), Ok(TryAcquired::Not));
-    // A handle found keeps it, and what it has taken is still taken when a handle goes.
+    // A handle that was found keeps the object, and a permit stays taken when the handle that took it is dropped.
     drop(semaphore);
     let again = Semaphore::try_from(Handle::find(address, HandleKind::Semaphore).unwrap()).unwrap();
     drop(found);
@@ -164,18 +165,18 @@ fn a_parcel_that_is_refused_is_given_back() {
     );
 }
 
-// ---- children that something else starts ----
+// ---- children that the engine does not start itself ----
 
 const INVITED: &str = "PROCESSION_DOOR_INVITATION";
 
-/// A child of ours that the standard library starts: this test again, in a program that has no heap yet.
+/// Starts this test again as a child by the standard library: a process that has no heap yet.
 #[allow(unsafe_code)]
 fn start(test: &str, token: JoinToken) -> Child {
-    // Opened anew, so that it can be inherited without changing the one that is in use.
+    // Opened again, so that it can be made inheritable without a change to the descriptor in use.
     let path = format!("/proc/self/fd/{}", token.fd);
     let memory = File::options().read(true).write(true).open(path).unwrap();
-    // Not opened anew: the lock belongs to the description that there is.
-    // SAFETY: open until the invitation is told that the child was started.
+    // Not opened again, because the lock belongs to the existing open file description.
+    // SAFETY: the descriptor stays open until the token is told that the child was started.
     let claim = rustix::io::dup(unsafe { BorrowedFd::borrow_raw(token.claim) }).unwrap();
     rustix::io::fcntl_setfd(&memory, FdFlags::empty()).unwrap();
     let told = format!(
@@ -190,7 +191,7 @@ fn start(test: &str, token: JoinToken) -> Child {
     child
 }
 
-/// In such a child, what it was told.
+/// Returns, in such a child, the text that it was given.
 fn invited() -> Option<JoinToken> {
     let text = std::env::var(INVITED).ok()?;
     let mut numbers = text.split(' ').map(|number| number.parse::<u64>().unwrap());
@@ -203,7 +204,7 @@ fn invited() -> Option<JoinToken> {
     })
 }
 
-/// The child of the tests below: takes the permit, says who it is, and waits to be killed.
+/// Runs in the child of the tests below: takes the permit, reports its pid, and waits to be killed.
 fn join_the_program(token: JoinToken) -> ! {
     attach(token).unwrap();
     assert_eq!(own_number(), token.id);
@@ -244,10 +245,10 @@ fn a_child_that_something_else_starts_joins_the_program() {
     assert_eq!(semaphore.value(), 0);
     child.kill().unwrap();
     child.wait().unwrap();
-    // What it held is given up at the latest when we say so.
+    // Its references are given up at the latest when the death is reported.
     ended(token.id, child.id()).unwrap();
     assert_eq!(semaphore.acquire_until(Deadline::Now), Ok(TryAcquired::FromDead));
-    // Saying so again does no harm.
+    // A second report does no harm.
     ended(token.id, child.id()).unwrap();
     ended(0, child.id()).unwrap();
     assert_eq!(semaphore.value(), 0);
@@ -274,7 +275,7 @@ fn a_child_that_was_never_started_leaves_nothing() {
 #[procession::test]
 fn a_forked_child_takes_over_what_was_left_for_it() {
     let _watchdog = watchdog_of(120);
-    // A forked child keeps what other tests have given up.
+    // A forked child keeps objects that other tests have given up.
     alone(
         "a_forked_child_takes_over_what_was_left_for_it",
         fork_and_take_over,
@@ -303,7 +304,7 @@ fn fork_and_take_over() {
 }
 
 #[test]
-fn nobody_joins_uninvited() {
+fn no_process_joins_without_a_token() {
     ensure_heap().unwrap();
     let token = JoinToken::new("late").unwrap();
     ended(token.id, 0).unwrap();

@@ -1,18 +1,18 @@
-//! What must not compile does not, and says why.
+//! Programs that must not compile: the compiler rejects them with the right message.
 //!
-//! Each file of the folder beside this one that is called `wrong_` is compiled by itself; a line that begins with `//~`
-//! is something that the compiler's message must say. The rest of the message is the compiler's business.
+//! Each file `compile_fail/wrong_*.rs` is compiled on its own. Each line of it that begins with `//~` is a text that
+//! the compiler's message must contain. The test ignores the rest of the message.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where cargo has put the library: beside this test program.
+/// Returns the folder where cargo has put the library: the folder of this test program.
 fn dependencies() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     program.parent().unwrap().to_owned()
 }
 
-/// What cargo may have built of the crate, newest first.
+/// Returns the libraries of the crate that cargo has built, newest first.
 fn libraries() -> Vec<PathBuf> {
     let mut found: Vec<_> = std::fs::read_dir(dependencies())
         .unwrap()
@@ -27,7 +27,8 @@ fn libraries() -> Vec<PathBuf> {
     found
 }
 
-/// Compiles one program, to machine code: some errors come no sooner. What the compiler says if it fails.
+/// Compiles one program to machine code, because some errors come only then. Returns the compiler's message if it
+/// fails.
 fn compile(program: &Path, library: &Path) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -57,7 +58,7 @@ fn compile(program: &Path, library: &Path) -> Result<(), String> {
 #[test]
 fn misuse_does_not_compile() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile_fail");
-    // The right library is the one that a right program compiles with.
+    // The right library is the one with which a correct program compiles.
     let right = |library: &PathBuf| compile(&folder.join("right.rs"), library);
     let library = libraries().into_iter().find(|library| right(library).is_ok());
     let library = library.unwrap_or_else(|| {

@@ -1,4 +1,5 @@
-//! The condition: who is woken and who is not, deadlines, several over one lock, and deaths of waiters, notifiers and holders.
+//! The condition: which threads are woken and which are not, deadlines, several conditions with one lock, and deaths of
+//! waiters, notifiers and holders.
 
 mod common;
 #[path = "common/random.rs"]
@@ -12,10 +13,10 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-/// Longer than any test takes, and an error if it passes.
+/// A timeout that is longer than any test takes; it is an error if it passes.
 const LONG: Duration = Duration::from_secs(3_600);
 
-// ---- who is woken ----
+// ---- which threads are woken ----
 
 #[test]
 fn as_many_as_asked_for_and_first_come_first_served() {
@@ -51,18 +52,18 @@ fn as_many_as_asked_for_and_first_come_first_served() {
 }
 
 #[test]
-fn everybody_and_nobody() {
+fn all_and_none_are_notified() {
     let _watchdog = watchdog();
     let condition = Condition::new().unwrap();
     condition.lock().unwrap().notify_all();
     condition.lock().unwrap().notify_one();
     thread::scope(|scope| {
-        // More than one transaction calls.
+        // More than one transaction is needed to notify them.
         let waiters: Vec<_> = (0..40)
             .map(|_| scope.spawn(|| condition.lock().unwrap().wait()))
             .collect();
         until(|| condition.waiting() == 40);
-        // What was notified before they came is nothing to them.
+        // Earlier notifications do not reach them.
         assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
         condition.lock().unwrap().notify_all();
         for waiter in waiters {
@@ -153,21 +154,21 @@ fn a_recursive_lock_is_given_up_altogether_and_taken_as_often() {
         waiter.join().unwrap();
     });
     assert_eq!(lock.depth(), 0);
-    // Who does not hold it cannot wait, also not by another thread's guard.
+    // A thread that does not hold the lock cannot wait, not even with another thread's guard.
     let mut guard = condition.lock().unwrap();
     let refused = thread::scope(|scope| scope.spawn(|| guard.wait_timeout(Duration::ZERO)).join().unwrap());
     assert_eq!(refused, Err(Error::NotLocked));
 }
 
 #[test]
-fn it_shows_who_waits() {
+fn it_shows_the_waiters() {
     let condition = Condition::new().unwrap();
     let shown = format!("{condition:?}");
     assert!(shown.contains("waiting: 0") && shown.contains("Lock"), "{shown}");
 }
 
 #[test]
-fn whoever_inspects_the_program_sees_who_waits() {
+fn inspection_shows_the_waiters() {
     let _watchdog = watchdog();
     let condition = Condition::new().unwrap();
     thread::scope(|scope| {
@@ -185,7 +186,7 @@ fn whoever_inspects_the_program_sees_who_waits() {
 
 // ---- processes ----
 
-/// Takes turns with another: when the counter's parity is ours, counts on.
+/// Takes turns with another process: adds one to the counter whenever its parity is `parity`.
 fn take_turns(condition: Condition, counter: Queue<u32>, parity: u32, end: u32) {
     let mut guard = condition.lock().unwrap();
     loop {
@@ -231,9 +232,9 @@ fn it_travels_through_queues() {
     assert!(lock.is_held_by_current_thread());
 }
 
-// ---- the dead ----
+// ---- deaths ----
 
-/// Waits, and says so when it has been notified.
+/// Waits, and reports when it has been notified.
 fn wait_once(condition: Condition, woken: Queue<u32>) {
     let mut guard = condition.lock().unwrap();
     guard.wait().unwrap();
@@ -241,7 +242,7 @@ fn wait_once(condition: Condition, woken: Queue<u32>) {
 }
 
 #[procession::test]
-fn who_died_in_the_line_takes_no_notification() {
+fn a_dead_waiter_takes_no_notification() {
     let _watchdog = watchdog();
     for method in METHODS {
         for reaped in [true, false] {
@@ -268,7 +269,7 @@ fn who_died_in_the_line_takes_no_notification() {
 }
 
 #[procession::test]
-fn a_call_to_who_dies_before_it_goes_on_goes_to_the_next() {
+fn a_notification_of_a_waiter_that_dies_goes_to_the_next() {
     let _watchdog = watchdog();
     for method in METHODS {
         let (condition, woken) = (Condition::new().unwrap(), Queue::unbounded().unwrap());
@@ -285,7 +286,7 @@ fn a_call_to_who_dies_before_it_goes_on_goes_to_the_next() {
         until(|| condition.waiting() == 2);
         let guard = condition.lock().unwrap();
         assert_eq!(guard.notify(1), 1);
-        // It is called, and cannot go on while the lock is held here.
+        // The waiter is notified, and cannot go on while the lock is held here.
         thread::sleep(A_WHILE);
         first.kill().unwrap();
         first.wait().unwrap();
@@ -297,12 +298,12 @@ fn a_call_to_who_dies_before_it_goes_on_goes_to_the_next() {
 }
 
 #[procession::test]
-fn but_not_to_who_came_after_it_was_made() {
+fn a_notification_does_not_go_to_a_later_waiter() {
     let _watchdog = watchdog();
     let (condition, woken) = (Condition::new().unwrap(), Queue::unbounded().unwrap());
     let first = Process::spawn(wait_once, (condition.clone(), woken.clone())).unwrap();
     until(|| condition.waiting() == 1);
-    // Stopped in its sleep, it is called and cannot go on.
+    // The process is stopped in its sleep: it is notified, and cannot go on.
     thread::sleep(A_WHILE);
     let pid = first.pid() as i32;
     kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
@@ -334,7 +335,7 @@ fn die_holding(condition: Condition, ready: Event) {
 }
 
 #[procession::test]
-fn who_comes_back_to_the_lock_of_the_dead_is_told_and_has_it() {
+fn a_waiter_that_relocks_after_a_death_learns_of_it_and_has_the_lock() {
     let _watchdog = watchdog();
     for method in METHODS {
         let (condition, ready) = (Condition::new().unwrap(), Event::new().unwrap());
@@ -361,7 +362,7 @@ fn who_comes_back_to_the_lock_of_the_dead_is_told_and_has_it() {
     }
 }
 
-/// Passes tokens around: takes one when there is one, and puts it back.
+/// Passes tokens around: takes a token when there is one, and puts it back.
 fn juggle(condition: Condition, tokens: Queue<u32>) {
     loop {
         let mut guard = match condition.lock() {
@@ -404,7 +405,7 @@ fn random_deaths_leave_it_whole() {
         victim.kill().unwrap();
         victim.wait().unwrap();
         jugglers.push(start());
-        // A token may have died with who held it.
+        // A token may have died with its holder.
         if tokens.is_empty() {
             let guard = condition
                 .lock()
@@ -450,7 +451,7 @@ fn a_guard_copied_by_a_fork_is_empty() {
 fn a_forked_child_waits_for_itself() {
     let _watchdog = watchdog();
     let condition = Condition::new().unwrap();
-    // This thread has a record of its own, which is not the child's.
+    // This thread has its own record, which is not the child's.
     assert_eq!(
         condition.lock().unwrap().wait_timeout(A_WHILE),
         Err(Error::Timeout)

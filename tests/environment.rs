@@ -1,4 +1,4 @@
-//! What the world around a program can do to it: no descriptors, no memory, other programs, other builds.
+//! The environment of a program: no descriptors, no memory, other programs, other builds.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn echo(requests: Queue<Vec<u8>>, answers: Queue<Vec<u8>>) {
 
 // ---- no descriptors left ----
 
-/// Takes every descriptor that this program may have, while `body` runs.
+/// Uses up all descriptors of this program while `body` runs.
 fn without_descriptors(body: impl FnOnce()) {
     let usual = getrlimit(Resource::Nofile);
     let few = Rlimit {
@@ -63,7 +63,7 @@ fn without_descriptors_nothing_starts_and_the_rest_works() {
                 for daemon in [false, true] {
                     match by(method).daemon(daemon).spawn(|| 1, ()) {
                         Err(error) => assert!(no_descriptor(&error), "{method:?}: {error}"),
-                        // The crate keeps one in reserve, and may have given it up for this.
+                        // The crate keeps one descriptor in reserve, and may have closed it for this.
                         Ok(process) => assert_eq!(process.join(), Ok(1), "{method:?}"),
                     }
                 }
@@ -145,7 +145,7 @@ fn without_descriptors_a_running_fork_server_refuses() {
                     }
                 }
             });
-            // Where there was one left after all, it is known how the process is.
+            // If a descriptor was left after all, the state of the process is known.
             for (mut process, requests, answers) in started.into_iter().flatten() {
                 requests.put(vec![1]).unwrap();
                 assert_eq!(answers.get().unwrap(), [1]);
@@ -161,10 +161,10 @@ fn without_descriptors_a_running_fork_server_refuses() {
 
 // ---- no memory left ----
 
-/// A heap that is soon full.
+/// Makes a heap that is soon full.
 const SMALL: [(&str, &str); 1] = [("PROCESSION_HEAP_BYTES", "41943040")];
 
-/// Puts messages until there is no memory for another; how many there are.
+/// Puts messages until there is no memory for another, and returns their number.
 fn fill(queue: &Queue<Vec<u8>>, len: usize) -> u64 {
     for n in 0.. {
         match queue.put(pattern(n, len)) {
@@ -200,7 +200,7 @@ fn without_memory_a_put_fails_and_nothing_is_lost() {
                     count * len as u64 > 5 << 20,
                     "only {count} messages of {len} bytes fit"
                 );
-                // Again at once, and no less gently.
+                // Again at once, and again without harm.
                 assert!(matches!(
                     queue.try_put(pattern(0, len)),
                     Err(PutError::Failed(_, Error::OutOfMemory { .. }))
@@ -237,7 +237,7 @@ fn without_memory_nothing_is_made() {
                 ByteQueue::unbounded().unwrap_err(),
                 Error::OutOfMemory { .. }
             ));
-            // What there is works: small messages lie in the queue itself.
+            // The existing objects work: small messages are stored in the queue itself.
             for (n, queue) in queues.iter().enumerate() {
                 queue.put(n as u64).unwrap();
                 assert_eq!(queue.get(), Ok(n as u64));
@@ -316,7 +316,7 @@ fn without_memory_a_fork_is_whole_or_is_not() {
     let _watchdog = watchdog_of(180);
     alone_with("without_memory_a_fork_is_whole_or_is_not", &SMALL, || {
         let queue = Queue::unbounded().unwrap();
-        // A child that is to hold as much needs memory to note it.
+        // A child that refers to as many objects needs memory for its table of references.
         let held: Vec<_> = (0..60_000).map(|_| Lock::new().unwrap()).collect();
         for len in [60_000, 8_000, 1] {
             let mine = Lock::new().unwrap();
@@ -324,7 +324,7 @@ fn without_memory_a_fork_is_whole_or_is_not() {
             for _ in 0..3 {
                 match Process::fork(|| {
                     let me = procession::current().map(|me| me.pid());
-                    // A process without a place of its own would take what others hold.
+                    // A process without its own entry would take references that others hold.
                     let taken = held[0].try_lock().map(drop).is_ok();
                     (me, std::process::id(), taken)
                 }) {
@@ -384,7 +384,7 @@ fn a_heap_size_that_makes_no_sense_is_an_error() {
     }
 }
 
-// ---- programs that are not prepared ----
+// ---- programs that are not initialised ----
 
 #[test]
 fn a_program_that_is_not_initialised_starts_nothing() {
@@ -406,14 +406,14 @@ fn a_program_that_is_not_initialised_starts_nothing() {
     });
 }
 
-/// A program that initialises itself in the first process only.
+/// Runs a program that initialises itself only in its first process.
 #[test]
 fn a_child_that_is_not_initialised_is_not_started() {
     let _watchdog = watchdog();
     const CHILD: &str = "PROCESSION_TEST_CHILD";
     alone("a_child_that_is_not_initialised_is_not_started", || {
         if let Some(file) = std::env::var_os(CHILD) {
-            // What would become a crowd if it were let.
+            // If this were allowed, each process would start another without end.
             let refused = Process::spawn(|| 1, ()).map(drop);
             std::fs::write(file, format!("{refused:?}")).unwrap();
             return;
@@ -479,7 +479,7 @@ fn another_build_of_the_program_is_recognised() {
             other => panic!("{other:?}"),
         }
     }
-    // The program itself, by name, is no stranger.
+    // The program itself, started by name, is the same program.
     let process = Process::builder()
         .program(common::this_program())
         .stdout(procession::Stdio::null())
@@ -493,7 +493,7 @@ fn a_program_whose_file_is_replaced_goes_on() {
     let _watchdog = watchdog();
     let test = "a_program_whose_file_is_replaced_goes_on";
     if common::is_again() {
-        // As a compiler would: a new file under the old name.
+        // A new file under the old name, as a compiler writes it.
         let program = common::this_program();
         std::fs::remove_file(&program).unwrap();
         std::fs::write(&program, "something else").unwrap();
@@ -581,9 +581,9 @@ fn programs_started_by_other_means_are_not_children() {
     }
 }
 
-// ---- nothing stays ----
+// ---- nothing is left behind ----
 
-/// Starts a fork server and processes of every kind, tells who they are, and waits.
+/// Starts a fork server and processes of every kind, prints their pids, and waits.
 fn crowd(pids: Queue<u32>, never: Queue<()>) {
     for method in METHODS {
         for daemon in [false, true] {

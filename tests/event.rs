@@ -1,4 +1,5 @@
-//! The event: everybody goes on when it is set, also if it is cleared at once; no lock, so nothing to die with.
+//! The event: all waiters go on when it is set, even if it is cleared at once. It has no lock with which a process
+//! could die.
 
 mod common;
 #[path = "common/random.rs"]
@@ -36,10 +37,11 @@ fn a_deadline_does_not_come_early() {
     event.wait_timeout(Duration::MAX).unwrap();
 }
 
-/// Whoever waits when it is set goes on, however short the moment. In a program of its own, where nobody else waits.
+/// Checks that all threads that wait when the event is set go on, however soon it is cleared. It runs in a program of
+/// its own, where no other thread waits.
 #[test]
-fn set_and_cleared_at_once_lets_everybody_go_who_waited() {
-    alone("set_and_cleared_at_once_lets_everybody_go_who_waited", || {
+fn set_and_cleared_at_once_wakes_all_waiters() {
+    alone("set_and_cleared_at_once_wakes_all_waiters", || {
         let _watchdog = watchdog();
         let event = Event::new().unwrap();
         let waits = |count| procession::inspect().unwrap().waits.len() == count;
@@ -90,7 +92,7 @@ fn it_travels_through_queues() {
     assert!(event.is_set());
 }
 
-/// Sets and clears it for ever, or waits for it for ever.
+/// Sets and clears the event for ever, or waits for it for ever.
 fn keep_busy(event: Event, waits: bool) {
     loop {
         if waits {

@@ -1,4 +1,4 @@
-//! A contended lock: nobody is forgotten.
+//! Fairness of a contended lock: each process gets a share.
 
 mod common;
 
@@ -6,7 +6,8 @@ use common::watchdog;
 use procession::{Event, Lock, Process, Queue, StartMethod};
 use std::time::{Duration, Instant};
 
-/// Long enough for many turns each, and a section long enough for those who wait to have fallen asleep.
+/// Long enough for many turns of each process; and a critical section long enough for the waiting processes to fall
+/// asleep.
 const TIME: Duration = Duration::from_secs(2);
 const SECTION: Duration = Duration::from_micros(200);
 
@@ -24,7 +25,7 @@ fn take_turns(lock: Lock, start: Event, shares: Queue<u32>) {
     shares.put(share).unwrap();
 }
 
-/// What each of so many processes gets of a lock that all of them want all the time, least first.
+/// Returns how often each of several processes gets a lock that all of them want all the time, in ascending order.
 fn shares(processes: usize) -> Vec<u32> {
     let (lock, start, shares) = (
         Lock::new().unwrap(),

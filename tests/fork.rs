@@ -1,4 +1,5 @@
-//! Forks: while others hold everything, while memory is made, by hand, and by a fork server that is killed.
+//! Forks: while other threads hold locks, while memory is allocated, by a bare system call, and by a fork server that
+//! is killed.
 
 mod common;
 
@@ -54,7 +55,8 @@ fn a_fork_has_what_it_captured() {
     );
 }
 
-/// Others hold the lock of the environment when the child is forked, where nobody will release it.
+/// Forks a child while other threads hold the C library's lock of the environment: in the child no thread will release
+/// it.
 #[procession::test]
 fn a_fork_with_an_environment_while_others_read_theirs() {
     let _watchdog = watchdog();
@@ -91,7 +93,7 @@ fn a_closure_with_captures_needs_a_fork() {
     assert!(matches!(refused, Error::Unsendable(_)), "{refused}");
 }
 
-/// Threads that use queues and locks without a pause until they are told to stop.
+/// Queues and locks, and threads that use them without a pause until they are stopped.
 struct Bustle {
     numbers: Queue<u64>,
     texts: Queue<Vec<u8>>,
@@ -121,7 +123,7 @@ impl Bustle {
         }
     }
 
-    /// What a child does with them.
+    /// Uses the queues and locks in a child, and lets a child of that child use them.
     fn visit(&self) -> bool {
         self.start(20);
         self.stop(20);
@@ -153,7 +155,7 @@ fn a_fork_while_others_hold_everything() {
                     while !over.is_shut_down() {
                         bustle.start(10);
                         bustle.stop(10);
-                        // A lock is not fair: whoever never rests could keep the visitors out for long.
+                        // A lock is not fair at once: threads without a pause could keep the children out for long.
                         thread::sleep(Duration::from_millis(1));
                     }
                 });
@@ -199,10 +201,10 @@ fn a_fork_that_is_not_ours_has_its_own_handles() {
     });
 }
 
-/// How long the one that forks waits first, in microseconds.
+/// The time in microseconds that the forking thread waits first.
 const DELAY: &str = "PROCESSION_TEST_DELAY";
 
-/// One thread makes what the program has first, and with it the program's memory; another forks meanwhile.
+/// Lets one thread make the program's first object, and with it the heap, while another thread forks.
 #[test]
 fn a_fork_while_the_memory_of_the_program_is_made() {
     let _watchdog = watchdog();
@@ -229,7 +231,7 @@ fn fork_after(delay: Duration) {
         queue.put(1).unwrap();
         let well = queue.get() == Ok(1) && current().unwrap().pid() == std::process::id();
         #[allow(unsafe_code)]
-        // SAFETY: it always works.
+        // SAFETY: the call has no preconditions.
         unsafe {
             libc::_exit(i32::from(!well))
         };
@@ -247,12 +249,12 @@ fn kill_the_fork_server() {
     let seen = procession::inspect().unwrap();
     for server in seen.processes.iter().filter(|seen| seen.name == "forkserver") {
         let pid = Pid::from_raw(server.pid as i32).unwrap();
-        // It may have been killed before.
+        // The server may have been killed before.
         let _ = kill_process(pid, Signal::KILL);
     }
 }
 
-/// Whoever asks while it is killed gets a process or an error, and whoever asks afterwards gets a process.
+/// Kills the fork server. A start during the kill returns a process or an error; a start after it returns a process.
 #[procession::test]
 fn the_fork_server_is_killed() {
     let _watchdog = watchdog();
@@ -288,7 +290,7 @@ fn the_fork_server_is_killed() {
     });
 }
 
-/// Several threads are the first to prepare the program, and fork at once: every child knows where it panics.
+/// Lets several threads initialise the program at the same time and fork at once: every child reports where it panics.
 #[test]
 fn forks_while_the_program_is_prepared() {
     let _watchdog = watchdog();

@@ -1,4 +1,4 @@
-//! A heap without any memory left: nothing that was put is lost, and what is given up needs none.
+//! A heap without any memory left: no message is lost, and giving up objects needs no memory.
 
 mod common;
 
@@ -20,7 +20,7 @@ fn fill(queue: &Queue<Message>, count: &mut u64, len: usize, lock: &Lock) {
     }
 }
 
-/// Takes all there is, with `get_many` and as many at once as that gives; how many errors there were.
+/// Gets all messages, with `get_many` and as many at a time as it returns. Returns the number of errors.
 fn drain(queue: &Queue<Message>, from: u64, to: u64) -> u64 {
     let (mut next, mut errors) = (from, 0);
     while next < to {
@@ -42,8 +42,8 @@ fn drain(queue: &Queue<Message>, from: u64, to: u64) -> u64 {
     errors
 }
 
-/// Blocks are taken one by one, each into a slot of this process's; behind some of them there is no slot left, and no memory
-/// for more.
+/// Gets blocks one by one, each into a slot of this process's table. For some of them no slot is left, and no memory
+/// for more slots.
 #[procession::test]
 fn what_was_taken_before_memory_ran_out_is_not_lost() {
     let _watchdog = watchdog();
@@ -61,7 +61,8 @@ fn what_was_taken_before_memory_ran_out_is_not_lost() {
     });
 }
 
-/// With every slot in use and no memory, queues full of messages that carry the last handles of others are dropped.
+/// Drops queues full of messages with the last handles of other queues, while every slot is in use and no memory is
+/// left.
 #[procession::test]
 fn giving_up_needs_no_memory() {
     let _watchdog = watchdog();
@@ -83,7 +84,8 @@ fn giving_up_needs_no_memory() {
                     }
                 }
             }
-            // Now every slot is taken: what comes out of the other queue needs but those.
+            // Uses up every slot: first by the locks in the other queue, which need a slot each but no memory, then by
+            // new locks.
             let mut locks = Vec::new();
             for make in [|few: &Queue<Lock>| few.try_get(), |_: &Queue<Lock>| Lock::new()] {
                 let error = loop {
@@ -97,7 +99,7 @@ fn giving_up_needs_no_memory() {
             }
             drop(queue);
             drop(few);
-            // All of it is there again.
+            // All memory is free again.
             let again = Queue::<Message>::unbounded().unwrap();
             let mut fits = 0;
             fill(&again, &mut fits, 300_000, &locks[0]);
@@ -112,7 +114,8 @@ fn giving_up_needs_no_memory() {
     });
 }
 
-/// What a message's handles need is there before the message is taken: or it stays where it is.
+/// Checks that the memory for a message's handles is allocated before the message is taken: otherwise the message stays
+/// in its queue.
 #[procession::test]
 fn a_message_whose_handles_find_no_room_stays() {
     let _watchdog = watchdog();
@@ -139,7 +142,7 @@ fn a_message_whose_handles_find_no_room_stays() {
                     }
                     Err(error) => break error,
                 }
-                // What that gave back is used again.
+                // The memory that this freed is used again.
                 fill(&filling, &mut count, 100, &lock);
             };
             assert!(matches!(error, Error::OutOfMemory { .. }), "{error:?}");

@@ -1,4 +1,4 @@
-//! Inspection: what is held, who waits, and deadlocks.
+//! Inspection: what each process holds, which threads wait, and deadlocks.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-/// Each test looks at a program of its own, so that it sees nothing of the others.
+/// Runs a test in a program of its own, so that it sees nothing of the other tests.
 macro_rules! alone_tests {
     ($($name:ident => $body:ident;)*) => {$(
         #[procession::test]
@@ -156,7 +156,7 @@ fn waiting() {
     assert!(inspect().unwrap().waits.is_empty());
 }
 
-/// Takes its own lock, waits until everybody has, and asks for the next one's.
+/// Takes its own lock, waits until all processes have theirs, and asks for the lock of the next process.
 fn stand_in_circle(mine: Lock, next: Lock, ready: Queue<u32>, go: Queue<u32>) -> &'static str {
     let _mine = mine.lock().unwrap();
     ready.put(std::process::id()).unwrap();
@@ -168,7 +168,7 @@ fn stand_in_circle(mine: Lock, next: Lock, ready: Queue<u32>, go: Queue<u32>) ->
     }
 }
 
-/// Processes that each wait for the next one's lock. They are daemons, because they never end.
+/// Starts processes that each wait for the lock of the next. They are daemons, because they never end.
 fn circle(n: usize) -> Vec<Process<String>> {
     fn stand(mine: Lock, next: Lock, ready: Queue<u32>, go: Queue<u32>) -> String {
         stand_in_circle(mine, next, ready, go).to_owned()
@@ -244,7 +244,7 @@ fn itself() {
     assert!(matches!(waited, Err(LockError::Timeout)));
     thread::scope(|scope| {
         let other = scope.spawn(|| {
-            // Held by the main thread, which looks: no deadlock.
+            // The main thread holds it, and runs: no deadlock.
             until(|| inspect().unwrap().deadlocks.is_empty());
             let mine = Lock::new().unwrap();
             let _guard = mine.lock().unwrap();
@@ -291,7 +291,7 @@ fn recursive() {
     });
 }
 
-/// A waits for B, which waits for C, which works.
+/// Checks a chain without a circle: A waits for B, B waits for C, and C works.
 fn chain() {
     let locks: Vec<_> = (0..3).map(|_| Lock::new().unwrap()).collect();
     let _work = locks[2].lock().unwrap();
@@ -323,7 +323,7 @@ fn broken_by_death() {
     assert_eq!(before.join().unwrap(), "inherited");
 }
 
-/// Makes, takes and drops all the time; for a while.
+/// Makes, takes and drops objects without a pause for a while.
 fn bustle(queue: Queue<u32>, lock: Lock, rounds: u32) {
     for n in 0..rounds {
         let _guard = lock.lock().unwrap();

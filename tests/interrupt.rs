@@ -1,6 +1,6 @@
-//! A hook that ends waits: every kind of wait ends, nothing is lost, and nobody's wake-up goes astray.
+//! A hook that ends waits: every kind of wait ends, no message is lost, and no wake-up is lost.
 //!
-//! The hook is the process's for good, so it asks each thread whether *it* is to stop waiting.
+//! The hook stays for the life of the process, so it asks of each thread whether this thread should stop waiting.
 
 mod common;
 
@@ -23,7 +23,7 @@ fn is_told_to_stop() -> bool {
     STOP.with(|stop| stop.get().is_some_and(|stop| stop.load(Ordering::SeqCst)))
 }
 
-/// Starts a thread that waits in `wait` and can be told to stop.
+/// Starts a thread that waits in `wait`, and that can be told to stop.
 fn waiter<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> (Arc<AtomicBool>, JoinHandle<T>) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| assert!(on_interrupt(is_told_to_stop)));
@@ -36,7 +36,7 @@ fn waiter<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> (Arc<
     (stop, thread)
 }
 
-/// What `wait` answers when it is told to stop, in its sleep.
+/// Returns the answer of `wait` when its thread is told to stop while it sleeps.
 fn stopped<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
     let (stop, thread) = waiter(wait);
     thread::sleep(A_WHILE);
@@ -85,7 +85,7 @@ fn waits_of_queues_end_and_nothing_is_lost() {
         other => panic!("{other:?}"),
     }
     assert_eq!(queue.get_many(5).unwrap(), [1, 2]);
-    // Of many, those that there was room for are in the queue, and the rest is given back.
+    // Of many messages, those for which there was room are in the queue, and the rest is returned.
     let producer = queue.clone();
     match stopped(move || producer.put_many(1..=5)) {
         Err(PutError::Failed(rest, Error::Interrupted)) => assert_eq!(rest, [3, 4, 5]),
@@ -159,8 +159,8 @@ fn what_needs_no_wait_is_done_all_the_same() {
     assert_eq!(thread.join().unwrap(), Ok(1));
 }
 
-/// Two wait, and one is told to leave at about the moment when there is something for one of them: it is not lost, and
-/// who stays gets it if the other does not.
+/// Lets two threads wait, and stops one of them at about the moment when one message arrives. The message is not lost:
+/// one of the two threads gets it.
 fn one_leaves<T: Send + 'static>(
     wait: impl Fn() -> Result<T, Error> + Clone + Send + 'static,
     give: impl Fn(),
@@ -185,7 +185,7 @@ fn one_leaves<T: Send + 'static>(
 }
 
 #[test]
-fn who_leaves_takes_nothing_along() {
+fn a_thread_that_leaves_takes_nothing_along() {
     let _watchdog = watchdog_of(120);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -243,7 +243,7 @@ fn waits_for_several_things_end_and_the_selector_goes_on() {
     let (_peer, socket) = UnixStream::pair().unwrap();
     let late = Duration::from_secs(3_600);
 
-    // One sleeps at its bell, the other, with a descriptor among its members, in the system.
+    // One selector sleeps at its bell. The other has a descriptor among its members, and sleeps in epoll.
     for with_socket in [false, true] {
         let mut selector = Selector::new().unwrap();
         let message = selector.add(&queue).unwrap();

@@ -1,5 +1,5 @@
-//! Random SIGKILL, by the thousand: producers, consumers and lock holders die in the middle of their work, and what
-//! the survivors see must be exact. `PROCESSION_LONG=1` kills ten times as many.
+//! Thousands of SIGKILLs at random moments: producers, consumers and lock holders die in the middle of their work, and
+//! what the survivors see must be exact. `PROCESSION_LONG=1` kills ten times as many processes.
 
 mod common;
 #[path = "common/random.rs"]
@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// A message that shows when it is torn, doubled or out of order.
+/// A message that shows whether it is torn, duplicated or out of order.
 #[derive(Serialize, Deserialize)]
 struct Item {
     producer: u64,
     number: u64,
-    /// Derived from the two above; of all sizes, so that all paths are taken.
+    /// Derived from the two fields above; of many sizes, so that all code paths run.
     content: Vec<u8>,
 }
 
@@ -33,7 +33,7 @@ fn content(producer: u64, number: u64) -> Vec<u8> {
 
 fn produce(queue: Queue<Item>, producer: u64) {
     for number in 0.. {
-        // The survivor is slower; an unbounded queue would take all the memory there is.
+        // The survivor is slower, and an unbounded queue would use up all memory.
         while queue.len() > 500 {
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -48,7 +48,7 @@ fn produce(queue: Queue<Item>, producer: u64) {
     }
 }
 
-/// Takes messages and throws them away, until it is killed.
+/// Gets messages and drops them, until it is killed.
 fn swallow(queue: Queue<Item>) {
     while queue.get().is_ok() {}
 }
@@ -61,7 +61,7 @@ fn method(random: &mut Random) -> StartMethod {
     }
 }
 
-/// What a consumer that survives knows of each producer: the number it must see at least next.
+/// A surviving consumer's record of each producer: the smallest number that may come next.
 #[derive(Default)]
 struct Seen(HashMap<u64, u64>, u64);
 
@@ -93,7 +93,7 @@ impl Seen {
     }
 }
 
-/// Takes what comes within some microseconds; a survivor must never wait for more than the dead can hold it up.
+/// Gets the messages that arrive within `for_long`. A get may time out, but a death must not hold up a survivor longer.
 fn take_some(queue: &Queue<Item>, seen: &mut Seen, gaps: bool, for_long: Duration) {
     let end = Instant::now() + for_long;
     while Instant::now() < end {
@@ -105,7 +105,7 @@ fn take_some(queue: &Queue<Item>, seen: &mut Seen, gaps: bool, for_long: Duratio
     }
 }
 
-/// Starts workers and kills them after random times, `kills` of them; the queue must go on, bounded or not.
+/// Starts `kills` workers, and kills each after a random time. The queue must go on, bounded or not.
 fn kill_workers(
     kills: u64,
     capacity: usize,
@@ -123,7 +123,7 @@ fn kill_workers(
         if running.len() >= 3 {
             let victim = running.swap_remove(random.below(3) as usize);
             victim.kill().expect("SIGKILL");
-            // Reaped at once, later, or by whoever comes by: all must do.
+            // Reaped at once, later, or by another call: all ways must work.
             match random.below(3) {
                 0 => drop(victim.wait()),
                 1 => drop(victim),
@@ -142,7 +142,7 @@ fn kill_workers(
         process.kill().expect("SIGKILL");
         process.wait()
     }));
-    // What is left in the queue is whole too; then it works as ever.
+    // The messages left in the queue are whole too. After them the queue works as usual.
     while let Ok(item) = queue.try_get() {
         seen.check(&item, gaps);
     }
@@ -190,15 +190,15 @@ fn consumers_are_killed() {
         let builder = Process::builder().method(method(random)).daemon(true);
         builder.spawn(swallow, queue.clone()).expect("a process")
     };
-    // The victims take messages with them, in order: the survivor sees gaps, but nothing twice and nothing late.
+    // Messages die with the killed consumers, in order: the survivor sees gaps, but no message twice and none late.
     kill_workers(long(500), 100, true, start, Some(producer), &queue);
 }
 
-/// Two words that are equal whenever nobody holds the lock; a queue of one message stands for the data.
+/// Two words that are equal whenever the lock is free. They are the only message of a queue.
 fn hold(lock: Lock, counters: Queue<(u64, u64)>) {
     loop {
         let (guard, _) = take(&lock, &counters);
-        // Between the two, the data are not there: dying here is what the lock reports.
+        // Between the two calls the queue is empty: the lock reports a death here.
         let (a, b) = counters
             .try_get()
             .expect("the data, or somebody would have been told");
@@ -208,7 +208,7 @@ fn hold(lock: Lock, counters: Queue<(u64, u64)>) {
     }
 }
 
-/// Takes the lock; from a holder that died, the data are put right. Whether it did.
+/// Takes the lock, and repairs the data if the last holder died. Returns whether it did.
 fn take<'l>(lock: &'l Lock, data: &Queue<(u64, u64)>) -> (LockGuard<'l>, bool) {
     match lock.lock_timeout(PATIENCE) {
         Ok(guard) => (guard, false),
@@ -259,8 +259,8 @@ fn lock_holders_are_killed() {
     eprintln!("{kills} kills, {told} of them reported to this process");
 }
 
-/// Sits down on one of the seats, of which there are as many as permits: who has a permit finds one, or one whose owner is
-/// dead. (Who leaves gets up before it gives its permit back.)
+/// Takes one of the seats. There are as many seats as permits, so a process with a permit finds a free seat or the seat
+/// of a dead process. (A process leaves its seat before it releases its permit.)
 fn sit(seats: &[Lock; 2]) -> LockGuard<'_> {
     let seat = seats.iter().find_map(|seat| match seat.try_lock() {
         Ok(guard) | Err(LockError::OwnerDied { guard, .. }) => Some(guard),
@@ -278,7 +278,7 @@ fn come_and_go(semaphore: Semaphore, seats: [Lock; 2]) {
     }
 }
 
-/// Until when a permit or a lock must have come from whoever died with it.
+/// Returns the deadline by which a permit or a lock must have come back from a process that died with it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[procession::test]
@@ -309,7 +309,7 @@ fn permit_holders_are_killed() {
         process.kill().expect("SIGKILL");
         drop(process.wait());
     }
-    // Those that nobody waited for are found by who misses their permits.
+    // Dead processes that were not joined are found by the processes that wait for their permits.
     let permits = [(); 2].map(|()| {
         semaphore
             .acquire_timeout(PATIENCE)

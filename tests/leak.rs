@@ -1,5 +1,5 @@
-//! Nothing stays: after a program ends, however it ends, there is no process and no file of it; and while it runs,
-//! descriptors and memory do not grow. `PROCESSION_LONG=1` tries more often.
+//! Nothing is left behind: after a program ends, however it ends, none of its processes and files are left. While it
+//! runs, descriptors and memory do not grow. `PROCESSION_LONG=1` tries more often.
 
 mod common;
 #[path = "common/random.rs"]
@@ -12,12 +12,13 @@ use std::collections::BTreeSet;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-/// Names the program whose processes are counted; every process of it inherits it.
+/// The environment variable that marks the program whose processes are counted; each of its processes inherits the
+/// mark.
 const MARK: &str = "PROCESSION_LEAK_MARK";
-/// What the program is to do.
+/// The environment variable that says what the program should do.
 const ROLE: &str = "PROCESSION_LEAK_ROLE";
 
-/// Pids of the living processes that have `mark` in their environment.
+/// Returns the pids of the living processes that have `mark` in their environment.
 fn processes(mark: &str) -> Vec<i32> {
     let wanted = format!("{MARK}={mark}");
     let mut found = Vec::new();
@@ -29,7 +30,7 @@ fn processes(mark: &str) -> Vec<i32> {
         else {
             continue;
         };
-        // A zombie has no environment left: it is its parent's to reap, and counted elsewhere.
+        // A zombie has no environment left. Its parent has to reap it, and it is counted elsewhere.
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         if environ
             .split(|&byte| byte == 0)
@@ -56,7 +57,7 @@ fn wait_for_ever(queue: Queue<u8>) {
     let _ = queue.get();
 }
 
-/// A daemon with the same purpose as `wait_for_ever`, in the middle of everything when it is killed.
+/// Runs as a daemon without end, like `wait_for_ever`, but is always in the middle of some operation when it is killed.
 fn work_for_ever(queue: Queue<Vec<u8>>, lock: Lock) {
     for n in 0u64.. {
         let _guard = lock.lock();
@@ -65,7 +66,7 @@ fn work_for_ever(queue: Queue<Vec<u8>>, lock: Lock) {
     }
 }
 
-/// A child that is no daemon, with daemons of its own; ends when it is told.
+/// Runs as a child that is not a daemon and has daemons; ends when it is told to.
 fn middle(end: Queue<u8>, ready: Queue<u8>) {
     let nothing = Queue::<u8>::unbounded().unwrap();
     let daemons: Vec<_> = METHODS
@@ -83,7 +84,7 @@ fn middle(end: Queue<u8>, ready: Queue<u8>) {
     drop(daemons);
 }
 
-/// The program that is watched: every kind of process it can have.
+/// Runs the observed program, which has processes of every kind.
 fn program(role: &str) {
     let (nothing, end, ready) = (
         Queue::unbounded().unwrap(),
@@ -116,7 +117,7 @@ fn program(role: &str) {
     println!("ready");
     if role == "ends" {
         end.put_many([1, 2, 3]).unwrap();
-        // Handles go without a join: the program waits for them all the same.
+        // Handles are dropped without a join: the program still waits for these processes.
         return;
     }
     let _ = nothing.get();
@@ -141,12 +142,12 @@ fn start(test: &str, role: &str, mark: &str) -> Child {
             "the program ended before it was ready"
         );
     }
-    // Whatever else it writes is read, or it would end with a broken pipe.
+    // All other output is read too, or the program would end by a broken pipe.
     std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
     child
 }
 
-/// Runs the program instead of the test, in the copy.
+/// Runs the program instead of the test, if this is the copy.
 fn is_program() -> bool {
     let Ok(role) = std::env::var(ROLE) else {
         return false;

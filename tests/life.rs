@@ -1,4 +1,4 @@
-//! How a program ends, and what becomes of its processes then.
+//! The end of a program, and what then happens to its processes.
 
 mod common;
 
@@ -7,11 +7,11 @@ use procession::{Process, Queue, StartMethod};
 use std::process::Output;
 use std::time::Duration;
 
-/// How the program is to end.
+/// The environment variable that says how the program should end.
 const ROLE: &str = "PROCESSION_TEST_ROLE";
 
-/// In a fresh copy of the test, runs `program`; otherwise runs such copies, one for each role, and hands on how each ended. That
-/// takes until nobody has their standard output any more, so until all their processes are gone.
+/// Runs `program` if this is a fresh copy of the test. Otherwise runs one such copy for each role, and passes on how
+/// each ended. This waits until no process has their standard output any more, so until all their processes are gone.
 fn programs(test: &str, roles: &[&str], program: impl FnOnce(&str), check: impl Fn(&str, &Output)) {
     if is_again() {
         return program(&std::env::var(ROLE).unwrap());
@@ -28,14 +28,14 @@ fn wait_for_ever(ready: Queue<u32>, never: Queue<u32>) {
     let _ = never.get();
 }
 
-/// Has a child that waits for ever, and waits for it.
+/// Starts a child that waits for ever, and waits for it.
 fn parent(method: u8, ready: Queue<u32>, never: Queue<u32>) {
     let child = Process::builder().method(METHODS[usize::from(method)]);
     let child = child.spawn(wait_for_ever, (ready, never)).unwrap();
     let _ = child.join();
 }
 
-/// Children, and children of children, who wait for what never comes.
+/// Starts children, and children of children, which wait for a message that never comes.
 fn hopeless() -> Vec<Process<()>> {
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
     let mut all = Vec::new();
@@ -90,7 +90,7 @@ extern "C" fn say_and_exit(_: i32) {
 
 #[allow(unsafe_code)]
 fn put_in_order_and_end(ready: Queue<u32>) {
-    // SAFETY: nothing but the handler runs when the signal comes: this thread sleeps.
+    // SAFETY: only the handler runs when the signal comes, because this thread sleeps.
     unsafe { libc::signal(libc::SIGTERM, say_and_exit as *const () as usize) };
     ready.put(0).unwrap();
     loop {

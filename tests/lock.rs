@@ -1,4 +1,4 @@
-//! The lock: exclusion, deadlines, release by others, and the death of its owner.
+//! The lock: exclusion, deadlines, release by another thread or process, and the death of its owner.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 // ---- exclusion ----
 
-/// Reads a number, lets others run, and writes the next one: without exclusion most of the work is lost.
+/// Reads a number, lets other processes run, and writes the next number: without exclusion most of the work is lost.
 fn count_in_file(file: &Path) {
     let text = std::fs::read_to_string(file).unwrap();
     let number: u32 = text.parse().unwrap_or_else(|_| panic!("half written: {text:?}"));
@@ -66,7 +66,7 @@ fn one_at_a_time_over_processes_and_threads() {
 fn pass_token(lock: Lock, token: Queue<u32>, times: u32) {
     for _ in 0..times {
         let _guard = lock.lock().unwrap();
-        // Nobody else may have it, so it is there.
+        // No other process may have it, so it must be there.
         let n = token.try_get().unwrap();
         token.try_put(n + 1).unwrap();
     }
@@ -88,7 +88,7 @@ fn what_it_protects_is_where_it_was_left() {
     assert_eq!(token.get().unwrap(), 4 * 5_000);
 }
 
-// ---- not waiting, and waiting in vain ----
+// ---- without waiting, and with a deadline ----
 
 #[test]
 fn a_held_lock_is_refused_in_time() {
@@ -116,7 +116,7 @@ fn a_held_lock_is_refused_in_time() {
 }
 
 #[test]
-fn who_waits_gets_it() {
+fn a_waiter_gets_it() {
     let _watchdog = watchdog();
     let lock = Lock::new().unwrap();
     let guard = lock.lock().unwrap();
@@ -133,14 +133,14 @@ fn who_waits_gets_it() {
     });
 }
 
-// ---- release by others ----
+// ---- release by other threads and processes ----
 
 fn release(lock: Lock) -> Result<(), Error> {
     lock.force_unlock()
 }
 
 #[procession::test]
-fn anybody_can_release_it() {
+fn any_process_can_release_it() {
     let _watchdog = watchdog();
     let lock = Lock::new().unwrap();
     assert_eq!(lock.force_unlock(), Err(Error::NotLocked));
@@ -179,7 +179,7 @@ fn hold(lock: Lock, ready: Queue<()>, never: Queue<()>) {
     let _ = never.get();
 }
 
-/// Somebody who holds `lock` for good.
+/// Starts a process that holds `lock` until it is killed.
 fn holder(lock: &Lock, method: StartMethod) -> Process<()> {
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
     let process = Process::builder()
@@ -191,7 +191,7 @@ fn holder(lock: &Lock, method: StartMethod) -> Process<()> {
     process
 }
 
-/// Checks that the lock was taken from `dead`, and is as usual afterwards.
+/// Checks that the lock was taken over from `dead`, and works as usual afterwards.
 fn inherited(lock: &Lock, dead: u32, taken: Result<LockGuard<'_>, LockError<LockGuard<'_>>>) {
     match taken {
         Err(LockError::OwnerDied { guard, pid }) => {
@@ -216,7 +216,7 @@ fn the_death_of_its_owner_is_told_once() {
     }];
     for method in METHODS {
         for form in forms {
-            // Found by whoever comes later, with the end known or not.
+            // Found by a later process, whether or not the end is known already.
             for known in [true, false] {
                 let lock = Lock::new().unwrap();
                 let process = holder(&lock, method);
@@ -234,7 +234,7 @@ fn the_death_of_its_owner_is_told_once() {
 }
 
 #[procession::test]
-fn who_waits_while_the_owner_dies_is_told() {
+fn a_waiter_learns_of_the_death_of_the_owner() {
     let _watchdog = watchdog();
     for method in METHODS {
         let lock = Lock::new().unwrap();
@@ -251,7 +251,7 @@ fn who_waits_while_the_owner_dies_is_told() {
             thread::sleep(A_WHILE);
             assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
             process.kill().unwrap();
-            // The end of the owner is told to one of them, without anybody asking the process.
+            // One of them learns of the owner's death, although no process asks for its state.
             assert_eq!(
                 waiters.map(|waiter| waiter.join().unwrap()).iter().sum::<u32>(),
                 1
@@ -272,7 +272,7 @@ fn wait_for_lock(lock: Lock, ready: Queue<()>) -> Option<u32> {
 }
 
 #[procession::test]
-fn another_process_is_told_too() {
+fn another_process_learns_of_it_too() {
     let _watchdog = watchdog();
     for method in METHODS {
         let (lock, ready) = (Lock::new().unwrap(), Queue::unbounded().unwrap());
@@ -341,7 +341,7 @@ fn a_guard_copied_by_a_fork_is_empty() {
     assert_eq!(child.join().unwrap(), (true, true));
     assert!(matches!(lock.try_lock(), Err(LockError::WouldBlock)));
     drop(guard.take());
-    // And the child's own guard is one.
+    // The child's own guard does hold the lock.
     let child = Process::fork(|| {
         let guard = lock.lock().unwrap();
         let held = lock.is_locked();
@@ -369,7 +369,7 @@ fn the_death_of_a_forked_copy_is_not_the_owners() {
 }
 
 #[test]
-fn it_tells_who_holds_it() {
+fn it_names_its_holder() {
     let lock = Lock::new().unwrap();
     assert!(!format!("{lock:?}").contains("pid"));
     let guard = lock.lock().unwrap();

@@ -1,5 +1,5 @@
-//! The heap in a process's memory: how much of it is there, what limits and locks do to it, and what becomes of it when the
-//! program closes descriptors.
+//! The heap in a process's memory: how much of it is mapped, the effect of limits and memory locks, and what happens
+//! when the program closes descriptors.
 
 mod common;
 
@@ -17,14 +17,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 const MIB: u64 = 1 << 20;
-/// More than half of what the first part of the heap has: two of them do not fit into it.
+/// More than half of the first part of the heap: two messages of this size do not fit into it.
 const HALF: usize = 130 << 20;
 
 fn by(method: StartMethod) -> Builder {
     Process::builder().method(method)
 }
 
-/// Bytes, as a line of /proc/self/status has them.
+/// Returns the bytes in a line of /proc/self/status.
 fn status(name: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = text.lines().find(|line| line.starts_with(name)).unwrap();
@@ -39,7 +39,8 @@ fn limit(which: Resource, bytes: u64) {
     setrlimit(which, both).unwrap();
 }
 
-/// Runs the test again as a program without root's privileges, if it has them. (It is root still, and so may open its files.)
+/// Runs the test again as a program without root's capabilities, if this one has them. (It keeps the user root, and so
+/// may open its files.)
 #[allow(unsafe_code)]
 fn unprivileged(test: &str) -> Command {
     let mut command = again(test);
@@ -55,7 +56,7 @@ fn unprivileged(test: &str) -> Command {
     command
 }
 
-/// Runs `body` in a program without privileges.
+/// Runs `body` in a program without capabilities.
 fn alone_unprivileged(test: &str, body: impl FnOnce()) {
     if is_again() {
         return body();
@@ -64,7 +65,7 @@ fn alone_unprivileged(test: &str, body: impl FnOnce()) {
     assert!(output.status.success(), "{}", told(&output));
 }
 
-// ---- what is there ----
+// ---- what is mapped ----
 
 #[procession::test]
 fn a_program_with_a_queue_has_less_than_a_gibibyte_of_addresses() {
@@ -105,7 +106,7 @@ fn core_files_leave_out_all_shared_memory() {
 
 fn crash(folder: PathBuf) {
     std::env::set_current_dir(folder).unwrap();
-    // Should it go wrong, it must not take the machine with it.
+    // A failure must not exhaust the machine's memory.
     limit(Resource::Core, 600 * MIB);
     std::process::abort();
 }
@@ -151,7 +152,7 @@ fn locking_all_memory_makes_no_more_than_was_opened() {
             return;
         }
         assert!(resident_bytes().unwrap() < before + 8 * MIB);
-        // What is given up can be given up still, and is zero when it is used again.
+        // Memory can still be given back to the system, and is zero when it is used again.
         for round in 0..3 {
             bytes.put(&vec![7; 300 << 20]).unwrap();
             assert_eq!(bytes.get().unwrap().len(), 300 << 20);
@@ -184,7 +185,8 @@ fn of_a_limit_set_before_the_heap_takes_a_quarter() {
     });
 }
 
-/// Limits its addresses to little more than it has, and says how it gets on with a message that is where it was not yet.
+/// Limits the address space to little more than is in use, and returns what comes of a message in a part of the heap
+/// that is not mapped yet.
 fn narrow(go: Queue<()>, messages: ByteQueue, answers: Queue<String>) {
     let before = status("VmSize");
     limit(Resource::As, before + 100 * MIB);
@@ -203,7 +205,7 @@ fn narrow(go: Queue<()>, messages: ByteQueue, answers: Queue<String>) {
 fn a_message_that_finds_no_addresses_is_an_error_and_stays() {
     let _watchdog = watchdog();
     alone("a_message_that_finds_no_addresses_is_an_error_and_stays", || {
-        // A forked child has what its parent has mapped, so that one comes first.
+        // A forked child has its parent's mappings, so `Fork` comes first.
         for method in [StartMethod::Fork, StartMethod::Spawn, StartMethod::ForkServer] {
             let (go, messages) = (Queue::unbounded().unwrap(), ByteQueue::unbounded().unwrap());
             let answers = Queue::unbounded().unwrap();
@@ -231,7 +233,7 @@ fn a_message_that_finds_no_addresses_is_an_error_and_stays() {
     });
 }
 
-/// What a program can use of its own, which limits itself as judges of other people's programs do.
+/// Limits the address space as graders of untrusted programs do, and then allocates `wanted` bytes.
 fn limited(wanted: usize, answers: Queue<usize>) {
     limit(Resource::As, 2 << 30);
     answers.put(vec![1u8; wanted].len()).unwrap();
@@ -317,7 +319,7 @@ fn under_a_limit_on_files_of_nothing_everything_works_without_privileges() {
 
 // ---- limits on memory ----
 
-/// A group of its own for this process with so much memory; `None` where this machine does not let us.
+/// Puts this process into its own control group with a limit of memory; `None` if this machine does not allow it.
 fn join_group(bytes: u64) -> Option<PathBuf> {
     let name = format!("procession-test-{}", std::process::id());
     for (root, file) in [
@@ -370,11 +372,11 @@ fn in_a_container_there_is_an_error_and_nobody_is_killed() {
 
 // ---- descriptors that are closed ----
 
-/// Files of the program's own, under the numbers that the crate's descriptors had.
+/// The program's own files, under the numbers that the crate's descriptors had.
 struct Victims(Vec<(File, Vec<u8>)>);
 
 impl Victims {
-    /// Closes every descriptor, as a daemon does, and opens files.
+    /// Closes every descriptor, as a daemon does, and opens files in their place.
     #[allow(unsafe_code)]
     fn after_closing_all() -> (RawFd, Self) {
         let highest = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
@@ -383,14 +385,15 @@ impl Victims {
             .max()
             .unwrap();
         for number in 3..=highest {
-            // SAFETY: closing what may be somebody else's is what this test is about; what it has itself was dropped.
+            // SAFETY: closing other code's descriptors is what this test is about. Its own descriptors were dropped
+            // before.
             unsafe { libc::close(number) };
         }
         let victims = (3..=highest + 3).map(|n| {
             let content = pattern(n as u64, 300_000);
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&content).unwrap();
-            // Far behind, where blocks of the heap would lie.
+            // Far into the file, where blocks of the heap would be.
             file.write_all_at(b"end", 900 * MIB).unwrap();
             (file, content)
         });
@@ -428,7 +431,7 @@ fn survives_closing(starts: bool) {
     let bytes = ByteQueue::unbounded().unwrap();
     let lock = Lock::new().unwrap();
     for method in METHODS {
-        // What is kept from one start to the next: the fork server's socket, the pipe to daemons.
+        // Descriptors that are kept between starts: the fork server's socket, the pipe to daemons.
         assert_eq!(by(method).spawn(one, ()).unwrap().join(), Ok(1));
         if method != StartMethod::Fork {
             let daemon = by(method)
@@ -448,7 +451,7 @@ fn survives_closing(starts: bool) {
         assert_eq!(bytes.get().unwrap().len(), len);
         drop(lock.lock().unwrap());
     }
-    // Beyond what is mapped.
+    // Past the end of the mapping.
     for _ in 0..3 {
         bytes.reserve(HALF).unwrap().commit().unwrap();
     }
@@ -496,10 +499,10 @@ fn without_privileges_another_process_lends_the_descriptor() {
 }
 
 #[procession::test]
-fn with_nobody_to_ask_a_start_says_which_descriptor_was_closed() {
+fn without_a_fork_server_a_start_says_which_descriptor_was_closed() {
     let _watchdog = watchdog();
     alone_unprivileged(
-        "with_nobody_to_ask_a_start_says_which_descriptor_was_closed",
+        "without_a_fork_server_a_start_says_which_descriptor_was_closed",
         || {
             let queue = Queue::unbounded().unwrap();
             let (_, victims) = Victims::after_closing_all();

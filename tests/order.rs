@@ -1,5 +1,5 @@
-//! The order of the engine's own locks: whoever needs several takes them so that nobody waits in a circle, within a process
-//! and between processes. (In debug builds, as these, each lock also checks that it is taken in order.)
+//! The order of the engine's own locks: threads take several locks in one order, so that no threads wait in a circle,
+//! within a process and between processes. (In debug builds each lock also checks that it is taken in order.)
 
 mod common;
 
@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Messages so large that every few of them need another segment.
+/// The size of messages that soon fill a segment.
 fn large() -> Vec<u8> {
     vec![7; 8000]
 }
 
-/// One thread sends, for which it needs segments; another drops the last handle of the reading end, which shuts the ring
-/// that the first is sending to; a third forks, between what the others hold.
+/// Lets one thread send, for which it needs segments; a second drops the last handle of the reading end, which shuts
+/// the ring that the first sends to; a third forks between the locks of the others.
 #[procession::test]
 fn sending_ending_and_forking_in_one_process() {
     let _watchdog = watchdog();
@@ -59,7 +59,7 @@ fn read_nothing(reader: Receiver<Vec<u8>>, up: Queue<bool>) {
     drop(reader);
 }
 
-/// Sends for as long as there is a reader, also where there is no memory for another message.
+/// Sends as long as there is a reader, even if there is no memory for another message.
 fn send_always(writer: Sender<Vec<u8>>, full: Queue<bool>) {
     let mut told = false;
     loop {
@@ -75,8 +75,8 @@ fn send_always(writer: Sender<Vec<u8>>, full: Queue<bool>) {
     }
 }
 
-/// In a full heap, who sends looks for memory and clears up after the dead to get some; who clears up after the dead reader
-/// shuts the ring that the other is sending to.
+/// Lets a sender in a full heap clear up after dead processes to get memory, while another thread clears up after the
+/// dead reader, and so shuts the ring that the sender sends to.
 #[procession::test]
 fn clearing_up_while_others_send_in_a_full_heap() {
     let _watchdog = watchdog();

@@ -1,4 +1,4 @@
-//! Processes, by every start method: what goes in, what comes out, how they end, and who is related to whom.
+//! Processes, by every start method: arguments, results, ends, and the relations between processes.
 
 mod common;
 
@@ -40,7 +40,7 @@ fn any_number_of_arguments() {
         let f = |a: u8, b: u8, c: u8, d: u8, e: u8, f: u8| [a, b, c, d, e, f];
         let six = by(method).spawn(f, (1, 2, 3, 4, 5, 6)).unwrap();
         assert_eq!(six.join(), Ok([1, 2, 3, 4, 5, 6]));
-        // One argument that is a tuple itself.
+        // One argument, which is itself a tuple.
         let f = |pair: (u8, u8)| pair.0 - pair.1;
         assert_eq!(by(method).spawn(f, (3, 2)).unwrap().join(), Ok(1));
     }
@@ -160,7 +160,7 @@ fn name_pid_and_daemon_are_known_on_both_sides() {
         let name = one.name().to_owned();
         assert_eq!(one.join().unwrap().2, name);
         drop(two);
-        // Too long for the table: what is kept ends with a whole character.
+        // Too long for the table: the kept part ends with a whole character.
         let long = "é".repeat(100);
         let process = by(method).name(&long).spawn(who_am_i, ()).unwrap();
         assert_eq!(process.join().unwrap().2, "é".repeat(32));
@@ -173,7 +173,7 @@ fn the_name_is_seen_by_the_system() {
     fn own_name() -> String {
         std::fs::read_to_string("/proc/self/comm").unwrap()
     }
-    // The name of a process is its first thread's: a started test program has another one for the test.
+    // A process has the name of its first thread, and a started test program runs the test in another thread.
     let process = by(StartMethod::Fork)
         .name("a-rather-long-name")
         .spawn(own_name, ())
@@ -198,16 +198,16 @@ fn its_environment() {
         }
         let twice = by(method).env(NAME, "1").env(NAME, "2");
         assert_eq!(ask(twice, NAME).as_deref(), Some("2"));
-        // It was the child's alone.
+        // The setting affected only the child.
         assert_eq!(ask(by(method), NAME), None);
         assert_eq!(std::env::var_os(NAME), None);
-        // What is not set is inherited, and replaced where it is.
+        // Variables that are not set are inherited; those that are set are replaced.
         assert_eq!(ask(by(method), "PATH"), std::env::var("PATH").ok());
         assert_eq!(
             ask(by(method).env("PATH", "/nowhere"), "PATH").as_deref(),
             Some("/nowhere")
         );
-        // How it was told what to run is nobody's business.
+        // The variables that tell the child what to run are removed.
         assert_eq!(ask(by(method), "PROCESSION_START"), None);
     }
 }
@@ -260,7 +260,7 @@ fn a_working_directory_that_does_not_exist_is_an_error() {
 fn copy_input() {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).unwrap();
-    // Not by println, which a test harness holds back in its threads.
+    // Written without `println`, whose output the test harness holds back in its threads.
     std::io::stdout()
         .write_all(format!("out: {text}").as_bytes())
         .unwrap();
@@ -309,7 +309,7 @@ fn its_streams_are_nothing_or_pipes() {
             .spawn(copy_input, ())
             .unwrap();
         let mut text = String::new();
-        // Ends when nobody has the other end any more: the child had the only one.
+        // Ends when the other end is closed: the child had the only copy.
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "out: ", "{method:?}");
         process.join().unwrap();
@@ -322,7 +322,7 @@ fn its_streams_are_nothing_or_pipes() {
     }
 }
 
-// ---- how it ends ----
+// ---- the end of a process ----
 
 fn fall_over(n: u32) -> u32 {
     assert!(n != 1, "fell over {n}");
@@ -334,7 +334,7 @@ fn panic_strangely() {
 }
 
 #[procession::test]
-fn a_panic_is_told_with_its_place() {
+fn a_panic_is_reported_with_its_location() {
     let _watchdog = watchdog();
     for method in METHODS {
         let mut process = by(method)
@@ -381,7 +381,7 @@ fn a_panic_that_is_caught_is_not_the_end() {
 }
 
 #[procession::test]
-fn an_exit_is_told_with_its_code() {
+fn an_exit_is_reported_with_its_code() {
     let _watchdog = watchdog();
     for method in METHODS {
         for code in [0, 3, 100, 101, 255] {
@@ -405,7 +405,7 @@ fn asleep(method: StartMethod) -> Process<()> {
 }
 
 #[procession::test]
-fn a_signal_is_told_by_its_number() {
+fn a_signal_is_reported_by_its_number() {
     let _watchdog = watchdog();
     for method in METHODS {
         for (end, number) in [
@@ -415,11 +415,11 @@ fn a_signal_is_told_by_its_number() {
             let process = asleep(method);
             end(&process).unwrap();
             assert_eq!(process.wait(), Ok(ExitStatus::Signal(number)), "{method:?}");
-            // Once it is over, nothing happens.
+            // After the end these calls do nothing.
             end(&process).unwrap();
             match process.join() {
                 Err(Error::Process(ProcessError::Signaled { signal, .. })) => assert_eq!(signal, number),
-                // It may not have been far enough to say that it was there.
+                // It may have been killed before it reported that it runs.
                 Err(Error::Process(ProcessError::NotStarted { .. })) => {}
                 other => panic!("{method:?}: {other:?}"),
             }
@@ -523,9 +523,9 @@ fn several_threads_wait_for_one_process() {
     }
 }
 
-// ---- what is left of it ----
+// ---- what is left of a process ----
 
-/// Processes of this program that ended and were not reaped, by whoever should have.
+/// Returns the processes of this program that have ended and were not reaped by the process that should reap them.
 fn zombies() -> Vec<i32> {
     let family = family(std::process::id());
     let ended = processes()
@@ -539,7 +539,7 @@ fn a_dropped_handle_leaves_no_zombie() {
     let _watchdog = watchdog();
     alone("a_dropped_handle_leaves_no_zombie", || {
         for method in METHODS {
-            // Dropped before the end: more than fit into one list.
+            // Dropped before the end: more handles than one list holds.
             let go_on = Queue::unbounded().unwrap();
             let pids: Vec<_> = (0..80)
                 .map(|_| by(method).spawn(sleep_well, go_on.clone()).unwrap().pid())
@@ -604,7 +604,7 @@ fn a_process_waits_for_its_own() {
                 .spawn(leave_children, (second, pids.clone(), go_on.clone()))
                 .unwrap();
             let (ordinary, daemon) = (pids.get().unwrap(), pids.get().unwrap());
-            // Its function has returned when its daemon is gone; but it is there as long as its other child.
+            // Its function has returned when its daemon is gone, but the process lives as long as its other child.
             until(|| !runs(daemon));
             thread::sleep(Duration::from_millis(5));
             assert!(process.is_alive() && runs(ordinary));
@@ -640,7 +640,7 @@ fn a_program_waits_for_its_processes_but_not_for_daemons() {
                 .unwrap();
             std::fs::write(folder.join(format!("{method:?}-pid")), daemon.pid().to_string()).unwrap();
         }
-        // They are to finish after this program's own code has.
+        // They should finish after this program's own code.
         go_on.shutdown();
         return;
     }
@@ -658,7 +658,7 @@ fn a_program_waits_for_its_processes_but_not_for_daemons() {
 
 // ---- relatives ----
 
-/// What a process that starts another by `method` was told by it.
+/// Starts another process by `method`, and returns what that process reported.
 fn start_another(method: u8, depth: u8) -> Vec<(u32, Option<u32>)> {
     let me = (std::process::id(), parent().map(|parent| parent.pid()));
     let mut line = vec![me];
@@ -681,7 +681,7 @@ fn processes_have_processes() {
             let line = first.join().unwrap();
             assert_eq!(line.len(), 4);
             for (pid, parent) in line {
-                // Whoever asked for a process is its parent, also where the fork server made it.
+                // The process that asked for a child is its parent, even if the fork server forked it.
                 assert_eq!(parent, Some(expected));
                 expected = pid;
             }
@@ -755,13 +755,13 @@ fn active_children_are_those_that_run() {
         assert_eq!(pids, expected);
         assert!(active_children().iter().all(procession::ProcessInfo::is_alive));
         let one = active_children().remove(0);
-        // Those whose handle is gone run still.
+        // Processes whose handle was dropped still run.
         drop(processes);
         assert_eq!(active_children().len(), 3);
         go_on.shutdown();
         until(|| active_children().is_empty());
         assert!(!one.is_alive());
-        // A forked child does not inherit them.
+        // A forked child does not inherit the list of children.
         let never = Queue::<()>::unbounded().unwrap();
         let child = asleep(StartMethod::Spawn);
         let seen = Process::fork(|| active_children().len()).unwrap();
@@ -790,7 +790,7 @@ fn daemons_have_no_children() {
     }
 }
 
-/// Starts a daemon and another process, tells who they are, and waits.
+/// Starts a daemon and another process, reports their pids, and waits.
 fn start_two(method: u8, pids: Queue<(u32, u32)>, never: Queue<()>) {
     let method = METHODS[usize::from(method)];
     let daemon = by(method).daemon(true).spawn(sleep_well, never.clone()).unwrap();
@@ -813,7 +813,7 @@ fn a_daemon_dies_with_its_parent() {
             process.kill().unwrap();
             process.wait().unwrap();
             until(|| !runs(daemon));
-            // An ordinary process goes on without its parent.
+            // A process that is not a daemon goes on without its parent.
             thread::sleep(Duration::from_millis(5));
             assert!(runs(other));
             never.shutdown();
@@ -828,7 +828,7 @@ fn a_daemon_dies_with_its_parent() {
 mod signals {
     extern "C" fn nothing(_: i32) {}
 
-    /// A handler for SIGUSR1 that does nothing but interrupt system calls.
+    /// Installs a handler for SIGUSR1 that only interrupts system calls.
     pub fn install() {
         // SAFETY: a zeroed sigaction is valid, and so is the handler.
         unsafe {
@@ -841,7 +841,7 @@ mod signals {
         }
     }
 
-    /// Names the calling thread for [`send`].
+    /// Returns the calling thread's id for [`send`].
     pub fn me() -> libc::pthread_t {
         // SAFETY: no preconditions.
         unsafe { libc::pthread_self() }
@@ -849,7 +849,7 @@ mod signals {
 
     /// Sends SIGUSR1 to a thread that runs.
     pub fn send(thread: libc::pthread_t) {
-        // SAFETY: the callers see to it that the thread has not been joined.
+        // SAFETY: the callers ensure that the thread has not been joined.
         unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
     }
 }
@@ -876,7 +876,7 @@ fn disturbed<T: Send + core::fmt::Debug>(wait: impl FnOnce() -> T + Send, end: i
     })
 }
 
-/// Runs a wait with a deadline, likewise.
+/// Runs a wait with a deadline in the same way.
 fn disturbed_until<T: Send>(timeout: Duration, wait: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let (tell, told) = std::sync::mpsc::channel();

@@ -34,7 +34,7 @@ fn a_queue_ends_when_the_last_is_dropped() {
 }
 
 #[procession::test]
-fn who_waits_is_told_at_once() {
+fn a_waiter_learns_of_the_end_at_once() {
     let _watchdog = watchdog();
     let queue = Queue::<u8>::unbounded().unwrap();
     let producer = queue.producer().unwrap();
@@ -110,7 +110,8 @@ fn the_token_shows_which_queue_it_is_of() {
     });
 }
 
-/// It outlives the queue's other handles, and threads may make and drop them as they like.
+/// Checks that a producer outlives the queue's other handles, and that threads may make and drop producers as they
+/// like.
 #[procession::test]
 fn threads_come_and_go() {
     let _watchdog = watchdog();
@@ -179,7 +180,7 @@ fn one_on_its_way_counts() {
         assert!(!numbers.is_shut_down());
         producers.get().unwrap().put(1).unwrap();
         assert_eq!((numbers.get(), numbers.get()), (Ok(1), Err(Error::ShutDown)));
-        // Nobody takes this one from where it is.
+        // No process gets this producer from its queue.
         let numbers = Queue::unbounded().unwrap();
         let args = (numbers.clone(), producers.clone());
         Process::builder()
@@ -217,7 +218,7 @@ fn count_for_ever(numbers: Producer<u64>, messages: Producer<Vec<u8>>) {
     }
 }
 
-/// Nobody joins the process, and nobody asks how it is.
+/// Checks the end of a queue when no process joins the dead producer's process, and none asks for its state.
 #[procession::test]
 fn one_that_is_killed_is_gone() {
     let _watchdog = watchdog();
@@ -235,14 +236,14 @@ fn one_that_is_killed_is_gone() {
         assert!(numbers.iter().take(taken.min(5)).eq(0..taken.min(5) as u64));
         thread::sleep(Duration::from_micros(random.below(2_000)));
         child.kill().unwrap();
-        // What is there is whole, and then comes the end.
+        // The messages in the queue are whole, and after them comes the end.
         let mut next = 0;
         while let Ok(message) = messages.get() {
             assert!(message == vec![next as u8; 10_000]);
             next += 1;
         }
         assert_eq!(messages.get(), Err(Error::ShutDown));
-        // Of this queue there is another producer.
+        // This queue has another producer.
         assert!(!numbers.is_shut_down());
         while numbers.try_get().is_ok() {}
         mine.put(1_000).unwrap();

@@ -1,4 +1,4 @@
-//! Queues: order, bounds, deadlines, shutting down, what travels through them, and the memory they take.
+//! Queues: order, bounds, deadlines, shutdown, the values that travel through them, and the memory that they use.
 
 mod common;
 
@@ -119,7 +119,7 @@ fn a_deadline_does_not_come_early() {
     for timeout in [1, 30, 120].map(Duration::from_millis) {
         assert!(not_before(timeout, || queue.put_timeout(2, timeout)).is_err());
     }
-    // Longer than any clock can count.
+    // Longer than any clock can represent.
     assert_eq!(queue.get_timeout(Duration::MAX), Ok(1));
     queue.put_timeout(3, Duration::MAX).unwrap();
 }
@@ -147,7 +147,7 @@ fn what_others_take_does_not_end_a_wait_early() {
     });
 }
 
-/// A message, or nothing after all of `timeout`.
+/// Gets a message, or checks that nothing comes before all of `timeout` has passed.
 fn not_or_after(timeout: Duration, queue: &Queue<u32>) -> Option<u32> {
     let start = std::time::Instant::now();
     let answer = queue.get_timeout(timeout);
@@ -161,9 +161,9 @@ fn not_or_after(timeout: Duration, queue: &Queue<u32>) -> Option<u32> {
     }
 }
 
-// ---- many at both ends ----
+// ---- many producers and consumers ----
 
-/// A message that tells where it comes from and whether it is whole.
+/// A message that shows its producer, and whether it is whole.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Parcel {
     from: u32,
@@ -173,7 +173,7 @@ struct Parcel {
 
 impl Parcel {
     fn new(from: u32, number: u32) -> Self {
-        // Now and then one that does not lie in the ring itself.
+        // Some messages are not stored in the ring itself.
         let len = if number % 97 == 96 {
             20_000
         } else {
@@ -198,7 +198,7 @@ fn send_parcels_at_once(queue: Queue<Parcel>, from: u32, count: u32) {
     assert_eq!(queue.put_many(parcels).unwrap(), count as usize);
 }
 
-/// What one consumer saw, in its order.
+/// The messages that one consumer got, in its order.
 fn receive_parcels(queue: Queue<Parcel>) -> Vec<(u32, u32)> {
     queue.iter().map(checked).collect()
 }
@@ -222,7 +222,7 @@ fn checked(parcel: Parcel) -> (u32, u32) {
     (parcel.from, parcel.number)
 }
 
-/// Every parcel once, and every consumer saw every producer's parcels in their order.
+/// Checks that every parcel arrived once, and that every consumer got each producer's parcels in order.
 fn all_arrived(consumers: &[Vec<(u32, u32)>], producers: u32, count: u32) {
     for seen in consumers {
         for from in 0..producers {
@@ -395,13 +395,13 @@ fn the_length_is_never_nonsense() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for n in 0..COUNT {
-                // In vain if the consumer has failed.
+                // This fails if the consumer has failed.
                 let _ = queue.put(n);
             }
             queue.shutdown();
         });
         let onlooker = scope.spawn(|| {
-            // Others go on between its two looks, but it cannot see what never was.
+            // Other threads go on between its two loads, but the length must be one that was possible.
             while !queue.is_shut_down() {
                 let len = queue.len();
                 assert!(len <= COUNT, "{len} messages");
@@ -410,7 +410,7 @@ fn the_length_is_never_nonsense() {
         });
         let mut nonsense = None;
         while queue.get().is_ok() {
-            // Nobody else takes any, so there are never more than there is room for.
+            // No other thread gets messages, so the length is never larger than the capacity.
             let len = queue.len();
             if len > 5 {
                 nonsense = Some(len);
@@ -455,7 +455,7 @@ fn messages_of_any_size_are_whole() {
             assert!(bytes.get().unwrap()[..] == pattern(round, len), "{len} bytes");
         }
     }
-    // Each size next to itself, so that records end at every place of a segment.
+    // Several messages of each size in a row, so that records end at every position of a segment.
     for len in (0..200).chain(8_100..8_200) {
         for n in 0..20 {
             bytes.put(&pattern(n, len)).unwrap();
@@ -508,7 +508,7 @@ fn messages_of_any_size_cross_processes_whole() {
     }
 }
 
-// ---- shutting down ----
+// ---- shutdown ----
 
 fn wait_for_one(queue: Queue<u32>, ready: Queue<()>) -> Result<u32, Error> {
     ready.put(())?;
@@ -582,7 +582,7 @@ fn shutdown_ends_the_wait_of_producers() {
         assert_eq!(process.join().unwrap(), Err(Error::ShutDown));
     }
     for queue in &queues {
-        // What was in it is still there; what waited is not.
+        // Messages in the queue are still there; messages that waited for room are not.
         assert_eq!(queue.get(), Ok(1));
         assert_eq!(queue.get(), Err(Error::ShutDown));
     }
@@ -782,7 +782,7 @@ fn what_shutdown_now_drops_is_done() {
     jobs.put_many([1, 2, 3]).unwrap();
     jobs.get().unwrap();
     jobs.shutdown_now();
-    // One is being worked on; the other two are gone.
+    // One item is being worked on; the other two are gone.
     assert_eq!(jobs.unfinished(), 1);
     jobs.task_done().unwrap();
     jobs.join().unwrap();
@@ -836,7 +836,7 @@ fn a_reservation_that_is_dropped_never_was() {
     let queue = ByteQueue::bounded(1).unwrap();
     drop(queue.reserve(1 << 20).unwrap());
     assert!(queue.is_empty());
-    // It takes no room either, however many there are.
+    // Empty messages use no memory either, however many there are.
     let rooms: Vec<_> = (0..5).map(|_| queue.reserve(10_000).unwrap()).collect();
     queue.put(b"whole").unwrap();
     drop(rooms);
@@ -984,7 +984,7 @@ fn handles_travel_through_queues() {
                 .unwrap();
             questions.put(round).unwrap();
             questions.shutdown();
-            // Handed over and still ours: it does not begin before we let go.
+            // Passed on and still held here: the process does not begin before this one releases the lock.
             thread::sleep(Duration::from_millis(1));
             assert!(answers.is_empty());
             drop(guard);
@@ -1008,12 +1008,12 @@ fn a_message_keeps_what_it_refers_to() {
         inner.put("kept".to_owned()).unwrap();
         outer.put(inner).unwrap();
     }
-    // Something else would have taken its place by now.
+    // Another object would be at its offset by now.
     let _others: Vec<_> = (0..100).map(|_| Queue::<u8>::unbounded().unwrap()).collect();
     assert_eq!(outer.get().unwrap().get().unwrap(), "kept");
 }
 
-/// A queue of itself needs a type with a name.
+/// A named type, because a queue of queues of itself needs one.
 #[derive(Clone, Serialize, Deserialize)]
 struct Rope(Queue<Rope>);
 
@@ -1069,19 +1069,19 @@ fn a_handle_stays_in_its_program() {
             "{error}"
         );
     }
-    // Nor can one be made up.
+    // A handle cannot be made up either.
     let forged = serde_json::from_str::<Queue<u8>>(r#"{"heap":1,"off":4096,"serial":1}"#).unwrap_err();
     assert!(
         forged.to_string().contains("can only travel inside its program"),
         "{forged}"
     );
-    // A failure there is none here.
+    // The failure above does not affect messages inside the program.
     let outer = Queue::unbounded().unwrap();
     outer.put(queue).unwrap();
     outer.get().unwrap();
 }
 
-/// Serialises as numbers, and is read as a handle.
+/// A value that is serialised as numbers, and deserialised as a handle.
 struct Forged(u64);
 
 impl Serialize for Forged {
@@ -1096,7 +1096,7 @@ impl<'de> Deserialize<'de> for Forged {
     }
 }
 
-/// Serialises as one kind of handle, and is read as another.
+/// A value that is serialised as one kind of handle, and deserialised as another.
 struct Swapped(Queue<u8>);
 
 impl Serialize for Swapped {
@@ -1114,7 +1114,7 @@ impl<'de> Deserialize<'de> for Swapped {
     }
 }
 
-/// The same, read as a queue of something else, or as a lock.
+/// A queue that is deserialised as a queue of another type, or as a lock.
 struct Retyped<const AS_LOCK: bool>(Queue<u8>);
 
 impl<const AS_LOCK: bool> Serialize for Retyped<AS_LOCK> {
@@ -1158,7 +1158,7 @@ fn handles_cannot_be_forged() {
 
 // ---- values that cannot be encoded or decoded ----
 
-/// Cannot be encoded if negative, nor decoded if odd.
+/// A number that cannot be encoded if it is negative, nor decoded if it is odd.
 #[derive(Debug, PartialEq)]
 struct Picky(i32, String);
 
@@ -1188,7 +1188,7 @@ fn picky(n: i32, len: usize) -> Picky {
 #[test]
 fn a_value_that_does_not_decode_is_an_error_and_the_queue_lives_on() {
     let _watchdog = watchdog();
-    // In the ring, and in a block of its own.
+    // One in the ring, and one in its own block.
     for len in [10, 50_000] {
         let queue = Queue::bounded(20).unwrap();
         queue.put(picky(1, len)).unwrap();
@@ -1290,7 +1290,7 @@ fn handles_and_messages_give_their_memory_back() {
         let before = resident_bytes().unwrap();
         let quiet = Queue::<u8>::unbounded().unwrap();
         let bounded = |what: &str| {
-            // What is kept for more of the same goes back when somebody waits in vain.
+            // Memory that is kept for more messages goes back when a consumer waits in vain.
             assert_eq!(quiet.get_timeout(Duration::from_millis(20)), Err(Error::Timeout));
             let now = resident_bytes().unwrap();
             assert!(
@@ -1358,7 +1358,7 @@ fn processes_that_end_give_their_memory_back() {
             queue.put(pattern(1, 20_000)).unwrap();
         }
         queue.put(pattern(2, 20_000)).unwrap();
-        // Ends without giving anything back.
+        // Ends without freeing anything.
         std::process::exit(0);
     }
     let _watchdog = watchdog();
@@ -1387,7 +1387,7 @@ fn what_is_kept_for_a_stream_goes_back_when_it_ends() {
     alone("what_is_kept_for_a_stream_goes_back_when_it_ends", || {
         let queue = ByteQueue::unbounded().unwrap();
         let before = resident_bytes().unwrap();
-        // Ten on their way at any time, each with memory of its own.
+        // Ten messages in the queue at any time, each with its own block.
         let message = vec![1; 4 << 20];
         (0..10).for_each(|_| queue.put(&message).unwrap());
         for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! A queue against a model of one: whatever is done to it, in one thread, it answers as a `VecDeque` with a bound would.
+//! A queue compared with a model: for any operations, in one thread, it answers as a `VecDeque` with a bound would.
 
 mod common;
 
@@ -12,20 +12,21 @@ use std::time::Duration;
 enum Operation {
     TryPut(usize),
     PutTimeout(usize),
-    /// As many as there is room for, so that it does not wait.
+    /// Puts as many messages as there is room for, so that it does not wait.
     PutMany(Vec<usize>),
     TryGet,
     GetTimeout,
-    /// Only if there is something, so that it does not wait.
+    /// Gets only if there is a message, so that it does not wait.
     GetMany(usize),
     TaskDone,
-    /// Goes on with a clone and drops the handle there was.
+    /// Goes on with a clone, and drops the old handle.
     Clone,
     Shutdown,
     ShutdownNow,
 }
 
-/// Bytes of a message: mostly few, sometimes about as many as lie in the queue itself, sometimes many.
+/// Generates the size of a message: mostly small, sometimes about the largest size that is stored in the queue itself,
+/// sometimes large.
 fn size() -> impl Strategy<Value = usize> {
     prop_oneof![
         8 => 0..40usize,
@@ -63,7 +64,7 @@ impl Model {
             .map_or(usize::MAX, |capacity| capacity - self.messages.len())
     }
 
-    /// Why a message would not be put.
+    /// The reason why a message was not put.
     fn refusal(&self) -> Option<Error> {
         if self.shut_down {
             Some(Error::ShutDown)
@@ -89,7 +90,7 @@ impl Model {
     }
 }
 
-/// The same answer, but for how a refusal is called where the call may wait.
+/// Translates the answer of a call that may wait, whose refusal has another name.
 fn waiting(error: Error) -> Error {
     match error {
         Error::Full | Error::Empty => Error::Timeout,
@@ -157,7 +158,7 @@ fn run(capacity: Option<usize>, operations: Vec<Operation>) -> Result<(), TestCa
                     continue;
                 }
                 let got = queue.get_many(most).unwrap();
-                // Everything that is there, up to what was asked for.
+                // All messages in the queue, up to the number that was asked for.
                 prop_assert_eq!(got.len(), most.min(model.messages.len()));
                 for message in got {
                     prop_assert!(Ok(message) == model.get());
@@ -169,7 +170,7 @@ fn run(capacity: Option<usize>, operations: Vec<Operation>) -> Result<(), TestCa
                     .map(|left| model.unfinished = left)
                     .ok_or(Error::TooManyTasksDone);
                 prop_assert_eq!(queue.task_done(), expected);
-                // More may be done than was taken; what is in the queue counts from then on.
+                // More tasks may be marked as done than were taken; from then on the messages in the queue count.
             }
             Operation::Clone => queue = queue.clone(),
             Operation::Shutdown => {
@@ -200,7 +201,7 @@ fn run(capacity: Option<usize>, operations: Vec<Operation>) -> Result<(), TestCa
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 256,
-        // What fails is found again by its seed, which is printed; no files beside the tests.
+        // A failure can be repeated with its seed, which is printed; no files are written beside the tests.
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -1,4 +1,4 @@
-//! Idle programs sleep, and are awake all the same when a process dies.
+//! Idle programs sleep, and still notice when a process dies.
 
 mod common;
 
@@ -8,19 +8,20 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time enough for everybody to have settled down to sleep for long.
+/// Long enough for all waiters to have begun a long sleep.
 const SETTLED: Duration = Duration::from_millis(2_500);
 
-/// Far more than the second that a death may go unnoticed, and less than it takes a sleeper to look of its own accord.
+/// Far more than the second that a death may go unnoticed, and less than the time after which a sleeper checks without
+/// being woken.
 const PROMISED: Duration = Duration::from_secs(20);
 
-// ---- nobody wakes for nothing ----
+// ---- no needless wake-ups ----
 
 fn consume(queue: Queue<u32>) {
     while queue.get().is_ok() {}
 }
 
-/// How often a process has been given a processor and taken it away.
+/// Returns the number of context switches of a process.
 fn switches(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     status
@@ -30,7 +31,8 @@ fn switches(pid: u32) -> u64 {
         .sum()
 }
 
-/// How often a hundred consumers, each with the queue that `queue` gives it, wake in five seconds without a message.
+/// Returns how often a hundred consumers wake in five seconds without a message. Each has the queue that `queue`
+/// returns for it.
 fn idle(mut queue: impl FnMut() -> Queue<u32>) -> u64 {
     let queues: Vec<_> = (0..100).map(|_| queue()).collect();
     let all: Vec<_> = queues
@@ -71,13 +73,13 @@ fn consumers_of_many_queues_sleep() {
     });
 }
 
-// ---- somebody looks ----
+// ---- one process looks for the dead ----
 
 fn send(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
 }
 
-/// Gets a permit, says who has it, and keeps it for good.
+/// Gets a permit, reports its pid, and keeps the permit for good.
 fn keep(permits: Semaphore, got: Queue<u32>) {
     permits.acquire().unwrap().forget();
     got.put(std::process::id()).unwrap();
@@ -86,7 +88,7 @@ fn keep(permits: Semaphore, got: Queue<u32>) {
     }
 }
 
-/// Processes that all want the one permit of a semaphore; the first of them has it.
+/// Starts processes that all want the only permit of a semaphore; the first of them has it.
 struct Wanted {
     all: Vec<Process<()>>,
     got: Queue<u32>,
@@ -115,8 +117,8 @@ impl Wanted {
         wanted
     }
 
-    /// Who has got the permit. Nobody here waits for anything in shared memory, or asks after a process: that could be how a
-    /// death is noticed.
+    /// Waits for the pid of the process that has got the permit. This process neither waits in shared memory nor asks
+    /// for the state of a process, because either could be how a death is noticed.
     fn next(&self) -> u32 {
         let begun = Instant::now();
         loop {
@@ -139,12 +141,12 @@ impl Wanted {
 }
 
 #[procession::test]
-fn who_looks_is_replaced_when_it_dies() {
+fn the_lookout_is_replaced_when_it_dies() {
     let _watchdog = watchdog();
-    alone("who_looks_is_replaced_when_it_dies", || {
+    alone("the_lookout_is_replaced_when_it_dies", || {
         for pause in [0, 20].map(Duration::from_millis) {
-            // Whichever of them look, in the end it is the last one who does; also if those who are woken to do so are killed
-            // before they know.
+            // Whichever processes are the lookout, in the end it is the last one; also if a process that is woken for
+            // this is killed before it runs.
             let wanted = Wanted::by(30);
             for process in &wanted.all[1..29] {
                 send(process.pid(), Signal::KILL);
@@ -159,10 +161,10 @@ fn who_looks_is_replaced_when_it_dies() {
 }
 
 #[procession::test]
-fn who_gets_what_it_waited_for_is_replaced() {
+fn a_lookout_that_stops_waiting_is_replaced() {
     let _watchdog = watchdog();
-    alone("who_gets_what_it_waited_for_is_replaced", || {
-        // Whoever gets the permit looks no longer.
+    alone("a_lookout_that_stops_waiting_is_replaced", || {
+        // A process that gets the permit is not the lookout any more.
         let wanted = Wanted::by(8);
         let mut holder = wanted.all[0].pid();
         for _ in 1..8 {
@@ -174,9 +176,9 @@ fn who_gets_what_it_waited_for_is_replaced() {
 }
 
 #[procession::test]
-fn who_looks_may_be_stopped() {
+fn the_lookout_may_be_stopped() {
     let _watchdog = watchdog();
-    alone("who_looks_may_be_stopped", || {
+    alone("the_lookout_may_be_stopped", || {
         for stopped in 1..4 {
             let wanted = Wanted::by(4);
             send(wanted.all[stopped].pid(), Signal::STOP);

@@ -1,4 +1,4 @@
-//! The recursive lock: once more for the thread that holds it, and for nobody else.
+//! The recursive lock: its holder can take it again, and no other thread can.
 
 mod common;
 
@@ -7,7 +7,7 @@ use procession::{Error, LockError, Process, Queue, RLock, RLockGuard, StartMetho
 use std::thread;
 use std::time::Duration;
 
-// ---- once more ----
+// ---- taking it again ----
 
 #[test]
 fn the_thread_that_holds_it_may_lock_again() {
@@ -26,7 +26,7 @@ fn the_thread_that_holds_it_may_lock_again() {
     ];
     assert_eq!((lock.depth(), lock.is_held_by_current_thread()), (5, true));
     lock.release().unwrap();
-    // In any order.
+    // Guards may be dropped in any order.
     drop(guards.remove(0));
     assert_eq!(lock.depth(), 3);
     drop(guards);
@@ -77,7 +77,7 @@ fn a_guard_dropped_by_another_thread_does_nothing() {
 }
 
 #[test]
-fn who_waits_gets_it() {
+fn a_waiter_gets_it() {
     let _watchdog = watchdog();
     let lock = RLock::new().unwrap();
     let guards = [lock.lock().unwrap(), lock.lock().unwrap()];
@@ -104,7 +104,7 @@ fn it_shows_its_depth() {
 fn pass_token(lock: RLock, token: Queue<u32>, times: u32) {
     for _ in 0..times {
         let _outer = lock.lock().unwrap();
-        // Nobody else may have it, so it is there.
+        // No other process may have it, so it must be there.
         let n = token.try_get().unwrap();
         let inner = lock.lock().unwrap();
         assert_eq!(lock.depth(), 2);
@@ -133,7 +133,7 @@ fn one_at_a_time_over_processes_and_threads() {
     assert_eq!((token.get().unwrap(), lock.depth()), (5 * 3_000, 0));
 }
 
-/// What a process that is not the holder gets.
+/// Returns the answers that a process gets that is not the holder.
 fn try_everything(lock: RLock) -> (bool, bool, Option<Error>, usize) {
     let refused = matches!(lock.try_lock(), Err(LockError::WouldBlock));
     (
@@ -174,7 +174,7 @@ fn a_guard_copied_by_a_fork_is_empty() {
     let _watchdog = watchdog();
     let lock = RLock::new().unwrap();
     let mut guard = Some(lock.lock().unwrap());
-    // The thread of the child has its parent's past, but is not the parent's thread.
+    // The child's thread is a copy of the parent's thread, but is another thread.
     let child = Process::fork(|| {
         drop(guard.take());
         (
@@ -199,7 +199,7 @@ fn hold_twice(lock: RLock, ready: Queue<()>, never: Queue<()>) {
     let _ = never.get();
 }
 
-/// Somebody who holds `lock` for good, twice.
+/// Starts a process that holds `lock` twice until it is killed.
 fn holder(lock: &RLock, method: StartMethod) -> Process<()> {
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
     let process = Process::builder()
@@ -220,7 +220,7 @@ fn the_death_of_its_owner_is_told_once() {
     }];
     for method in METHODS {
         for form in forms {
-            // Found by whoever comes later, with the end known or not.
+            // Found by a later process, whether or not the end is known already.
             for known in [true, false] {
                 let lock = RLock::new().unwrap();
                 let process = holder(&lock, method);
@@ -234,7 +234,7 @@ fn the_death_of_its_owner_is_told_once() {
                 match form(&lock) {
                     Err(LockError::OwnerDied { guard, pid: dead }) => {
                         assert!(dead == pid || dead == 0, "{dead} is not {pid}");
-                        // How often the dead had locked it is forgotten.
+                        // The recursion count of the dead owner is reset.
                         assert_eq!((lock.depth(), lock.is_held_by_current_thread()), (1, true));
                         let again = lock.lock().unwrap();
                         assert_eq!(lock.depth(), 2);
@@ -250,7 +250,7 @@ fn the_death_of_its_owner_is_told_once() {
 }
 
 #[procession::test]
-fn who_waits_while_the_owner_dies_is_told() {
+fn a_waiter_learns_of_the_death_of_the_owner() {
     let _watchdog = watchdog();
     for method in METHODS {
         let lock = RLock::new().unwrap();

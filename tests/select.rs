@@ -38,7 +38,7 @@ fn each_kind_of_thing_is_ready_when_it_is() {
     let mut check = |which: usize| {
         assert_eq!(selector.wait().unwrap(), [keys[which]]);
         assert_eq!(once(), [which]);
-        // Still ready: nobody has taken anything.
+        // Still ready, because no message was taken.
         assert_eq!(selector.try_wait().unwrap(), [keys[which]]);
     };
     queue.put(1).unwrap();
@@ -88,7 +88,7 @@ fn ends_are_ready_too() {
     ended.join().unwrap();
 }
 
-/// What sleeps is woken, by either sort of thing, again and again.
+/// Checks that a sleeping selector is woken by each kind of source, again and again.
 #[procession::test]
 fn a_mixture_wakes_for_both_sorts() {
     let _watchdog = watchdog();
@@ -135,7 +135,7 @@ fn all_have_their_turn() {
     assert_eq!(firsts, keys);
 }
 
-/// More queues than a bell has bits.
+/// Checks a selector with more queues than the bell has bits.
 #[procession::test]
 fn thousands_of_queues() {
     let _watchdog = watchdog();
@@ -164,7 +164,7 @@ fn scatter(queues: Vec<Queue<u64>>, seed: u64, count: u64) {
     }
 }
 
-/// Takes `count` messages, each announced by a selector; no wait may end without anything.
+/// Gets `count` messages, each reported by a selector; no wait may end without a result.
 fn collect(queues: &[Queue<u64>], selector: &mut Selector, mut count: u64) {
     while count > 0 {
         let ready = selector.wait().unwrap();
@@ -226,7 +226,8 @@ fn two_selectors_at_one_queue_and_a_sleeper_beside() {
     assert_eq!(taken, 5000);
 }
 
-/// The copy in a forked child is a selector of its own; the thread that helps the parent's is not there.
+/// Checks that the copy in a forked child is an independent selector, although the helper thread of the parent's is not
+/// in the child.
 #[procession::test]
 fn a_forked_child_has_its_own() {
     let _watchdog = watchdog();
@@ -263,7 +264,7 @@ fn a_forked_child_has_its_own() {
     assert!(both.contains(&message) && both.contains(&byte));
 }
 
-fn watch_for_ever(queues: Vec<Queue<u64>>) {
+fn select_for_ever(queues: Vec<Queue<u64>>) {
     let mut selector = Selector::new().unwrap();
     for queue in &queues {
         selector.add(queue).unwrap();
@@ -275,7 +276,7 @@ fn watch_for_ever(queues: Vec<Queue<u64>>) {
     }
 }
 
-/// Watchers and notifiers are killed; whatever is in a queue is found, and what is not found within a second never comes.
+/// Kills waiting and notifying processes. Every message in a queue is found within a second.
 #[procession::test]
 fn killed_watchers_and_notifiers() {
     let _watchdog = watchdog();
@@ -287,7 +288,7 @@ fn killed_watchers_and_notifiers() {
     let mut random = Random::new(3);
     let fork = || Process::builder().method(StartMethod::Fork);
     for _ in 0..long(200) {
-        let watcher = fork().spawn(watch_for_ever, queues.clone()).unwrap();
+        let watcher = fork().spawn(select_for_ever, queues.clone()).unwrap();
         let producer = fork().spawn(scatter, (queues.clone(), 5, u64::MAX)).unwrap();
         let ends = std::time::Instant::now() + Duration::from_micros(random.below(6000));
         while std::time::Instant::now() < ends {

@@ -1,4 +1,5 @@
-//! The semaphore: how many at once, deadlines, counting beyond, and permits that come back from the dead.
+//! The semaphore: its bound, deadlines, releases beyond the initial count, and permits that come back from dead
+//! processes.
 
 mod common;
 
@@ -49,7 +50,7 @@ fn permits_can_be_added_but_not_to_a_bounded_one() {
     bounded.release().unwrap();
     assert_eq!(bounded.release(), Err(Error::TooManyReleases { max: 2 }));
     assert_eq!(bounded.value(), 2);
-    // A permit whose place somebody else has given back goes away quietly.
+    // Dropping a permit that was already released elsewhere does nothing.
     let permit = bounded.acquire().unwrap();
     bounded.release().unwrap();
     drop(permit);
@@ -80,14 +81,14 @@ fn it_shows_its_value() {
 // ---- waiting ----
 
 #[test]
-fn who_waits_gets_one() {
+fn a_waiter_gets_one() {
     let _watchdog = watchdog();
     let semaphore = Semaphore::new(0).unwrap();
     thread::scope(|scope| {
         let waiters = [(); 4].map(|()| scope.spawn(|| semaphore.acquire().map(Permit::forget)));
         thread::sleep(A_WHILE);
         assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
-        // In a burst: all but the first find that somebody has been woken already.
+        // In a burst: all releases but the first find that a waiter was woken already.
         (0..4).for_each(|_| semaphore.release().unwrap());
         for waiter in waiters {
             waiter.join().unwrap().unwrap();
@@ -96,7 +97,8 @@ fn who_waits_gets_one() {
     assert_eq!(semaphore.value(), 0);
 }
 
-/// Whoever is inside leaves a mark, for which there is room as long as there are no more than permits.
+/// Lets each process inside put a mark into a queue, which has room as long as no more processes are inside than there
+/// are permits.
 fn come_and_go(semaphore: Semaphore, inside: Queue<()>, times: u32) {
     for n in 0..times {
         let permit = match n % 3 {
@@ -157,16 +159,16 @@ fn one_that_starts_at_nothing_counts_events() {
     }
 }
 
-// ---- the dead ----
+// ---- deaths ----
 
-/// Takes so many permits and stays.
+/// Takes a number of permits, and waits for ever.
 fn take(semaphore: Semaphore, count: u32, ready: Queue<()>, never: Queue<()>) {
     (0..count).for_each(|_| semaphore.acquire().unwrap().forget());
     ready.put(()).unwrap();
     let _ = never.get();
 }
 
-/// Somebody who has `count` permits for good.
+/// Starts a process that has `count` permits until it is killed.
 fn holder(semaphore: &Semaphore, count: u32, method: StartMethod) -> Process<()> {
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
     let process = Process::builder()
@@ -177,14 +179,14 @@ fn holder(semaphore: &Semaphore, count: u32, method: StartMethod) -> Process<()>
     process
 }
 
-/// Acquires `count` times; how often it was told that somebody had died with the permit.
+/// Acquires `count` permits, and returns how many of them are reported to be of dead processes.
 fn told(semaphore: &Semaphore, count: usize) -> usize {
     let permits: Vec<_> = (0..count).map(|_| semaphore.acquire().unwrap()).collect();
     permits.iter().filter(|permit| permit.owner_died()).count()
 }
 
 #[procession::test]
-fn the_permits_of_the_dead_come_back_and_are_told_of() {
+fn the_permits_of_the_dead_come_back_and_are_reported() {
     let _watchdog = watchdog();
     for method in METHODS {
         for make in [Semaphore::new, Semaphore::bounded] {
@@ -207,7 +209,7 @@ fn the_permits_of_the_dead_come_back_and_are_told_of() {
 }
 
 #[procession::test]
-fn who_waits_while_the_holder_dies_gets_its_permit() {
+fn a_waiter_gets_the_permit_of_a_holder_that_dies() {
     let _watchdog = watchdog();
     for method in METHODS {
         let semaphore = Semaphore::bounded(1).unwrap();
@@ -217,7 +219,7 @@ fn who_waits_while_the_holder_dies_gets_its_permit() {
             thread::sleep(A_WHILE);
             assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
             process.kill().unwrap();
-            // Nobody asks the process how it is.
+            // No process asks for its state.
             let told = waiters.map(|waiter| waiter.join().unwrap());
             assert_eq!(told.iter().filter(|&&told| told).count(), 1);
         });
@@ -234,7 +236,7 @@ fn keep_and_exit(semaphore: Semaphore, code: i32) {
     std::process::exit(code);
 }
 
-/// It has left them to somebody else to give back, who can do so.
+/// Checks that the permits of a process that has ended stay taken, and that another process can release them.
 #[procession::test]
 fn what_a_holder_has_that_ends_in_an_orderly_way_stays_taken() {
     let _watchdog = watchdog();
@@ -266,7 +268,7 @@ fn the_events_that_the_dead_took_or_gave_stay_so() {
         assert_eq!(semaphore.value(), 1, "what was taken is taken");
         assert!(!semaphore.acquire().unwrap().owner_died());
 
-        // Where more were added than there were in the beginning, those above are events too.
+        // If more permits were added than there were in the beginning, the extra permits count as events too.
         let semaphore = Semaphore::new(1).unwrap();
         (0..3).for_each(|_| semaphore.release().unwrap());
         let process = holder(&semaphore, 2, method);
@@ -274,7 +276,7 @@ fn the_events_that_the_dead_took_or_gave_stay_so() {
         process.wait().unwrap();
         assert_eq!((semaphore.value(), told(&semaphore, 2)), (2, 0));
 
-        // And what a process has given more than it took is not taken back.
+        // Permits that a process released beyond those it took are not taken back.
         let semaphore = Semaphore::new(1).unwrap();
         let giver = Process::builder()
             .method(method)
@@ -308,23 +310,23 @@ fn it_does_not_matter_through_which_handle() {
         let mine = semaphore.acquire().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
-        // It had none: all that is missing is this process's own.
+        // It had none: all missing permits are this process's own.
         assert_eq!(semaphore.value(), 1);
         drop(mine);
         assert_eq!((semaphore.value(), told(&semaphore, 2)), (2, 0));
     }
 }
 
-// ---- one process alone with it ----
+// ---- a semaphore that one process uses alone ----
 
-/// As often as it takes to be favoured, and often enough to be so.
+/// As many acquires as bias the semaphore, and more that use the bias.
 const ALONE: u32 = 100;
 
 fn take_and_give_back(semaphore: &Semaphore, times: u32) {
     (0..times).for_each(|_| drop(semaphore.acquire().unwrap()));
 }
 
-/// Is alone with it, then takes so many permits and stays.
+/// Uses the semaphore alone, then takes a number of permits and waits for ever.
 fn alone(semaphore: Semaphore, count: u32, ready: Queue<()>, never: Queue<()>) {
     take_and_give_back(&semaphore, ALONE);
     take(semaphore, count, ready, never);
@@ -332,7 +334,7 @@ fn alone(semaphore: Semaphore, count: u32, ready: Queue<()>, never: Queue<()>) {
 
 #[procession::test]
 fn what_one_has_that_was_alone_is_known_and_comes_back() {
-    // No other test has a semaphore of so many.
+    // No other test has a semaphore with this many permits.
     const ALL: usize = 11;
     let _watchdog = watchdog();
     for method in METHODS {
@@ -346,7 +348,7 @@ fn what_one_has_that_was_alone_is_known_and_comes_back() {
 
             let seen = procession::inspect().unwrap();
             let user = |object: &ObjectReport, pid| object.users.iter().find(|user| user.pid == pid).cloned();
-            // One of before may have been inherited by a child of another test.
+            // A child of another test may have inherited an earlier one.
             let ours = seen.objects.iter().find(|object| {
                 object.figures.contains(&("most", ALL as u64)) && user(object, process.pid()).is_some()
             });
@@ -355,7 +357,7 @@ fn what_one_has_that_was_alone_is_known_and_comes_back() {
             assert_eq!((theirs, own), (count as i64, 0), "{seen}");
 
             if count < ALL {
-                // Somebody else comes along.
+                // Another process uses the semaphore.
                 take_and_give_back(&semaphore, 1);
             }
             process.kill().unwrap();
@@ -370,7 +372,7 @@ fn what_one_has_that_was_alone_is_known_and_comes_back() {
 }
 
 #[procession::test]
-fn who_was_alone_keeps_what_it_has_beyond_its_handles() {
+fn a_biased_process_keeps_its_permits_without_its_handle() {
     let _watchdog = watchdog();
     let semaphore = Semaphore::bounded(3).unwrap();
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
@@ -381,7 +383,7 @@ fn who_was_alone_keeps_what_it_has_beyond_its_handles() {
             take_and_give_back(&semaphore, ALONE);
             semaphore.acquire().unwrap().forget();
             drop(semaphore);
-            // Others take the place of what that handle held.
+            // Other objects reuse the memory of that handle's objects.
             let _others = [(); 100].map(|()| Semaphore::bounded(7).unwrap());
             ready.put(()).unwrap();
             let _ = never.get();
@@ -398,7 +400,7 @@ fn who_was_alone_keeps_what_it_has_beyond_its_handles() {
 }
 
 #[procession::test]
-fn who_is_alone_is_killed_at_any_moment() {
+fn a_biased_process_is_killed_at_any_moment() {
     let _watchdog = watchdog();
     let semaphore = Semaphore::bounded(3).unwrap();
     for round in 0..200 {
@@ -453,7 +455,7 @@ fn a_permit_copied_by_a_fork_is_empty() {
     let mut permit = Some(semaphore.acquire().unwrap());
     let child = Process::fork(|| {
         drop(permit.take());
-        // And its own permits are.
+        // Its own permits are returned.
         let own = semaphore.acquire().unwrap();
         let values = (semaphore.value(), semaphore.try_acquire().is_err());
         drop(own);
@@ -497,7 +499,7 @@ fn forks_while_threads_come_and_go() {
             });
         }
         for n in 0..40 {
-            // Half of them die with a permit; what the threads had at the fork is not the child's.
+            // Half of the children die with a permit. Permits that threads had at the fork are not the child's.
             let child = Process::fork(|| {
                 let permit = semaphore.acquire().unwrap();
                 if n % 2 == 0 {

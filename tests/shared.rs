@@ -1,4 +1,4 @@
-//! Values and arrays: what one process writes the others read, under a lock or whole, and a death is told.
+//! Values and arrays: other processes read what one writes, under a lock or as atomics, and a death is reported.
 
 #![allow(clippy::float_cmp)] // The numbers are chosen so that every result is exact.
 
@@ -24,7 +24,7 @@ use std::time::Duration;
 struct Point {
     x: f64,
     y: f64,
-    /// Of the other two.
+    /// A structure of the two above.
     sum: f64,
 }
 
@@ -45,7 +45,7 @@ fn a_value_is_what_was_set() {
     *value.lock().unwrap() += 1;
     assert_eq!(*value.clone().try_lock().unwrap(), 9);
     assert_eq!(format!("{value:?}"), "Value(9)");
-    // Larger than anything that is a cell.
+    // Larger than a cell.
     let large = Value::new([3_u8; 50_000]).unwrap();
     assert!(large.get().unwrap() == [3; 50_000]);
 }
@@ -80,14 +80,14 @@ fn a_guard_is_of_no_use_in_a_forked_child() {
     let guard = value.lock().unwrap();
     let child = Process::builder().fork(|| *guard).unwrap();
     assert!(matches!(child.join(), Err(Error::Process(_))), "it panicked");
-    // And its end there has unlocked nothing.
+    // The drop of the copy in the child has unlocked nothing.
     let locked = thread::scope(|scope| scope.spawn(|| value.try_lock().is_err()).join().unwrap());
     assert!(locked);
     drop(guard);
     assert!(value.try_lock().is_ok());
 }
 
-/// Everything there is to share, inside a structure of the user's.
+/// Every kind of shared value, inside a structure of the user's.
 #[derive(Clone, Serialize, Deserialize)]
 struct Everything {
     point: Value<Point>,
@@ -150,7 +150,7 @@ fn through_queues_after_the_sender_let_go() {
     }
 }
 
-/// A handle that is read as one of another type.
+/// Checks a handle that is deserialised as a handle of another type.
 struct Retyped<A, B>(A, PhantomData<B>);
 
 impl<A: Serialize, B> Serialize for Retyped<A, B> {
@@ -331,7 +331,7 @@ fn a_death_is_told_once() {
         pid
     };
     let pid = die();
-    // Without a guard: told, and not done.
+    // Without a guard: the error is returned, and the change is not made.
     assert!(matches!(value.set(2), Err(Error::OwnerDied { .. })), "{pid:?}");
     assert_eq!(value.get(), Ok(1));
     die();
@@ -341,7 +341,7 @@ fn a_death_is_told_once() {
     ));
     assert_eq!(value.get(), Ok(1));
     die();
-    // Looking at it takes the news from nobody.
+    // Reading does not consume the report of the death.
     assert_eq!(format!("{value:?}"), "Value(<locked>)");
     let mut guard = value.lock().map(|_| ()).unwrap_err().into_guard().unwrap();
     *guard = 3;
@@ -349,7 +349,7 @@ fn a_death_is_told_once() {
     assert_eq!(value.get(), Ok(3));
 }
 
-/// Makes all elements one more, over and over, until it is killed.
+/// Adds one to all elements, over and over, until it is killed.
 fn raise(all: Array<u64>, rounds: RawValue<u64>) {
     loop {
         let (mut guard, _) = lock(&all);
@@ -359,7 +359,7 @@ fn raise(all: Array<u64>, rounds: RawValue<u64>) {
     }
 }
 
-/// Takes the lock; after a death all elements are made equal. Whether there was one.
+/// Takes the lock, and makes all elements equal if the last holder died. Returns whether it did.
 fn lock(all: &Array<u64>) -> (ArrayGuard<'_, u64>, bool) {
     match all.lock_timeout(Duration::from_secs(60)) {
         Ok(guard) => {
@@ -367,7 +367,7 @@ fn lock(all: &Array<u64>) -> (ArrayGuard<'_, u64>, bool) {
             (guard, false)
         }
         Err(LockError::OwnerDied { mut guard, .. }) => {
-            // It went through them in order.
+            // The dead process had changed the elements in order.
             assert!(guard.is_sorted_by(|a, b| a >= b) && guard[0] <= guard[guard.len() - 1] + 1);
             let first = guard[0];
             guard.fill(first);

@@ -1,4 +1,4 @@
-//! Shared memory by name: who finds it, who keeps it, and when it goes.
+//! Shared memory by name: finding it, keeping it, and its removal.
 
 mod common;
 #[path = "common/random.rs"]
@@ -20,7 +20,7 @@ fn there(name: &str) -> bool {
     file(name).exists()
 }
 
-/// A name of this test's own.
+/// Returns a name that only this test uses.
 fn name(of: &str) -> String {
     format!("procession-test-{of}-{}", std::process::id())
 }
@@ -38,7 +38,7 @@ fn what_one_writes_another_reads() {
     let other = SharedMemory::open(&format!("/{}", memory.name())).unwrap();
     assert_eq!(other.name(), memory.name());
     let bytes: Vec<u8> = (0..100).collect();
-    // Every alignment of both ends.
+    // All alignments of both ends.
     for from in 0..20 {
         for to in (from..40).chain(90..=100) {
             memory.write(0, &[0; 100]).unwrap();
@@ -94,7 +94,7 @@ fn names() {
             assert_eq!(refused.unwrap_err(), Error::BadName { name: bad.to_owned() });
         }
     }
-    // What stands there and is not shared memory is left alone.
+    // A file there that is not shared memory is left alone.
     std::fs::create_dir(file(&missing)).unwrap();
     assert!(matches!(SharedMemory::open(&missing), Err(Error::Os { .. })));
     assert!(matches!(
@@ -106,7 +106,7 @@ fn names() {
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file(&mine)).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     drop(memory);
-    // At once, or in a moment: another test may be starting a process, which has our descriptors until it runs.
+    // At once or soon after: another test may be starting a process, which has this one's descriptors until it runs.
     until(|| !there(&mine));
 }
 
@@ -158,7 +158,7 @@ fn unlinking_takes_the_name_and_leaves_the_memory() {
     assert!(!there(&name));
     assert_eq!(old.unlink(), Err(Error::NoSuchMemory { name: name.clone() }));
     let new = SharedMemory::create(Some(&name), 20).unwrap();
-    // The old one's users have nothing to do with the new one.
+    // The users of the old memory do not affect the new one.
     assert_eq!(old.unlink(), Err(Error::NoSuchMemory { name: name.clone() }));
     old.write(0, b"old").unwrap();
     let mut bytes = [9; 3];
@@ -170,7 +170,7 @@ fn unlinking_takes_the_name_and_leaves_the_memory() {
     assert!(there(&name));
 }
 
-/// Makes or opens memory, says so, and holds it until it is killed.
+/// Makes or opens memory, reports it, and keeps it until the process is killed.
 fn hold(name: String, make: bool, says: Queue<u32>) -> procession::Result<()> {
     let memory = if make {
         SharedMemory::create(Some(&name), 64)?
@@ -201,10 +201,10 @@ fn end(holder: Process<procession::Result<()>>) {
 }
 
 #[procession::test]
-fn it_stays_while_somebody_uses_it_and_goes_when_the_last_is_killed() {
+fn it_stays_while_it_is_used_and_goes_when_the_last_user_is_killed() {
     let _watchdog = watchdog_of(60);
-    let test = "it_stays_while_somebody_uses_it_and_goes_when_the_last_is_killed";
-    // In a program that uses none itself: a forked child would share its keeper.
+    let test = "it_stays_while_it_is_used_and_goes_when_the_last_user_is_killed";
+    // In a program that uses no shared memory by name itself: a forked child would share its tracker.
     alone(test, || {
         for method in METHODS {
             let name = name("kill");
@@ -240,76 +240,80 @@ fn a_fork_uses_what_its_parent_used() {
         .unwrap()
     };
     ready.get().unwrap();
-    // The closure with our handle went with the call: only the child has one.
+    // The closure with our handle was dropped by the call: only the child has a handle.
     assert!(there(&name));
     go.put(()).unwrap();
     assert!(child.join().unwrap());
 }
 
 #[procession::test]
-fn a_keeper_that_was_killed_is_replaced_and_told_everything() {
+fn a_tracker_that_was_killed_is_replaced_and_learns_everything() {
     let _watchdog = watchdog_of(60);
-    alone("a_keeper_that_was_killed_is_replaced_and_told_everything", || {
-        fn work(names: Vec<String>, says: Queue<u32>) {
-            // This process has no other child.
-            let keeper = || own_children().pop();
-            let _one = SharedMemory::create(Some(&names[0]), 1).unwrap();
-            until(|| keeper().is_some());
-            let first = keeper().unwrap().pid;
-            kill(first);
-            until(|| keeper().is_none());
-            let _two = SharedMemory::create(Some(&names[1]), 1).unwrap();
-            until(|| keeper().is_some());
-            says.put(std::process::id()).unwrap();
-            loop {
-                std::thread::park();
+    alone(
+        "a_tracker_that_was_killed_is_replaced_and_learns_everything",
+        || {
+            fn work(names: Vec<String>, says: Queue<u32>) {
+                // This process has no other child.
+                let tracker = || own_children().pop();
+                let _one = SharedMemory::create(Some(&names[0]), 1).unwrap();
+                until(|| tracker().is_some());
+                let first = tracker().unwrap().pid;
+                kill(first);
+                until(|| tracker().is_none());
+                let _two = SharedMemory::create(Some(&names[1]), 1).unwrap();
+                until(|| tracker().is_some());
+                says.put(std::process::id()).unwrap();
+                loop {
+                    std::thread::park();
+                }
             }
-        }
-        let names = vec![name("one"), name("two")];
-        let says = Queue::unbounded().unwrap();
-        let process = Process::spawn(work, (names.clone(), says.clone())).unwrap();
-        says.get().unwrap();
-        assert!(names.iter().all(|name| there(name)));
-        process.kill().unwrap();
-        process.wait().unwrap();
-        until(|| !names.iter().any(|name| there(name)));
-    });
+            let names = vec![name("one"), name("two")];
+            let says = Queue::unbounded().unwrap();
+            let process = Process::spawn(work, (names.clone(), says.clone())).unwrap();
+            says.get().unwrap();
+            assert!(names.iter().all(|name| there(name)));
+            process.kill().unwrap();
+            process.wait().unwrap();
+            until(|| !names.iter().any(|name| there(name)));
+        },
+    );
 }
 
 #[procession::test]
-fn the_keeper_ends_with_its_process() {
+fn the_tracker_ends_with_its_process() {
     let _watchdog = watchdog_of(60);
-    alone("the_keeper_ends_with_its_process", || {
+    alone("the_tracker_ends_with_its_process", || {
         let says = Queue::unbounded().unwrap();
-        let name = name("keeper");
+        let name = name("tracker");
         let process = Process::spawn(hold, (name.clone(), true, says.clone())).unwrap();
         says.get().unwrap();
         let pid = process.pid();
         until(|| family(pid).len() == 2);
-        let keeper = *family(pid).last().unwrap();
-        // What ends everything else at a terminal does not end it.
-        kill_process(Pid::from_raw(keeper).unwrap(), Signal::INT).unwrap();
-        kill_process(Pid::from_raw(keeper).unwrap(), Signal::TERM).unwrap();
+        let tracker = *family(pid).last().unwrap();
+        // Signals that end other processes at a terminal do not end the tracker.
+        kill_process(Pid::from_raw(tracker).unwrap(), Signal::INT).unwrap();
+        kill_process(Pid::from_raw(tracker).unwrap(), Signal::TERM).unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
         until(|| !there(&name));
         until(|| {
             !processes()
                 .iter()
-                .any(|seen| seen.pid == keeper && seen.state != 'Z')
+                .any(|seen| seen.pid == tracker && seen.state != 'Z')
         });
     });
 }
 
 #[test]
-fn a_program_that_is_not_prepared_is_told() {
+fn a_program_that_is_not_initialised_gets_an_error() {
     let _watchdog = watchdog_of(60);
-    alone("a_program_that_is_not_prepared_is_told", || {
+    alone("a_program_that_is_not_initialised_gets_an_error", || {
         assert_eq!(SharedMemory::create(None, 1).unwrap_err(), Error::NotInitialised);
     });
 }
 
-/// Makes, opens, uses and drops memory of one name, over and over, until something is wrong. Whoever has it, has it whole.
+/// Makes, opens, uses and drops memory of one name, over and over, until an error. A process that has the memory always
+/// has all of it.
 fn busy(name: String, seed: u64, wrong: Queue<String>) {
     let mut random = Random::new(seed);
     let text = loop {
@@ -317,7 +321,7 @@ fn busy(name: String, seed: u64, wrong: Queue<String>) {
             break text;
         }
     };
-    // A panic takes its time, in which one could be killed before anybody knows.
+    // A panic takes long, and the process could be killed before the failure is reported.
     wrong.put(text).unwrap();
 }
 
@@ -335,7 +339,7 @@ fn use_once(name: &str, random: &mut Random) -> Result<(), String> {
         return Err(format!("it has {} bytes", memory.len()));
     }
     memory.atomic_u64(0).unwrap().fetch_add(1, Ordering::Relaxed);
-    // In use: the name leads to it, since nobody takes it away on purpose here.
+    // The memory is in use, so its name must exist: no process here unlinks it on purpose.
     let again =
         SharedMemory::open(name).map_err(|error| format!("taken away from one who uses it: {error}"))?;
     if again.atomic_u64(0).unwrap().load(Ordering::Relaxed) == 0 {

@@ -175,7 +175,7 @@ fn notify_wakes_exactly_n_threads_in_their_order() {
                     }
                 })
                 .unwrap();
-                // One after the other, so that their order is known.
+                // They begin to wait one after the other, so that their order is known.
                 until(|| condition.lock().unwrap().0 == who + 1);
                 thread
             })

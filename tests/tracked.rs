@@ -1,4 +1,4 @@
-//! Queues whose consumers are watched: who dies with unfinished items is missed, and nobody else.
+//! Queues that track their consumers: only the death of a consumer with unfinished items is reported.
 
 mod common;
 
@@ -7,24 +7,24 @@ use procession::{Error, JoinableQueue, Process, Queue, StartMethod};
 use std::thread;
 use std::time::Duration;
 
-/// Long enough for any machine, and less than the watchdog's patience.
+/// Long enough for any machine, and less than the watchdog's time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn watched() -> JoinableQueue<Vec<u8>> {
+fn tracked() -> JoinableQueue<Vec<u8>> {
     let queue = JoinableQueue::unbounded().unwrap();
     queue.track_consumers();
     queue
 }
 
-/// An item that lies in the queue itself, and one with memory of its own.
+/// Sizes of an item that is stored in the queue itself, and of one that has its own block.
 const SIZES: [usize; 2] = [10, 50_000];
 
-/// What a consumer does before it stays for ever.
+/// What a consumer does before it waits for ever.
 #[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
 struct Diligence {
     takes: usize,
     finishes: usize,
-    /// All at once, or one by one.
+    /// Whether it gets all items at once, or one by one.
     at_once: bool,
 }
 
@@ -39,7 +39,7 @@ fn consume(queue: JoinableQueue<Vec<u8>>, how: Diligence, ready: Queue<()>, neve
     let _ = never.get();
 }
 
-/// A consumer that has done its share and stays.
+/// Starts a consumer, which does its share and then waits for ever.
 fn consumer(queue: &JoinableQueue<Vec<u8>>, how: Diligence, method: StartMethod) -> Process<()> {
     let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
     let process = Process::builder()
@@ -55,12 +55,12 @@ fn lost(items: u64) -> Result<(), Error> {
 }
 
 #[procession::test]
-fn who_dies_with_unfinished_items_is_missed() {
+fn a_consumer_that_dies_with_unfinished_items_is_reported() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
         for size in SIZES {
             for (finishes, at_once) in [(0, false), (1, false), (0, true), (2, true)] {
-                let queue = watched();
+                let queue = tracked();
                 queue.put_many(vec![vec![1; size]; 5]).unwrap();
                 let how = Diligence {
                     takes: 3,
@@ -72,7 +72,7 @@ fn who_dies_with_unfinished_items_is_missed() {
                 process.kill().unwrap();
                 process.wait().unwrap();
                 assert_eq!(queue.join_timeout(PATIENCE), lost(3 - finishes as u64));
-                // It stays so, and the others go on with the rest.
+                // The report stays, and the other consumers go on with the other items.
                 assert_eq!(queue.unfinished(), 5 - finishes);
                 while queue.try_get().is_ok() {
                     queue.task_done().unwrap();
@@ -84,11 +84,11 @@ fn who_dies_with_unfinished_items_is_missed() {
 }
 
 #[procession::test]
-fn who_has_finished_is_not_missed() {
+fn a_consumer_that_has_finished_is_not_reported() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
         for size in SIZES {
-            let queue = watched();
+            let queue = tracked();
             queue.put_many(vec![vec![1; size]; 4]).unwrap();
             let how = Diligence {
                 takes: 3,
@@ -108,10 +108,10 @@ fn who_has_finished_is_not_missed() {
 }
 
 #[procession::test]
-fn who_joins_meanwhile_is_told() {
+fn a_join_in_progress_gets_the_report() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
-        let queue = watched();
+        let queue = tracked();
         queue.put(vec![1]).unwrap();
         let how = Diligence {
             takes: 1,
@@ -123,7 +123,7 @@ fn who_joins_meanwhile_is_told() {
             let joiners = [(); 2].map(|()| scope.spawn(|| queue.join()));
             thread::sleep(A_WHILE);
             assert!(joiners.iter().all(|joiner| !joiner.is_finished()));
-            // Nobody asks the process how it is.
+            // No process asks for its state.
             process.kill().unwrap();
             for joiner in joiners {
                 assert_eq!(joiner.join().unwrap(), lost(1));
@@ -138,18 +138,18 @@ fn take_and_leave(queue: JoinableQueue<Vec<u8>>, items: usize, panics: bool) {
 }
 
 #[procession::test]
-fn who_ends_or_panics_with_unfinished_items_is_missed_too() {
+fn a_consumer_that_ends_or_panics_with_unfinished_items_is_reported_too() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
         for panics in [false, true] {
-            let queue = watched();
+            let queue = tracked();
             queue.put_many(SIZES.map(|size| vec![1; size])).unwrap();
             let process = Process::builder()
                 .method(method)
                 .spawn(take_and_leave, (queue.clone(), 2, panics))
                 .unwrap();
             until(|| queue.is_empty());
-            // The handle that it took them through is gone before it is.
+            // The handle through which it took the items is dropped before the process ends.
             assert_eq!(queue.join_timeout(PATIENCE), lost(2));
             drop(process.join());
         }
@@ -173,7 +173,7 @@ fn finish_through_another(
 fn it_does_not_matter_through_which_handle() {
     let _watchdog = watchdog_of(120);
     for method in METHODS {
-        let queue = watched();
+        let queue = tracked();
         queue.put_many(vec![vec![1]; 2]).unwrap();
         let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
         let args = ((queue.clone(), queue.clone()), ready.clone(), never);
@@ -199,7 +199,7 @@ fn what_shutdown_now_drops_is_nobodys() {
         let _ = never.get();
     }
     for method in METHODS {
-        let queue = watched();
+        let queue = tracked();
         queue.put_many(vec![vec![1]; 3]).unwrap();
         let (ready, never) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
         let process = Process::builder()
@@ -209,7 +209,7 @@ fn what_shutdown_now_drops_is_nobodys() {
         ready.get().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
-        // The one it had taken is lost; that others were dropped does not make up for it.
+        // The item that it had taken is lost, although other items were dropped.
         assert_eq!(queue.join_timeout(PATIENCE), lost(1));
     }
 }
@@ -217,7 +217,7 @@ fn what_shutdown_now_drops_is_nobodys() {
 #[procession::test]
 fn a_forked_child_has_no_items() {
     let _watchdog = watchdog_of(120);
-    let queue = watched();
+    let queue = tracked();
     queue.put(vec![1]).unwrap();
     queue.get().unwrap();
     let never = Queue::<()>::unbounded().unwrap();
@@ -229,7 +229,8 @@ fn a_forked_child_has_no_items() {
     queue.join().unwrap();
 }
 
-/// Many consumers finish at once: the count of what was put is looked at when it counts.
+/// Lets many consumers finish at the same time: `join` must compare their counts with the number of items at one
+/// moment.
 #[procession::test]
 fn tasks_are_counted_with_others_at_work() {
     let _watchdog = watchdog_of(120);

@@ -1,4 +1,5 @@
-//! What it costs to ask whether another process of the program lives: it must not depend much on how many there are.
+//! The cost of asking whether another process of the program is alive. It must not depend much on the number of
+//! processes.
 
 use std::thread;
 use std::time::Instant;
@@ -11,10 +12,10 @@ use crate::contest::{Bound, Contender, Effort, Figure, Group, Target, With, medi
 const FEW: &str = "procession, 2 processes";
 const MANY: &str = "procession, 1000 processes";
 
-/// Questions that are timed together.
+/// Number of questions that are timed together.
 const BATCH: usize = 1000;
 
-/// The group of this file.
+/// Returns the group of this file.
 pub fn groups() -> Vec<Group> {
     let contender = |name, processes, most| {
         Contender::new(name, move |effort| measure(processes, effort)).target(Target {
@@ -48,7 +49,7 @@ impl Drop for Crowd {
     }
 }
 
-/// The median time of a question, about each child in turn, in a program of so many processes.
+/// Returns the median time of a question, asked about each child in turn, in a program of `processes` processes.
 fn measure(processes: usize, effort: Effort) -> Result<Vec<f64>> {
     let mut crowd = Crowd(Vec::new());
     for _ in 1..processes {
@@ -74,7 +75,7 @@ fn measure(processes: usize, effort: Effort) -> Result<Vec<f64>> {
     Ok(median(&times).into_iter().collect())
 }
 
-/// What a child does until it is killed.
+/// Sleeps until the process is killed.
 fn rest() {
     loop {
         thread::park();

@@ -1,7 +1,8 @@
-//! How many bytes a second go through a queue in large messages, from one process to another.
+//! Bytes per second through a queue, in large messages from one process to another.
 //!
-//! The producer has them in a buffer of its own and the consumer looks at them: copied into a buffer of its own, or where
-//! they are, at a word in each cache line. A few messages go ahead, so that all memory that is used again is warm.
+//! The producer sends each message from its own buffer. The consumer either copies it into its own buffer, or reads it
+//! in place, one word in each cache line. A few unmeasured messages go first, so that all memory that is reused is
+//! warm.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -15,12 +16,12 @@ use crate::team::{self, Kind, Report, member};
 
 const MEMCPY: &str = "memcpy, one thread";
 const IPC: &str = "ipc-channel bytes_channel";
-/// Messages that go ahead.
+/// Number of messages sent before the measurement.
 const WARM_UP: u64 = 8;
-/// Room in the queue.
+/// Capacity of the queue, in messages.
 const ROOM: usize = 4;
 
-/// The groups of this file.
+/// Returns the groups of this file.
 pub fn groups() -> Vec<Group> {
     vec![
         group("bytes, messages of 64 KiB", 64 << 10, false),
@@ -62,8 +63,8 @@ fn group(name: &'static str, size: usize, with_targets: bool) -> Group {
     }
 }
 
-/// Sends `count` messages of `size` bytes from one process to another; GB/s. What `receive` gives back is a word of the
-/// message, or a sum of several, of which nothing is expected but that it was computed.
+/// Sends `count` messages of `size` bytes from one process to another, and returns the rate in GB/s. `receive` returns
+/// a word of the message, or a sum of several words: the value is not checked, but it must be computed.
 fn stream(
     size: usize,
     count: u64,
@@ -96,7 +97,7 @@ fn stream(
     Ok(vec![count as f64 * size as f64 / outcome.seconds() / 1e9])
 }
 
-/// Fails if a message is not of the size that was sent.
+/// Fails if a message does not have the size that was sent.
 fn measure(bytes: &[u8], size: usize) -> Result<&[u8]> {
     if bytes.len() == size {
         Ok(bytes)
@@ -105,7 +106,7 @@ fn measure(bytes: &[u8], size: usize) -> Result<&[u8]> {
     }
 }
 
-/// Looks at a word of each cache line.
+/// Reads one word of each cache line, and returns the sum.
 fn look(bytes: &[u8]) -> u64 {
     bytes
         .as_chunks::<64>()

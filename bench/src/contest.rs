@@ -5,12 +5,12 @@ use crate::{Result, table};
 /// How much work goes into a measurement.
 #[derive(Clone, Copy)]
 pub struct Effort {
-    /// A fifth of it.
+    /// A fifth of the full work.
     pub quick: bool,
 }
 
 impl Effort {
-    /// `full`, or less where it is to be quick.
+    /// Returns `full`, or a fifth of it for a quick run.
     pub fn of(self, full: u64) -> u64 {
         if self.quick { full.div_ceil(5) } else { full }
     }
@@ -19,58 +19,58 @@ impl Effort {
 /// What a number counts.
 #[derive(Clone, Copy)]
 pub struct Figure {
-    /// Told apart from the group's other figures by this; empty if there is but one.
+    /// The figure's name within the group; empty if the group has only one figure.
     pub name: &'static str,
-    /// Written behind the number; what is a percentage is not set in proportion.
+    /// The unit, written after the number. No ratios are computed of percentages.
     pub unit: &'static str,
 }
 
 impl Figure {
-    /// Tells whether a larger number is the better one: rates and shares, not times and sizes.
+    /// Returns whether a larger number is better: true of rates and shares, not of times and sizes.
     pub fn more_is_better(&self) -> bool {
         self.unit.ends_with("/s") || self.unit == "%"
     }
 }
 
-/// What a contender is there for.
+/// The part that a contender plays.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It is this project's.
+    /// This project's own.
     Ours,
-    /// It does the same.
+    /// Another implementation of the same thing.
     Rival,
-    /// It does less than is asked for, and shows what is possible.
+    /// It does less than the others do, and shows what is possible.
     Yardstick,
 }
 
 /// Contenders that do the same thing.
 pub struct Group {
-    /// The row's first words.
+    /// The name, which begins the row.
     pub name: &'static str,
     /// What each contender measures.
     pub figures: &'static [Figure],
-    /// Contenders of the group to which the others are set in proportion.
+    /// Contenders of the group with which the others are compared.
     pub references: &'static [&'static str],
-    /// In the order in which they are measured.
+    /// The contenders, in the order in which they are measured.
     pub contenders: Vec<Contender>,
 }
 
 type Measure = Box<dyn Fn(Effort) -> Result<Vec<f64>>>;
 
-/// One way to do it.
+/// One way to do what the group measures.
 pub struct Contender {
-    /// Who, and how. What is ours begins with the project's name.
+    /// The implementation and the variant. This project's contenders begin with the project's name.
     pub name: &'static str,
-    /// What it is there for.
+    /// The part that it plays.
     pub role: Role,
-    /// Measures it once: one number for each figure of the group.
+    /// Measures the contender once, and returns one number for each figure of the group.
     pub measure: Measure,
-    /// What it is expected to reach.
+    /// The targets that the contender is expected to reach.
     pub targets: Vec<Target>,
 }
 
 impl Contender {
-    /// A contender that nothing is expected of.
+    /// Returns a contender without targets.
     pub fn new(name: &'static str, measure: impl Fn(Effort) -> Result<Vec<f64>> + 'static) -> Self {
         let role = if name.starts_with("procession") {
             Role::Ours
@@ -85,33 +85,33 @@ impl Contender {
         }
     }
 
-    /// Makes it a yardstick, and no rival.
+    /// Makes the contender a yardstick instead of a rival.
     pub fn yardstick(mut self) -> Self {
         self.role = Role::Yardstick;
         self
     }
 
-    /// Expects something of it.
+    /// Adds a target.
     pub fn target(mut self, target: Target) -> Self {
         self.targets.push(target);
         self
     }
 }
 
-/// Something to be reached by the median of a contender.
+/// A value that the median of a contender should reach.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// Which of the group's figures.
+    /// The index of the figure in the group.
     pub figure: usize,
-    /// Whether more is better.
+    /// The side on which the target lies.
     pub bound: Bound,
-    /// How much of what it is compared with.
+    /// The multiple of `with` that is to be reached.
     pub amount: f64,
-    /// What it is compared with.
+    /// The value that the target is a multiple of.
     pub with: With,
 }
 
-/// On which side the target lies.
+/// The side on which a target lies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     /// More is better.
@@ -120,20 +120,20 @@ pub enum Bound {
     AtMost,
 }
 
-/// What a target is a multiple of.
+/// The value that a target is a multiple of.
 #[derive(Clone, Copy)]
 pub enum With {
     /// The figure of another contender of the group.
     Rival(&'static str),
     /// The same contender's figure in another group.
     Itself(&'static str),
-    /// Nothing: the amount is in the figure's own unit.
+    /// No other value: the amount is in the figure's own unit.
     Unit,
-    /// Nothing, and it is not demanded but only hoped for.
+    /// No other value, and the target is a hope: it is not counted.
     Aim,
 }
 
-/// At least so many times what another contender of the group reaches.
+/// Returns the target "at least `amount` times the figure of another contender of the group".
 pub fn at_least(amount: f64, rival: &'static str) -> Target {
     Target {
         figure: 0,
@@ -143,7 +143,7 @@ pub fn at_least(amount: f64, rival: &'static str) -> Target {
     }
 }
 
-/// At most so many times what another contender of the group takes.
+/// Returns the target "at most `amount` times the figure of another contender of the group".
 pub fn at_most(amount: f64, rival: &'static str) -> Target {
     Target {
         bound: Bound::AtMost,
@@ -151,36 +151,36 @@ pub fn at_most(amount: f64, rival: &'static str) -> Target {
     }
 }
 
-/// One row's worth: a figure of a contender.
+/// One row of the table: one figure of one contender.
 pub struct Measured {
     /// The group's name.
     pub group: &'static str,
     /// The contender's name.
     pub contender: &'static str,
-    /// What the contender is there for.
+    /// The part that the contender plays.
     pub role: Role,
-    /// Which of its figures.
+    /// The figure.
     pub figure: Figure,
-    /// Its place among the figures.
+    /// The figure's index in the group.
     pub place: usize,
-    /// One for each round, in ascending order.
+    /// The values, one for each round, in ascending order.
     pub values: Vec<f64>,
-    /// Contenders of the group to be set in proportion with.
+    /// Contenders of the group with which this one is compared.
     pub references: &'static [&'static str],
-    /// What this figure is expected to reach.
+    /// The targets of this figure.
     pub targets: Vec<Target>,
     /// Why there are fewer values than rounds.
     pub failure: Option<String>,
 }
 
 impl Measured {
-    /// The value in the middle; `None` if nothing could be measured.
+    /// Returns the median; `None` if nothing could be measured.
     pub fn median(&self) -> Option<f64> {
         median(&self.values)
     }
 }
 
-/// The value in the middle of some that are in order.
+/// Returns the median of values that are sorted.
 pub fn median(ordered: &[f64]) -> Option<f64> {
     let middle = ordered.len() / 2;
     match ordered.len() {
@@ -190,14 +190,14 @@ pub fn median(ordered: &[f64]) -> Option<f64> {
     }
 }
 
-/// A contender in the rounds, and where its results go: one for each figure, `stride` apart.
+/// A contender in the rounds, and the position of its results: one for each figure, `stride` apart.
 struct Contestant {
     measure: Measure,
     first: usize,
     stride: usize,
 }
 
-/// Measures every contender once a round. One that fails is told of and left out from then on.
+/// Measures every contender once in each round. A contender that fails is reported, and left out of later rounds.
 pub fn hold(groups: Vec<Group>, rounds: u32, effort: Effort) -> Vec<Measured> {
     let (contestants, mut results) = enter(groups);
     for round in 1..=rounds {
@@ -234,7 +234,7 @@ pub fn hold(groups: Vec<Group>, rounds: u32, effort: Effort) -> Vec<Measured> {
     results
 }
 
-/// The contestants, and a row without values for each figure of each: those of one figure together.
+/// Returns the contestants, and an empty row for each figure of each contestant. The rows of one figure are adjacent.
 fn enter(groups: Vec<Group>) -> (Vec<Contestant>, Vec<Measured>) {
     let mut contestants = Vec::new();
     let mut results = Vec::new();

@@ -1,4 +1,4 @@
-//! The system call, without anything around it.
+//! The futex system call, without any layer above it.
 
 #![allow(unsafe_code)]
 

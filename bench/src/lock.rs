@@ -1,4 +1,4 @@
-//! What a lock costs that nobody else wants, and how often it changes hands when others do.
+//! The cost of a lock without contention, and the number of hand-overs per second with contention.
 
 #![allow(unsafe_code)]
 
@@ -23,14 +23,14 @@ const OPERATIONS: &[Figure] = &[
         name: "all together",
         unit: "million/s",
     },
-    // An unfair lock is fast, since the one that has it keeps it.
+    // An unfair lock is fast here, because its owner keeps it.
     Figure {
         name: "the share of the one who gets least",
         unit: "%",
     },
 ];
 
-/// The groups of this file.
+/// Returns the groups of this file.
 pub fn groups() -> Vec<Group> {
     vec![
         Group {
@@ -78,11 +78,11 @@ fn contenders(contender: impl Fn(Make) -> Contender, targets: &[Target]) -> Vec<
     ]
 }
 
-/// A lock of any make.
+/// Any implementation of a lock.
 trait Exclusion: Send + Sync {
-    /// Takes and releases it so many times, and does something in between.
+    /// Takes and releases the lock `times` times, and runs the given work each time it has the lock.
     fn repeat(&self, times: u64, inside: &dyn Fn()) -> Result<()>;
-    /// The same with nothing in between.
+    /// Takes and releases the lock `times` times, without work in between.
     fn repeat_empty(&self, times: u64) -> Result<()>;
 }
 
@@ -111,7 +111,8 @@ struct Mutex {
 #[repr(C, align(64))]
 struct Place(UnsafeCell<libc::pthread_mutex_t>);
 
-// SAFETY: zeroes are an unlocked mutex in the C libraries of Linux, and it is made process-shared before anybody uses it.
+// SAFETY: all bytes zero are an unlocked mutex in the C libraries of Linux, and `new` makes it process-shared before
+// its first use.
 unsafe impl Shareable for Place {}
 
 impl Mutex {
@@ -147,7 +148,7 @@ impl Mutex {
     }
 
     fn unlock(&self) {
-        // SAFETY: called by whoever has locked it.
+        // SAFETY: the caller has locked the mutex.
         unsafe { libc::pthread_mutex_unlock(self.place.0.get()) };
     }
 }
@@ -179,7 +180,7 @@ fn alone(lock: &dyn Exclusion, effort: Effort) -> Result<Vec<f64>> {
     Ok(vec![begin.elapsed().as_nanos() as f64 / times as f64])
 }
 
-/// What the lock protects, on a cache line of its own.
+/// The data that the lock protects, on its own cache line.
 #[repr(C, align(128))]
 struct Till(AtomicU64);
 
@@ -187,7 +188,7 @@ struct Till(AtomicU64);
 unsafe impl Shareable for Till {}
 
 fn together(lock: Arc<dyn Exclusion>, processes: u64, effort: Effort) -> Result<Vec<f64>> {
-    // Looking whether to stop after every turn would cost more than some of the locks.
+    // To check after each turn whether to stop would cost more than some of the locks.
     const TURNS: u64 = 100;
     let period = Duration::from_millis(effort.of(500));
     let till = Arc::new(Shared::<Till>::new()?);
@@ -195,7 +196,7 @@ fn together(lock: Arc<dyn Exclusion>, processes: u64, effort: Effort) -> Result<
         .map(|_| {
             let (lock, till) = (lock.clone(), till.clone());
             member(move |start| {
-                // Two steps, so that it comes out wrong if two are here at once.
+                // A load and a store, so that the count is wrong if two threads are here at once.
                 let inside = || {
                     let seen = till.0.load(Ordering::Relaxed);
                     till.0.store(seen + 1, Ordering::Relaxed);

@@ -1,11 +1,11 @@
-//! Where and on what the figures were measured.
+//! The machine and the versions with which the figures were measured.
 
 use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Machine, commit, date, compiler and the versions of the rivals, a line each.
+/// Returns the machine, commit, date, compiler and the versions of the rivals, one line each.
 pub fn describe(quick: bool) -> String {
     let unknown = || "unknown".to_owned();
     let mut text = String::new();
@@ -49,7 +49,7 @@ fn file(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
-/// What a program says in this workspace's folder, if it succeeds.
+/// Runs a program in this workspace's folder, and returns its output if it succeeds.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)
@@ -76,14 +76,14 @@ fn commit() -> Option<String> {
     })
 }
 
-/// The version of a dependency that this program was built with.
+/// Returns the version of a dependency that this program was built with.
 fn version(name: &str) -> Option<&'static str> {
     let lock = include_str!("../Cargo.lock");
     let (_, rest) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
     Some(rest.split_once('"')?.0)
 }
 
-/// The time of day in UTC.
+/// Returns the date and the time in UTC.
 fn date() -> String {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -97,7 +97,7 @@ fn date() -> String {
     )
 }
 
-/// Year, month and day so many days after the first of January 1970.
+/// Returns the year, month and day that is `days` days after 1 January 1970.
 fn civil(mut days: u64) -> (u64, u64, u64) {
     let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;

@@ -1,7 +1,7 @@
-//! Procession's benchmarks: one table, every contender in the same run.
+//! Procession's benchmarks: one table, with all contenders measured in the same run.
 //!
-//! Rounds are the outermost loop: each round measures every contender of every group once, so that whatever the machine
-//! does meanwhile happens to all of them. A row is the median of the rounds.
+//! Rounds are the outermost loop: each round measures every contender of every group once, so that other load on the
+//! machine affects all of them alike. A row is the median of the rounds.
 
 mod alive;
 mod bytes;
@@ -25,41 +25,41 @@ use std::process::ExitCode;
 use clap::Parser;
 use contest::{Effort, Group};
 
-/// What can go wrong; it is only ever shown.
+/// Any error; it is only printed.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Measures Procession beside the other crates and prints one table on standard output.
+/// Measures Procession and other crates, and prints one table to standard output.
 ///
 /// Each round measures every contender once, one after the other; the table shows the median of the rounds. Progress
-/// goes to standard error. All contenders of a group take part whatever is chosen, since the figures only mean something
-/// beside each other.
+/// goes to standard error. Every contender of a chosen group is measured, because the figures mean something only in
+/// comparison.
 ///
-/// Let the machine do nothing else meanwhile.
+/// Keep the machine idle while this runs.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench --", bin_name = "cargo xtask bench --")]
 struct Cli {
-    /// How often everything is measured [default: 5, or 3 with --quick]
+    /// Number of rounds [default: 5, or 3 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
 
-    /// A fifth of the work in each measurement: to see that it runs, or a first impression
+    /// Do a fifth of the work in each measurement, to see that it runs or for a first impression
     #[arg(long)]
     quick: bool,
 
-    /// Only groups whose name contains this (in any case; may be repeated); see --list
+    /// Measure only groups whose name contains this text (ignores case; may be repeated); see --list
     #[arg(long, value_name = "SUBSTRING")]
     only: Vec<String>,
 
-    /// Print every contender with range, ratio and target, as a Markdown table
+    /// Print a Markdown table of all contenders with range, ratio and target
     #[arg(long)]
     markdown: bool,
 
-    /// Name the groups and their contenders, and measure nothing
+    /// List the groups and their contenders, and measure nothing
     #[arg(long)]
     list: bool,
 
-    /// Work out one of the memory facts, in a program that has done nothing else, and print its numbers
+    /// Compute one of the memory facts in this program, which has done nothing else, and print its numbers
     #[arg(long, hide = true, value_name = "FACT")]
     fact: Option<memory::Fact>,
 }
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything that was asked for could be measured.
+/// Returns whether all that was asked for could be measured.
 fn run(cli: &Cli) -> Result<bool> {
     let effort = Effort { quick: cli.quick };
     if let Some(fact) = cli.fact {
@@ -94,7 +94,7 @@ fn run(cli: &Cli) -> Result<bool> {
         return Ok(true);
     }
 
-    // The figures of a machine that is busy already mean little, so how busy it is is noted before it is our doing.
+    // The figures of a busy machine mean little, so the load is read before the benchmarks add to it.
     let machine = machine::describe(cli.quick);
     let rounds = cli.rounds.unwrap_or(if cli.quick { 3 } else { 5 });
     let results = contest::hold(groups, rounds, effort);
@@ -106,7 +106,7 @@ fn run(cli: &Cli) -> Result<bool> {
     Ok(results.iter().all(|result| result.failure.is_none()))
 }
 
-/// The groups that `--only` asks for; all if it was not given.
+/// Returns the groups that `--only` asks for; all groups if it was not given.
 fn chosen(only: &[String]) -> Result<Vec<Group>> {
     let wanted: Vec<_> = only.iter().map(|part| part.to_lowercase()).collect();
     let groups: Vec<_> = all()

@@ -1,6 +1,6 @@
-//! What is held while much is there, and what is left when it is gone.
+//! Memory and descriptors that are in use while a program has many objects, and after they are gone.
 //!
-//! Each fact is worked out by this program started anew, so that nothing was done before.
+//! Each fact is computed by a fresh run of this program, so that no earlier work affects it.
 
 use std::env;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::contest::{Bound, Contender, Effort, Figure, Group, Target, With};
 
 const MEBIBYTE: f64 = (1 << 20) as f64;
 
-/// Facts that can be worked out.
+/// The facts that can be computed.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Fact {
     /// Ten thousand locks and a million messages.
@@ -27,7 +27,7 @@ pub enum Fact {
     BurstThere,
 }
 
-/// The groups of this file.
+/// Returns the groups of this file.
 pub fn groups() -> Vec<Group> {
     let contender = |name, fact: Fact| Contender::new(name, move |effort| in_new_program(fact, effort));
     vec![
@@ -93,7 +93,7 @@ fn no_more_than(amount: f64, figure: usize) -> Target {
     }
 }
 
-/// Has a copy of this program work it out.
+/// Computes the fact in another process of this program.
 fn in_new_program(fact: Fact, effort: Effort) -> Result<Vec<f64>> {
     let name = fact.to_possible_value().ok_or("a fact without a name")?;
     let mut command = Command::new(env::current_exe()?);
@@ -113,9 +113,10 @@ fn in_new_program(fact: Fact, effort: Effort) -> Result<Vec<f64>> {
 }
 
 impl Fact {
-    /// A number for each figure of the fact's group. These are facts, so being quick is no reason to do less.
+    /// Returns a number for each figure of the fact's group. `--quick` changes nothing here, because a smaller amount
+    /// of work would be a different fact.
     pub fn work_out(self, _: Effort) -> Result<Vec<f64>> {
-        // What hangs must not hang for ever.
+        // A process that hangs must not hang for ever.
         let (done, timeout) = mpsc::channel::<()>();
         std::thread::spawn(move || {
             if timeout.recv_timeout(Duration::from_mins(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -146,7 +147,7 @@ fn plenty() -> Result<Vec<f64>> {
     if (locks.len(), queue.len()) != (10_000, 1_000_000) {
         return Err("something is missing".into());
     }
-    // The folder itself is open while it is read.
+    // One descriptor less: the folder itself is open while it is read.
     let descriptors = fs::read_dir("/proc/self/fd")?.count() - 1;
     Ok(vec![
         descriptors as f64,
@@ -173,7 +174,7 @@ fn burst(drained: impl FnOnce(ByteQueue) -> Result<()>) -> Result<Vec<f64>> {
     ])
 }
 
-/// Takes what is there, looks at it where it is, and gives it back.
+/// Takes the messages, reads each in place, and drops it.
 fn drain(queue: ByteQueue) {
     while let Ok(message) = queue.get() {
         assert_eq!(
@@ -184,7 +185,7 @@ fn drain(queue: ByteQueue) {
     }
 }
 
-/// Bytes of this process in memory, shared ones included.
+/// Returns the resident memory of this process in bytes, shared memory included.
 fn resident() -> Result<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

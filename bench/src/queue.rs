@@ -1,4 +1,4 @@
-//! How many small messages a second go through a queue.
+//! Small messages per second through a queue.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ const RATE: &[Figure] = &[Figure {
 }];
 const IPC: &str = "ipc-channel";
 const IPC_ALONE: &str = "ipc-channel (1 consumer at most)";
-/// Room in a bounded queue.
+/// Capacity of a bounded queue.
 const ROOM: usize = 1000;
-/// Messages in a batch.
+/// Number of messages in a batch.
 const BATCH: usize = 256;
 
-/// The groups of this file.
+/// Returns the groups of this file.
 pub fn groups() -> Vec<Group> {
     vec![
         Group {
@@ -67,7 +67,7 @@ fn contenders(each: usize, ipc: &'static str, targets: &[Target]) -> Vec<Contend
         let contender = Contender::new(name, move |effort: Effort| {
             procession(each, room, way, effort.of(2_000_000))
         });
-        // The targets speak of a message at a time.
+        // The targets are for one message at a time.
         let targets = if let Way::One = way { targets } else { &[] };
         targets
             .iter()
@@ -98,20 +98,20 @@ fn contenders(each: usize, ipc: &'static str, targets: &[Target]) -> Vec<Contend
     ]
 }
 
-/// One message at a time, or many.
+/// Whether messages are sent one at a time or in batches.
 #[derive(Clone, Copy)]
 enum Way {
     One,
     Many,
 }
 
-/// The numbers that one of `each` producers sends.
+/// Returns the numbers that producer `n` of `each` producers sends.
 fn share(total: u64, each: usize, n: usize) -> std::ops::Range<u64> {
     let part = total / each as u64;
     n as u64 * part..(n as u64 + 1) * part
 }
 
-/// Runs the team, and sees to it that all messages arrived; millions a second.
+/// Runs the team, checks that all messages arrived, and returns the rate in millions per second.
 fn judge(kind: Kind, members: Vec<Member>, each: usize, total: u64) -> Result<Vec<f64>> {
     let outcome = team::run(kind, members, None::<Duration>)?;
     let total = total / each as u64 * each as u64;
@@ -183,7 +183,7 @@ fn pipe(total: u64) -> Result<Vec<f64>> {
         member(move |start| {
             start.wait();
             let mut sum = 0;
-            // Forked members have copies of both ends, so nobody would see the end.
+            // Forked members have copies of both ends, so no receiver would see the end of the channel.
             for _ in 0..total {
                 sum += receiver.recv()?;
             }
@@ -234,7 +234,7 @@ fn crossbeam_channel(each: usize, room: Option<usize>, total: u64) -> Result<Vec
             })
         })
         .collect();
-    // The consumers are done once the last producer has dropped its sender.
+    // The consumers end when the last producer has dropped its sender.
     drop(sender);
     members.extend((0..each).map(|_| {
         let receiver = receiver.clone();

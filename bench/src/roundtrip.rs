@@ -1,4 +1,5 @@
-//! How long a question and its answer take: one message over one queue, one back over another; or both over a pipe.
+//! The time for a question and its answer: one message through a queue and one back through another; or both through a
+//! pipe.
 
 #![allow(unsafe_code)]
 
@@ -17,16 +18,17 @@ use crate::shared::{Shareable, Shared};
 use crate::team::{self, Kind, Report, member};
 use crate::{Result, futex};
 
-/// What the target is taken against. It is the harsher of the two: nobody makes a system call while both are awake.
+/// The contender that the target is a multiple of. It is the harder of the two: no system call is made while both sides
+/// are awake.
 const SPINNING: &str = "futex, spinning first";
 const PURE: &str = "futex, sleeping at once";
 const IPC: &str = "ipc-channel";
-/// Looks before going to sleep: some tens of microseconds.
+/// Number of times a member looks before it sleeps: some tens of microseconds.
 const LOOKS: u32 = 2000;
-/// Trips that are not measured.
+/// Number of round trips before the measurement.
 const WARM_UP: u64 = 1000;
 
-/// What [`converse`] measures.
+/// The figures that [`converse`] returns.
 pub const PERCENTILES: &[Figure] = &[
     Figure {
         name: "p50",
@@ -38,7 +40,7 @@ pub const PERCENTILES: &[Figure] = &[
     },
 ];
 
-/// The group of this file.
+/// Returns the group of this file.
 pub fn groups() -> Vec<Group> {
     let trips = |effort: Effort| effort.of(40_000);
     vec![Group {
@@ -63,7 +65,7 @@ pub fn groups() -> Vec<Group> {
     }]
 }
 
-/// Lets one member ask and another answer; the times that half and 99 of 100 trips stay below.
+/// Lets one member ask and another answer, and returns the median and the 99th percentile of the round trips.
 fn converse(
     kind: Kind,
     trips: u64,
@@ -73,7 +75,7 @@ fn converse(
     converse_after(Duration::ZERO, kind, trips, ask, answer)
 }
 
-/// The same with a pause before each question, in which whoever is to answer falls asleep.
+/// Does the same with a pause before each question, in which the answering member falls asleep.
 pub fn converse_after(
     pause: Duration,
     kind: Kind,
@@ -167,7 +169,7 @@ fn crossbeam_channel(trips: u64) -> Result<Vec<f64>> {
     )
 }
 
-/// A word on a cache line of its own: a number in the upper bits, and [`ASLEEP`].
+/// A word on its own cache line: a number in the upper bits, and the flag [`ASLEEP`].
 #[repr(C, align(128))]
 struct Slot(AtomicU32);
 
@@ -185,14 +187,14 @@ struct Court {
 unsafe impl Shareable for Court {}
 
 impl Slot {
-    /// Puts `number` there and wakes the reader if it sleeps.
+    /// Writes `number`, and wakes the reader if it sleeps.
     fn put(&self, number: u32) {
         if self.0.swap(number << 1, Ordering::AcqRel) & ASLEEP != 0 {
             futex::wake(&self.0, 1);
         }
     }
 
-    /// Waits until `number` is there.
+    /// Waits until the word has `number`.
     fn await_number<const SPIN: bool>(&self, number: u32) {
         let looks = if SPIN { LOOKS } else { 0 };
         for _ in 0..looks {
@@ -227,7 +229,7 @@ fn raw<const SPIN: bool>(trips: u64) -> Result<Vec<f64>> {
         Kind::Processes,
         trips,
         move |question| {
-            // Counted from 1, since 0 is what is there at first.
+            // The numbers begin at 1, because the word is 0 at first.
             court.there.put(question as u32 + 1);
             court.back.await_number::<SPIN>(question as u32 + 1);
             Ok(question)

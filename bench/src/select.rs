@@ -1,4 +1,4 @@
-//! What it costs to wait for one of many queues: with a selector it must not matter how many there are.
+//! The cost of waiting for one of many queues. With a selector it must not depend on the number of queues.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,10 +14,10 @@ use crate::{Error, Result};
 const FEW: &str = "procession Selector, 10 queues";
 const MANY: &str = "procession Selector, 1000 queues";
 
-/// Longer than anybody looks before going to sleep.
+/// Longer than any waiter spins before it sleeps.
 const PAUSE: Duration = Duration::from_micros(150);
 
-/// The groups of this file.
+/// Returns the groups of this file.
 pub fn groups() -> Vec<Group> {
     vec![
         Group {
@@ -58,7 +58,7 @@ impl Members {
         Ok(Self { selector, queues })
     }
 
-    /// Waits, and takes the message of the only one that is ready.
+    /// Waits, and gets the message of the only queue that is ready.
     fn take(&mut self) -> Result<u64> {
         match self.selector.wait()?[..] {
             [key] => Ok(self.queues[&key].try_get()?),
@@ -71,12 +71,12 @@ fn queues(count: usize) -> Result<Vec<Queue<u64>>> {
     (0..count).map(|_| Ok(Queue::unbounded()?)).collect()
 }
 
-/// The queue that message `number` goes into: each gets its turn, and not after its neighbour.
+/// Returns the queue for message `number`. All queues are used in turn, but no queue directly after its neighbour.
 fn turn(queues: &[Queue<u64>], number: u64) -> &Queue<u64> {
     &queues[(number * 7919) as usize % queues.len()]
 }
 
-/// Nobody sleeps: into one, wait, out of it.
+/// Measures one thread that never sleeps: it puts into one queue, waits, and gets from that queue.
 fn ready(count: usize, effort: Effort) -> Result<Vec<f64>> {
     let times = effort.of(500_000);
     let queues = queues(count)?;
@@ -91,12 +91,12 @@ fn ready(count: usize, effort: Effort) -> Result<Vec<f64>> {
         }
         Ok(begin.elapsed())
     };
-    // The first look at each is what adding it costs.
+    // The first check of each queue belongs to the cost of adding it.
     pass(times / 20)?;
     Ok(vec![pass(times)?.as_nanos() as f64 / times as f64])
 }
 
-/// One process asks over one of the queues, and another sleeps until there is a question in any of them.
+/// Measures two processes: one puts a question into one of the queues, the other sleeps until any queue has a question.
 fn asleep(count: usize, effort: Effort) -> Result<Vec<f64>> {
     let (there, back) = (queues(count)?, Queue::<u64>::unbounded()?);
     let members = RefCell::new(Members::new(&there)?);

@@ -1,4 +1,4 @@
-//! A value in memory that this process shares with those it forks.
+//! A value in memory that this process shares with the processes that it forks.
 
 #![allow(unsafe_code)]
 
@@ -6,27 +6,29 @@ use std::io;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-/// A type that may lie in shared memory, and for which all bytes zero are a value.
+/// A type that may live in shared memory, and for which all bytes zero are a valid value.
 ///
 /// # Safety
 ///
-/// Bytes that are all zero are a valid value, and whatever several processes do with a shared reference to it is sound.
+/// All bytes zero must be a valid value. Everything that several processes can do with shared references to a value
+/// must be sound.
 pub unsafe trait Shareable {}
 
-/// A `T` that forked processes share; it begins as zeroes.
+/// A `T` that forked processes share; all its bytes are zero at first.
 pub struct Shared<T: Shareable> {
     place: NonNull<T>,
 }
 
-// SAFETY: it gives out shared references only, which `Shareable` promises to be sound among processes, and so threads.
+// SAFETY: it lends only shared references, which `Shareable` promises to be sound between processes, and so between
+// threads.
 unsafe impl<T: Shareable> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: Shareable> Sync for Shared<T> {}
 
 impl<T: Shareable> Shared<T> {
-    /// New shared memory.
+    /// Allocates new shared memory.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: a new mapping at a place of the system's choice changes nothing that exists.
+        // SAFETY: a new mapping at an address that the system chooses changes no existing memory.
         let place = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -47,7 +49,8 @@ impl<T: Shareable> Shared<T> {
 impl<T: Shareable> Deref for Shared<T> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: mapped, page-aligned, large enough, zero at first, which `Shareable` says is a value; unmapped by `drop`.
+        // SAFETY: the memory is mapped, page-aligned and large enough. It is zero at first, which `Shareable` promises
+        // to be a valid value. Only `drop` unmaps it.
         unsafe { self.place.as_ref() }
     }
 }

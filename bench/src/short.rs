@@ -1,11 +1,11 @@
-//! The short table, for a terminal: ours, the best rival, and how many times as good ours is.
+//! The short table, for a terminal: our contender, the best rival, and how many times better ours is.
 
 use std::fmt::Write;
 
 use crate::contest::{Measured, Role};
 use crate::table::number;
 
-/// Characters of a contender's name, at most; with the numbers a line has at most 100.
+/// Maximum length of a contender's name; with the numbers a line has at most 100 characters.
 const NAME: usize = 44;
 const RIVAL: usize = 29;
 
@@ -33,7 +33,7 @@ pub fn table(results: &[Measured]) -> String {
         );
     }
     text.push_str(
-        "\nratio: how many times as good ours is. `--markdown` prints all contenders, ranges and targets.\n",
+        "\nratio: how many times better ours is. `--markdown` prints all contenders, ranges and targets.\n",
     );
     text
 }
@@ -58,7 +58,7 @@ fn heading(row: &Measured) -> String {
     format!("{}{figure}{unit}", row.group)
 }
 
-/// Returns a contender's name without the project's, which all of ours begin with.
+/// Returns a contender's name without the project's name, with which all our contenders begin.
 fn own_name(name: &str) -> &str {
     let rest = name
         .trim_start_matches("procession")
@@ -73,7 +73,7 @@ fn cut(text: &str, most: usize) -> String {
     text.chars().take(most - 1).chain(['…']).collect()
 }
 
-/// Returns the best of those that do the same; where nobody does, the best of the yardsticks.
+/// Returns the best of the rivals; if there is none, the best of the yardsticks.
 fn best_rival<'a>(results: &'a [Measured], row: &Measured) -> Option<&'a Measured> {
     let best_of = |role: Role| {
         results
@@ -85,7 +85,7 @@ fn best_rival<'a>(results: &'a [Measured], row: &Measured) -> Option<&'a Measure
     best_of(Role::Rival).or_else(|| best_of(Role::Yardstick))
 }
 
-/// Returns how many times as good one is as the other, if that can be said.
+/// Returns how many times better one is than the other, if that can be computed.
 fn ratio(row: &Measured, other: &Measured) -> Option<f64> {
     let (own, other) = (row.median()?, other.median()?);
     let (better, worse) = if row.figure.more_is_better() {

@@ -1,4 +1,4 @@
-//! How long it takes to start a process that does nothing and to wait for its end.
+//! The time to start a process that does nothing, and to wait for its end.
 
 #![allow(unsafe_code)]
 
@@ -14,7 +14,7 @@ use crate::contest::{Contender, Effort, Figure, Group, at_most, median};
 const SPAWN: &str = "procession, spawn";
 const POSIX: &str = "posix_spawn of /bin/true";
 
-/// The group of this file.
+/// Returns the group of this file.
 pub fn groups() -> Vec<Group> {
     let ours = |name, method| {
         Contender::new(name, move |effort| {
@@ -39,10 +39,11 @@ pub fn groups() -> Vec<Group> {
     }]
 }
 
-/// What the process does.
+/// Does nothing: this is the function that the process runs.
 fn nothing() {}
 
-/// The median time of several starts. A few go ahead: the fork server starts with the first that needs it.
+/// Returns the median time of several starts. A few unmeasured starts go first, because the fork server starts with the
+/// first process that needs it.
 fn measure(effort: Effort, start: impl Fn() -> Result<()>) -> Result<Vec<f64>> {
     for _ in 0..5 {
         start()?;
@@ -61,7 +62,8 @@ fn trivial_program() -> Result<()> {
     let path = c"/bin/true";
     let arguments = [path.as_ptr().cast_mut(), ptr::null_mut()];
     let mut pid = 0;
-    // SAFETY: strings that end in a zero, lists that end in a null, and a place for the number of the process.
+    // SAFETY: the strings end in a zero byte, the lists end in a null pointer, and the process id is written to a valid
+    // place.
     let failure = unsafe {
         libc::posix_spawn(
             &raw mut pid,
@@ -79,11 +81,11 @@ fn trivial_program() -> Result<()> {
 }
 
 fn bare_fork() -> Result<()> {
-    // SAFETY: the child does nothing but end, which is allowed whatever other threads were at.
+    // SAFETY: the child only ends, which is allowed whatever other threads were doing.
     let pid = unsafe { libc::fork() };
     match pid {
         -1 => Err(io::Error::last_os_error().into()),
-        // SAFETY: ends the process at once.
+        // SAFETY: `_exit` ends the process at once.
         0 => unsafe { libc::_exit(0) },
         pid => wait_for(pid),
     }
@@ -91,7 +93,7 @@ fn bare_fork() -> Result<()> {
 
 fn wait_for(pid: libc::pid_t) -> Result<()> {
     let mut status = 0;
-    // SAFETY: a place for the status.
+    // SAFETY: the status is written to a valid place.
     if unsafe { libc::waitpid(pid, &raw mut status, 0) } != pid {
         return Err(io::Error::last_os_error().into());
     }

@@ -1,4 +1,4 @@
-//! What semaphores and conditions cost, alone and between two processes.
+//! The cost of semaphores and conditions, in one process and between two.
 
 #![allow(unsafe_code)]
 
@@ -20,7 +20,7 @@ const SEM: &str = "sem_t, process-shared";
 const COND: &str = "pthread condition, process-shared";
 const NANOSECONDS: &[Figure] = &[Figure { name: "", unit: "ns" }];
 
-/// The groups of this file.
+/// Returns the groups of this file.
 pub fn groups() -> Vec<Group> {
     vec![
         Group {
@@ -61,7 +61,7 @@ pub fn groups() -> Vec<Group> {
     ]
 }
 
-/// Nanoseconds that one `step` takes.
+/// Returns the time of one `step` in nanoseconds.
 fn timed<T: ?Sized>(effort: Effort, it: &T, step: impl Fn(&T) -> Result<()>) -> Result<Vec<f64>> {
     let times = effort.of(5_000_000);
     for _ in 0..times / 100 {
@@ -84,10 +84,10 @@ fn semaphore(effort: Effort) -> Result<Vec<f64>> {
 #[repr(C, align(64))]
 struct Sem(UnsafeCell<libc::sem_t>);
 
-// SAFETY: it is initialised, as process-shared, before anybody uses it.
+// SAFETY: it is initialised, as process-shared, before its first use.
 unsafe impl Shareable for Sem {}
 
-/// The C library's word for what went wrong.
+/// Converts the C library's error code into an error.
 fn checked(answer: libc::c_int) -> Result<()> {
     match answer {
         0 => Ok(()),
@@ -111,13 +111,13 @@ fn sem(effort: Effort) -> Result<Vec<f64>> {
 
 /// A number under a lock, and a condition for its changes.
 trait Turns: Send + Sync {
-    /// Notifies, with nobody waiting.
+    /// Notifies while no thread waits.
     fn notify(&self) -> Result<()>;
-    /// Waits until the number is of this parity, makes it one more, and notifies.
+    /// Waits until the number has this parity, adds one to it, and notifies.
     fn take_turn(&self, parity: u64) -> Result<()>;
 }
 
-/// A counter that only who has the lock touches.
+/// A counter that only the owner of the lock uses.
 #[repr(C, align(64))]
 struct Count(AtomicU64);
 
@@ -165,7 +165,7 @@ struct Pair {
     condition: UnsafeCell<libc::pthread_cond_t>,
 }
 
-// SAFETY: both are initialised, as process-shared, before anybody uses them.
+// SAFETY: both are initialised, as process-shared, before their first use.
 unsafe impl Shareable for Pair {}
 
 struct Theirs {
@@ -234,7 +234,7 @@ impl Turns for Theirs {
     }
 }
 
-/// Microseconds from one turn of a process to its next.
+/// Returns the time from one turn of a process to its next in microseconds.
 fn turns(game: Arc<dyn Turns>, effort: Effort) -> Result<Vec<f64>> {
     let times = effort.of(20_000);
     let members = [0, 1]

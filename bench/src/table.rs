@@ -1,10 +1,10 @@
-//! The table.
+//! The long table, in Markdown.
 
 use std::fmt::Write;
 
 use crate::contest::{Bound, Measured, Target, With};
 
-/// Everything measured, as a Markdown table and a line that counts the targets.
+/// Returns all results as a Markdown table, and a line that counts the targets.
 pub fn table(results: &[Measured], rounds: u32) -> String {
     let mut lines = vec![
         ["what", "contender", "median", "range", "ratio", "target"].map(str::to_owned),
@@ -64,7 +64,7 @@ pub fn table(results: &[Measured], rounds: u32) -> String {
     text
 }
 
-/// How a target stands, and whether it is met, if that was measured.
+/// Returns a text about a target, and whether the target is met, if that was measured.
 fn verdict(results: &[Measured], row: &Measured, target: &Target) -> (String, Option<bool>) {
     let Target { amount, bound, .. } = *target;
     let own = unit(row.figure.unit);
@@ -96,14 +96,14 @@ fn verdict(results: &[Measured], row: &Measured, target: &Target) -> (String, Op
     )
 }
 
-/// The row in proportion to the references of its group.
+/// Returns the ratios of the row to the references of its group.
 fn ratios(results: &[Measured], row: &Measured) -> String {
     let ratio = |reference: &&'static str| {
         if *reference == row.contender {
             return Some("reference".to_owned());
         }
         let standard = find(results, row.group, reference, row.place)?;
-        // Nothing is a multiple of nothing.
+        // No number is a multiple of zero.
         (standard > 0.0).then(|| {
             format!(
                 "{} × {reference}",
@@ -121,7 +121,7 @@ fn ratios(results: &[Measured], row: &Measured) -> String {
         .join("; ")
 }
 
-/// The median of another row.
+/// Returns the median of another row.
 fn find(results: &[Measured], group: &str, contender: &str, place: usize) -> Option<f64> {
     results
         .iter()
@@ -129,7 +129,7 @@ fn find(results: &[Measured], group: &str, contender: &str, place: usize) -> Opt
         .median()
 }
 
-/// Three digits that count.
+/// Returns a number as text with three significant digits.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     let digits = match size {
@@ -142,7 +142,7 @@ pub fn number(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// A unit as it stands behind a number.
+/// Returns a unit as it is written after a number.
 pub fn unit(unit: &str) -> String {
     if unit.is_empty() {
         String::new()
@@ -151,7 +151,7 @@ pub fn unit(unit: &str) -> String {
     }
 }
 
-/// Columns of one width each, so that the table reads well as plain text too.
+/// Fills the cells of each column to one width, so that the table is readable as plain text too.
 fn align<const N: usize>(lines: &[[String; N]]) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));

@@ -13,19 +13,19 @@ use serde::{Deserialize, Serialize};
 use crate::shared::{Shareable, Shared};
 use crate::{Result, futex};
 
-/// Longer than any measurement takes: what is not done by then never will be.
+/// Longer than any measurement takes: a member that has not finished by then never will.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What a team shares.
+/// The memory that a team shares.
 #[repr(C)]
 struct Ground {
-    /// Members that are ready.
+    /// Number of members that are ready.
     ready: AtomicU32,
     /// 1 once all may begin.
     go: AtomicU32,
-    /// 1 once those that run until they are told to stop shall stop.
+    /// 1 when members that run until they are stopped should stop.
     stop: AtomicU32,
-    /// Members that have done their part; see [`Start::last_of`].
+    /// Number of members that have done their part; see [`Start::last_of`].
     done: AtomicU32,
 }
 
@@ -44,32 +44,32 @@ impl Start<'_> {
         }
     }
 
-    /// Whether those that run until they are told to stop shall stop.
+    /// Returns whether members that run until they are stopped should stop.
     pub fn stopped(&self) -> bool {
         self.0.stop.load(Ordering::Relaxed) != 0
     }
 
-    /// Called once by each of `members`: whether this is the last of them.
+    /// Returns whether the caller is the last of `members`, each of which calls this once.
     pub fn last_of(&self, members: usize) -> bool {
         self.0.done.fetch_add(1, Ordering::AcqRel) + 1 == members as u32
     }
 }
 
-/// What a member says afterwards.
+/// The report of a member about its work.
 #[derive(Serialize, Deserialize)]
 pub struct Report {
-    /// When it was done, on the system's monotonic clock in nanoseconds.
+    /// The time at which it finished, on the system's monotonic clock in nanoseconds.
     end: u64,
-    /// How many things it has done.
+    /// Number of things that it has done.
     pub count: u64,
-    /// The sum of what it has seen, to check that nothing was lost.
+    /// The sum of the values that it has seen, to check that nothing was lost.
     pub sum: u64,
-    /// What else it has measured.
+    /// Other values that it has measured.
     pub figures: Vec<f64>,
 }
 
 impl Report {
-    /// Done, now.
+    /// Returns a report of a member that has finished now.
     pub fn done(count: u64, sum: u64) -> Self {
         Self {
             end: now(),
@@ -79,21 +79,21 @@ impl Report {
         }
     }
 
-    /// With what else was measured.
+    /// Adds other measured values to the report.
     pub fn with(self, figures: Vec<f64>) -> Self {
         Self { figures, ..self }
     }
 }
 
-/// What a member does: get ready, [`Start::wait`], work, report.
+/// The function of a member: it gets ready, calls [`Start::wait`], works, and reports.
 pub type Member = Box<dyn FnOnce(&Start<'_>) -> Result<Report> + Send>;
 
-/// A member, without the box being seen.
+/// Wraps a closure as a member.
 pub fn member(work: impl FnOnce(&Start<'_>) -> Result<Report> + Send + 'static) -> Member {
     Box::new(work)
 }
 
-/// What a team has done.
+/// The results of a team.
 #[derive(Serialize, Deserialize)]
 pub struct Outcome {
     begin: u64,
@@ -102,7 +102,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// From the moment when all were ready until the last was done.
+    /// Returns the seconds from the moment when all were ready until the last member finished.
     pub fn seconds(&self) -> f64 {
         let end = self
             .reports
@@ -113,7 +113,7 @@ impl Outcome {
         (end - self.begin) as f64 / 1e9
     }
 
-    /// Fails unless the members have together done `count` things that sum up to `sum`.
+    /// Fails unless the members together have done `count` things with the sum `sum`.
     pub fn check(&self, count: u64, sum: u64) -> Result<()> {
         let seen = self.reports.iter().fold((0, 0_u64), |(c, s), report| {
             (c + report.count, s.wrapping_add(report.sum))
@@ -126,7 +126,7 @@ impl Outcome {
     }
 }
 
-/// Who the members are.
+/// The kind of the members.
 #[derive(Clone, Copy)]
 pub enum Kind {
     /// Processes.
@@ -135,9 +135,10 @@ pub enum Kind {
     Threads,
 }
 
-/// Lets the members work until all have reported; with a `period`, tells them to stop after it.
+/// Lets the members work until all have reported. With a `period`, stops them after it.
 ///
-/// Threads run in a process of their own too: memory that they leave behind would make every later fork of this one dearer.
+/// Threads run in their own process too: memory that they leave behind would make each later fork of this process
+/// slower.
 pub fn run(kind: Kind, members: Vec<Member>, period: Option<Duration>) -> Result<Outcome> {
     let ground = Shared::<Ground>::new()?;
     match kind {
@@ -146,7 +147,7 @@ pub fn run(kind: Kind, members: Vec<Member>, period: Option<Duration>) -> Result
     }
 }
 
-/// Does something in a process of its own.
+/// Runs `work` in its own process.
 pub fn apart<R: Serialize + DeserializeOwned>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     let process = fork(work)?;
     let mut results = gather(vec![process], PATIENCE)?;
@@ -156,13 +157,13 @@ pub fn apart<R: Serialize + DeserializeOwned>(work: impl FnOnce() -> Result<R>) 
 fn fork<R: Serialize + DeserializeOwned>(
     work: impl FnOnce() -> Result<R>,
 ) -> procession::Result<Process<Result<R, String>>> {
-    // Daemons, so that a measurement that goes wrong leaves none behind.
+    // They are daemons, so that a measurement that fails leaves no process behind.
     Process::builder()
         .daemon(true)
         .fork(|| work().map_err(|error| error.to_string()))
 }
 
-/// What the processes have to say, which end anyhow; an error if one fails or is not done in time.
+/// Returns the results of the processes, and ends the processes. Fails if one fails, or has not finished in time.
 fn gather<R: DeserializeOwned>(
     mut processes: Vec<Process<Result<R, String>>>,
     timeout: Duration,
@@ -178,7 +179,7 @@ fn gather<R: DeserializeOwned>(
     let (overdue, answers): (Vec<_>, Vec<_>) = answers
         .into_iter()
         .partition(|answer| matches!(answer, Err(procession::Error::Timeout)));
-    // Why one has failed says more than that others then waited in vain.
+    // The reason of a failure says more than the timeouts of others that waited for the failed process.
     let results = answers
         .into_iter()
         .map(|answer| answer?.map_err(Into::into))
@@ -223,7 +224,8 @@ fn threads(ground: &Ground, members: Vec<Member>, period: Option<Duration>) -> R
     })
 }
 
-/// Waits until all are ready, lets them begin, and has them stop after the period; when they began.
+/// Waits until all members are ready, lets them begin, stops them after the period, and returns the time at which they
+/// began.
 fn conduct(
     ground: &Ground,
     count: usize,
@@ -237,7 +239,7 @@ fn conduct(
         }
         thread::sleep(Duration::from_micros(200));
     }
-    // The last of them still has to get from being ready to being asleep.
+    // The last member has said that it is ready, but does not sleep yet.
     thread::sleep(Duration::from_millis(2));
     let begin = now();
     ground.go.store(1, Ordering::Release);
@@ -249,7 +251,7 @@ fn conduct(
     Ok(begin)
 }
 
-/// The monotonic clock in nanoseconds, which is the same for all processes.
+/// Returns the time of the monotonic clock in nanoseconds, which is the same for all processes.
 fn now() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,

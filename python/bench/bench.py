@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Measures Procession beside the standard library and faster-fifo, and prints one table.
+"""Measures Procession, the standard library and faster-fifo, and prints one table.
 
-Rounds are the outermost loop: each measures every contender of every case once, so that whatever the machine
-does meanwhile happens to all of them. A row is the median of the rounds. A contender that hangs is killed after
-a minute and shown as such; what is not installed is shown as "-". Progress goes to standard error.
+Rounds are the outermost loop: each measures every contender of every case once, so that other load on the
+machine affects all of them alike. A row is the median of the rounds. A contender that hangs is killed after a
+minute, and the table says so. A contender that is not installed is shown as "-". Progress goes to standard
+error.
 
-Let the machine do nothing else meanwhile.
+Keep the machine idle while this runs.
 """
 
 import argparse
@@ -23,9 +24,9 @@ from measure import Failure, measure
 from short import short
 from table import has_target, ratio, reached, reference, table
 
-# How long a measurement takes, in seconds. Fixed amounts of work are in proportion.
+# The time of a measurement in seconds. Fixed amounts of work are in proportion.
 TIME, QUICK_TIME = 0.5, 0.15
-# A measurement that has not ended after so many seconds hangs.
+# A measurement that takes more seconds than this hangs.
 LIMIT = 60
 
 NOTE = f"""\
@@ -35,7 +36,7 @@ Times as good: more in the same time, or the same in less. Where messages are re
 
 @dataclass
 class Result:
-    """A row: one figure of one contender, a value for each round."""
+    """A row: one figure of one contender, with a value for each round."""
 
     case: str
     contender: str
@@ -49,7 +50,7 @@ class Result:
 
 
 class Entry:
-    """A contender in a case: its rows, and how much work it is given."""
+    """A contender in a case: its rows, and its amount of work."""
 
     def __init__(self, case, contender, options):
         self.case, self.contender, self.method, self.limit = case, contender, options.method, options.limit
@@ -62,7 +63,7 @@ class Entry:
             self.give_up("numpy is not installed")
 
     def calibrate(self, time):
-        """Finds the amount of work that takes about so long."""
+        """Finds the amount of work that takes about the wanted time."""
         if self.case.fixed:
             self.work = max(3, round(self.work * time / TIME))
             return
@@ -70,8 +71,8 @@ class Entry:
             seconds, _ = self.once()
             factor = time / max(seconds, 1e-6)
             self.work = max(1, round(self.work * min(factor, 20)))
-            # What took a moment says little about what takes long (buffers are touched for the first time), so
-            # then it is asked again.
+            # A short measurement says little about a long one (buffers are touched for the first time), so it
+            # is repeated.
             if factor < 1.5:
                 return
 
@@ -84,7 +85,7 @@ class Entry:
         return measure(self.case.name, self.contender.name, self.method, self.work, self.limit)
 
     def attempt(self, what, *arguments):
-        """Calls one of the above, unless that has failed before: a hang costs a minute, and once is enough."""
+        """Calls a measurement, unless it has failed before: a hang costs a minute, and once is enough."""
         if self.over:
             return
         try:
@@ -107,7 +108,7 @@ def main():
             print(f"{name}: {', '.join(CASES[name].contenders)}")
         return 0
 
-    # The figures of a machine that is busy already mean little. How busy it is, is noted before it is our doing.
+    # The figures of a busy machine mean little, so the load is read before the benchmarks add to it.
     facts = describe(options.method)
     rounds = options.rounds or (3 if options.quick else 5)
     facts["rounds"] = f"{rounds}, all contenders in each"
@@ -121,7 +122,7 @@ def main():
     hold(entries, rounds, QUICK_TIME if options.quick else TIME)
 
     results = [result for entry in entries for result in entry.results]
-    # Figure by figure, so that those who compete stand together.
+    # Figure by figure, so that the rows of rivals are adjacent.
     results.sort(
         key=lambda result: (names.index(result.case), CASES[result.case].figures.index(result.figure))
     )
@@ -142,36 +143,38 @@ def parse():
         "--rounds",
         type=positive,
         metavar="N",
-        help="how often everything is measured (default: 5, or 3 with --quick)",
+        help="number of rounds (default: 5, or 3 with --quick)",
     )
-    parser.add_argument("--quick", action="store_true", help="a third of the work: to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="do a third of the work, to see that it runs")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="CASE",
-        help="only cases whose name contains this (in any case; may be repeated); see --list",
+        help="measure only cases whose name contains this text (ignores case; may be repeated); see --list",
     )
     parser.add_argument(
         "--method",
         choices=["fork", "spawn", "forkserver"],
         default="fork",
-        help="how processes are started (default: fork)",
+        help="the start method (default: fork)",
     )
     parser.add_argument(
         "--limit",
         type=positive,
         default=LIMIT,
         metavar="SECONDS",
-        help=f"how long a measurement may take before it counts as a hang (default: {LIMIT})",
+        help=f"time limit of a measurement; after it the measurement counts as a hang (default: {LIMIT})",
     )
     parser.add_argument(
-        "--markdown", action="store_true", help="every contender with range and target, as a Markdown table"
+        "--markdown",
+        action="store_true",
+        help="print a Markdown table of all contenders with range and target",
     )
-    parser.add_argument("--list", action="store_true", help="name the cases and contenders, measure nothing")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write everything measured to this file too"
+        "--list", action="store_true", help="list the cases and contenders, and measure nothing"
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all values to this file")
     return parser.parse_args()
 
 
@@ -183,7 +186,7 @@ def positive(text):
 
 
 def chosen(only):
-    """The names of the cases that `--only` asks for; all if it was not given."""
+    """Returns the names of the cases that `--only` asks for; all if it was not given."""
     wanted = [part.lower() for part in only]
     names = [name for name in CASES if not wanted or any(part in name.lower() for part in wanted)]
     if not names:
@@ -202,7 +205,7 @@ def hold(entries, rounds, time):
 
 
 def report(facts, results):
-    """What the table says, and each value that it was made of."""
+    """Returns the content of the table, and all values from which it was computed."""
     rows = []
     for result in results:
         standard = reference(results, result)

@@ -1,8 +1,7 @@
-"""What is measured.
+"""The cases that are measured.
 
-Every case does the same for all contenders: the processes are ready when they meet at a barrier (the standard
-library's, whoever is measured), and the time runs from there until the parent, which is the
-consumer, has everything.
+Every case does the same for all contenders. The processes first meet at a barrier (the standard library's,
+for every contender). The time runs from there until the parent, which is the consumer, has everything.
 """
 
 import multiprocessing
@@ -30,9 +29,10 @@ ARRAYS_IN_QUEUE = 8
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that a measurement gives, and the target that Procession has for it.
+    """A number that a measurement returns, and Procession's target for it.
 
-    `times` is how many times as good as the standard library it shall be, `margin` how much worse it may be.
+    `times` is how many times better than the standard library it should be, `margin` how much worse it may
+    be.
     """
 
     unit: str
@@ -44,9 +44,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Case:
-    """`run` takes a contender, a start method and an amount of work; it gives the seconds it took and the figures.
+    """`run` takes a contender, a start method and an amount of work, and returns the seconds that it took and
+    the figures.
 
-    `work` is where the search begins for an amount that takes long enough; if `fixed`, it is the amount itself.
+    The search for an amount of work that takes long enough begins at `work`; if `fixed`, `work` is the amount
+    itself.
     """
 
     name: str
@@ -82,7 +84,7 @@ def produce(queue, start, count, message):
 
 
 def one_way(contender, method, count, *, maxsize=0, producers=1, message=an_int):
-    """`count` messages from one or more producers to the parent."""
+    """Sends `count` messages from one or more producers to the parent."""
     context = contender.context(method)
     queue = contender.queue(context, maxsize)
     start = multiprocessing.get_context(method).Barrier(producers + 1)
@@ -110,7 +112,7 @@ def echo(there, back, start):
 
 
 def round_trip(contender, method, count):
-    """A message goes to the child and comes back; the next one waits for that."""
+    """Sends a message to the child and back, and then the next."""
     context = contender.context(method)
     there, back = contender.queue(context), contender.queue(context)
     start = multiprocessing.get_context(method).Barrier(2)
@@ -134,7 +136,7 @@ def echo_pipe(conn, start):
 
 
 def pipe_round_trip(contender, method, count, *, message=an_int):
-    """The same over a pipe whose ends go both ways."""
+    """Does the same through a bidirectional pipe."""
     context = contender.context(method)
     ours, theirs = context.Pipe()
     start = multiprocessing.get_context(method).Barrier(2)
@@ -159,7 +161,7 @@ def send_bytes(conn, start, count, size):
 
 
 def pipe_bytes(contender, method, count, *, size):
-    """Blocks of bytes from a child to the parent."""
+    """Sends blocks of bytes from a child to the parent."""
     context = contender.context(method)
     ours, theirs = context.Pipe()
     start = multiprocessing.get_context(method).Barrier(2)
@@ -192,7 +194,7 @@ def an_array(size):
 
 
 def arrays(contender, method, count, *, size, zero_copy=False):
-    """Arrays of `size` bytes; the consumer looks at the first and the last element."""
+    """Sends arrays of `size` bytes; the consumer reads the first and the last element."""
     import numpy  # noqa: F401  (before the fork, so that the child has it)
 
     context = contender.context(method)
@@ -218,7 +220,7 @@ def arrays(contender, method, count, *, size, zero_copy=False):
 
 
 def uncontended(contender, method, count):
-    """Nobody else wants the lock. The loop itself (some nanoseconds) is part of the figure."""
+    """Takes a lock without contention. The loop itself (some nanoseconds) is part of the figure."""
     lock = contender.lock(contender.context(method))
     begin = perf_counter()
     for _ in repeat(None, count):
@@ -241,7 +243,7 @@ def contend(lock, start, seconds, rates, place):
 
 
 def contended(contender, method, milliseconds):
-    """Two processes take the lock as often as they can for a while; the figure is what they reach together."""
+    """Lets two processes take the lock as often as they can for a while; the figure is their sum."""
     context = contender.context(method)
     standard = multiprocessing.get_context(method)
     lock = contender.lock(context)
@@ -256,7 +258,9 @@ def contended(contender, method, milliseconds):
 
 
 def setting(contender, method, count):
-    """Nobody else wants the value. Here and below the loop itself (some nanoseconds) is part of the figure."""
+    """Sets a value without contention. Here and below the loop itself (some nanoseconds) is part of the
+    figure.
+    """
     value = contender.context(method).Value("i", 0)
     begin = perf_counter()
     for i in repeat(7, count):
@@ -291,7 +295,7 @@ def count_up(value, start, count):
 
 
 def counting_up(contender, method, count):
-    """Two processes count up under the value's lock, as it says in the standard library's manual."""
+    """Lets two processes count up under the value's lock, as in the standard library's manual."""
     context = contender.context(method)
     start = multiprocessing.get_context(method).Barrier(3)
     value, share = context.Value("q", 0), max(1, count // 2)
@@ -308,11 +312,11 @@ def counting_up(contender, method, count):
 
 
 def importing(contender, method, runs):
-    """The median of several fresh interpreters; their own start does not count."""
+    """Returns the median import time of several fresh interpreters, without their own start."""
     program = f"from time import perf_counter as now; t = now(); import {contender.package}; print(now() - t)"
     command = [sys.executable, "-c", program]
     run = partial(subprocess.run, command, check=True, capture_output=True, text=True)
-    run()  # the first may have to compile what it imports
+    run()  # the first may have to compile the modules
     times = [float(run().stdout) for _ in range(runs)]
     return sum(times), [median(times) * 1e3]
 

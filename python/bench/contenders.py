@@ -1,4 +1,4 @@
-"""Who takes part, and how each makes its queues, locks and processes."""
+"""The contenders, and how each makes its queues, locks and processes."""
 
 import importlib
 import importlib.metadata
@@ -15,10 +15,10 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Contender:
-    """The standard library; the others say what they do differently.
+    """The standard library; the other classes override what is different.
 
-    `name` is what the table calls it, `package` what has to be imported, and `distribution` what was installed
-    (`None` for what comes with Python).
+    `name` is its name in the table, `package` the package to import, and `distribution` the installed
+    distribution (`None` if it is part of Python).
     """
 
     name: str
@@ -26,32 +26,32 @@ class Contender:
     distribution: str | None = None
 
     def present(self):
-        """Whether the package can be found; it is not imported."""
+        """Returns whether the package can be found, without importing it."""
         spec = importlib.util.find_spec(self.package)
         # A mere folder of that name somewhere on the path is no package.
         return spec is not None and spec.origin is not None
 
     def version(self):
-        """The version that is installed, `None` if that is not known."""
+        """Returns the installed version, `None` if it is unknown."""
         try:
             return importlib.metadata.version(self.distribution) if self.distribution else None
         except importlib.metadata.PackageNotFoundError:
             return None
 
     def context(self, method):
-        """What `Process`, `Lock` and, mostly, `Queue` are taken from."""
+        """Returns the context with `Process`, `Lock` and, mostly, `Queue`."""
         return multiprocessing.get_context(method)
 
     def queue(self, context, maxsize=0, largest=0):
-        """A queue of `maxsize` messages at most (0: any number), none with more than `largest` bytes."""
+        """Makes a queue of at most `maxsize` messages (0: no limit), each of at most `largest` bytes."""
         return context.Queue(maxsize)
 
     def zero_copy_queue(self, context, maxsize, largest):
-        """The same queue, its large messages read where they lie, if the contender can do that."""
+        """Makes the same queue, with large messages read in place if the contender can do that."""
         return self.queue(context, maxsize, largest)
 
     def lock(self, context):
-        """A lock that processes share."""
+        """Makes a lock that processes share."""
         return context.Lock()
 
 
@@ -65,7 +65,7 @@ class FasterFifo(Contender):
 
 
 class Procession(Contender):
-    """The same names as in the standard library, from another module."""
+    """The same names as in the standard library, in another module."""
 
     def context(self, method):
         return importlib.import_module(self.package).get_context(method)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measures the ground on which all else stands, and prints one table: what it costs to ask who lives, to
-fork, to be idle, to wait for one's turn, to crash, and to be there at all.
+"""Measures the basis of everything else, and prints one table: the cost of asking whether processes are
+alive, of forks, of idle processes, of waiting for a lock, of a crash, and of the address space.
 
-Rounds are the outermost loop, and each measurement is a program of its own. A row is the median of the rounds. With
-`--earlier FOLDER` the same package as it was in another state, built into that folder, stands beside. Progress goes
-to standard error.
+Rounds are the outermost loop, and each measurement is a program of its own. A row is the median of the
+rounds. `--earlier FOLDER` also measures another build of the package, in that folder. Progress goes to
+standard error.
 
-Let the machine do nothing else meanwhile.
+Keep the machine idle while this runs.
 """
 
 import argparse
@@ -22,26 +22,26 @@ from machine import describe
 from measure import Failure, guard, in_session
 from table import align, number, shortened
 
-# A measurement that has not ended after so many seconds hangs.
+# A measurement that takes more seconds than this hangs.
 LIMIT = 300
 
 HEAD = ("what", STANDARD, EARLIER, OWN, "target")
 
 
 class Results:
-    """A list of values for each case, figure and contender, and why some are missing."""
+    """A list of values for each case, figure and contender, and the reasons for missing values."""
 
     def __init__(self):
         self.values = defaultdict(list)
         self.failures = {}
 
     def median(self, case, figure, contender):
-        """`None` if it is not known."""
+        """Returns the median; `None` if it is unknown."""
         values = self.values[case, figure, contender]
         return median(values) if values else None
 
     def knows(self, contender):
-        """Tells whether anything was measured of a contender."""
+        """Returns whether any value of a contender was measured."""
         return any(values for (_, _, whose), values in self.values.items() if whose == contender)
 
 
@@ -77,38 +77,36 @@ def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often everything is measured")
-    parser.add_argument("--quick", action="store_true", help="less work: to see that it runs")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="number of rounds")
+    parser.add_argument("--quick", action="store_true", help="do less work, to see that it runs")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="NAME",
-        help="only cases whose name contains this (in any case; may be repeated); see --list",
+        help="measure only cases whose name contains this text (ignores case; may be repeated); see --list",
     )
     parser.add_argument("--package", default=OWN, help="the package to measure (default: %(default)s)")
     parser.add_argument(
-        "--earlier", type=Path, metavar="FOLDER", help="where the same package in an earlier state is"
+        "--earlier", type=Path, metavar="FOLDER", help="the folder of an earlier build of the package"
     )
     parser.add_argument(
         "--limit",
         type=int,
         default=LIMIT,
         metavar="SECONDS",
-        help="how long a measurement may take before it counts as a hang (default: %(default)s)",
+        help="time limit of a measurement; after it the measurement counts as a hang (default: %(default)s)",
     )
     parser.add_argument(
-        "--markdown", action="store_true", help="with ranges and targets, as a Markdown table"
+        "--markdown", action="store_true", help="print a Markdown table with ranges and targets"
     )
-    parser.add_argument("--list", action="store_true", help="name the cases, measure nothing")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write everything measured to this file too"
-    )
+    parser.add_argument("--list", action="store_true", help="list the cases, and measure nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all values to this file")
     return parser.parse_args()
 
 
 def chosen(only):
-    """The cases that `--only` asks for; all if it was not given."""
+    """Returns the cases that `--only` asks for; all if it was not given."""
     cases = [case for case in CASES if not only or any(part.lower() in case.name.lower() for part in only)]
     if not cases:
         sys.exit(f"error: no case's name contains {' or '.join(map(repr, only))}; --list shows them")
@@ -120,7 +118,7 @@ def contenders(options):
 
 
 def attempt(case, contender, options, results):
-    """Measures it once more, unless that has failed before: a hang takes minutes, and once is enough."""
+    """Measures a case once more, unless that has failed before: a hang takes minutes, and once is enough."""
     if (case.name, contender) in results.failures:
         return
     package = "" if contender == STANDARD else options.package
@@ -148,7 +146,7 @@ def attempt(case, contender, options, results):
 
 
 def short(cases, results):
-    """Returns a line for each figure: the medians, and ours in proportion to the standard library's."""
+    """Returns a line for each figure: the medians, and the ratio of ours to the standard library's."""
     shown = [one for one in HEAD[1:4] if one != EARLIER or results.knows(EARLIER)]
     lines = [short_line("", *shown, "ours/std")]
     for case in cases:
@@ -167,7 +165,7 @@ def short_line(what, theirs, *others):
 
 
 def table(cases, results):
-    """All results as a Markdown table, and for each target whether it is met."""
+    """Returns all results as a Markdown table, and for each target whether it is met."""
     lines = [HEAD, ("---", "---:", "---:", "---:", "---")]
     met = []
     for case in cases:
@@ -187,7 +185,7 @@ def table(cases, results):
 
 
 def reasons(results, case):
-    """Why something is missing, and for whom."""
+    """Returns the reasons for missing values, with the contenders."""
     whose = defaultdict(list)
     for contender in HEAD[1:4]:
         if (case.name, contender) in results.failures:
@@ -197,7 +195,7 @@ def reasons(results, case):
 
 
 def align_cells(lines):
-    """Without the column of the earlier state if nothing stands in it."""
+    """Aligns the cells, without the column of the earlier build if it is empty."""
     if not any(line[2] for line in lines[2:]):
         lines = [line[:2] + line[3:] for line in lines]
     return align(lines, [mark == "---:" for mark in lines[1]])
@@ -212,7 +210,7 @@ def cell(results, case, figure, contender):
 
 
 def report(facts, results):
-    """What the table says, and each value that it was made of."""
+    """Returns the content of the table, and all values from which it was computed."""
     rows = [
         {"case": case, "figure": figure, "contender": contender, "values": values}
         for (case, figure, contender), values in results.values.items()

@@ -1,4 +1,4 @@
-"""What the ground is measured by: each case is a function that a fresh program calls once."""
+"""The cases of `ground.py`. Each case is a function that a fresh program calls once."""
 
 import importlib
 import multiprocessing
@@ -23,19 +23,21 @@ from ground_tools import (
 
 STANDARD, EARLIER, OWN = "standard library", "earlier", "procession"
 
-# What a round trip between processes on two processors takes at most.
+# The maximum time of a round trip between processes on two processors.
 QUICK_TRIP = 5.0
 
 
 class Skipped(Exception):
-    """It cannot be measured here; the text says why."""
+    """The case cannot be measured here; the text says why."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """At most, or at least, `amount`: times something that `of` names, or in the figure's own unit.
+    """A target of at most, or at least, `amount`: a multiple of what `of` names, or a value in the figure's
+    own unit.
 
-    `of` is a contender, whose figure it is then, or the name of another figure, of another `case` if that is given.
+    `of` is a contender, for the same figure of that contender; or the name of another figure, of another
+    `case` if that is given.
     """
 
     amount: float
@@ -51,7 +53,7 @@ class Goal:
         return f"{sign} {self.amount:g} × {place}"
 
     def reached(self, results, case, figure):
-        """`None` if it was not measured."""
+        """Returns whether the goal is met; `None` if it was not measured."""
         own = results.median(case.name, figure.name, OWN)
         if self.of in (STANDARD, EARLIER):
             other = results.median(case.name, figure.name, self.of)
@@ -70,7 +72,7 @@ at_least = partial(Goal, least=True)
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that a case gives, and what is expected of it."""
+    """A number that a case returns, and its target."""
 
     name: str
     unit: str = ""
@@ -79,7 +81,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Case:
-    """`run` takes a context, the engine (`None` for the standard library) and whether to be quick."""
+    """`run` takes a context, the engine (`None` for the standard library) and whether to run quickly."""
 
     name: str
     figures: tuple[Figure, ...]
@@ -87,7 +89,7 @@ class Case:
 
 
 def measure_here(name, package, quick):
-    """The figures of a case, by name."""
+    """Returns the figures of a case, by name."""
     (case,) = [case for case in CASES if case.name == name]
     if package:
         context = importlib.import_module(package).get_context("fork")
@@ -100,7 +102,7 @@ def measure_here(name, package, quick):
 
 
 def alive(context, engine, quick, *, processes):
-    """Asks about the children in turn."""
+    """Asks whether each child in turn is alive."""
     if engine is None:
         raise Skipped("it has no such question")
     if not (hasattr(engine, "is_alive") and hasattr(engine, "last_child")):
@@ -108,7 +110,7 @@ def alive(context, engine, quick, *, processes):
     context.Queue()
     numbers = []
     with forked(processes - 1, rest, lambda: numbers.append(engine.last_child())) as pids:
-        time.sleep(1)  # until all of them are born
+        time.sleep(1)  # until all of them have started
         children = list(zip(numbers, pids, strict=True))
         times = []
         for _ in range(3 if quick else 10):
@@ -124,8 +126,9 @@ def alive(context, engine, quick, *, processes):
 
 
 def fork_and_wait(context, engine, quick, *, objects=0, hold=False):
-    """In a program that has made many objects. The interpreter's own locks stand in for the standard library's, of
-    which there cannot be so many."""
+    """Measures a fork in a program that has made many objects. The interpreter's own locks stand for the
+    standard library's, of which there cannot be so many.
+    """
     import threading
 
     queue = context.Queue()
@@ -146,14 +149,14 @@ def fork_and_wait(context, engine, quick, *, objects=0, hold=False):
 
 
 def idle(context, engine, quick, *, queues):
-    """100 consumers wait for what never comes."""
+    """Measures 100 consumers that wait for messages that never come."""
     waited = [context.Queue() for _ in range(queues)]
     with running(context, lambda n: waited[n % queues].get(), 100) as pids:
         return effort_of(pids, quick)
 
 
 def permit(context, engine, quick, *, kind):
-    """In a program of 800 processes one waits for a permit that another keeps."""
+    """Measures a process that waits for a permit that another keeps, in a program of 800 processes."""
     wanted = getattr(context, kind)()
 
     def keep():
@@ -169,7 +172,7 @@ def permit(context, engine, quick, *, kind):
 
 
 def turns(context, engine, quick, *, processes, section):
-    """All take a lock again and again, and keep it for `section` seconds."""
+    """Lets all processes take a lock again and again, and keep it for `section` seconds."""
     lock = context.Lock()
     plain = multiprocessing.get_context("fork")
     start, answers = plain.Barrier(processes), plain.SimpleQueue()
@@ -197,8 +200,9 @@ def turns(context, engine, quick, *, processes, section):
 
 
 def core_file(context, engine, quick):
-    """A child aborts while it holds a lock of a program that has much in shared memory. The standard library's
-    program has nothing, and its lock would never come free."""
+    """Measures a child that aborts while it holds a lock of a program with much shared memory. The standard
+    library's program has no shared memory, and its lock would never be released.
+    """
     limit = 3 << 30
     if reason := no_core_files(limit):
         raise Skipped(reason)
@@ -219,7 +223,7 @@ def core_file(context, engine, quick):
 
 
 def virtual_size(context, engine, quick):
-    """A program that has made one queue, less an interpreter that does nothing."""
+    """Measures a program that has made one queue, minus an interpreter that does nothing."""
     tell = "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmSize')))"
     package = (
         context.Queue.__module__.partition(".")[0] if engine is None else engine.__name__.rpartition(".")[0]
@@ -235,7 +239,7 @@ def virtual_size(context, engine, quick):
 
 
 def round_trips(context, engine, quick, *, processors):
-    """Runs from fresh forks, each right after one of the standard library."""
+    """Measures runs of freshly forked processes, each right after a run of the standard library."""
     if processors == 1:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     elif len(os.sched_getaffinity(0)) == 1:
@@ -253,7 +257,7 @@ def round_trips(context, engine, quick, *, processors):
 
 
 def run_of_trips(context, trips):
-    """The median time there and back, in seconds."""
+    """Returns the median time of a round trip in seconds."""
     there, back = context.SimpleQueue(), context.SimpleQueue()
 
     def echo():

@@ -1,4 +1,4 @@
-"""Children of a measurement, what they cost, and how one of them dies."""
+"""Children of a measurement, their cost, and a child that dies."""
 
 import os
 import resource
@@ -10,7 +10,7 @@ from pathlib import Path
 
 MIB = 1 << 20
 
-# Long enough for everybody to have fallen asleep for good.
+# Long enough for all processes to have begun a long sleep.
 SETTLING = 3.0
 
 
@@ -22,7 +22,7 @@ def rest():
 
 @contextmanager
 def forked(count, work, after_each=lambda: None):
-    """So many children, forked by hand. In the end they are killed."""
+    """Forks `count` children by `os.fork`, and kills them in the end."""
     pids = []
     try:
         for _ in range(count):
@@ -44,7 +44,7 @@ def forked(count, work, after_each=lambda: None):
 
 @contextmanager
 def running(context, work, count):
-    """So many children, each of which is told its place. In the end they are killed."""
+    """Starts `count` children, each of which gets its index, and kills them in the end."""
     children = [context.Process(target=work, args=(n,)) for n in range(count)]
     for child in children:
         child.start()
@@ -58,7 +58,9 @@ def running(context, work, count):
 
 
 def effort_of(pids, quick):
-    """Context switches, and milliseconds of processor time, a second: of all of these processes, which wait."""
+    """Returns the context switches and the milliseconds of processor time per second of these waiting
+    processes together.
+    """
     time.sleep(SETTLING)
     begin, before = time.perf_counter(), efforts(pids)
     time.sleep(2 if quick else 6)
@@ -68,7 +70,7 @@ def effort_of(pids, quick):
 
 
 def efforts(pids):
-    """Context switches and nanoseconds of processor time that all their threads have had."""
+    """Returns the context switches and the nanoseconds of processor time of all their threads."""
     switches = nanoseconds = 0
     for pid in pids:
         for thread in Path(f"/proc/{pid}/task").iterdir():
@@ -80,7 +82,9 @@ def efforts(pids):
 
 
 def no_core_files(limit):
-    """Why a crash leaves no core file of up to `limit` bytes in the current folder; empty if it does."""
+    """Returns the reason why a crash leaves no core file of up to `limit` bytes in the current folder; an
+    empty string if it does leave one.
+    """
     pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
     if pattern.startswith("|") or "/" in pattern or not pattern:
         return f"core files are not written to the current folder, but to {pattern!r}"
@@ -104,7 +108,7 @@ class Dying:
             _, self.status = os.waitpid(self.pid, 0)
 
     def size_of_core(self):
-        """The bytes that its core file takes on the disk, once it is dead."""
+        """Waits for the child's death, and returns the bytes that its core file uses on the disk."""
         self.wait()
         if not os.WCOREDUMP(self.status):
             raise AssertionError("it left no core file")
@@ -113,7 +117,7 @@ class Dying:
 
 @contextmanager
 def child_that_aborts(limit, first):
-    """A child that does something first, and then aborts, with a core file of at most `limit` bytes."""
+    """Forks a child that first does something, and then aborts with a core file of at most `limit` bytes."""
     with tempfile.TemporaryDirectory(prefix="core-") as folder:
         reader, writer = os.pipe()
         pid = os.fork()

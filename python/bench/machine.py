@@ -1,4 +1,4 @@
-"""Where and on what the figures were measured."""
+"""The machine and the versions with which the figures were measured."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ from contenders import CONTENDERS
 
 
 def describe(method):
-    """What belongs beside the figures, by name."""
+    """Returns the facts that are printed beside the figures, by name."""
     load = " ".join(f"{each:.2f}" for each in os.getloadavg())
     return {
         "machine": f"{processor()}, {os.cpu_count()} processors, {platform.system()} {platform.release()}",

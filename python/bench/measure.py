@@ -1,7 +1,7 @@
-"""One measurement, in a session of its own, so that a contender that hangs takes nobody along.
+"""One measurement, in its own session, so that a contender that hangs affects no other process.
 
-As a program, `measure.py CASE CONTENDER METHOD WORK` prints seconds and figures as JSON. It is its own guard:
-should the program that asked go away (its end of our standard input closes), the whole session is killed.
+As a program, `measure.py CASE CONTENDER METHOD WORK` prints seconds and figures as JSON. It guards itself: if
+the calling program ends (and so closes its end of standard input), the whole session is killed.
 """
 
 import json
@@ -15,18 +15,22 @@ from pathlib import Path
 
 
 class Failure(Exception):
-    """The measurement gave no figures; the text says why, in a word or a line."""
+    """The measurement returned no figures; the text says why, in a word or a line."""
 
 
 def measure(case, contender, method, work, limit):
-    """The seconds and the figures of one measurement, made by a process of its own, within `limit` seconds."""
+    """Returns the seconds and the figures of one measurement, made by another process within `limit`
+    seconds.
+    """
     command = [sys.executable, str(Path(__file__)), case, contender, method, str(work)]
     answer = in_session(command, limit)
     return answer["seconds"], answer["figures"]
 
 
 def in_session(command, limit, environment=None):
-    """What a command says in JSON on its last line; within `limit` seconds, in a session of its own."""
+    """Runs a command in its own session, for at most `limit` seconds, and returns the JSON in its last
+    line.
+    """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
             command,
@@ -39,7 +43,7 @@ def in_session(command, limit, environment=None):
         try:
             ended = wait(child.pid, limit)
         finally:
-            # The leader is not reaped yet, so the session is still its own. Whoever is left of it goes now.
+            # The leader is not reaped yet, so the session is still its own. Kills all that is left of it.
             os.killpg(child.pid, signal.SIGKILL)
             child.stdin.close()
             child.wait()
@@ -53,7 +57,7 @@ def in_session(command, limit, environment=None):
 
 
 def wait(pid, limit):
-    """Whether the process ends within so many seconds. It is not reaped."""
+    """Waits for a process to end, without reaping it, and returns whether it ended in time."""
     descriptor = os.pidfd_open(pid)
     try:
         return bool(select.select([descriptor], [], [], limit)[0])
@@ -68,7 +72,7 @@ def last_line(file):
 
 
 def guard():
-    """Goes on in a child. The parent stays behind to pass on its exit code, or to end the session."""
+    """Goes on in a child. The parent waits to pass on the child's exit code, or to end the session."""
     pid = os.fork()
     if pid == 0:
         nothing = os.open(os.devnull, os.O_RDONLY)

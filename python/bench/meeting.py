@@ -1,4 +1,4 @@
-"""Events, conditions and barriers: how long it takes to wake somebody and be woken."""
+"""Events, conditions and barriers: the time to wake another process and be woken by it."""
 
 import multiprocessing
 
@@ -14,7 +14,7 @@ def answer_events(there, back, start, count):
 
 
 def event_round_trip(contender, method, count):
-    """An event is set, and the child answers with another."""
+    """Sets an event, which the child answers with another."""
     context = contender.context(method)
     there, back = context.Event(), context.Event()
     start = multiprocessing.get_context(method).Barrier(2)
@@ -40,7 +40,7 @@ def answer_calls(condition, turn, start, count):
 
 
 def condition_round_trip(contender, method, count):
-    """Two take turns under one condition; whose turn it is stands in a byte of shared memory."""
+    """Lets two processes take turns under one condition; a byte of shared memory says whose turn it is."""
     context = contender.context(method)
     condition = context.Condition()
     turn = multiprocessing.get_context(method).RawArray("b", 1)
@@ -64,7 +64,7 @@ def pass_by(barrier, count):
 
 
 def barrier_round(contender, method, count):
-    """Four processes meet again and again."""
+    """Lets four processes meet at a barrier again and again."""
     context = contender.context(method)
     barrier = context.Barrier(4)
     with children(context, pass_by, [(barrier, count + WARM_UP)] * 3):

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Measures how fast two processes answer each other when they may have begun on one processor.
+"""Measures how fast two processes answer each other if they may have started on the same processor.
 
-Each run forks a child that answers messages, right after a run of the same with the standard library's queues, whose
-processes the system likes to put on one processor. What counts is the median of a run's round trips: on one processor a
-round trip is two switches of processes, and that must not last while another processor has nothing to do.
+Each run forks a child that answers messages, right after the same run with the standard library's queues,
+whose processes the system tends to put on one processor. The result is the median of a run's round trips: on
+one processor a round trip is two context switches, and this must not last while another processor is idle.
 
-Let the machine do nothing else meanwhile; with `--idle`, it waits before each run until that is so.
+Keep the machine idle while this runs; with `--idle`, it waits before each run until the machine is idle.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def answer(there, back):
 
 
 def run(context, trips):
-    """Round trips between this process and a fresh child, in microseconds."""
+    """Returns the round trips between this process and a fresh child, in microseconds."""
     there, back = context.SimpleQueue(), context.SimpleQueue()
     child = context.Process(target=answer, args=(there, back))
     child.start()
@@ -42,7 +42,7 @@ def run(context, trips):
 
 
 def processor_time():
-    """Idle and all time of the machine's processors, in ticks."""
+    """Returns the idle time and all time of the machine's processors, in ticks."""
     with open("/proc/stat") as file:
         ticks = [int(field) for field in file.readline().split()[1:9]]
     return ticks[3] + ticks[4], sum(ticks)
@@ -69,8 +69,10 @@ def show(name, runs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=100, help="how many runs (default: %(default)s)")
-    parser.add_argument("--trips", type=int, default=3_000, help="round trips in each (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=100, help="number of runs (default: %(default)s)")
+    parser.add_argument(
+        "--trips", type=int, default=3_000, help="number of round trips in each run (default: %(default)s)"
+    )
     parser.add_argument("--idle", action="store_true", help="wait before each run until the machine is idle")
     options = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""The short table, for a terminal: ours, the best rival, and how many times as good ours is."""
+"""The short table, for a terminal: ours, the best rival, and how many times better ours is."""
 
 from contenders import PROCESSION
 from table import number, ratio, shortened, usable
@@ -8,7 +8,7 @@ WIDTHS = (48, 16, 12, 16)
 HEAD = ("", "ours", "", "best rival", "ratio")
 
 NOTE = """\
-ratio: how many times as good ours is. `--markdown` prints all contenders, ranges and targets."""
+ratio: how many times better ours is. `--markdown` prints all contenders, ranges and targets."""
 
 
 def short(results):
@@ -32,7 +32,7 @@ def row(results, result):
 
 
 def best_rival(results, result):
-    """Returns the best result of the others; `None` if they have none."""
+    """Returns the best result of the other contenders; `None` if they have none."""
     rivals = [
         other
         for other in results
@@ -45,7 +45,7 @@ def best_rival(results, result):
 
 
 def line(cells):
-    """Returns cells as a line: names from the left, numbers from the right."""
+    """Returns cells as a line, with names aligned to the left and numbers to the right."""
     what, ours, rival, whose = (shortened(cell, width) for cell, width in zip(cells, WIDTHS, strict=False))
     name, own, other, who = WIDTHS
     return f"{what:<{name}}{ours:>{own}}{rival:>{other}} {whose:<{who}}{cells[4]:>6}".rstrip()

@@ -1,4 +1,4 @@
-"""The table."""
+"""The long table, in Markdown."""
 
 from contenders import PROCESSION, STANDARD
 
@@ -7,7 +7,7 @@ RIGHT = (False, False, True, True, True, False)
 
 
 def table(results):
-    """Returns all results as a Markdown table, and how many targets are met."""
+    """Returns all results as a Markdown table, and the number of targets that are met."""
     lines = [HEAD, tuple("---:" if right else "---" for right in RIGHT)]
     verdicts = []
     for result in results:
@@ -46,7 +46,7 @@ def shortened(text, most=80):
 
 
 def reference(results, result):
-    """The standard library's result beside this one."""
+    """Returns the standard library's result for the same figure."""
     for other in results:
         if (other.case, other.figure, other.contender) == (result.case, result.figure, STANDARD):
             return other
@@ -54,7 +54,9 @@ def reference(results, result):
 
 
 def ratio(result, standard):
-    """How many times as good as the standard library it is, above 1 for better; `None` if that is not known."""
+    """Returns how many times better than the standard library it is (above 1 is better); `None` if
+    unknown.
+    """
     if not usable(result) or not usable(standard):
         return None
     own, other = result.median, standard.median
@@ -71,7 +73,7 @@ def has_target(result):
 
 
 def reached(result, standard):
-    """Whether the target is met; `None` if there is none or it was not measured."""
+    """Returns whether the target is met; `None` if there is no target or no value."""
     times = ratio(result, standard)
     if times is None or not has_target(result):
         return None
@@ -91,7 +93,7 @@ def verdict(result, standard, met):
 
 
 def number(value):
-    """Three digits that count."""
+    """Returns a number as text with three significant digits."""
     size = abs(value)
     if size >= 100 or (size == int(size) and size < 1e6):
         return f"{value:.0f}"
@@ -99,7 +101,7 @@ def number(value):
 
 
 def align(lines, right_columns):
-    """Columns of one width each, so that the table reads well as plain text too."""
+    """Fills the cells of each column to one width, so that the table is readable as plain text too."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "| "

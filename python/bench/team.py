@@ -1,4 +1,4 @@
-"""The children of a measurement, and trips that are timed one by one."""
+"""The children of a measurement, and round trips that are timed one by one."""
 
 from contextlib import contextmanager
 from time import perf_counter_ns
@@ -9,7 +9,7 @@ WARM_UP = 200
 
 @contextmanager
 def children(context, function, arguments):
-    """A child for each tuple of arguments. They are joined, and all must end well."""
+    """Starts a child for each tuple of arguments. At the end it joins them, and all must have succeeded."""
     team = [context.Process(target=function, args=each) for each in arguments]
     for child in team:
         child.start()
@@ -21,7 +21,9 @@ def children(context, function, arguments):
 
 
 def timed_trips(trip, count):
-    """The seconds of `count` trips together, and the figures: the median and the 99th percentile."""
+    """Returns the total seconds of `count` round trips, and the figures: the median and the 99th
+    percentile.
+    """
     for i in range(WARM_UP):
         trip(i)
     times = [0] * count

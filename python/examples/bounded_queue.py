@@ -1,7 +1,7 @@
 """A bakery with a shelf for three loaves: a bounded queue when it is full, and when it is empty.
 
-The baker is this process and the customer is another one. `put_nowait` and `put(timeout=...)` raise `queue.Full`,
-`get_nowait` and `get(timeout=...)` raise `queue.Empty`; without either, `put` and `get` wait.
+This process is the baker, and another process is the customer. `put_nowait` and `put(timeout=...)` raise
+`queue.Full`, `get_nowait` and `get(timeout=...)` raise `queue.Empty`. Without a timeout `put` and `get` wait.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Waiting for one another: an event, a condition, a barrier and a semaphore."""
+"""Processes that wait for each other: an event, a condition, a barrier and a semaphore."""
 
 import argparse
 import multiprocessing
@@ -13,7 +13,7 @@ def run_after(gun, finished):
 
 
 def race():
-    """An event lets everyone go at once."""
+    """Starts all runners at once by an event."""
     gun = multiprocessing.Event()
     finished = multiprocessing.Semaphore(0)
     runners = [multiprocessing.Process(target=run_after, args=(gun, finished)) for _ in range(RUNNERS)]
@@ -34,7 +34,7 @@ def fill(tank, condition):
 
 
 def wait_for_water():
-    """A condition lets one wait until something is true."""
+    """Waits until something is true, by a condition."""
     condition = multiprocessing.Condition()
     tank = multiprocessing.Value("i", 0, lock=condition)  # the value's lock is the condition's
     pumps = [multiprocessing.Process(target=fill, args=(tank, condition)) for _ in range(3)]
@@ -56,7 +56,7 @@ def climb(barrier, log, number):
 
 
 def climb_together():
-    """A barrier keeps a group together."""
+    """Keeps a group together by a barrier."""
     barrier = multiprocessing.Barrier(3)
     log = multiprocessing.SimpleQueue()
     climbers = [multiprocessing.Process(target=climb, args=(barrier, log, n)) for n in range(3)]
@@ -81,7 +81,7 @@ def park(places, inside, most):
 
 
 def share_places():
-    """A semaphore keeps too many from doing something at once."""
+    """Limits how many work at the same time by a semaphore."""
     places = multiprocessing.BoundedSemaphore(2)
     inside = multiprocessing.Value("i", 0)
     most = multiprocessing.Value("i", 0)

@@ -1,4 +1,4 @@
-"""How processes end, and what their parent sees of it.
+"""The ends of processes, and what their parent sees.
 
 This program's own exit code is the number of its processes that failed.
 """
@@ -44,7 +44,7 @@ def sleep(ready):
 
 
 def how_they_leave():
-    """Run each to its end, and count those that did not end with zero."""
+    """Runs each process to its end, and counts those whose exit code is not zero."""
     failed = 0
     for target, args in [
         (succeed, ()),

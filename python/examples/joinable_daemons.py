@@ -1,4 +1,4 @@
-"""Daemon workers that never end by themselves, and a queue that knows when all is done.
+"""Daemon workers that never end by themselves, and a queue that knows when all tasks are done.
 
 `JoinableQueue.join` waits until `task_done` has been called once for each item. The workers are daemons: when this
 program ends, they are ended with it.

@@ -1,7 +1,7 @@
-"""Programs that are not related, talking through a socket.
+"""Unrelated programs that talk through a socket.
 
-A `Listener` waits at an address, and clients that know the key may connect, from whatever program. The server answers
-each until it leaves. A client with another key is turned away.
+A `Listener` waits at an address. Clients that know the key may connect, from any program. The server answers
+each until it leaves. A client with another key is rejected.
 """
 
 import argparse
@@ -12,7 +12,7 @@ KEY = b"salt and sugar"
 
 
 def serve(listener, visits):
-    """Answers so many clients, one after the other."""
+    """Answers a number of clients, one after the other."""
     for _ in range(visits):
         try:
             conn = listener.accept()
@@ -29,7 +29,7 @@ def serve(listener, visits):
 
 
 def visit(address, orders):
-    """A client: sends its orders, and prints what is served."""
+    """Runs as a client: sends its orders, and prints the answers."""
     with Client(address, authkey=KEY) as conn:
         for order in orders:
             conn.send(order)
@@ -37,7 +37,7 @@ def visit(address, orders):
 
 
 def intrude(address):
-    """A client that does not know the key."""
+    """Runs as a client that does not know the key."""
     try:
         Client(address, authkey=b"pepper")
     except (multiprocessing.AuthenticationError, EOFError, ConnectionError):

@@ -11,7 +11,7 @@ import multiprocessing
 
 
 class ListHandler(logging.Handler):
-    """Keeps the lines; a program would write them to a file or a console."""
+    """Keeps the lines; a real program would write them to a file or a console."""
 
     def __init__(self, level=logging.NOTSET):
         super().__init__(level)

@@ -1,6 +1,6 @@
 """A dict, a list and a namespace that live in a manager's process and are shared by all others.
 
-Each single call on them is safe. Reading and then writing is two calls, so that takes a lock.
+Each call on them is safe. Reading and then writing is two calls, so it needs a lock.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Processes as classes, talking through pipes.
+"""Processes as classes that talk through pipes.
 
-`Calculator` answers questions through a pipe that goes both ways. `Countdown` talks through one that goes one way, and
-its reader knows the end by `EOFError`. That error only comes when *nobody* holds the other end any more, so
-everyone closes the ends that are not theirs.
+`Calculator` answers questions through a bidirectional pipe. `Countdown` writes to a one-way pipe, whose
+reader gets `EOFError` at the end. That error comes only when *no* process has the other end open any more, so
+each process closes the ends that it does not use.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import multiprocessing
 
 
 class Calculator(multiprocessing.Process):
-    """Adds up what it is sent, until nobody is left to ask."""
+    """Adds up the numbers that it gets, until the other end is closed."""
 
     def __init__(self, name, mine, theirs):
         super().__init__(name=name)
@@ -56,7 +56,7 @@ def calculate():
 
     ours.close()
     calculator.join()
-    # What run() changes stays in the child; here it is as __init__ left it.
+    # A change by run() stays in the child; here the value is still that of __init__.
     print(f"{calculator.name} ended with {calculator.exitcode}, and answers is {calculator.answers} here")
 
 

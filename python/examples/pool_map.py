@@ -24,7 +24,7 @@ def nap(seconds):
 
 
 def set_greeting(text):
-    """Run once in each worker, before its first task."""
+    """Sets the greeting. It runs once in each worker, before the first task."""
     global greeting
     greeting = text
 

@@ -20,7 +20,7 @@ BUYERS = 12
 
 
 def buy(office, lock, sales):
-    """Buy a ticket if there is one, and say whether there was."""
+    """Buys a ticket if there is one, and returns whether there was."""
     with lock:
         tickets = json.loads(office.read_text())["tickets"]
         time.sleep(random.uniform(0.001, 0.02))
@@ -31,7 +31,7 @@ def buy(office, lock, sales):
 
 
 def write(office, tickets):
-    """Replace the file at once, so that nobody ever reads half of it."""
+    """Replaces the file in one step, so that no process ever reads half of it."""
     new = office.with_suffix(f".{os.getpid()}")
     new.write_text(json.dumps({"tickets": tickets}))
     new.replace(office)

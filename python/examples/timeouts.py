@@ -1,6 +1,7 @@
-"""Consumers that go home when nothing has come for a while.
+"""Consumers that stop when nothing has come for a while.
 
-Nobody tells them that the work is over: `get(timeout=...)` raises `queue.Empty` once it has waited that long.
+They get no message that the work is over: `get(timeout=...)` raises `queue.Empty` after it has waited that
+long.
 """
 
 import argparse

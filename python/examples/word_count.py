@@ -1,7 +1,7 @@
 """Map and reduce: count the words of some books, each worker with its own share of them.
 
-Each worker puts far more into the queue of results than a pipe can hold, so it cannot end before somebody has
-taken that out. This is why the parent gets all results first, and joins the workers only then.
+With the standard library a worker that has put more than a pipe can hold cannot end before its results are
+taken out. So the parent first gets all results, and then joins the workers.
 """
 
 import argparse

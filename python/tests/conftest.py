@@ -1,7 +1,7 @@
-"""What the tests share: the fixtures `run_script` and `pipe`, the markers and the watchdog.
+"""Shared by the tests: the fixtures `run_script` and `pipe`, the markers and the watchdog.
 
-Whatever concerns processes is tested from outside: a test writes a program, runs it in a session of its own, and looks
-at what it printed, how it ended and what it left behind. So a test that hangs takes nobody else with it.
+Everything about processes is tested from outside: a test writes a program, runs it in its own session, and
+checks what it printed, how it ended and what it left behind. So a test that hangs affects no other test.
 
     def test_squares(run_script):
         result = run_script(
@@ -44,7 +44,7 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "watchdog(seconds): how long this test may take before everything is ended"
     )
-    # Here pytest does not capture yet; later, what the watchdog says would be lost with the captured output.
+    # Here pytest does not capture yet. Later the watchdog's text would be lost with the captured output.
     config.stash[STDERR] = os.dup(2)
     # Programs that are out of time are ended by SIGABRT, for their tracebacks and not for their core files.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -56,9 +56,10 @@ def pytest_unconfigure(config):
 
 @pytest.fixture(autouse=True)
 def watchdog(request):
-    """End everything, with the tracebacks of all threads, if a test takes too long.
+    """Ends everything, with the tracebacks of all threads, if a test takes too long.
 
-    It works while the test holds the GIL, as a test of an extension module may."""
+    It works while the test holds the GIL, as a test of an extension module may.
+    """
     marker = request.node.get_closest_marker("watchdog")
     seconds = marker.args[0] if marker else WATCHDOG
     faulthandler.dump_traceback_later(seconds, exit=True, file=request.config.stash[STDERR])
@@ -68,7 +69,7 @@ def watchdog(request):
 
 @pytest.fixture(params=[True, False], ids=["duplex", "one-way"])
 def pipe(request):
-    """The ends of a pipe, the reader first."""
+    """Returns the ends of a pipe, the reader first."""
     import procession
 
     reader, writer = procession.Pipe(request.param)
@@ -79,8 +80,9 @@ def pipe(request):
 class Finished(subprocess.CompletedProcess):
     """A program that has ended: `args`, `returncode`, `stdout` and `stderr` (text), and what it left behind.
 
-    survivors: a line for each process of its session that was still there after `GRACE` seconds (and was then killed).
-    litter: the paths of what is new in /dev/shm and in the program's own temporary folder.
+    survivors: a line for each process of its session that was still there after `GRACE` seconds (and was then
+        killed).
+    litter: the paths of new files in /dev/shm and in the program's own temporary folder.
     """
 
     def __init__(self, args, returncode, stdout, stderr, survivors, litter):
@@ -89,7 +91,7 @@ class Finished(subprocess.CompletedProcess):
         self.litter = litter
 
     def check(self, returncode=0):
-        """Assert that the program ended with this exit code, and left nothing behind."""
+        """Asserts that the program ended with this exit code, and left nothing behind."""
         assert self.returncode == returncode, f"exit code {self.returncode}\n{self.stdout}\n{self.stderr}"
         assert not self.survivors, "processes are left"
         assert not self.litter, "files are left"
@@ -113,7 +115,7 @@ def run_python(tmp_path):
 
 @pytest.fixture
 def run_script(run_python, tmp_path):
-    """A function that runs a Python program to its end, and returns a `Finished`:
+    """Returns a function that runs a Python program to its end, and returns a `Finished`:
 
         run_script(text_or_path, *args, module=None, python_flags=(), timeout=60, input=None, env=None)
 
@@ -127,7 +129,7 @@ def run_script(run_python, tmp_path):
     input: text for its standard input, which is empty otherwise.
     env: environment variables to set, or to remove where the value is `None`.
 
-    The temporary folder of the program (`TMPDIR`) is a new one, so that what it leaves there is seen.
+    The program has a new temporary folder (`TMPDIR`), so that files that it leaves there are seen.
     """
 
     def run_script(text_or_path, *args, module=None, python_flags=(), timeout=60, input=None, env=None):
@@ -143,7 +145,7 @@ def run_script(run_python, tmp_path):
 
 def environment(temporary, changes):
     variables = {**os.environ, "TMPDIR": temporary, "PYTHONFAULTHANDLER": "1"}
-    # The program is to have the same package as the tests, also where that is not installed.
+    # The program must have the same package as the tests, even if the package is not installed.
     spec = importlib.util.find_spec("procession")
     if spec and spec.origin:
         place = pathlib.Path(spec.origin).resolve().parent.parent
@@ -157,7 +159,7 @@ def environment(temporary, changes):
 
 def run(command, variables, folder, temporary, timeout, input):
     shared_memory = set(os.listdir("/dev/shm"))
-    # Files and not pipes: whoever outlives the program would keep a pipe open, and so seem to be the program.
+    # Files and not pipes: a process that outlives the program would keep a pipe open, and so seem to be it.
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
             command,
@@ -194,7 +196,7 @@ def run(command, variables, folder, temporary, timeout, input):
             pytrace=False,
         )
 
-    # Programs of other people come and go: theirs is what appears later, goes away, or is in use.
+    # Other programs come and go: files that appear later, disappear, or are in use are theirs.
     litter = [f"/dev/shm/{name}" for name in sorted(set(os.listdir("/dev/shm")) - shared_memory)]
     litter += sorted(str(path) for path in pathlib.Path(temporary).rglob("*"))
     wait_until(lambda: not any(os.path.lexists(path) for path in litter))
@@ -203,7 +205,7 @@ def run(command, variables, folder, temporary, timeout, input):
 
 
 def wait_until(condition):
-    """Wait for a condition to come true, for no longer than `GRACE` seconds."""
+    """Waits until a condition is true, for at most `GRACE` seconds."""
     deadline = time.monotonic() + GRACE
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -215,7 +217,7 @@ def read(file):
 
 
 def processes(session):
-    """The processes of a session, without those that only wait to be reaped: a line about each, by its pid."""
+    """Returns the processes of a session, without zombies: a line about each, by its pid."""
     found = {}
     for folder in pathlib.Path("/proc").glob("[0-9]*"):
         try:
@@ -238,7 +240,7 @@ def end(session, how):
 
 
 def in_use(path):
-    """Whether a process has mapped this file: after the end of a program, it is then the file of somebody else."""
+    """Returns whether a process has mapped this file. If so, the file belongs to another program."""
     for maps in pathlib.Path("/proc").glob("[0-9]*/maps"):
         try:
             if any(line.endswith(path) for line in maps.read_text().splitlines()):

@@ -25,7 +25,7 @@ MIB = 1 << 20
 
 
 class Sending:
-    """Calls something that sends, in another thread; used as a context, whose end waits for it."""
+    """Calls a function that sends, in another thread; used as a context, whose end waits for the thread."""
 
     def __init__(self, function, *args):
         self.error = None
@@ -50,17 +50,17 @@ def block(i, size=MIB):
 
 
 def same(got, expected):
-    """Whether they are equal; a difference of such size is nothing to be shown."""
+    """Returns whether they are equal, so that pytest does not print a difference of such size."""
     return got == expected
 
 
 def in_descriptor(conn):
-    """Bytes that wait in a connection's descriptor."""
+    """Returns the number of bytes that wait in a connection's descriptor."""
     return struct.unpack("i", fcntl.ioctl(conn.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0]
 
 
 def wait_for_head(reader):
-    """Wait until a message begins; assert that its contents do not come through the descriptor."""
+    """Waits until a message begins, and asserts that its contents do not come through the descriptor."""
     assert reader.poll(None)
     time.sleep(0.01)
     assert in_descriptor(reader) == 12
@@ -154,7 +154,7 @@ def test_a_descriptor_that_does_not_wait(pipe):
         writer.send_bytes(block(1))
 
 
-# Whoever else has the descriptor
+# Other users of the descriptor
 
 
 def frames_of(messages):
@@ -166,7 +166,7 @@ def test_whoever_reads_the_descriptor_finds_everything_in_it(pipe):
     sent = [block(i) for i in range(3)]
     with Sending(lambda: [writer.send_bytes(message) for message in sent]):
         wait_for_head(reader)
-        time.sleep(0.5)  # as long as nobody reads, there is no hurry
+        time.sleep(0.5)  # not yet read, so this need not be done now
         assert in_descriptor(reader) == 12
         assert same(read_all(reader.fileno(), 3 * (12 + MIB)), frames_of(sent))
     # By now it is known that the other end does not know the bypass.
@@ -175,7 +175,7 @@ def test_whoever_reads_the_descriptor_finds_everything_in_it(pipe):
 
 
 def another(way, conn):
-    """Another connection of the same descriptor."""
+    """Returns another connection of the same descriptor."""
     if way == "dup":
         return connection.Connection(os.dup(conn.fileno()), writable=conn.writable)
     if way == "DupFd":
@@ -293,7 +293,7 @@ def test_an_end_is_sent_while_somebody_sends_to_it(method, carrier):
 
 
 class Lazy:
-    """Pickles a connection inside its own pickle, and makes it again late."""
+    """Pickles a connection inside its own pickle, and makes the connection again late."""
 
     def __init__(self, conn):
         self.conn = conn
@@ -351,7 +351,7 @@ def test_a_connection_is_closed_while_it_sends(tmp_path):
         with (tmp_path / str(turn)).open("wb") as file:
             with Sending(writer.send_bytes, block(1, 16 * MIB)) as sending:
                 time.sleep(turn * 0.0003)
-                # What the number stands for from now on is nobody's business who sends.
+                # The number now belongs to another file, which the sender must not touch.
                 os.dup2(file.fileno(), fd)
                 writer._handle = None
                 reader.close()
@@ -361,7 +361,7 @@ def test_a_connection_is_closed_while_it_sends(tmp_path):
 
 
 class Rang(Exception):
-    """What the signal handler raises."""
+    """The exception that the signal handler raises."""
 
 
 def ring(*_):
@@ -370,7 +370,7 @@ def ring(*_):
 
 @pytest.fixture
 def alarm():
-    """A function that has a handler raise after some seconds."""
+    """Returns a function that makes a signal handler raise after some seconds."""
     before = signal.signal(signal.SIGALRM, ring)
     yield lambda after: signal.setitimer(signal.ITIMER_REAL, after)
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -378,7 +378,7 @@ def alarm():
 
 
 def fill(conn):
-    """Write small messages until the descriptor has no room for another; how many."""
+    """Writes small messages until the descriptor has no room for another, and returns their number."""
     count = 0
     os.set_blocking(conn.fileno(), False)
     while True:
@@ -478,7 +478,7 @@ def test_a_reader_is_killed_between_length_and_contents(pipe):
         while in_descriptor(reader) == 12:
             time.sleep(0.001)
         kill(child)
-        # As with any pipe, the next one reads what is left of it.
+        # As with any pipe, the next reader gets the rest of it.
         assert same(read_all(reader.fileno(), MIB), block(8))
     assert sending.error is None
 
@@ -502,7 +502,7 @@ def turn(size):
 
 for _ in range(150):
     turn(1 << 20)
-    # What died within the last second may be there yet.
+    # Memory of processes that died within the last second may still be there.
     time.sleep(0.025)
 assert _engine.resident_bytes() < 100 << 20, _engine.resident_bytes()
 print("well")

@@ -26,14 +26,14 @@ MIB = 1 << 20
 
 @pytest.fixture
 def wire():
-    """A connection, and the bare socket at its other side."""
+    """Returns a connection, and the bare socket at its other end."""
     ours, theirs = socket.socketpair()
     with Connection(ours.detach()) as conn, theirs:
         yield conn, theirs
 
 
 def in_thread(function, *args):
-    """Starts a function in another thread; what is returned waits for its answer."""
+    """Starts a function in another thread, and returns a function that waits for its answer."""
     answer = []
 
     def run():
@@ -53,7 +53,7 @@ def in_thread(function, *args):
     return result
 
 
-# What goes over the wire
+# The wire format
 
 
 @pytest.mark.smoke
@@ -212,7 +212,7 @@ def test_queues_and_locks_inside(pipe):
     assert reader.recv() == "through the copy"
 
 
-# What is broken off
+# Interrupted messages
 
 
 def test_lengths_that_cannot_be(wire):
@@ -287,12 +287,12 @@ def test_a_peer_dies_in_the_middle(run_script, method):
 
 
 class Rang(Exception):
-    """What a signal handler raises."""
+    """The exception that a signal handler raises."""
 
 
 @pytest.fixture
 def alarm():
-    """A function that has the alarm go off after some seconds, and `act` called then."""
+    """Returns a function that sets an alarm, which calls `act` after some seconds."""
 
     def alarm(seconds, act):
         signal.signal(signal.SIGALRM, lambda *_: act())
@@ -415,13 +415,13 @@ def test_another_file_behind_a_descriptor():
 
 @pytest.fixture(params=["AF_UNIX", "AF_INET"])
 def listener(request):
-    """A listener with a key."""
+    """Returns a listener with a key."""
     with Listener(family=request.param, authkey=KEY) as listener:
         yield listener
 
 
 def silent(listener):
-    """A client that connects and says nothing."""
+    """Returns a client that connects and stays silent."""
     client = socket.socket(getattr(socket, listener._listener._family))
     client.connect(listener.address)
     return client
@@ -449,7 +449,7 @@ def test_without_a_key():
 
 
 def try_accept(listener):
-    """What accept() raises."""
+    """Returns the exception that accept() raises."""
     try:
         return listener.accept()
     except Exception as error:
@@ -553,7 +553,7 @@ while (message := conn.recv()) is not None:
 
 
 def pythons():
-    """A Python of each minor version from 3.11 on, among those that are found."""
+    """Returns one installed Python of each minor version from 3.11 on."""
     found = {sys.version_info[:2]: sys.executable}
     for program in sorted(pathlib.Path.home().glob(".pyenv/versions/3.*/bin/python")):
         numbers = program.parent.parent.name.split(".")
@@ -563,7 +563,7 @@ def pythons():
 
 
 def peer(version, side, family, address, key=KEY):
-    """Starts a program on the standard library."""
+    """Starts a program that uses the standard library."""
     program = pythons().get(version)
     if program is None:
         pytest.skip(f"there is no Python {version[0]}.{version[1]} here")
@@ -572,7 +572,7 @@ def peer(version, side, family, address, key=KEY):
 
 
 def talk(conn):
-    """Has messages come back."""
+    """Sends messages to the peer, and checks that they come back."""
     for message in (1, {"a": [1.5, "bun"]}, "x" * 100_000, tuple(range(1000))):
         conn.send(message)
         assert conn.recv() == message

@@ -1,4 +1,6 @@
-"""Each program in `examples/` does under `python -m procession` what it does without it, in every start method."""
+"""Each program in `examples/` behaves the same with and without `python -m procession`, in every start
+method.
+"""
 
 import pathlib
 
@@ -8,7 +10,7 @@ EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
 METHODS = ["fork", "spawn", "forkserver"]
 SMOKE = [("bounded_queue", "fork"), ("joinable_daemons", "fork"), ("tickets", "fork")]
 
-# Where it is not zero.
+# Those that are not zero.
 EXIT_CODES = {"exit_codes": 6}
 # Those that write to standard error on purpose.
 NOISY = {"exit_codes"}
@@ -27,7 +29,7 @@ def cases():
 def test_same_as_without(run_script, script, method):
     expected = run_script(script, "--method", method)
     actual = run_script(script, "--method", method, module="procession")
-    if actual.litter:  # by somebody else's program? It is not likely to happen twice.
+    if actual.litter:  # by another program? It is not likely to happen twice.
         actual = run_script(script, "--method", method, module="procession")
 
     assert expected.stdout
@@ -40,7 +42,9 @@ def test_same_as_without(run_script, script, method):
 
 
 def without_frames(text):
-    """Leave out the frames of tracebacks: there may be other functions between, and they are in other files."""
+    """Removes the frames of tracebacks: there may be other functions in between, and they are in other
+    files.
+    """
     return [line for line in text.splitlines() if not line.startswith(" ")]
 
 

@@ -1,4 +1,4 @@
-"""Queues, locks and semaphores are collected like any other object, also out of circles."""
+"""Queues, locks and semaphores are garbage-collected like any other object, also from reference cycles."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""What `procession.inspect()` tells."""
+"""The report of `procession.inspect()`."""
 
 import os
 import threading

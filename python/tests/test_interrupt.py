@@ -120,7 +120,7 @@ def test_in_the_main_process(run_script, wait):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_in_children(run_script, method):
-    """A child for each wait, all interrupted by the one signal, with their parent, which waits for them."""
+    """A child for each wait: one signal interrupts them all, and their parent, which waits for them."""
     functions = "\n".join(
         f"def wait_{name}(ready):\n"
         + textwrap.indent(
@@ -188,7 +188,7 @@ def test_join_of_a_process(run_script, method):
 
 
 def test_uncaught(run_script):
-    """A program that does nothing about it ends by the signal."""
+    """A program that does not handle it ends by the signal."""
     result = run_script(PROLOGUE + "q = ctx.Queue()\nctrl_c_soon()\nq.get()\n", "fork")
     assert result.stderr.splitlines()[-1] == "KeyboardInterrupt"
     result.check(-2)
@@ -315,7 +315,7 @@ for call in (q.get, lock.acquire, lambda: q._reader.poll(None)):
 
 
 def test_in_a_child_forked_by_hand_before_anything_was_shared(run_script):
-    """Its main thread is its parent's no longer: that was asked for before, by the wait for the pipe."""
+    """The child's main thread is not the parent's: the wait for the pipe has cached the parent's before."""
     run_script(
         """
         import os, signal

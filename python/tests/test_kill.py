@@ -1,6 +1,7 @@
-"""SIGKILL at any moment: what is left is whole, and the others go on. And other rough ends: `_exit`, `fork`, `exec`.
+"""SIGKILL at any moment: what is left is whole, and the other processes go on. Also other abrupt ends:
+`_exit`, `fork`, `exec`.
 
-By default some dozens of kills for each case; thousands with PROCESSION_LONG=1.
+Each case kills some dozens of processes; thousands with PROCESSION_LONG=1.
 """
 
 import os
@@ -44,7 +45,7 @@ def kills(method):
 
 @pytest.fixture
 def run(run_script):
-    """A function that runs a program with a start method as `ctx`, and asserts that all is well with it."""
+    """Returns a function that runs a program with a start method as `ctx`, and asserts that it succeeds."""
 
     def run(method, text, **options):
         result = run_script(PROLOGUE + textwrap.dedent(text), method, kills(method), timeout=LIMIT, **options)
@@ -60,7 +61,7 @@ def run(run_script):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("maxsize", [0, 5])
 def test_producers(run, method, maxsize):
-    """All that each put arrives whole and in order, up to some point."""
+    """The messages of each producer arrive whole and in order, up to some point."""
     run(
         method,
         f"""
@@ -112,7 +113,9 @@ def test_producers(run, method, maxsize):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_consumers(run, method):
-    """Nothing arrives twice or broken; each that is killed takes with it what it was working on, and no more."""
+    """No message arrives twice or broken; with each killed consumer only the message is lost that it was
+    working on.
+    """
     run(
         method,
         """
@@ -178,7 +181,7 @@ def test_consumers(run, method):
 @pytest.mark.parametrize("name", ["Lock", "RLock"])
 @pytest.mark.parametrize("method", METHODS)
 def test_lock_holders(run, method, name):
-    """Two values that change together: they differ only where the next holder was warned."""
+    """Two values that change together differ only if the next holder was warned."""
     run(
         method,
         f"""
@@ -257,7 +260,7 @@ def test_semaphore_holders(run, method, name):
 
 @pytest.mark.smoke
 def test_some_kills(run):
-    """The short form of all that."""
+    """Runs the short form of the tests above."""
     run(
         "fork",
         """
@@ -404,7 +407,7 @@ def test_exit_while_daemon_threads_work(run_script):
 
 
 def test_fork_while_threads_work(run):
-    """Every object works in the child, whatever other threads were doing with it."""
+    """Every object works in the child, whatever other threads did with it at the fork."""
     run(
         "fork",
         """
@@ -451,7 +454,7 @@ def test_fork_while_threads_work(run):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_threads_that_start_and_join(run, method):
-    """Each thread gets its own children's exit codes, though every start looks how all children are."""
+    """Each thread gets its own children's exit codes, although every start checks all children."""
     run(
         method,
         """
@@ -531,7 +534,7 @@ def test_fork_by_hand_while_a_thread_looks_how_children_are(run):
 
 
 def test_fork_by_hand_and_kill(run):
-    """Who was forked by hand is waited for by nobody of ours; still its locks come back."""
+    """The package does not wait for a child of `os.fork`; its locks still come back."""
     run(
         "fork",
         """
@@ -553,7 +556,7 @@ def test_fork_by_hand_and_kill(run):
 
 
 def test_exec(run):
-    """Other programs, started meanwhile, get no descriptors of ours, and change nothing."""
+    """Other programs that are started meanwhile get none of our descriptors, and change nothing."""
     run(
         "fork",
         """

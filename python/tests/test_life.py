@@ -1,4 +1,6 @@
-"""How processes end: with their parent, by themselves, and seen by somebody else."""
+"""The ends of processes: with their parent, by themselves, and with an exit status that other code
+collects.
+"""
 
 import textwrap
 
@@ -44,7 +46,9 @@ def start(target, *args, **options):
 
 @pytest.fixture
 def run(run_script):
-    """A function that runs a program with a start method as `ctx`, and asserts that it ended so and left nothing."""
+    """Returns a function that runs a program with a start method as `ctx`, and asserts that it ended as
+    expected and left nothing behind.
+    """
 
     def run(method, text, returncode=0, **options):
         result = run_script(PROLOGUE + textwrap.dedent(text), method, **options)
@@ -59,7 +63,7 @@ def run(run_script):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_daemon_ends_with_a_parent_that_is_killed(run, method):
-    # That nobody is left is what the fixture asserts.
+    # The fixture asserts that no process is left.
     run(
         method,
         """
@@ -369,7 +373,7 @@ def test_a_lock_that_a_child_took_can_be_released_or_acquired(run, method):
     )
 
 
-# Those whose status somebody else has collected
+# Children whose status other code has collected
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -423,7 +427,7 @@ def test_a_copy_of_the_parent_knows_that_its_children_live(run, method):
                 end.get()
 
         def ask(child):
-            # What the parent itself may not do in a copy of it is asked of what it rests on.
+            # A copy of the parent may not ask the process object, so it asks the object's `_popen`.
             return child._popen.poll() is None
 
         if __name__ == "__main__":
@@ -434,7 +438,7 @@ def test_a_copy_of_the_parent_knows_that_its_children_live(run, method):
             if pid == 0:
                 os._exit(0 if ask(child) else 1)
             assert os.waitpid(pid, 0)[1] == 0
-            # And nobody has cleared up after the living.
+            # The living processes were not cleared up after.
             assert not lock.acquire(timeout=0.1)
             end.put(None)
             child.join()

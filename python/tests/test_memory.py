@@ -8,7 +8,7 @@ import pytest
 
 METHODS = ["fork", "spawn", "forkserver"]
 
-# Without root's privileges, where the tests have them.
+# Without root's capabilities, if the tests have them.
 UNPRIVILEGED = """
 import ctypes
 for capability in range(64):

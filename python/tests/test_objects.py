@@ -1,4 +1,4 @@
-"""What arrives is what pickle would have made: type for type, and one object where it was one object."""
+"""Objects arrive as pickle would have made them: with the same types, and shared where they were shared."""
 
 import array
 import collections
@@ -100,7 +100,9 @@ class State:
 
 
 def same(a, b, pairs):
-    """Whether two objects are alike to the last detail. `pairs` has what each mutable object of `a` is in `b`."""
+    """Returns whether two objects are equal in every detail. `pairs` maps each mutable object of `a` to its
+    counterpart in `b`.
+    """
     if type(a) is not type(b):
         return False
     if isinstance(a, (list, dict, set, bytearray, Plain, Slots, State, Point)):
@@ -164,7 +166,7 @@ BYTES = [b"", b"\0", bytes(range(256)), b"b" * 255, b"b" * 257, b"B" * 9000]
 
 
 class Generator:
-    """Objects at random, always the same for the same seed."""
+    """Makes random objects, always the same for the same seed."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -265,7 +267,7 @@ def objects(seed, count):
 
 
 def check(obj, received):
-    """That `received` is what pickle makes of `obj`."""
+    """Asserts that `received` is what pickle makes of `obj`."""
     expected = pickle.loads(pickle.dumps(obj, 5))
     assert same(expected, received, {}), f"{obj!r}\narrived as\n{received!r}"
 
@@ -486,7 +488,7 @@ def test_registered_after_the_first_put(channel, registered):
     ForkingPickler.register(WithForkingPickler, reducer(" by us"))
     ForkingPickler.register(WithBoth, reducer(" by us"))
     assert [obj.text for obj in through(channel, everything)] == ["x by copyreg", "x by us", "x by us"]
-    # And that is what the standard library does.
+    # The standard library does the same.
     assert [obj.text for obj in pickle.loads(ForkingPickler.dumps(everything))] == [
         "x by copyreg",
         "x by us",
@@ -549,7 +551,7 @@ def test_what_pickles_specially(channel):
 
 
 class Ex:
-    """`__reduce_ex__` is asked with protocol 5; large buffers go beside the pickle."""
+    """Its `__reduce_ex__` must be called with protocol 5; large buffers travel beside the pickle."""
 
     asked: ClassVar[list] = []
 
@@ -687,7 +689,7 @@ def test_arrays(zero_copy):
 @pytest.mark.parametrize("zero_copy", [False, True])
 @pytest.mark.parametrize("size", [10, 100_000])
 def test_read_only_arrays_stay_read_only(zero_copy, size):
-    """As with pickle and buffers out of band; in the band, pickle makes arrays writable."""
+    """The same as with pickle and out-of-band buffers; with in-band buffers pickle makes arrays writable."""
     numpy = pytest.importorskip("numpy")
     q = procession.Queue(zero_copy=zero_copy)  # type: ignore[call-arg]
     obj = numpy.arange(size)

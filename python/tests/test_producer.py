@@ -1,4 +1,4 @@
-"""Producers: with the last one, in whatever process, a queue ends."""
+"""Producers: a queue ends with the last one, in whichever process it is."""
 
 import copy
 import gc
@@ -23,7 +23,7 @@ from procession.queues import ShutDown
 ctx = procession.get_context(sys.argv[1])
 
 def rest(q):
-    # What a queue gives until its end.
+    # Returns the messages of a queue until its end.
     found = []
     while True:
         try:
@@ -35,7 +35,7 @@ def rest(q):
 
 @pytest.fixture
 def run(run_script):
-    """A function that runs a program with a start method as `ctx`, and asserts that all is well with it."""
+    """Returns a function that runs a program with a start method as `ctx`, and asserts that it succeeds."""
 
     def run(method, text):
         result = run_script(PROLOGUE + textwrap.dedent(text), method)
@@ -46,7 +46,7 @@ def run(run_script):
 
 
 def rest(q):
-    """What a queue gives until its end."""
+    """Returns the messages of a queue until its end."""
     found = []
     while True:
         try:
@@ -56,7 +56,7 @@ def rest(q):
 
 
 def is_open(q):
-    """Whether an empty queue may get more."""
+    """Returns whether an empty queue may get more messages."""
     with pytest.raises((queue.Empty, ShutDown)) as caught:
         q.get(False)
     return caught.type is queue.Empty
@@ -189,7 +189,7 @@ def test_on_its_way_it_counts():
     with producers.get() as producer:
         producer.put(1)
     assert q.get() == 1 and is_open(q)
-    # Nobody takes this one from where it is.
+    # No process gets this producer from its queue.
     producers.shutdown(immediate=True)
     assert not is_open(q)
 
@@ -207,7 +207,7 @@ def test_through_a_pipe(pipe):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("make", ["Queue", "JoinableQueue", "SimpleQueue"])
 def test_processes_have_them(run, make, method):
-    """A child's copy counts as long as the child has it, whether it closes it or ends."""
+    """A child's copy counts until the child closes it or ends."""
     run(
         method,
         f"""
@@ -233,7 +233,7 @@ def test_processes_have_them(run, make, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_childs_copy_counts(run, method):
-    """The queue goes on while a child has a copy, and its parent none."""
+    """The queue goes on while a child has a copy and its parent has none."""
     run(
         method,
         """
@@ -269,7 +269,7 @@ def test_a_childs_copy_counts(run, method):
     "end", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)", "raise SystemExit(3)"]
 )
 def test_one_whose_process_ends_is_gone(run, end, method):
-    """Nobody joins the process, and nobody asks how it is; its last words arrive, and then the end."""
+    """No process joins it or asks for its state; its last messages arrive, and then the end."""
     run(
         method,
         f"""
@@ -341,7 +341,7 @@ def test_a_pools_workers_may_have_them(run, method):
 
 
 def test_a_forked_childs_copies_are_its_own(run):
-    """Also of those that it was not given: it ends them by closing them, and the parent goes on."""
+    """Closing copies that were not passed to it ends only the child's copies, and the parent goes on."""
     run(
         "fork",
         """

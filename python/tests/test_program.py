@@ -17,7 +17,7 @@ import procession
 METHODS = ["fork", "spawn", "forkserver"]
 pytestmark = pytest.mark.watchdog(120)
 
-# What a program can see of how it was started.
+# The traces of its start that a program can see.
 LOOK = """\
 '''Its documentation.'''
 import sys, json
@@ -42,7 +42,7 @@ print(json.dumps({
 
 @pytest.fixture
 def files(tmp_path):
-    """A function that writes files, named and with these contents, and answers their folder."""
+    """Returns a function that writes files with these names and contents, and returns their folder."""
 
     def files(**contents):
         for name, text in contents.items():
@@ -57,7 +57,7 @@ def files(tmp_path):
 
 
 def both(run_python, *args, flags=(), **options):
-    """Run a program without and with procession."""
+    """Runs a program without and with procession."""
     plain = run_python(*flags, *args, **options)
     ours = run_python(*flags, "-m", "procession", *args, **options)
     return plain, ours
@@ -140,7 +140,7 @@ def test_absolute_path(run_python, tmp_path):
 
 @pytest.fixture
 def isolated(run_python):
-    """Skips where the package is not to be found without PYTHONPATH and the like."""
+    """Skips the test if the package is not found without PYTHONPATH or similar settings."""
     if run_python("-I", "-c", "import procession").returncode:
         pytest.skip("procession is not installed")
 
@@ -239,7 +239,7 @@ ENDS = {
 }
 
 
-# Python reads files in a way of its own, and words what it finds wrong with them so.
+# Python reads files in another way, and words the errors in them differently.
 UNREADABLE = ("null", "coding", "not utf-8")
 SMOKE = ("exception", "exit 3")
 
@@ -270,7 +270,7 @@ def test_ends_the_same(run_python, tmp_path, name, way):
 
 
 def comparable(text, way):
-    """Standard error, without what cannot be the same."""
+    """Returns standard error without the parts that cannot be equal."""
     if way in ("module", "folder"):  # Python's own way to a module is not ours.
         return without_frames(text, 'File "<frozen runpy>"')
     if way == "command":  # Since 3.13, Python shows the lines of its own -c, and of no other.
@@ -632,7 +632,7 @@ def test_submodules(name):
         importlib.import_module(f"{package}.{name}") for package in ("multiprocessing", "procession")
     )
     assert ours.__name__ == f"procession.{name}" and ours is not theirs
-    # What they import for themselves is not offered.
+    # Names that they import for their own use are not exported.
     public = [
         n
         for n, value in vars(theirs).items()

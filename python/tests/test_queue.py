@@ -1,4 +1,4 @@
-"""Queues: what the standard library promises, and what these promise beyond that."""
+"""Queues: the promises of the standard library, and those beyond it."""
 
 import multiprocessing
 import os
@@ -31,7 +31,7 @@ ctx = procession.get_context(sys.argv[1])
 
 @pytest.fixture
 def run(run_script):
-    """A function that runs a program with a start method as `ctx`, and asserts that all is well with it."""
+    """Returns a function that runs a program with a start method as `ctx`, and asserts that it succeeds."""
 
     def run(method, text, **options):
         result = run_script(PROLOGUE + textwrap.dedent(text), method, **options)
@@ -42,7 +42,7 @@ def run(run_script):
 
 
 class Late:
-    """Does something soon, in a thread; used as a context, whose end waits for it."""
+    """Calls a function soon, in a thread; used as a context, whose end waits for the thread."""
 
     def __init__(self, function, *args, after=0.1):
         self.timer = threading.Timer(after, function, args)
@@ -55,7 +55,7 @@ class Late:
 
 
 def seconds(function, *args, **options):
-    """What a call raised, and how long it took."""
+    """Returns the exception of a call, and the seconds that it took."""
     start = time.monotonic()
     with pytest.raises((queue.Empty, queue.Full)) as caught:
         function(*args, **options)
@@ -63,7 +63,7 @@ def seconds(function, *args, **options):
 
 
 def drain(q):
-    """All that is in a queue that nobody else uses."""
+    """Returns all messages of a queue that no other process uses."""
     found = []
     while not q.empty():
         found += q.get_many(1000)
@@ -455,7 +455,7 @@ def fail(text):
 
 
 class Arrives:
-    """Its unpickling fails."""
+    """An object whose unpickling fails."""
 
     def __init__(self, padding=b""):
         self.padding = padding
@@ -560,7 +560,7 @@ def test_zero_copy_outlives_the_queue():
     received = q.get()
     other = procession.Queue()
     del q
-    for _ in range(5):  # what would overwrite it, if it were free
+    for _ in range(5):  # these would overwrite it if it were free
         other.put(bytes(16 << 20))
         other.get()
     part = received["b"][10:20]
@@ -580,7 +580,7 @@ def test_zero_copy_is_given_back():
     del array
     assert _engine.resident_bytes() - before >= size
     del view
-    # What is kept warm is less than half of it.
+    # The memory that is kept warm is less than half of it.
     assert _engine.resident_bytes() - before < size
 
 
@@ -738,7 +738,9 @@ def test_watch_of_consumers_that_are_done(run, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_everything_goes_everywhere(run, method):
-    """Queues, locks and semaphores: as arguments, through queues and pipes, and back from a child that is gone."""
+    """Queues, locks and semaphores travel as arguments, through queues and pipes, and back from a child that
+    has ended.
+    """
     out = run(
         method,
         """

@@ -1,4 +1,4 @@
-"""Values and arrays: everything is tried on the standard library's as well, and must come out the same."""
+"""Values and arrays: every test also runs on the standard library's, and the results must be equal."""
 
 import ctypes
 import gc
@@ -32,7 +32,7 @@ TYPES = [
 
 
 class Odd:
-    """Something that numbers are made of in ways of their own."""
+    """An object with its own conversions to numbers."""
 
     def __index__(self):
         return 3
@@ -57,7 +57,7 @@ THINGS = [
 
 
 def outcome(function, *args, **options):
-    """What a call answers, or the type and text of what it raises."""
+    """Returns the result of a call, or the type and the text of its exception."""
     try:
         return "answered", function(*args, **options)
     except Exception as error:
@@ -65,7 +65,7 @@ def outcome(function, *args, **options):
 
 
 def same(standard, ours):
-    """Asserts that two outcomes are the same, also where they speak of an address or of a type's module."""
+    """Asserts that two outcomes are equal, except for addresses and the modules of types."""
     texts = [
         repr(each).replace("multiprocessing", "procession").split(" object at ")[0]
         for each in (standard, ours)
@@ -74,7 +74,7 @@ def same(standard, ours):
 
 
 def alike(function, *args):
-    """Asserts that `function(module, *args)` comes out the same for both."""
+    """Asserts that `function(module, *args)` has the same outcome for both modules."""
     same(*(outcome(function, module, *args) for module in BOTH))
 
 
@@ -211,7 +211,7 @@ def test_locks():
 
 
 class Counting:
-    """A lock that counts, and can do without being one."""
+    """A lock that counts its uses."""
 
     def __init__(self):
         self.acquired = self.released = 0
@@ -224,7 +224,7 @@ class Counting:
 
 
 class Watched(procession.synchronize.RLock):
-    """A lock of the package's with something more to it."""
+    """A lock of the package with another attribute."""
 
     def __init__(self):
         super().__init__(ctx=procession.get_context())
@@ -427,7 +427,7 @@ def check(things):
 
 @pytest.fixture
 def run(run_script):
-    """A function that runs a program with a start method as `ctx`, and asserts that all is well with it."""
+    """Returns a function that runs a program with a start method as `ctx`, and asserts that it succeeds."""
 
     def run(method, text, **options):
         result = run_script(PROLOGUE + textwrap.dedent(text), method, **options)

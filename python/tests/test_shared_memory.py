@@ -1,6 +1,7 @@
-"""Shared memory by name: it is not taken from who uses it, and it goes with the last user, whoever is killed.
+"""Shared memory by name: it is never removed while a program uses it, and is removed with its last user,
+whichever process is killed.
 
-The programs of a test are not related: each has a resource tracker of its own.
+The programs of a test are not related: each has its own resource tracker.
 """
 
 import sys
@@ -45,7 +46,9 @@ name = f"procession-test-{os.getpid()}"
 
 @pytest.fixture
 def run(run_script, tmp_path):
-    """A function that runs a program in which all this is to be had, and asserts that it leaves nothing behind."""
+    """Returns a function that runs a program with these names defined, and asserts that it leaves nothing
+    behind.
+    """
 
     def run(text):
         import textwrap

@@ -69,7 +69,8 @@ def times_out(work, *args, **options):
     sys.exit("it did not end with TimeoutError")
 """
 
-# What the child does over and over; what tells that it was stopped in the middle; what ends with TimeoutError then.
+# For each case: the child's loop, the probe that finds whether the child was stopped in the middle of it, and the call
+# that then ends with TimeoutError.
 HAMMERS = {
     "put": (
         "q.put_many([b'x' * 100] * 200)",
@@ -112,7 +113,7 @@ def late():
     times_out(lambda: {late})
 
 def interrupted():
-    # A second is the most that anybody is waited for who does not run; so the signal has a few tries.
+    # The engine waits at most a second for a process that does not run; so the signal has a few tries.
     for _ in range(20):
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
@@ -218,7 +219,7 @@ def test_making_and_dropping(run_script, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_thread_that_drops_something_keeps_no_other_from_running(run_script, method):
-    """While it waits for who is stopped, another thread, which has the interpreter, receives something."""
+    """While it waits for the stopped process, another thread has the interpreter and receives a message."""
     result = run_script(
         PROLOGUE
         + textwrap.dedent(
@@ -285,7 +286,7 @@ SIZE = 512 << 20
 
 
 def test_pages_are_made_and_freed_beside_other_threads(run_script):
-    """While a large message is made, other threads see it grow; and they run while it is freed."""
+    """While a large message is made, other threads run and see it grow; they also run while it is freed."""
     result = run_script(
         PROLOGUE
         + textwrap.dedent(

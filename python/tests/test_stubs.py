@@ -1,4 +1,4 @@
-"""What a type checker says of programs: the stubs are checked against the package by mypy's stubtest, not here."""
+"""A type checker's answers about programs. (mypy's stubtest compares the stubs with the package.)"""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Locks and semaphores, and what the standard library builds on them."""
+"""Locks and semaphores, and the standard library's classes that use them."""
 
 import multiprocessing
 import os
@@ -28,7 +28,7 @@ def start(target, *args):
 
 @pytest.fixture
 def run(run_script):
-    """A function that runs a program with a start method as `ctx`, and asserts that all is well with it."""
+    """Returns a function that runs a program with a start method as `ctx`, and asserts that it succeeds."""
 
     def run(method, text, **options):
         result = run_script(PROLOGUE + textwrap.dedent(text), method, **options)
@@ -39,7 +39,7 @@ def run(run_script):
 
 
 def in_thread(function, *args):
-    """What a function answers in another thread."""
+    """Returns the result of a function in another thread."""
     answer = []
     thread = threading.Thread(target=lambda: answer.append(function(*args)))
     thread.start()
@@ -68,7 +68,7 @@ def test_lock():
     with pytest.raises(ValueError, match="released too many times"):
         lock.release()
     lock.acquire()
-    in_thread(lock.release)  # by whoever wants to
+    in_thread(lock.release)  # by any thread
     assert lock.acquire(False)
 
 
@@ -157,7 +157,7 @@ def test_arguments_are_the_standard_librarys():
 
 
 def states(package):
-    """The representations of everything in the states that there are."""
+    """Returns the representations of all objects in all their states."""
     found = {}
     lock, rlock = package.Lock(), package.RLock()
 

@@ -1,4 +1,4 @@
-"""`connection.wait`: queues, events, and what has a descriptor, in any mixture."""
+"""`connection.wait`: queues, events, and objects with a descriptor, in any mixture."""
 
 import os
 import socket

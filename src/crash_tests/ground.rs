@@ -1,5 +1,6 @@
-//! The ground that the protocols stand on, tried at every step: a process that is stopped in the middle of something, that
-//! becomes another program there, that comes to life while somebody asks about it; threads that need each other's latches.
+//! The assumptions of the protocols, tested at every step: a process that is stopped in the middle of an operation, or
+//! becomes another program there; a process that begins to live while another asks about it; threads that need each
+//! other's locks.
 
 use super::{clear_up_after, entry, one_at_a_time, queue_with};
 use crate::heap::Heap;
@@ -15,14 +16,14 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Steps after which something must be wrong.
+/// The number of steps after which a test is in an endless loop.
 const MAX_STEPS: u64 = 1000;
-/// Nobody who gets an answer at all gets it later than this; only a test that fails waits so long.
+/// Later than any answer comes; only a test that fails waits so long.
 const LATE: Duration = Duration::from_secs(10);
-/// The timeout of those who wait for somebody who is stopped.
+/// The timeout of calls that wait for a stopped process.
 const PATIENCE: Duration = Duration::from_millis(40);
 
-/// Forks the child that an entry is for, which runs `work` and ends; its pid.
+/// Forks the child of an entry, which runs `work` and ends. Returns its pid.
 fn start(reserved: Reserved, work: impl FnOnce()) -> u32 {
     crate::heap::fork::adopt_as(reserved.id, reserved.claim_fd());
     let forked = fork().expect("a fork");
@@ -36,7 +37,7 @@ fn start(reserved: Reserved, work: impl FnOnce()) -> u32 {
     }
 }
 
-/// Waits until a child has stopped or ended: `None`, or the status.
+/// Waits until a child has stopped (returns `None`) or ended (returns its status).
 #[allow(unsafe_code)]
 fn stopped_or_ended(pid: u32) -> Option<i32> {
     let mut status = 0;
@@ -51,7 +52,7 @@ fn signal(pid: u32, signal: i32) {
     unsafe { libc::kill(pid as i32, signal) };
 }
 
-/// Somebody who does `help` where this is not dropped in time, so that a test that would hang fails.
+/// A thread that calls `help` if this is not dropped in time, so that a test that would hang fails.
 struct Rescuer {
     done: Option<Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -76,7 +77,7 @@ impl Rescuer {
         }
     }
 
-    /// Whether all went on without help.
+    /// Returns whether no help was needed.
     fn was_not_needed(mut self) -> bool {
         drop(self.done.take());
         self.thread.take().map(thread::JoinHandle::join);
@@ -84,9 +85,9 @@ impl Rescuer {
     }
 }
 
-/// Stops a child at its first change of shared memory in `work`, then at one `stride` later (each costs a second or two), and so on
-/// (at each with `PROCESSION_LONG`), and lets `others` do something meanwhile, which must come to an end though the child does not go on. They are told the child's pid. Then it goes
-/// on, and `check`s.
+/// Stops a child at its first change of shared memory in `work`, then a new child `stride` changes later, and so on.
+/// (Each stop costs a second or two. With `PROCESSION_LONG` every change is tried.) While the child is stopped,
+/// `others` runs with the child's pid, and must finish. Then the child goes on, and `check` runs.
 fn stops_at_every_step<S>(
     stride: usize,
     setup: impl Fn() -> S,
@@ -136,7 +137,8 @@ fn stops_at_every_step<S>(
     }
 }
 
-/// What a wait may end with that somebody who is stopped keeps from its end: its deadline's error, or one that names the other.
+/// Returns whether a wait that a stopped process holds up may end with this error: that of its deadline, or one that
+/// names the stopped process.
 fn is_fair(error: &Error, pid: u32) -> bool {
     matches!(error, Error::Timeout | Error::Full | Error::Empty)
         || error.to_string().contains(&pid.to_string())
@@ -157,11 +159,11 @@ fn put_for(queue: &Queue<Vec<u8>>, len: usize, pid: u32) -> bool {
     fair(put.map_err(|error: PutError<_>| error.error()), pid).is_some()
 }
 
-/// What a stopped producer or consumer does not keep others from: an answer in time, of whatever is asked.
+/// Checks that all operations of a queue return in time while a producer or a consumer is stopped.
 fn use_in_time(queue: &Queue<Vec<u8>>, pid: u32, patient: &Cell<bool>) {
     for len in [10, 20_000] {
         if !put_for(queue, len, pid) && patient.take() {
-            // Without a deadline it is told who is in the way. That takes its time, so it is asked once.
+            // Without a deadline the error names the stopped process. That takes long, so it is tried once.
             let put = queue.put(vec![5; len]).map_err(|error| error.error());
             if let Err(error) = put {
                 assert!(error.to_string().contains(&pid.to_string()), "not named: {error}");
@@ -172,7 +174,7 @@ fn use_in_time(queue: &Queue<Vec<u8>>, pid: u32, patient: &Cell<bool>) {
     let _ = fair(queue.get_timeout(PATIENCE), pid);
 }
 
-/// Takes all there is; all of it is whole, and the queue works.
+/// Gets all messages, and checks that they are whole and that the queue works.
 fn drain_whole(queue: &Queue<Vec<u8>>) {
     queue.put(b"last".to_vec()).expect("a queue that works");
     loop {
@@ -224,7 +226,7 @@ fn a_consumer_is_stopped() {
     );
 }
 
-/// Who makes things is stopped: others, who have nothing to do with it, make things or are told why not.
+/// Stops a process that makes objects: other processes make objects too, or get an error that says why not.
 #[test]
 fn a_maker_of_things_is_stopped() {
     stops_at_every_step(
@@ -240,9 +242,9 @@ fn a_maker_of_things_is_stopped() {
     );
 }
 
-/// Who clears up after somebody is stopped: others notice deaths, start processes, end, or are told why not.
+/// Stops a process that clears up: others notice deaths, start processes and end, or get an error that says why not.
 #[test]
-fn somebody_who_clears_up_is_stopped() {
+fn a_process_that_clears_up_is_stopped() {
     let heap = crate::program::heap().expect("a heap");
     let patient = Cell::new(true);
     stops_at_every_step(
@@ -271,7 +273,8 @@ fn somebody_who_clears_up_is_stopped() {
     );
 }
 
-/// Becomes `sleep` while another thread is at each step of `work`: for others that thread is dead, though its pid lives.
+/// Becomes `sleep` at each step of `work` in another thread: for other processes that thread is dead, although its pid
+/// lives.
 fn becomes_another_program_at_every_step<S: Sync>(
     setup: impl Fn() -> S,
     work: impl Fn(&S) + Sync,
@@ -283,14 +286,14 @@ fn becomes_another_program_at_every_step<S: Sync>(
         assert!(step < MAX_STEPS, "it never gets through");
         let (reserved, state) = (entry(heap), setup());
         let id = reserved.id;
-        // Its other end is closed by exec, and by the end of the child.
+        // Exec and the end of the child close the other end.
         let (here, there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
         let pid = start(reserved, || {
             thread::scope(|scope| exec_at(step, scope, &work, &state));
         });
         drop(there);
         let _ = rustix::io::read(&here, &mut [0u8; 1]);
-        // With the program that it is now, or gone.
+        // It runs the new program, or has ended.
         let rescuer = Rescuer::after(LATE, move || signal(pid, libc::SIGKILL));
         others(&state);
         assert!(
@@ -310,7 +313,8 @@ fn becomes_another_program_at_every_step<S: Sync>(
     }
 }
 
-/// Ends this process with code 0 if a thread gets through `work` in less than `step` steps; else becomes `sleep` there.
+/// Ends this process with code 0 if a thread finishes `work` in less than `step` steps; otherwise becomes `sleep` at
+/// that step.
 fn exec_at<'s, S: Sync>(
     step: u64,
     scope: &'s thread::Scope<'s, '_>,
@@ -361,7 +365,7 @@ fn a_maker_of_things_becomes_another_program() {
     );
 }
 
-/// A child comes to life at every moment of the question whether it lives. It does all the time.
+/// Lets a child begin to live at every step of the question whether it is alive. The answer must always be yes.
 #[test]
 fn a_child_that_comes_to_life_while_it_is_asked_for_lives() {
     let _one = one_at_a_time();
@@ -378,7 +382,7 @@ fn a_child_that_comes_to_life_while_it_is_asked_for_lives() {
                 thread::sleep(Duration::from_secs(600));
             });
             crash::stop_at(0);
-            // Stopped on its way, or on its way already.
+            // The child is stopped on its way, or has passed the stop already.
             let stopped = wait_for_stop(pid, here.as_fd());
             let from_child = rustix::io::dup(&here).expect("a descriptor");
             let go_on = move || run_forked_child(pid, stopped, &from_child);
@@ -400,7 +404,7 @@ fn a_child_that_comes_to_life_while_it_is_asked_for_lives() {
     }
 }
 
-/// Waits until a child has stopped (true) or told that it got through without.
+/// Waits until a child has stopped (returns true), or has reported that it finished without a stop.
 fn wait_for_stop(pid: u32, told: std::os::fd::BorrowedFd<'_>) -> bool {
     loop {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -425,7 +429,7 @@ fn wait_for_stop(pid: u32, told: std::os::fd::BorrowedFd<'_>) -> bool {
     }
 }
 
-/// Lets a stopped child go on, and waits until it is all there.
+/// Lets a stopped child go on, and waits until it has adopted its entry.
 fn run_forked_child(pid: u32, stopped: bool, told: &OwnedFd) {
     if stopped {
         signal(pid, libc::SIGCONT);
@@ -433,7 +437,8 @@ fn run_forked_child(pid: u32, stopped: bool, told: &OwnedFd) {
     }
 }
 
-/// One thread sends over a pipe, another drops its last reading end, a third forks: in a child that is watched from outside.
+/// Lets one thread send over a pipe, another drop the last reading end, and a third fork. They run in a child, which is
+/// watched from outside.
 #[test]
 fn sending_dropping_an_end_and_forking_at_every_step() {
     let _one = one_at_a_time();
@@ -468,7 +473,8 @@ fn sending_dropping_an_end_and_forking_at_every_step() {
     }
 }
 
-/// Whether the sender got through before its `step`-th step. There it makes a pause, until the others can do no more.
+/// Returns whether the sender finished before its `step`-th step. At that step it pauses until the other threads are
+/// done or blocked.
 fn send_drop_and_fork(step: u64) -> bool {
     let (reader, writer) = pipe_one_way_bounded::<Vec<u8>>(100).expect("a pipe");
     writer.send(vec![1; 1000]).expect("room");
@@ -481,7 +487,7 @@ fn send_drop_and_fork(step: u64) -> bool {
             there.send(true).expect("somebody listens");
             let _ = gone.recv();
         });
-        // Beyond the first segment. Its end may be gone by then.
+        // More than the first segment holds. The other end may be gone by then.
         let _ = writer.try_send(vec![2; 8000]);
         let through = crash::forget_plans();
         let _ = told.send(false);
@@ -490,7 +496,7 @@ fn send_drop_and_fork(step: u64) -> bool {
     });
     if news.recv() == Ok(true) {
         let others = [thread::spawn(move || drop(reader)), thread::spawn(fork_once)];
-        // Long enough to be where they wait for each other. Nothing goes wrong if they are not.
+        // Long enough for the threads to wait for each other. The test does not fail if they do not.
         thread::sleep(Duration::from_millis(12));
         drop(go);
         for other in others {
@@ -501,7 +507,7 @@ fn send_drop_and_fork(step: u64) -> bool {
 }
 
 fn fork_once() {
-    // Behind the other, so that it has what it holds.
+    // After the other thread, so that the other thread has its locks.
     thread::sleep(Duration::from_millis(4));
     match fork().expect("a fork") {
         Forked::Child => exit_now(0),
@@ -511,7 +517,7 @@ fn fork_once() {
     }
 }
 
-/// Changes of shared memory in this thread while it forks a child that ends at once.
+/// Returns the number of changes of shared memory by this thread while it forks a child that ends at once.
 fn changes_of_a_fork(heap: &'static Heap) -> u64 {
     let reserved = entry(heap);
     let id = reserved.id;
@@ -523,7 +529,7 @@ fn changes_of_a_fork(heap: &'static Heap) -> u64 {
     changes
 }
 
-/// A fork costs what this process holds, and not what it has held.
+/// Checks that the cost of a fork depends on what this process holds now, and not on what it has held before.
 #[test]
 fn a_fork_after_much_was_dropped_changes_no_more_than_before() {
     let _one = one_at_a_time();
@@ -536,14 +542,14 @@ fn a_fork_after_much_was_dropped_changes_no_more_than_before() {
             .collect::<Vec<_>>(),
     );
     let after = changes_of_a_fork(heap);
-    // A page of the table that holds something is copied as far as it was ever used.
+    // A page of the table that is in use is copied up to the last slot that was ever used.
     assert!(
         after <= 2 * before + 2000,
         "{before} changes before, {after} after"
     );
 }
 
-/// What a transaction has to do grows with its words, and not with their square.
+/// Checks that the work of a transaction grows linearly with its words.
 #[test]
 fn a_long_transaction_finds_its_words_without_a_search() {
     let _one = one_at_a_time();
@@ -555,7 +561,7 @@ fn a_long_transaction_finds_its_words_without_a_search() {
         for word in 0..words {
             tx.set(first + 8 * word, 1);
         }
-        // Nothing of it is to happen.
+        // None of these changes must happen.
         Err(Error::Timeout)
     });
     assert_eq!(staged, Err(Error::Timeout));

@@ -1,4 +1,4 @@
-//! Pipes: messages are whole, and an end whose process died at whatever moment is gone for its peer.
+//! Pipes: messages are whole, and when the process of an end dies at any step, its peer sees the end.
 
 use super::{Corpse, dies_at_every_step, entry, run_to};
 use crate::{Connection, Error, Queue, pipe, pipe_one_way};
@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 type End = Connection<Vec<u8>, Vec<u8>>;
 
-/// One end, and the other one in a queue, so that whoever takes it from there is the only one to have it.
+/// One end of a pipe. The other end is in a queue, so that only the process that gets it from there has it.
 struct Lonely {
     here: End,
     there: Queue<End>,
@@ -32,7 +32,8 @@ impl Lonely {
 }
 
 impl Drop for Lonely {
-    /// Everybody is cleared up after: with what may be left in the queue, the last reference to the other end goes.
+    /// Checks the end of the pipe after all dead processes are cleared up after and the queue is emptied: then the last
+    /// reference to the other end is gone.
     fn drop(&mut self) {
         if self.used.get() && !std::thread::panicking() {
             self.there.shutdown_now();
@@ -65,7 +66,7 @@ fn an_end_is_given_up() {
     );
 }
 
-/// What nobody will read is dropped with the end that would have.
+/// Checks that unread messages are dropped with the reading end.
 #[test]
 fn an_end_with_messages_is_given_up() {
     dies_at_every_step(
@@ -98,7 +99,7 @@ fn making_and_dropping() {
     );
 }
 
-/// The survivor that gives up a dead process's end dies too.
+/// Kills the survivor too, while it gives up the end of a dead process.
 #[test]
 fn clearing_up() {
     let heap = crate::program::heap().expect("a heap");

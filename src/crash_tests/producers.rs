@@ -1,10 +1,11 @@
-//! Queues that end with their last producer: whoever dies where, they end when nobody has one any more, and not before.
+//! Queues that end with their last producer: whichever process dies at whichever step, a queue ends when its last
+//! producer is gone, and not before.
 
 use super::{dies_at_every_step, entry, run_to};
 use crate::{Error, Producer, Queue};
 use std::cell::Cell;
 
-/// A queue and a producer of it on its way in another queue, so that whoever takes it from there is the only one to have it.
+/// A queue. Its only producer is a message in another queue, so that only the process that gets it from there has it.
 struct Fed {
     queue: Queue<Vec<u8>>,
     way: Queue<Producer<Vec<u8>>>,
@@ -24,7 +25,7 @@ fn fed() -> Fed {
     }
 }
 
-/// Takes what is there; in order, and whole.
+/// Gets all messages, and checks that they are in order and whole.
 fn drain(queue: &Queue<Vec<u8>>) -> usize {
     let got: Vec<_> = std::iter::from_fn(|| queue.try_get().ok()).collect();
     let sent = [b"good".to_vec(), vec![7; 10_000]];
@@ -44,11 +45,12 @@ fn feed(producer: &Producer<Vec<u8>>) {
 }
 
 impl Drop for Fed {
-    /// Everybody is cleared up after: with what may be left on its way, the last producer goes.
+    /// Checks the end of the queue after all dead processes are cleared up after and the other queue is emptied: then
+    /// the last producer is gone.
     fn drop(&mut self) {
         if self.used.get() && !std::thread::panicking() {
             self.way.shutdown_now();
-            // A message whose put had not returned may have come into sight since.
+            // A message whose put had not returned may have become visible since.
             while self.queue.try_get().is_ok() {}
             assert_ended(&self.queue);
         }
@@ -78,7 +80,7 @@ fn the_last_is_given_up() {
     );
 }
 
-/// One that is not the last ends nothing.
+/// Checks that a producer that is not the last ends nothing.
 #[test]
 fn another_is_taken_and_given_up() {
     dies_at_every_step(
@@ -98,7 +100,7 @@ fn another_is_taken_and_given_up() {
     );
 }
 
-/// A queue whose first producer dies has ended, or has not begun to have any.
+/// Checks a queue whose first producer dies: it has ended, or never had a producer.
 #[test]
 fn the_first_is_made() {
     let heap = crate::program::heap().expect("a heap");
@@ -117,7 +119,7 @@ fn the_first_is_made() {
     );
 }
 
-/// The survivor that gives up a dead process's producer dies too.
+/// Kills the survivor too, while it gives up the producer of a dead process.
 #[test]
 fn clearing_up() {
     let heap = crate::program::heap().expect("a heap");

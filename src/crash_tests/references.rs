@@ -1,4 +1,4 @@
-//! Death while the table of references grows and shrinks, is copied for a child, and is gone through after a death.
+//! Death while the table of references grows or shrinks, is copied for a child, or is emptied after a death.
 
 use super::{
     Corpse, clear_up_after, dies_at_every_step, dies_at_every_step_over, entry, one_at_a_time, run_to,
@@ -11,14 +11,14 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-/// More slots than a page has.
+/// A number of slots that is larger than a page.
 const PAGE: usize = 508;
 
 fn locks(count: usize) -> Vec<Lock> {
     (0..count).map(|_| Lock::new().expect("memory")).collect()
 }
 
-/// The table gets a second page, and loses it again.
+/// Lets the table grow by a second page, and shrink again.
 #[test]
 fn a_page_comes_and_goes() {
     let heap = crate::program::heap().expect("a heap");
@@ -32,7 +32,7 @@ fn a_page_comes_and_goes() {
     };
     dies_at_every_step_over(
         || {
-            // The first page is nearly full, the second empty; a forked child has only the first.
+            // The first page is nearly full, the second is empty; a forked child has only the first.
             let mut held = more_until_a_page_is_added();
             held.pop();
             Rc::new(RefCell::new(held))
@@ -50,12 +50,12 @@ fn a_page_comes_and_goes() {
     );
 }
 
-/// A child that is forked gets a copy of the table; who forks dies on the way, or the child does.
+/// Kills the forking process, or the child, while the child gets a copy of the table.
 #[test]
 fn a_table_is_copied() {
     let heap = crate::program::heap().expect("a heap");
     let nobody_else = || {
-        // The child's child ends at once, whoever waits for it; then its entry goes.
+        // The child's child ends at once, whether or not a process waits for it; then its entry is freed.
         while heap.others() > 0 {
             heap.clear_up_all_dead();
             thread::sleep(Duration::from_micros(100));
@@ -63,7 +63,7 @@ fn a_table_is_copied() {
     };
     dies_at_every_step(
         || {
-            // With gaps, in more than one batch.
+            // The used slots have gaps, and need more than one batch.
             let mut held = locks(75);
             for n in [70, 66, 65, 3, 0] {
                 held.remove(n);
@@ -86,7 +86,8 @@ fn a_table_is_copied() {
     );
 }
 
-/// The survivor dies, too, in the middle of what the dead process held: some of it also others', some of it its own.
+/// Kills the survivor too, while it gives up the references of the dead process: some to objects that other processes
+/// share, some to objects of its own.
 #[test]
 fn many_references_are_given_up() {
     let heap = crate::program::heap().expect("a heap");
@@ -109,7 +110,7 @@ fn many_references_are_given_up() {
     );
 }
 
-/// A message that carries the last handles of others is given up.
+/// Gives up a message that carries the last handles of other objects.
 #[test]
 fn a_message_with_the_last_handles() {
     dies_at_every_step(
@@ -122,7 +123,7 @@ fn a_message_with_the_last_handles() {
         Queue::shutdown_now,
         |queue, through| {
             if !through {
-                // What its killer began is gone through to the end.
+                // The clearing up that the dead survivor began is finished.
                 queue.shutdown_now();
             }
             assert_eq!(queue.try_get().err(), Some(Error::ShutDown));
@@ -130,13 +131,13 @@ fn a_message_with_the_last_handles() {
     );
 }
 
-/// While memory is made for an object, or given back, this process can be forked.
+/// Checks that this process can be forked while memory is allocated for an object, or freed.
 #[test]
-fn nobody_waits_for_memory_to_fork() {
+fn no_fork_waits_for_memory() {
     let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
     let forks = move || {
-        // From another thread: this one is in the middle of something.
+        // It forks from another thread, because this one is in the middle of an operation.
         thread::scope(|scope| {
             scope.spawn(|| {
                 let reserved = entry(heap);
@@ -148,7 +149,7 @@ fn nobody_waits_for_memory_to_fork() {
     };
     // The page of this process's table stays.
     drop(Lock::new().expect("memory"));
-    // What is made is not what others have left, and is not kept for them.
+    // Memory that other tests have freed would be used again instead of allocated.
     heap.release_reserve();
     let before = heap.census();
     let count = Rc::new(Cell::new(0));

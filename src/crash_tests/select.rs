@@ -1,10 +1,10 @@
-//! Those who wait for several things at once, and those who are to tell them.
+//! Waiting for several things at once: death of the waiting process, and of the notifying one.
 
 use super::dies_at_every_step;
 use crate::{Queue, Selector};
 use std::cell::RefCell;
 
-/// A queue, and a selector of the survivor's that waits for it and has found nothing.
+/// A queue, and a selector of the survivor that has the queue registered and has found nothing.
 struct Watched {
     queue: Queue<u32>,
     selector: RefCell<Selector>,
@@ -25,7 +25,7 @@ fn watched() -> Watched {
 }
 
 impl Watched {
-    /// What is there is found, if not because somebody told, then by the look once a second.
+    /// Checks that the selector finds a message that is there: by a notification, or by its check once a second.
     fn check(&self, there: bool) {
         let mut selector = self.selector.borrow_mut();
         selector.recheck_all();
@@ -35,7 +35,7 @@ impl Watched {
         );
     }
 
-    /// The next message is told of as usual, at the latest after a second.
+    /// Checks that the next message is reported as usual, at the latest after a second.
     fn check_next(&self, at_once: bool) {
         let mut selector = self.selector.borrow_mut();
         if !at_once {

@@ -1,21 +1,22 @@
-//! Semaphores: in the end there are as many permits as in the beginning, and those of the dead are told once.
+//! Semaphores: in the end there are as many permits as in the beginning, and each death of an owner is reported once.
 
 use super::{clear_up_after, dies_at_every_step, entry, run_to};
 use crate::{Error, Permit, Semaphore};
 
-/// Takes every permit there is; how many, and how many of them from the dead.
+/// Takes all permits, and returns their number and the number of those whose owner died.
 pub(super) fn count_permits(semaphore: &Semaphore) -> (usize, usize) {
     let permits: Vec<_> = std::iter::from_fn(|| semaphore.try_acquire().ok()).collect();
     let told = permits.iter().filter(|permit| permit.owner_died()).count();
     (permits.len(), told)
 }
 
-/// After a death, before and after it is cleared up.
+/// Checks the permits after a death, before and after the clearing up.
 fn check_permits(semaphore: &Semaphore, through: bool) {
     let value = semaphore.value();
     assert!((1..=3).contains(&value), "{value}");
     let (permits, told) = count_permits(semaphore);
-    // Whoever takes the latch carries out what was decided, so there may be one more or less than it looked like.
+    // The thread that takes the lock carries out a change that was decided, so there may be one permit more or less
+    // than there seemed to be.
     assert!(permits.abs_diff(value) <= 1, "{permits} of {value}");
     assert!(
         told <= 2 && told <= permits && (!through || told == 0),
@@ -24,7 +25,7 @@ fn check_permits(semaphore: &Semaphore, through: bool) {
     assert_eq!(count_permits(semaphore), (permits, 0), "told once");
 }
 
-/// The crash test of a semaphore: in the end, and after whatever death, it has the permits it began with.
+/// Runs a crash test of a semaphore: in the end, after any death, it has as many permits as in the beginning.
 fn semaphores_and(setup: fn() -> Semaphore, work: fn(&Semaphore)) {
     dies_at_every_step(
         || Whole(setup()),
@@ -33,7 +34,8 @@ fn semaphores_and(setup: fn() -> Semaphore, work: fn(&Semaphore)) {
     );
 }
 
-/// A semaphore of three permits; they must all be there when it is dropped, and everybody is cleared up.
+/// A semaphore of three permits. When it is dropped and all dead processes are cleared up after, all permits must be
+/// there.
 struct Whole(Semaphore);
 
 impl Drop for Whole {
@@ -65,7 +67,7 @@ fn permits_taken_and_given_back_in_part() {
     });
 }
 
-/// As many as it takes to bias a semaphore and use it so.
+/// As many acquires as bias a semaphore, and one or more that use the bias.
 fn take_and_give_back(semaphore: &Semaphore) {
     for _ in 0..4 {
         drop(semaphore.acquire().expect("a permit"));
@@ -80,7 +82,7 @@ fn permits_of_one_process_alone() {
         semaphore.acquire().expect("a permit").forget();
         semaphore.release().expect("it has two");
         semaphore.release().expect("it has one");
-        // A handle that goes takes the bias along.
+        // Dropping a handle ends the bias.
         drop(semaphore.clone());
     });
 }
@@ -125,7 +127,8 @@ fn a_permit_of_the_dead() {
     );
 }
 
-/// What a process has that says it ends is not given back; if it is killed before it has said so, it is.
+/// Checks that the permits of a process that says that it ends stay taken. If it is killed before it has said so, they
+/// come back.
 #[test]
 fn permits_of_one_that_ends() {
     let heap = crate::program::heap().expect("a heap");
@@ -142,7 +145,7 @@ fn permits_of_one_that_ends() {
                 heap.take_leave();
             },
             |semaphore, through| {
-                // Both before and after it is cleared up: the permit is in one place or in none.
+                // Holds before and after the clearing up: the permit is in one place or in none.
                 let missing = 3 - count_permits(semaphore).0;
                 assert!(missing <= 2, "{missing}");
                 heap.clear_up_all_dead();
@@ -159,7 +162,7 @@ fn too_many() -> crate::Result<()> {
     Err(Error::TooManyReleases { max: 3 })
 }
 
-/// Whoever clears up after it dies, too: the permit is not given back half-way.
+/// Kills the process that clears up, too: a permit must not be returned twice, nor half.
 #[test]
 fn clearing_up_after_one_that_ends() {
     let heap = crate::program::heap().expect("a heap");
@@ -183,7 +186,7 @@ fn clearing_up_after_one_that_ends() {
     );
 }
 
-/// A semaphore, and one who had a permit of it and has ended.
+/// A semaphore, and a process that had a permit of it and has ended.
 struct Ended {
     semaphore: Semaphore,
     id: u32,

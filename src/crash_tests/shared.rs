@@ -1,10 +1,10 @@
-//! Values and arrays: made, changed, received and dropped by processes that die at every step of it.
+//! Values and arrays: processes make, change, receive and drop them, and die at every step.
 
 use super::dies_at_every_step;
 use crate::bindings::{Handle, HandleKind, Region};
 use crate::{Array, LockError};
 
-/// So many bytes are a block of their own.
+/// A size that has its own block.
 const LARGE: usize = 100_000;
 
 #[test]
@@ -26,10 +26,10 @@ fn making_and_dropping_memory() {
     }
 }
 
-/// Leaves nothing zero, for the next who is given this memory.
+/// Overwrites all bytes with other values than zero, for the next user of this memory.
 #[allow(unsafe_code)]
 fn soil(memory: &Region) {
-    // SAFETY: the memory was just made, and nobody else has it.
+    // SAFETY: the memory was just allocated, and no other thread or process has it.
     unsafe { memory.address().write_bytes(9, memory.len()) };
 }
 

@@ -1,4 +1,4 @@
-//! Death at every step of a condition, an event, a barrier, while threads of the survivor wait there too.
+//! Death at every step of a condition, an event or a barrier, while threads of the survivor wait there too.
 
 use super::{Corpse, dies_at_every_step, entry, run_to};
 use crate::{Barrier, Condition, ConditionGuard, Error, Event};
@@ -14,7 +14,7 @@ fn until(condition: impl Fn() -> bool) {
     }
 }
 
-/// The lock of a condition, also from somebody dead, which is asked at once.
+/// Takes the lock of a condition, also from a dead owner, whose death is noticed at once.
 fn lock(condition: &Condition) -> ConditionGuard<'_> {
     loop {
         match condition.try_lock().or_else(|error| error.into_guard().ok_or(())) {
@@ -24,7 +24,7 @@ fn lock(condition: &Condition) -> ConditionGuard<'_> {
     }
 }
 
-/// What was decided by the dead is carried out.
+/// Carries out what a dead process had decided.
 fn replay_journal() {
     crate::program::heap()
         .expect("a heap")
@@ -32,11 +32,11 @@ fn replay_journal() {
         .expect("nobody is stopped");
 }
 
-/// A condition where threads of this process wait; in the end they all wake.
+/// A condition at which threads of this process wait; in the end they all wake.
 struct Waited {
     condition: Condition,
     waiters: RefCell<Vec<JoinHandle<()>>>,
-    /// Nothing more is going to happen.
+    /// Set when no more notifications will come.
     over: Arc<AtomicBool>,
 }
 
@@ -54,7 +54,7 @@ impl Waited {
         waited
     }
 
-    /// Somebody more waits, once at least `behind` do.
+    /// Adds a waiting thread, which begins to wait when at least `behind` threads wait.
     fn add(&self, behind: usize) {
         let (condition, over) = (self.condition.clone(), self.over.clone());
         self.waiters.borrow_mut().push(thread::spawn(move || {
@@ -103,7 +103,7 @@ fn notifying() {
                 let _guard = lock(&waited.condition);
                 waited.condition.waiting()
             };
-            // Both or none: whoever was called goes on, if need be after a second.
+            // Both or none: a notified thread goes on, if need be after a second.
             assert!(left == 1 || (left == 3 && !through), "{left} left");
             until(|| waited.asleep() == left);
         },
@@ -120,7 +120,7 @@ fn waiting_in_vain() {
             assert_eq!(guard.wait_timeout(Duration::from_micros(10)), Err(Error::Timeout));
         },
         |waited, _| {
-            // Who was there first is the first still.
+            // The first thread in the wait queue is still the first.
             lock(&waited.condition).notify_one();
             until(|| waited.asleep() == 0);
         },
@@ -132,7 +132,7 @@ fn being_notified() {
     dies_at_every_step(
         || {
             let waited = Waited::by(0);
-            // One who comes behind the process that dies, and one who notifies once.
+            // One thread that waits after the process that dies, and one that notifies once.
             waited.add(1);
             let (condition, over) = (waited.condition.clone(), waited.over.clone());
             waited.waiters.borrow_mut().push(thread::spawn(move || {
@@ -151,7 +151,7 @@ fn being_notified() {
     );
 }
 
-/// An event that a thread of this process waits for.
+/// An event for which a thread of this process waits.
 struct Awaited(Event, Option<JoinHandle<()>>);
 
 impl Drop for Awaited {
@@ -188,7 +188,7 @@ fn setting_and_clearing() {
     );
 }
 
-/// A barrier where a thread of this process waits; what it was told in the end.
+/// A barrier at which a thread of this process waits, and the answer that the thread got.
 struct Met {
     barrier: Barrier,
     party: RefCell<Option<JoinHandle<Result<usize, Error>>>>,
@@ -211,7 +211,8 @@ impl Met {
         party.join().expect("it only waits")
     }
 
-    /// Whoever died here, the barrier is as new after a reset, and clearing up later does not break it again.
+    /// Checks that the barrier works again after a reset, whichever process died, and that later clearing up does not
+    /// break it again.
     fn renew(&self) {
         self.barrier.reset();
         assert_eq!((self.barrier.waiting(), self.barrier.is_broken()), (0, false));
@@ -260,7 +261,7 @@ fn acting() {
             if !through && met.barrier.waiting() == 1 {
                 met.barrier.abort();
             }
-            // Nobody waits for the action of the dead.
+            // No party waits for the action of a dead process.
             let told = met.told();
             assert!(
                 told == Ok(0) || (!through && told == Err(Error::BrokenBarrier)),
@@ -311,7 +312,7 @@ fn aborting_and_resetting() {
     );
 }
 
-/// The survivor dies too, while it takes the dead out of lines and barriers.
+/// Kills the survivor too, while it removes the dead process's threads from wait queues and barriers.
 #[test]
 fn clearing_up() {
     let heap = crate::program::heap().expect("a heap");
@@ -321,7 +322,7 @@ fn clearing_up() {
             let reserved = entry(heap);
             let dead = reserved.id;
             run_to(reserved, 0, || {
-                // One thread called that cannot go on, one that waits for the lock, one at the barrier.
+                // One thread that is notified and cannot go on, one that waits for the lock, one at the barrier.
                 let (condition, same) = (&waited.condition, &barrier);
                 thread::scope(|scope| {
                     scope.spawn(|| same.wait());
@@ -330,7 +331,7 @@ fn clearing_up() {
                     let guard = lock(condition);
                     guard.notify_one();
                     scope.spawn(|| lock(condition).wait());
-                    // Nobody waits for these threads.
+                    // These threads are not joined.
                     crate::os::fork::exit_now(0)
                 });
             });
@@ -342,7 +343,7 @@ fn clearing_up() {
         |(waited, barrier, dead), _| {
             heap.clear_up(dead.1).expect("memory");
             assert!(barrier.is_broken());
-            // The one who came later was not called in place of the dead.
+            // The thread that came later was not notified in place of the dead one.
             until(|| waited.condition.waiting() == 1);
         },
     );

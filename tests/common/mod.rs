@@ -1,4 +1,4 @@
-//! What the tests share: a watchdog, fresh programs, and a look at /proc.
+//! Shared by the tests: a watchdog, fresh programs, and processes as /proc shows them.
 #![allow(dead_code)] // Each test program uses a part of it.
 
 pub mod python;
@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 /// Every way to start a process.
 pub const METHODS: [StartMethod; 3] = [StartMethod::Spawn, StartMethod::ForkServer, StartMethod::Fork];
 
-/// Long enough for somebody to have fallen asleep on what it waits for. Nothing goes wrong if it has not.
+/// Long enough for a waiting thread to have fallen asleep. A test must not fail if the thread has not.
 pub const A_WHILE: Duration = Duration::from_millis(50);
 
-/// Aborts the test program if it is not dropped in time, so that a hang is a failure with a name.
+/// Aborts the test program if it is not dropped in time, so that a hang is a failure that names the test.
 #[must_use]
 pub struct Watchdog {
     done: Option<Sender<()>>,
@@ -29,19 +29,20 @@ pub struct Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // What a failed test leaves behind could keep the program from ending: it is watched still.
+        // Processes or threads that a failed test leaves behind could keep the program from ending, so the watchdog
+        // stays.
         if std::thread::panicking() {
             core::mem::forget(self.done.take());
         }
     }
 }
 
-/// A watchdog that waits for five minutes: long enough for a slow and busy machine.
+/// Starts a watchdog of five minutes: long enough for a slow and busy machine.
 pub fn watchdog() -> Watchdog {
     watchdog_of(300)
 }
 
-/// What panics said, in case nobody gets to print it.
+/// The messages of panics, in case the test harness cannot print them.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn remember_panics() {
@@ -57,14 +58,14 @@ fn remember_panics() {
     });
 }
 
-/// A watchdog that waits for so many seconds.
+/// Starts a watchdog of `seconds` seconds.
 pub fn watchdog_of(seconds: u64) -> Watchdog {
     remember_panics();
     let (done, end) = channel();
     let test = std::thread::current().name().unwrap_or("main").to_owned();
     std::thread::spawn(move || {
         if end.recv_timeout(Duration::from_secs(seconds)) == Err(RecvTimeoutError::Timeout) {
-            // Not by eprintln, which the test harness may hold back.
+            // Written without `eprintln`, whose output the test harness may hold back.
             let panics = PANICS
                 .try_lock()
                 .map(|panics| panics.join("\n"))
@@ -79,14 +80,14 @@ pub fn watchdog_of(seconds: u64) -> Watchdog {
     Watchdog { done: Some(done) }
 }
 
-/// Waits until `condition` holds; only a watchdog ends it otherwise.
+/// Waits until `condition` holds; otherwise only a watchdog ends the wait.
 pub fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// Runs `wait` and checks that it did not come back before its time.
+/// Runs `wait`, and checks that it did not return before the timeout.
 pub fn not_before<T>(timeout: Duration, wait: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let answer = wait();
@@ -98,20 +99,20 @@ pub fn not_before<T>(timeout: Duration, wait: impl FnOnce() -> T) -> T {
     answer
 }
 
-/// Names the test that a fresh program is for.
+/// The environment variable that names the test for which a fresh program runs.
 const FRESH: &str = "PROCESSION_TEST_FRESH";
 
-/// Runs `body` in a program of its own, which is this test alone in a new process: for what concerns a whole program.
+/// Runs `body` in a program of its own: a new process that runs only this test. For tests that affect a whole program.
 pub fn alone(test: &str, body: impl FnOnce()) {
     alone_with(test, &[], body);
 }
 
-/// The same, with environment variables.
+/// Does the same as [`alone`], with environment variables.
 pub fn alone_with(test: &str, env: &[(&str, &str)], body: impl FnOnce()) {
     if std::env::var(FRESH).is_ok_and(|fresh| fresh == test) {
         let outcome = catch_unwind(AssertUnwindSafe(body));
         if outcome.is_err() {
-            // The program would wait for its processes, which may wait for it.
+            // The program would wait for its processes, which may wait for the program.
             kill_the_family();
         }
         return outcome.unwrap_or_else(|panic| resume_unwind(panic));
@@ -123,7 +124,7 @@ pub fn alone_with(test: &str, env: &[(&str, &str)], body: impl FnOnce()) {
     assert!(output.status.success(), "{}", told(&output));
 }
 
-/// The command that runs `test` alone in a new process, where [`alone`] runs its body.
+/// Returns the command that runs only `test` in a new process. There [`alone`] runs the body.
 pub fn again(test: &str) -> Command {
     let mut command = Command::new(this_program());
     command
@@ -138,17 +139,17 @@ pub fn again(test: &str) -> Command {
     command
 }
 
-/// Whether this is the program that [`again`] started.
+/// Returns whether this is the program that [`again`] started.
 pub fn is_again() -> bool {
     std::env::var_os(FRESH).is_some()
 }
 
-/// The file of this test program.
+/// Returns the file of this test program.
 pub fn this_program() -> PathBuf {
     std::env::current_exe().expect("the test program has a path")
 }
 
-/// How a program ended and what it wrote.
+/// Returns a text about how a program ended and what it wrote.
 pub fn told(output: &Output) -> String {
     format!(
         "{}\n{}{}",
@@ -187,7 +188,7 @@ impl Seen {
     }
 }
 
-/// All processes, zombies too.
+/// Returns all processes, zombies too.
 pub fn processes() -> Vec<Seen> {
     let entries = std::fs::read_dir("/proc").expect("/proc can be read");
     entries
@@ -196,9 +197,9 @@ pub fn processes() -> Vec<Seen> {
         .collect()
 }
 
-/// Ends every process that descends from this one or shares its memory, or a descendant's.
+/// Kills every process that descends from this one, or that shares the heap of this process or of a descendant.
 fn kill_the_family() {
-    // A test may have seen to it that no descriptor is left to look into /proc with.
+    // A test may have lowered the limit of descriptors so that no descriptor is left to read /proc with.
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(
         Resource::Nofile,
@@ -219,7 +220,7 @@ fn kill_the_family() {
     }
 }
 
-/// A process and all that descend from it, by their numbers; those whose parents are gone are not among them.
+/// Returns the process ids of a process and of all its descendants, except those whose parents are gone.
 pub fn family(of: u32) -> Vec<i32> {
     let all = processes();
     let mut family = vec![of as i32];
@@ -232,20 +233,20 @@ pub fn family(of: u32) -> Vec<i32> {
     family
 }
 
-/// The number of the file that a process has for its shared memory.
+/// Returns the inode number of the file that holds a process's heap.
 fn heap_of(pid: i32) -> Option<String> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
     let line = maps.lines().find(|line| line.contains("/memfd:procession"))?;
     line.split_whitespace().nth(4).map(ToOwned::to_owned)
 }
 
-/// The children of this process, zombies too.
+/// Returns the children of this process, zombies too.
 pub fn own_children() -> Vec<Seen> {
     let me = std::process::id() as i32;
     processes().into_iter().filter(|seen| seen.parent == me).collect()
 }
 
-/// Whether a process runs, or any thread of it: /proc calls a process dead when its first thread is.
+/// Returns whether any thread of a process runs. (/proc shows a process as dead when its first thread is.)
 pub fn runs(pid: u32) -> bool {
     let pid = Pid::from_raw(pid as i32).expect("the number of a process");
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
@@ -258,7 +259,7 @@ pub fn runs(pid: u32) -> bool {
     poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&now)) == Ok(0)
 }
 
-/// Bytes that a receiver can check without having them: of `seed`, so many.
+/// Returns `len` bytes that depend only on `seed`, so that a receiver can check them without a copy.
 pub fn pattern(seed: u64, len: usize) -> Vec<u8> {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 8);

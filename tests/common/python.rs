@@ -1,9 +1,9 @@
-//! Pythons that are installed, for tests of what goes back and forth between them and us.
+//! The installed Pythons, for tests that exchange messages with Python programs.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// One interpreter for each version that the package supports, as far as they are here: on the path, or of pyenv.
+/// Returns one interpreter for each version that the package supports and that is installed, on the path or by pyenv.
 pub fn pythons() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for minor in 11..=13 {
@@ -16,7 +16,7 @@ pub fn pythons() -> Vec<PathBuf> {
         for version in std::fs::read_dir(pyenv).into_iter().flatten().flatten() {
             candidates.push(version.path().join("bin").join(&name));
         }
-        // What is on the path may be pyenv's own script, which knows the name but has no such version.
+        // The program on the path may be pyenv's own script, which knows the name but may have no such version.
         found.extend(candidates.into_iter().find(|program| {
             let version = Command::new(program).arg("--version").output();
             version.is_ok_and(|output| output.status.success())
@@ -28,7 +28,7 @@ pub fn pythons() -> Vec<PathBuf> {
     found
 }
 
-/// Runs a script with arguments, without what may be installed beside that Python.
+/// Runs a script with arguments, without the packages that may be installed for that Python.
 pub fn run(python: &PathBuf, script: &str, args: &[&str]) -> Child {
     Command::new(python)
         .args(["-I", "-c", script])
@@ -38,7 +38,7 @@ pub fn run(python: &PathBuf, script: &str, args: &[&str]) -> Child {
         .expect("Python can be started")
 }
 
-/// Waits for a script and checks that it was content.
+/// Waits for a script, checks that it succeeded, and returns its output.
 pub fn content(child: Child) -> String {
     let output = child.wait_with_output().expect("Python ends");
     assert!(output.status.success(), "Python: {}", output.status);

@@ -1,6 +1,6 @@
-//! Random numbers that a test can repeat, and how hard to try.
+//! Random numbers that a test can repeat, and the number of repetitions.
 
-/// xorshift64*: good enough to choose moments and sizes with.
+/// xorshift64*: good enough to choose moments and sizes.
 pub struct Random(u64);
 
 impl Random {
@@ -18,12 +18,12 @@ impl Random {
     }
 }
 
-/// `n`, or ten times as many where `PROCESSION_LONG` is set.
+/// Returns `n`; ten times `n` if `PROCESSION_LONG` is set, or a fifth of it in a debug build.
 pub fn long(n: u64) -> u64 {
     if std::env::var_os("PROCESSION_LONG").is_some() {
         10 * n
     } else if cfg!(debug_assertions) {
-        // The optimised run, which is the one that counts, does them all.
+        // The optimised test run does all of them.
         n / 5
     } else {
         n

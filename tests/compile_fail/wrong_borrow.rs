@@ -1,4 +1,4 @@
-//! A message that is taken out belongs to whoever took it.
+//! A borrowed message cannot be put: a message passes into the ownership of the consumer.
 //~ not general enough
 
 use procession::Queue;

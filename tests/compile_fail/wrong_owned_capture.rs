@@ -1,4 +1,4 @@
-//! Nor one that captures something that is not even `Copy`.
+//! A closure that captures a value that is not `Copy` cannot be sent either.
 //~ error[E0277]
 //~ `String: Copy` is not satisfied
 

@@ -1,4 +1,5 @@
-//! Who is a process: children that get no place, that never come to be, that nobody collects, that are late.
+//! Which children are processes of the program: children that get no entry, that never start, that no process reaps,
+//! that are late.
 
 use crate::common::{METHODS, alone, alone_with, watchdog};
 use crate::place::{
@@ -9,7 +10,7 @@ use crate::place::{
 use procession::{ByteQueue, Error, Lock, Process, Queue, Semaphore, StartMethod, inspect, pipe_one_way};
 use std::time::Duration;
 
-/// Each child has a place of its own, or is told that it has none: what was put is there once.
+/// Checks that each child has its own entry, or gets an error that it has none: every message is there once.
 #[procession::test]
 fn what_children_of_a_full_program_put_arrives() {
     let _watchdog = watchdog();
@@ -51,37 +52,34 @@ fn what_children_of_a_full_program_put_arrives() {
     );
 }
 
-/// What the fork handlers do not see is nobody: it is told so, and changes nothing.
+/// Checks a child that the fork handlers do not see: it gets an error, and changes nothing.
 #[procession::test]
-fn a_child_that_nobody_saw_being_made_can_use_nothing() {
+fn a_child_of_a_bare_clone_can_use_nothing() {
     let _watchdog = watchdog();
-    alone(
-        "births::a_child_that_nobody_saw_being_made_can_use_nothing",
-        || {
-            let queue = Queue::<u64>::unbounded().unwrap();
-            let (lock, permits) = (Lock::new().unwrap(), Semaphore::new(1).unwrap());
-            let told = Teller::new();
-            let pid = by_bare_clone(|| {
-                let answers = [
-                    queue.put(1).is_err(),
-                    queue.try_get() == Err(Error::NoIdentity),
-                    lock.lock().is_err(),
-                    permits.acquire().is_err(),
-                    permits.release().is_err(),
-                    Lock::new().is_err(),
-                ];
-                told.tell(&answers.map(u64::from));
-            });
-            for operation in 0..6 {
-                assert_eq!(told.hear(), Some(1), "operation {operation}");
-            }
-            reap(pid);
-            queue.put(2).unwrap();
-            assert_eq!(queue.try_get(), Ok(2));
-            assert_eq!(permits.value(), 1);
-            drop(lock.try_lock().unwrap());
-        },
-    );
+    alone("births::a_child_of_a_bare_clone_can_use_nothing", || {
+        let queue = Queue::<u64>::unbounded().unwrap();
+        let (lock, permits) = (Lock::new().unwrap(), Semaphore::new(1).unwrap());
+        let told = Teller::new();
+        let pid = by_bare_clone(|| {
+            let answers = [
+                queue.put(1).is_err(),
+                queue.try_get() == Err(Error::NoIdentity),
+                lock.lock().is_err(),
+                permits.acquire().is_err(),
+                permits.release().is_err(),
+                Lock::new().is_err(),
+            ];
+            told.tell(&answers.map(u64::from));
+        });
+        for operation in 0..6 {
+            assert_eq!(told.hear(), Some(1), "operation {operation}");
+        }
+        reap(pid);
+        queue.put(2).unwrap();
+        assert_eq!(queue.try_get(), Ok(2));
+        assert_eq!(permits.value(), 1);
+        drop(lock.try_lock().unwrap());
+    });
 }
 
 #[procession::test]
@@ -110,7 +108,7 @@ fn a_failed_fork_leaves_nothing() {
     });
 }
 
-/// A program that tries to fork again and again: what can be started later starts.
+/// Checks a program that forks again and again while forks fail: later starts succeed.
 #[procession::test]
 fn failed_forks_do_not_use_up_the_table() {
     let _watchdog = watchdog();
@@ -177,28 +175,31 @@ fn starting_and_killing_at_once() {
     });
 }
 
-/// A server that forks for each request and collects it, and in which nobody ever waits for anything.
+/// Checks a server that forks and reaps a child for each request, and in which no thread ever waits for an object.
 #[procession::test]
-fn who_forks_by_hand_clears_up_after_the_dead() {
+fn a_program_that_only_forks_clears_up_after_the_dead() {
     let _watchdog = watchdog();
-    alone("births::who_forks_by_hand_clears_up_after_the_dead", || {
-        let queue = large_queue();
-        for _ in 0..50 {
-            reap(by_hand(|| ()));
-        }
-        drop(queue);
-        for _ in 0..200 {
-            reap(by_hand(|| ()));
-        }
-        assert!(
-            resident() <= LITTLE,
-            "{} MiB: 50 dead children hold a queue that was dropped",
-            resident() >> 20
-        );
-    });
+    alone(
+        "births::a_program_that_only_forks_clears_up_after_the_dead",
+        || {
+            let queue = large_queue();
+            for _ in 0..50 {
+                reap(by_hand(|| ()));
+            }
+            drop(queue);
+            for _ in 0..200 {
+                reap(by_hand(|| ()));
+            }
+            assert!(
+                resident() <= LITTLE,
+                "{} MiB: 50 dead children hold a queue that was dropped",
+                resident() >> 20
+            );
+        },
+    );
 }
 
-/// More than the table has places.
+/// More children than the table has entries.
 #[procession::test]
 fn a_program_that_forks_forty_thousand_children_by_hand_goes_on() {
     let _watchdog = watchdog();
@@ -221,7 +222,8 @@ fn a_program_that_forks_forty_thousand_children_by_hand_goes_on() {
     );
 }
 
-/// A daemon whose parent is gone before it runs: others look around meanwhile, and a new process begins.
+/// Checks a daemon whose parent is gone before it runs, while other processes look for the dead and a new process
+/// starts.
 #[procession::test]
 fn a_late_child_does_not_take_the_place_of_another() {
     let _watchdog = watchdog();
@@ -244,7 +246,7 @@ fn a_late_child_does_not_take_the_place_of_another() {
         reap(between);
         let late = told.hear().unwrap() as i32;
         sweep_dead_rate_limited();
-        // The next one must not wait, and the late one must go on waiting: it looks at the gate once a millisecond.
+        // The next child must not wait, and the late one must go on waiting: it reads the flag once a millisecond.
         signal(late, libc::SIGSTOP);
         assert!(comes_true(|| crate::place::state_of(late) == 'T'));
         children_wait(false);

@@ -1,4 +1,4 @@
-//! Programs that close descriptors that are not theirs, as daemons do, and open files of their own in their places.
+//! Programs that close descriptors that are not theirs, as daemons do, and open their own files in their place.
 
 use crate::common::{METHODS, alone_with, watchdog};
 use crate::place::{LATE, MIB, by_hand, ends_in_time, reap};
@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 const LEN: u64 = 96 * MIB;
 const HEAP: [(&str, &str); 1] = [("PROCESSION_HEAP_BYTES", "268435456")];
-/// The numbers that are closed, and those of the file then.
+/// The descriptors that are closed, and that then belong to the file.
 const NUMBERS: core::ops::Range<i32> = 3..40;
 
 fn page_of_pattern() -> Vec<u8> {
@@ -20,12 +20,12 @@ fn page_of_pattern() -> Vec<u8> {
 #[allow(unsafe_code)]
 fn close_all() {
     for number in NUMBERS {
-        // SAFETY: that is what is tried here: descriptors of others are closed. Nothing of this test is among them.
+        // SAFETY: closing other code's descriptors is what this test is about. None of them is used by the test itself.
         unsafe { libc::close(number) };
     }
 }
 
-/// A file with something in it, which has every number that is free.
+/// A file with some content, which takes all the closed descriptors.
 #[allow(unsafe_code)]
 fn victim() -> File {
     let mut file = tempfile::tempfile().unwrap();
@@ -33,7 +33,7 @@ fn victim() -> File {
     for _ in 0..LEN / MIB {
         file.write_all(&page).unwrap();
     }
-    // SAFETY: the numbers are free or the file's own.
+    // SAFETY: the descriptors are free, or belong to the file.
     unsafe {
         let kept = libc::dup2(file.as_raw_fd(), 50);
         drop(file);
@@ -59,7 +59,7 @@ fn assert_unharmed(file: &File) {
         );
     }
     for number in NUMBERS {
-        // SAFETY: it is not closed here.
+        // SAFETY: the descriptor is not closed here.
         let other = core::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(number) });
         let other = other.metadata().map(|seen| (seen.dev(), seen.ino()));
         assert_eq!(
@@ -70,7 +70,7 @@ fn assert_unharmed(file: &File) {
     }
 }
 
-/// Takes memory and gives it back.
+/// Allocates memory and frees it.
 fn use_memory(queue: &ByteQueue, lock: &Lock) {
     for len in [100, 20_000, 1 << 20, 20 << 20] {
         for n in 0..3 {
@@ -135,7 +135,7 @@ fn start_after_closing(opened: bool) {
     file.as_ref().map(assert_unharmed);
 }
 
-/// It works, or an error says what happened.
+/// Checks that the operation works, or that the error says what happened.
 #[procession::test]
 fn starting_a_process_after_all_descriptors_were_closed() {
     let _watchdog = watchdog();
@@ -143,7 +143,7 @@ fn starting_a_process_after_all_descriptors_were_closed() {
     alone_with(test, &HEAP, || start_after_closing(false));
 }
 
-/// The same, and the files that have the numbers now are left alone.
+/// Checks the same, and that the files that have these descriptors now are left alone.
 #[procession::test]
 fn starting_a_process_after_other_files_have_all_numbers() {
     let _watchdog = watchdog();

@@ -1,4 +1,4 @@
-//! A small program in places that take something away: system calls, numbers of processes, /proc, descriptors, processors.
+//! A small program in restricted environments: without system calls, process ids, /proc, descriptors or processors.
 
 use crate::common::{METHODS, again, alone, is_again, told, watchdog};
 use crate::place::{
@@ -24,7 +24,8 @@ fn is_taken_from_the_dead(lock: &Lock) -> bool {
     matches!(lock.lock_timeout(LATE), Ok(_) | Err(LockError::OwnerDied { .. }))
 }
 
-/// Messages of all sizes, a lock, processes, and holders that are killed; an error where the place does not allow it.
+/// Uses messages of all sizes, a lock, processes, and holders that are killed. Returns an error if the environment does
+/// not allow it.
 fn smoke() -> Result<(), Error> {
     let lock = Lock::new()?;
     for method in METHODS {
@@ -50,7 +51,7 @@ fn smoke() -> Result<(), Error> {
             "{method:?}: a death is not noticed"
         );
     }
-    // A holder that nobody collects, and who is nobody's child here.
+    // A holder that is not reaped, and that is no child of a process here.
     let told = Teller::new();
     let between = by_hand(|| {
         by_hand(|| {
@@ -70,7 +71,7 @@ fn smoke() -> Result<(), Error> {
     Ok(())
 }
 
-/// A test for each place; where `$prepare` answers false, it is no place that can be made here.
+/// Defines a test for each environment. If `$prepare` returns false, the environment cannot be made on this machine.
 macro_rules! places {
     ($($name:ident: $prepare:expr;)*) => {$(
         #[procession::test]
@@ -117,7 +118,7 @@ places! {
     one_processor_is_allowed: one_processor();
 }
 
-/// Runs this test again under another command, with a file of the program that everybody may read.
+/// Runs this test again under another command, from a copy of the program that all users may read.
 fn again_under(test: &str, command: &[&str], body: impl FnOnce()) {
     if is_again() {
         return body();
@@ -167,15 +168,15 @@ fn a_pid_namespace_with_the_proc_of_another() {
 }
 
 #[procession::test]
-fn somebody_who_is_not_root() {
+fn a_user_that_is_not_root() {
     let _watchdog = watchdog();
     let command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    again_under("environments::somebody_who_is_not_root", &command, || {
+    again_under("environments::a_user_that_is_not_root", &command, || {
         smoke().unwrap();
     });
 }
 
-/// It works, or an error names what is missing.
+/// Checks that the program works, or that the error names what is missing.
 #[procession::test]
 fn a_place_without_proc() {
     let _watchdog = watchdog();

@@ -1,4 +1,4 @@
-//! Whoever waits for somebody else's latch, death or memory gets on: nobody waits for ever, and nobody past a deadline.
+//! Waiting for another process's lock, death or memory: no thread waits for ever, and none waits past its deadline.
 
 use crate::common::{alone, alone_with, watchdog};
 use crate::place::{
@@ -28,7 +28,8 @@ fn read_nothing(_reader: Receiver<Vec<u8>>, up: Queue<bool>) {
     }
 }
 
-/// Who sends finds no memory, and so looks after the dead; who looks after the dead reader shuts what the sender sends on.
+/// Lets a sender find no memory, so that it clears up after dead processes, while another thread clears up after the
+/// dead reader and shuts the ring of the sender.
 #[procession::test]
 fn a_reader_dies_while_its_sender_has_no_memory() {
     let _watchdog = watchdog();
@@ -61,7 +62,8 @@ fn a_reader_dies_while_its_sender_has_no_memory() {
     );
 }
 
-/// Stops a process that makes locks all the time, wherever it is, and makes one, too: that works, or it is told why not.
+/// Stops a process that makes locks all the time, at a random moment, and makes a lock too: this works, or the error
+/// says why not.
 #[procession::test]
 fn others_get_an_answer_while_a_process_is_stopped() {
     let _watchdog = watchdog();
@@ -109,7 +111,7 @@ fn wait_for_ever() {
 
 #[allow(unsafe_code)]
 fn trace(pid: u32) -> bool {
-    // SAFETY: PTRACE_SEIZE takes no memory.
+    // SAFETY: PTRACE_SEIZE uses no memory of the caller.
     unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) == 0 }
 }
 
@@ -118,7 +120,7 @@ fn processor_time() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Until its tracer has collected it, it cannot be collected.
+/// Until the tracer has waited for the process, its parent cannot reap it.
 #[procession::test]
 fn waiting_for_a_dead_child_that_is_traced_ends_at_its_deadline() {
     let _watchdog = watchdog();
@@ -165,12 +167,12 @@ fn waiting_for_a_dead_child_that_is_traced_ends_at_its_deadline() {
     );
 }
 
-/// Forks of this process while another thread makes a lot of memory, and while it frees it.
+/// Forks this process while another thread allocates a lot of memory, and while it frees that memory.
 fn forks_meanwhile() -> [u32; 2] {
     const LEN: u64 = 768 << 20;
     let (making, over) = (AtomicBool::new(true), AtomicBool::new(false));
     let before = resident();
-    // Not sooner: the other thread may wait for a fork then, which is something else.
+    // Not sooner, because the other thread may then wait for a fork, which is another case.
     let half_done = || (MIB << 5..LEN - (MIB << 5)).contains(&resident().saturating_sub(before));
     let mut forks = [0; 2];
     std::thread::scope(|scope| {
@@ -193,7 +195,7 @@ fn forks_meanwhile() -> [u32; 2] {
     forks
 }
 
-/// Several forks fit into the time that making a lot of memory takes.
+/// Checks that several forks happen in the time that allocating a lot of memory takes.
 #[procession::test]
 fn forks_go_on_while_much_memory_is_made() {
     let _watchdog = watchdog();
@@ -203,7 +205,7 @@ fn forks_go_on_while_much_memory_is_made() {
     });
 }
 
-/// The same while it is freed, which takes less time: some try has one.
+/// Checks the same while memory is freed. This takes less time, so one fork in one of several tries is enough.
 #[procession::test]
 fn forks_go_on_while_much_memory_is_freed() {
     let _watchdog = watchdog();

@@ -1,5 +1,5 @@
-//! What everything else stands on: who is a process of the program, whether it lives, whose memory and descriptors these are,
-//! and what waiting costs.
+//! The basis of everything else: which processes belong to the program, whether they are alive, which memory and
+//! descriptors are theirs, and the cost of waiting.
 
 #[path = "../common/mod.rs"]
 mod common;

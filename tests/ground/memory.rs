@@ -15,7 +15,8 @@ fn limit(resource: Resource, bytes: u64) {
     setrlimit(resource, limit).unwrap();
 }
 
-/// Mappings of this process of which one word is in the name: their lines, and whether they stay out of core files.
+/// Returns the mappings of this process whose name contains `of`: their lines, and whether they are left out of core
+/// files.
 fn mappings(of: &str) -> Vec<(String, bool)> {
     let all = std::fs::read_to_string("/proc/self/smaps").unwrap();
     let mut found: Vec<(String, bool)> = Vec::new();
@@ -34,7 +35,8 @@ fn mappings(of: &str) -> Vec<(String, bool)> {
     found
 }
 
-/// Else whoever crashes writes all of it, makes pages in every hole, and holds what it held for minutes.
+/// Checks that a core file leaves out the heap. Otherwise a process that crashes would write all of it, allocate pages
+/// in every hole, and keep its locks for minutes.
 #[procession::test]
 fn no_shared_mapping_is_part_of_a_core_file() {
     let _watchdog = watchdog();
@@ -52,7 +54,7 @@ fn no_shared_mapping_is_part_of_a_core_file() {
     });
 }
 
-/// The limit keeps this harmless where it fails.
+/// Limits the size of core files, so that a failure is harmless.
 #[procession::test]
 fn a_crash_writes_a_small_core_file_and_no_memory() {
     let _watchdog = watchdog();
@@ -128,7 +130,7 @@ fn put_all(queue: &Queue<Large>, count: &mut u64, len: usize, lock: Option<&Lock
     }
 }
 
-/// Where memory runs out in the middle of taking many, what was put is got sooner or later, and freeing needs no memory.
+/// Checks that no message is lost if memory runs out in the middle of `get_many`, and that freeing needs no memory.
 #[procession::test]
 fn what_was_taken_is_not_lost_where_memory_runs_out() {
     let _watchdog = watchdog();
@@ -169,7 +171,7 @@ fn what_was_taken_is_not_lost_where_memory_runs_out() {
     );
 }
 
-/// A new control group that may have so much memory; why there is none.
+/// Makes a control group with this limit of memory, or returns the reason why it cannot.
 fn control_group(bytes: u64) -> Result<PathBuf, String> {
     let name = format!("procession-test-{}", std::process::id());
     let old = PathBuf::from("/sys/fs/cgroup/memory");
@@ -212,7 +214,7 @@ fn a_container_s_limit_is_an_error_and_not_a_kill() {
     assert!(output.status.success(), "{}", told(&output));
 }
 
-/// As sandboxes of others' programs do: the limit is set when the heap is there already.
+/// Sets the limit when the heap exists already, as sandboxes for untrusted programs do.
 #[procession::test]
 fn a_child_that_limits_its_addresses_can_use_what_is_left() {
     let _watchdog = watchdog();
@@ -240,7 +242,7 @@ fn a_child_that_limits_its_addresses_can_use_what_is_left() {
     );
 }
 
-/// Of 4 GiB, six tenths are for the program's own.
+/// Checks that of 4 GiB the program itself can use six tenths.
 #[procession::test]
 fn the_heap_leaves_most_of_a_limit_on_addresses_to_the_program() {
     let _watchdog = watchdog();
@@ -267,7 +269,7 @@ fn the_heap_leaves_most_of_a_limit_on_addresses_to_the_program() {
     );
 }
 
-/// As sandboxes set it.
+/// Sets the limit as sandboxes set it.
 #[procession::test]
 fn a_limit_on_the_size_of_files_is_no_limit_on_memory() {
     let _watchdog = watchdog();

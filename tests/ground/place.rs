@@ -1,4 +1,4 @@
-//! What the tests do to the place they run in, and children by hand.
+//! Helpers that restrict the environment of a test, and that make children by bare system calls.
 
 use procession::{ByteQueue, Error, Semaphore, resident_bytes};
 use std::io::Read;
@@ -7,28 +7,28 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub const MIB: u64 = 1 << 20;
-/// What may stay of 64 MiB for those who ask for memory next.
+/// The part of 64 MiB that may stay reserved for later allocations.
 pub const LITTLE: u64 = 32 * MIB;
-/// Who gets an answer at all gets it sooner; only a test that fails waits so long.
+/// Later than any answer comes; only a test that fails waits so long.
 pub const LATE: Duration = Duration::from_secs(12);
-/// The smallest heap there can be.
+/// The smallest possible heap.
 pub const SMALL: [(&str, &str); 1] = [("PROCESSION_HEAP_BYTES", "67108864")];
 
-/// Says why a test is not run here.
+/// Prints the reason why a test is skipped.
 pub fn skipped(reason: impl core::fmt::Display) {
     eprintln!("skipped: {reason}");
 }
 
 // ---- children by hand ----
 
-/// Makes a child as nobody does who wants its fork handlers to run: clone(2) by its number. Its pid.
+/// Makes a child by a bare clone(2), so that no fork handlers run. Returns its pid.
 #[allow(unsafe_code)]
 pub fn by_bare_clone(work: impl FnOnce()) -> i32 {
-    // SAFETY: like fork, for a program of one thread: it copies this process, and both go on here.
+    // SAFETY: as fork in a program with one thread: the call copies this process, and both go on here.
     match unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } {
         0 => {
             work();
-            // SAFETY: ends the child at once, with nothing of its parent's.
+            // SAFETY: the call ends the child at once, and runs no exit handlers of the parent.
             unsafe { libc::_exit(0) }
         }
         pid => {
@@ -38,15 +38,17 @@ pub fn by_bare_clone(work: impl FnOnce()) -> i32 {
     }
 }
 
-/// Forks a child that runs `work` and ends with code 0, or 101 where it panics; its pid, or why there is none.
+/// Forks a child that runs `work` and ends with code 0, or with 101 if it panics. Returns its pid, or the error of
+/// fork.
 #[allow(unsafe_code)]
 pub fn try_by_hand(work: impl FnOnce()) -> std::io::Result<i32> {
-    // SAFETY: the child ends without returning, and uses nothing that another thread may hold but this crate.
+    // SAFETY: the child ends without returning. Of the things that another thread may have locked it uses only this
+    // crate.
     match unsafe { libc::fork() } {
         -1 => Err(std::io::Error::last_os_error()),
         0 => {
             let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            // SAFETY: it never returns, and has no preconditions.
+            // SAFETY: the call never returns, and has no preconditions.
             unsafe { libc::_exit(if worked.is_ok() { 0 } else { 101 }) }
         }
         pid => Ok(pid),
@@ -57,7 +59,7 @@ pub fn by_hand(work: impl FnOnce()) -> i32 {
     try_by_hand(work).expect("a fork")
 }
 
-/// Collects a child; its status as waitpid(2) gives it.
+/// Reaps a child, and returns its status as waitpid(2) gives it.
 #[allow(unsafe_code)]
 pub fn reap(pid: i32) -> i32 {
     let mut status = 0;
@@ -74,11 +76,11 @@ pub fn reap(pid: i32) -> i32 {
 
 #[allow(unsafe_code)]
 pub fn signal(pid: i32, signal: i32) {
-    // SAFETY: kill has no preconditions of memory; the pid is one that this test has made and not collected.
+    // SAFETY: kill has no preconditions on memory. The pid belongs to a child that this test has made and not reaped.
     unsafe { libc::kill(pid, signal) };
 }
 
-/// The letter of a process's state as /proc tells it; a space if there is none.
+/// Returns the letter of a process's state in /proc; a space if there is no such process.
 pub fn state_of(pid: i32) -> char {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
@@ -89,7 +91,7 @@ pub fn is_gone(pid: i32) -> bool {
     matches!(state_of(pid), 'Z' | ' ')
 }
 
-/// Waits for a condition to come true; whether it did.
+/// Waits until a condition is true. Returns whether it became true in time.
 pub fn comes_true(mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + LATE;
     while !condition() {
@@ -101,7 +103,8 @@ pub fn comes_true(mut condition: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Whether a condition comes true while this process waits in vain for a permit again and again, and so looks after the dead.
+/// Waits until a condition is true, and meanwhile waits in vain for a permit again and again, so that this process
+/// clears up after the dead. Returns whether the condition became true in time.
 pub fn comes_true_looking_around(mut condition: impl FnMut() -> bool) -> bool {
     let permits = Semaphore::new(0).expect("a semaphore");
     let end = Instant::now() + LATE;
@@ -114,7 +117,7 @@ pub fn comes_true_looking_around(mut condition: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Runs `work` in a thread, and tells whether it came to an end in time. If not, `help` is called, and it must end then.
+/// Runs `work` in a thread, and returns whether it finished in time. If not, calls `help`, after which it must finish.
 pub fn ends_in_time<T: Send>(work: impl FnOnce() -> T + Send, help: impl FnOnce()) -> Option<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(work);
@@ -127,7 +130,7 @@ pub fn ends_in_time<T: Send>(work: impl FnOnce() -> T + Send, help: impl FnOnce(
     })
 }
 
-/// Bytes from one process to another that do not pass through what is tested.
+/// A way to send bytes from one process to another without the code under test.
 pub struct Teller {
     reader: std::fs::File,
     writer: OwnedFd,
@@ -147,7 +150,7 @@ impl Teller {
         rustix::io::write(&self.writer, &bytes).expect("it is heard");
     }
 
-    /// The next word; `None` if there is none in time.
+    /// Receives the next word; `None` if none comes in time.
     pub fn hear(&self) -> Option<u64> {
         let mut asked = [rustix::event::PollFd::new(
             &self.reader,
@@ -165,14 +168,14 @@ impl Teller {
         Some(u64::from_ne_bytes(bytes))
     }
 
-    /// The next word, however long it takes.
+    /// Receives the next word, however long it takes.
     pub fn hear_for_ever(&self) -> u64 {
         let mut bytes = [0; 8];
         (&self.reader).read_exact(&mut bytes).expect("a word");
         u64::from_ne_bytes(bytes)
     }
 
-    /// Whether it is told within a moment.
+    /// Returns whether a word comes within a moment.
     pub fn is_told(&self) -> bool {
         let mut asked = [rustix::event::PollFd::new(
             &self.reader,
@@ -186,7 +189,7 @@ impl Teller {
     }
 }
 
-/// A queue of 64 MiB.
+/// Makes a queue in a heap of 64 MiB.
 pub fn large_queue() -> ByteQueue {
     let queue = ByteQueue::unbounded().expect("a queue");
     for n in 0..64 {
@@ -215,40 +218,40 @@ pub fn fill(queue: &ByteQueue) {
 
 // ---- births ----
 
-/// 1: children wait at their birth. In memory that they share.
+/// A flag in shared memory. 1: forked children wait before their first instruction.
 static GATE: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
 
 #[allow(unsafe_code)]
 fn gate() -> Option<&'static AtomicU32> {
-    // SAFETY: null, or shared memory that stays mapped as long as this program lives.
+    // SAFETY: the pointer is null, or points to shared memory that stays mapped as long as this program runs.
     unsafe { GATE.load(Ordering::Relaxed).as_ref() }
 }
 
-/// Waits in a forked child before anybody else's first instruction in it.
+/// Waits in a forked child, before any other code runs in the child.
 extern "C" fn at_birth() {
     while gate().is_some_and(|gate| gate.load(Ordering::Relaxed) == 1) {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Before `main`, so that it comes before what anybody else asks for.
+/// Registers the fork handler before `main`, so that it runs before all other handlers.
 #[allow(unsafe_code)]
 extern "C" fn before_main() {
-    // SAFETY: the function lives as long as the program, and does not unwind.
+    // SAFETY: the function is never unloaded, and does not unwind.
     unsafe { libc::pthread_atfork(None, None, Some(at_birth)) };
 }
 
 #[used]
 #[allow(unsafe_code)]
-// SAFETY: such functions are called with the program's arguments, which it ignores, before `main`.
+// SAFETY: functions in this section are called before `main`, with the program's arguments, which this one ignores.
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = before_main;
 
-/// Whether children wait at their birth from now on; those that wait go on where not.
+/// Sets whether forked children wait from now on. If not, the waiting children go on.
 #[allow(unsafe_code)]
 pub fn children_wait(wait: bool) {
     if gate().is_none() {
-        // SAFETY: a fresh mapping, which stays.
+        // SAFETY: the mapping is new, and is never unmapped.
         let page = unsafe {
             libc::mmap(
                 core::ptr::null_mut(),
@@ -277,7 +280,8 @@ const NUMBER: u32 = 0;
 const FIRST_ARGUMENT: u32 = 16;
 const SECOND_ARGUMENT: u32 = 24;
 
-/// A line of a filter: what it does, how many lines it skips where that is true and where not, and its operand.
+/// Returns a line of a filter: its operation, the number of lines to skip if it is true and if it is not, and its
+/// operand.
 type Line = (u16, u8, u8, u32);
 const ALLOW: Line = (RETURN, 0, 0, libc::SECCOMP_RET_ALLOW);
 
@@ -285,7 +289,8 @@ fn refuse(errno: i32) -> Line {
     (RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32)
 }
 
-/// Installs a filter of system calls for all threads of this process and all that it starts; false where that is not allowed.
+/// Installs a filter of system calls for all threads and later children of this process. Returns false if that is not
+/// allowed.
 #[allow(unsafe_code)]
 fn filter(lines: &[Line]) -> bool {
     let mut code: Vec<libc::sock_filter> = lines
@@ -296,7 +301,7 @@ fn filter(lines: &[Line]) -> bool {
         len: code.len() as u16,
         filter: code.as_mut_ptr(),
     };
-    // SAFETY: the program lies in memory until the call returns, which copies it.
+    // SAFETY: the program stays in memory until the call returns, and the call copies it.
     unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
             && libc::syscall(
@@ -308,7 +313,7 @@ fn filter(lines: &[Line]) -> bool {
     }
 }
 
-/// These system calls answer `errno` from now on.
+/// Makes these system calls fail with `errno` from now on.
 pub fn refuse_calls(calls: &[i64], errno: i32) -> bool {
     let mut lines = vec![(LOAD, 0, 0, NUMBER)];
     for &call in calls {
@@ -322,7 +327,7 @@ pub fn refuse_pidfds(errno: i32) -> bool {
     refuse_calls(&[libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal], errno)
 }
 
-/// Locks of open file descriptions are unknown from now on.
+/// Makes locks of open file descriptions fail as unknown from now on.
 pub fn refuse_locks_of_descriptions() -> bool {
     let commands = [libc::F_OFD_GETLK, libc::F_OFD_SETLK, libc::F_OFD_SETLKW];
     let mut lines = vec![
@@ -337,13 +342,14 @@ pub fn refuse_locks_of_descriptions() -> bool {
     filter(&lines)
 }
 
-/// fork fails from now on (EAGAIN), for good; threads, and programs that are started without a fork, do not.
+/// Makes fork fail (EAGAIN) from now on, for good. Threads, and programs that are started without fork, can still be
+/// started.
 pub fn refuse_forks() -> bool {
     let clone = (EQUAL, 0, 3, libc::SYS_clone as u32);
     let mut lines = vec![(LOAD, 0, 0, NUMBER)];
     #[cfg(target_arch = "x86_64")]
     lines.extend([(EQUAL, 0, 1, libc::SYS_fork as u32), refuse(libc::EAGAIN)]);
-    // The clone that fork is does not share its memory.
+    // The clone of a fork has no CLONE_VM.
     lines.extend([
         clone,
         (LOAD, 0, 0, FIRST_ARGUMENT),
@@ -354,9 +360,9 @@ pub fn refuse_forks() -> bool {
     filter(&lines)
 }
 
-/// Leaves namespaces; false where that is not allowed.
+/// Leaves namespaces. Returns false if that is not allowed.
 #[allow(unsafe_code)]
 pub fn unshare(what: i32) -> bool {
-    // SAFETY: it has no preconditions.
+    // SAFETY: the call has no preconditions.
     unsafe { libc::unshare(what) == 0 }
 }

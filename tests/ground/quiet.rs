@@ -1,17 +1,17 @@
-//! What waiting costs: wake-ups and processor time of those who wait, and who gets what others wait for, too.
+//! The cost of waiting: wake-ups and processor time of the waiting threads, and how a contended lock is shared out.
 
 use crate::common::{alone, watchdog};
 use crate::place::{Teller, by_hand, reap};
 use procession::{Lock, Queue, Semaphore};
 use std::time::{Duration, Instant};
 
-/// Context switches of the other threads of this process.
+/// Returns the number of context switches of the other threads of this process.
 fn switches() -> u64 {
     let me = std::process::id();
     let mut count = 0;
     for thread in std::fs::read_dir("/proc/self/task").unwrap() {
         let thread = thread.unwrap();
-        // The first one, and that which asks, are not of those that wait.
+        // The main thread and the calling thread are not among the waiting threads.
         let own = rustix::thread::gettid().as_raw_nonzero().get().to_string();
         if thread.file_name() == *me.to_string() || thread.file_name() == *own {
             continue;
@@ -25,7 +25,7 @@ fn switches() -> u64 {
     count
 }
 
-/// The program may wake once a second to look after the dead; not each of its waiters.
+/// Checks that the program as a whole, and not each waiter, wakes once a second to look for dead processes.
 #[procession::test]
 fn idle_consumers_sleep() {
     let _watchdog = watchdog();
@@ -53,12 +53,12 @@ fn thread_time() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Processor time of one that waits for a permit, among few and among many.
+/// Compares the processor time of a process that waits for a permit, among few processes and among many.
 #[procession::test]
-fn who_waits_for_a_permit_does_not_look_at_everybody_all_the_time() {
+fn a_waiter_for_a_permit_does_not_check_all_processes_all_the_time() {
     let _watchdog = watchdog();
     alone(
-        "quiet::who_waits_for_a_permit_does_not_look_at_everybody_all_the_time",
+        "quiet::a_waiter_for_a_permit_does_not_check_all_processes_all_the_time",
         || {
             let permits = Semaphore::new(0).unwrap();
             let go = Teller::new();
@@ -87,11 +87,11 @@ fn who_waits_for_a_permit_does_not_look_at_everybody_all_the_time() {
     );
 }
 
-/// Fifty processes, sections of 200 µs: nobody gets less than half of what they get in the middle.
+/// Checks with fifty processes and critical sections of 200 µs that no process gets less than half of the median share.
 #[procession::test]
-fn a_lock_is_fair_to_all_who_wait() {
+fn a_lock_is_fair_to_all_waiters() {
     let _watchdog = watchdog();
-    alone("quiet::a_lock_is_fair_to_all_who_wait", || {
+    alone("quiet::a_lock_is_fair_to_all_waiters", || {
         let lock = Lock::new().unwrap();
         let (go, shares) = (Teller::new(), Teller::new());
         let pids: Vec<_> = (0..50)

@@ -21,7 +21,7 @@ fn hold_and_die(lock: Lock) {
     signal(std::process::id() as i32, libc::SIGKILL);
 }
 
-/// Old kernels and the system call filters of older container runtimes know no `pidfd_open`.
+/// Checks systems without `pidfd_open`: old kernels, and the system call filters of older container runtimes.
 fn death_without_pidfds(errno: i32) {
     let lock = Lock::new().unwrap();
     if !refuse_pidfds(errno) {
@@ -65,7 +65,8 @@ fn mount_proc() -> bool {
     unshare(libc::CLONE_NEWNS) && shell.status().is_ok_and(|status| status.success())
 }
 
-/// It has another number there, and a /proc of its own. To those outside it lives.
+/// Checks a process in another PID namespace, where it has another pid and another /proc. For processes outside it is
+/// alive.
 #[procession::test]
 fn a_process_in_its_own_pid_namespace_keeps_its_lock() {
     let _watchdog = watchdog();
@@ -140,7 +141,7 @@ fn a_process_in_a_pid_namespace_sees_that_those_outside_live() {
     );
 }
 
-/// A child by hand that becomes `sleep`; it has what this process has until then.
+/// Makes a child that becomes `sleep`. Until then it has all that this process has.
 fn sleeper(first: impl FnOnce()) -> i32 {
     let (here, there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let pid = by_hand(|| {
@@ -148,7 +149,7 @@ fn sleeper(first: impl FnOnce()) -> i32 {
         panic!("{}", std::process::Command::new("/bin/sleep").arg("100").exec());
     });
     drop(there);
-    // Its end is closed by exec.
+    // Exec closes its end.
     rustix::io::read(&here, &mut [0u8; 1]).unwrap();
     pid
 }
@@ -195,7 +196,8 @@ fn a_lock_whose_holder_became_another_program_is_free() {
     );
 }
 
-/// Nobody collects the dead one, and this process is not its parent. The best of some tries counts: machines are busy.
+/// Measures how soon a death is noticed that is not reaped, by a process that is not the parent. The best of several
+/// tries counts, because machines are busy.
 #[procession::test]
 fn a_death_is_noticed_within_a_second() {
     let _watchdog = watchdog();

@@ -14,34 +14,34 @@ use crate::python;
 use crate::python::environment::Environment;
 use crate::python::interpreter::{self, Interpreter};
 
-/// Longer than any benchmark takes.
+/// A limit that no benchmark reaches.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// What may be asked of `cargo xtask bench`.
+/// The options of `cargo xtask bench`.
 #[derive(Args)]
 pub struct Options {
-    /// Measure the Python package instead, beside the standard library
+    /// Measure the Python package instead, and the standard library in the same run
     #[arg(long)]
     python: bool,
 
-    /// Measure its ground: forks, idleness, turns at a lock, crashes
+    /// Measure the basis of the package: forks, idle waiters, handing over a lock, crashes
     #[arg(long, requires = "python")]
     ground: bool,
 
-    /// The Python to measure it with (3.11 or newer) [default: the newest that is found]
+    /// The Python to measure with (3.11 or newer) [default: the newest that is found]
     #[arg(long, value_name = "PROGRAM", requires = "python")]
     python_exe: Option<PathBuf>,
 
-    /// Print every contender with range and target, as a Markdown table
+    /// Print a Markdown table of all contenders with range and target
     #[arg(long)]
     markdown: bool,
 
-    /// Passed on to the benchmarks: `cargo xtask bench -- --help` lists what they take
+    /// Options for the benchmark program: `cargo xtask bench -- --help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
 
-/// Runs the benchmarks that are asked for.
+/// Runs the benchmarks that the options ask for.
 pub fn bench(options: &Options) -> ExitCode {
     let result = if options.python {
         of_python(options)
@@ -66,7 +66,7 @@ fn rust(options: &Options) -> Result<(), Failure> {
     run(&mut command, LIMIT)
 }
 
-/// Returns what the benchmarks are told.
+/// Returns the arguments of the benchmark program.
 fn arguments(options: &Options) -> impl Iterator<Item = &OsStr> {
     let markdown = options.markdown.then_some(OsStr::new("--markdown"));
     let others = options.arguments.iter().map(OsString::as_os_str);

@@ -15,21 +15,21 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// How often a running command is looked at.
+/// The time between two checks of a running command.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How long a process that was too slow may take to say where it hangs.
+/// The time that a process at its limit may take to report where it hangs.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Why a command is not a success.
+/// The reason why a command failed.
 pub enum Failure {
-    /// It ended, and not well.
+    /// It ended with a failure.
     Status(ExitStatus),
-    /// It ran for longer than it may, and was killed.
+    /// It ran longer than its limit, and was killed.
     Overdue(Duration),
     /// The user asked to stop, and it was killed.
     Interrupted,
-    /// Something else is wrong.
+    /// Any other failure.
     Other(String),
 }
 
@@ -62,7 +62,7 @@ pub fn target() -> std::path::PathBuf {
     root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
-/// `cargo`, to be run at the top of this checkout.
+/// Returns a command of `cargo`, run at the top of this checkout.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).stdin(Stdio::null());
@@ -89,14 +89,14 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<(), Failure> {
     match watch(&mut child, limit) {
         Ok(()) => verdict(child.wait()?),
         Err(failure) => {
-            let _ = kill_group(&mut child); // why it was killed is what counts
+            let _ = kill_group(&mut child); // the reason for the kill matters more
             Err(failure)
         }
     }
 }
 
-/// The same for a test that may go wrong in any way: nothing of its process group stays, however it ends; and at the
-/// limit `SIGABRT` comes first, so that whoever handles it can say where it hangs.
+/// Does the same as [`run`] for a test that may fail in any way. Its whole process group is killed, however it ends. At
+/// the limit `SIGABRT` comes first, so that a handler can report where the test hangs.
 ///
 /// # Errors
 ///
@@ -137,7 +137,7 @@ fn watch(child: &mut Child, limit: Duration) -> Result<(), Failure> {
 }
 
 fn kill_group(child: &mut Child) -> io::Result<ExitStatus> {
-    // The child is not reaped yet, so the id is still its own. The call can only fail when nobody is left.
+    // The child is not reaped yet, so the id is still its own. The call can fail only if the group is empty.
     let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
     child.wait()
 }
@@ -149,7 +149,7 @@ fn verdict(status: ExitStatus) -> Result<(), Failure> {
     Err(Failure::Status(status))
 }
 
-/// Set once Ctrl-C or its like has arrived.
+/// Returns the flag that is set when Ctrl-C or a similar signal has arrived.
 fn stop_flag() -> &'static AtomicBool {
     static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     STOP.get_or_init(|| {

@@ -13,7 +13,7 @@ use crate::step::Outcome;
 fn workspaces() -> [(&'static str, PathBuf); 4] {
     [
         ("Cargo.toml", target()),
-        // What the benchmarks share with the crate is there already.
+        // The dependencies that the benchmarks share with the crate are built already.
         ("bench/Cargo.toml", target()),
         ("fuzz/Cargo.toml", target()),
         ("python/Cargo.toml", python::build_folder()),
@@ -24,7 +24,7 @@ fn workspaces() -> [(&'static str, PathBuf); 4] {
 ///
 /// # Errors
 ///
-/// It is not.
+/// A file is not formatted.
 pub fn fmt(limit: Duration) -> Result<Outcome, Failure> {
     each(limit, "", &["fmt", "--all", "--check"], &[])
 }
@@ -33,7 +33,7 @@ pub fn fmt(limit: Duration) -> Result<Outcome, Failure> {
 ///
 /// # Errors
 ///
-/// There is one.
+/// There is a warning.
 pub fn clippy(limit: Duration) -> Result<Outcome, Failure> {
     let arguments = ["clippy", "--workspace", "--all-targets"];
     each(limit, "fuzz/Cargo.toml", &arguments, &["--", "-D", "warnings"])

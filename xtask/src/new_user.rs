@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::child::{Failure, cargo, root, run, target};
 use crate::step::Outcome;
 
-/// What the program prints.
+/// The expected output of the program.
 const EXPECTED: &str = "20 buns eaten\n";
 
 /// Makes the crate, runs it for `limit` at most, and compares what it prints.
@@ -25,7 +25,7 @@ pub fn check(limit: Duration) -> Result<Outcome, Failure> {
     fs::create_dir(at("src"))?;
     fs::write(at("src/main.rs"), program)?;
     fs::write(at("Cargo.toml"), manifest())?;
-    // The versions that everything else was tested with. A fresh checkout has made the file by now.
+    // The same versions of dependencies as in all other tests. In a fresh checkout an earlier step has made the file.
     fs::copy(root().join("Cargo.lock"), at("Cargo.lock"))?;
 
     let mut command = cargo();

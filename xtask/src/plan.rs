@@ -10,7 +10,7 @@ use crate::child::{Failure, cargo, target};
 use crate::step::{Outcome, Step};
 use crate::{conformance, fuzz, lint, new_user, python, report, sanitize, tidy};
 
-/// What may be asked of `cargo xtask test`.
+/// The options of `cargo xtask test`.
 #[derive(Args)]
 pub struct Options {
     /// Run the long form of the kill, leak and stress tests, and the sanitizers
@@ -72,7 +72,7 @@ pub fn test(options: &Options) -> ExitCode {
     report::summary(&done, count)
 }
 
-/// Returns the steps of every day, in order.
+/// Returns the steps that run every time, in order.
 fn steps(long: bool) -> Vec<Step> {
     let mut steps = source_steps();
     steps.extend(test_steps(long));
@@ -198,7 +198,7 @@ fn tool_steps() -> Vec<Step> {
     ]
 }
 
-/// Returns the steps that are too slow for every day.
+/// Returns the steps that run only in the long form, because they are slow.
 fn long_steps() -> [Step; 2] {
     let step = |name, about, check| Step::call(name, about, check).long();
     [
@@ -207,7 +207,7 @@ fn long_steps() -> [Step; 2] {
     ]
 }
 
-/// `cargo` with the arguments of a line.
+/// Returns a command of `cargo` with the arguments of a line.
 fn line_of(line: &str) -> Command {
     let mut command = cargo();
     command.args(line.split_whitespace());

@@ -1,4 +1,4 @@
-//! What the user sees of the steps. It goes to the standard output, among the output of the steps.
+//! Reports about the steps for the user. They go to standard output, among the output of the steps.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub fn end(step: &Done) {
     );
 }
 
-/// Prints the table of all steps; the exit code says whether none has failed.
+/// Prints the table of all steps. Returns an exit code that says whether a step has failed.
 pub fn summary(done: &[Done], count: usize) -> ExitCode {
     println!("\n{:<12} {:>9}  result", "step", "time");
     for step in done {

@@ -1,8 +1,8 @@
-//! The sanitizers, on the stable compiler: `RUSTC_BOOTSTRAP` allows what otherwise takes a nightly one.
+//! The sanitizers, on the stable compiler: `RUSTC_BOOTSTRAP` allows flags that otherwise need a nightly compiler.
 //!
-//! They watch the tests of everything that lives in shared memory. The standard library comes compiled without them, so
-//! what is told of its own code is left out (`tsan.supp`, which says what else is). Another process's accesses are never
-//! seen.
+//! They check the tests of everything that lives in shared memory. The standard library is compiled without them, so
+//! reports about its own code are suppressed (`tsan.supp`, which also lists the other suppressions). Accesses by other
+//! processes are never seen.
 
 use std::env;
 use std::fs;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::child::{Failure, cargo, root, run, target};
 use crate::step::Outcome;
 
-/// The test programs that are watched.
+/// The test programs that are checked.
 const TESTS: &[&str] = &[
     "queue",
     "lock",
@@ -29,17 +29,17 @@ const TESTS: &[&str] = &[
 
 /// A sanitizer.
 struct Sanitizer {
-    /// The folder that it is built into, below cargo's.
+    /// The build folder, below cargo's.
     folder: &'static str,
-    /// What the compiler is told.
+    /// The compiler flags.
     flags: &'static str,
-    /// The variable with the options of its runtime, and these.
+    /// The environment variable of the runtime's options, and the options.
     options: (&'static str, String),
-    /// Tests that it cannot follow.
+    /// Tests that the sanitizer cannot follow.
     skipped: &'static [&'static str],
 }
 
-/// Looks for accesses to memory that is not there, or not any more.
+/// Looks for accesses to memory that is not allocated, or was freed.
 ///
 /// # Errors
 ///
@@ -49,7 +49,7 @@ pub fn address(limit: Duration) -> Result<Outcome, Failure> {
         &Sanitizer {
             folder: "asan",
             flags: "-Zsanitizer=address",
-            // A process may end while it still has much.
+            // A process may end without freeing its memory.
             options: ("ASAN_OPTIONS", "detect_leaks=0".to_owned()),
             skipped: &[],
         },
@@ -70,15 +70,15 @@ pub fn thread(limit: Duration) -> Result<Outcome, Failure> {
             flags: "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer",
             options: (
                 "TSAN_OPTIONS",
-                // A child that was forked by a program with several threads may start some of its own. And no process
-                // stays for a second after its end: others have been told of it by then.
+                // A child that was forked by a program with several threads may start threads. And no process sleeps
+                // for a second at its exit, because others would see it end too late.
                 format!(
                     "die_after_fork=0 atexit_sleep_ms=0 suppressions={}",
                     suppressions.display()
                 ),
             ),
-            // The fork server is to hear of a child's exit(3) by SIGCHLD. The handler is held back while the thread is
-            // in a system call that the sanitizer does not know.
+            // The fork server must learn of a child's exit by SIGCHLD. The sanitizer delays the handler while the
+            // thread is in a system call that it does not know.
             skipped: &["processes_that_end_give_their_memory_back"],
         },
         limit,
@@ -97,7 +97,7 @@ fn watch(sanitizer: &Sanitizer, limit: Duration) -> Result<Outcome, Failure> {
     let (variable, options) = &sanitizer.options;
     let mut command = cargo();
     command
-        // With a target of their own, build scripts and macros are built without.
+        // With an explicit target, build scripts and macros are built without the sanitizer.
         .args(["test", "--no-fail-fast", "--target", &host])
         .args(TESTS.iter().flat_map(|test| ["--test", test]))
         .env("RUSTC_BOOTSTRAP", "1")
@@ -111,7 +111,7 @@ fn watch(sanitizer: &Sanitizer, limit: Duration) -> Result<Outcome, Failure> {
     run(&mut command, limit).map(|()| Outcome::Passed)
 }
 
-/// Returns why a program with the sanitizer cannot be made here; `None` if it can.
+/// Returns the reason why a program with the sanitizer cannot be built here; `None` if it can.
 fn refusal(sanitizer: &Sanitizer, host: &str) -> Result<Option<String>, Failure> {
     let folder = target().join(sanitizer.folder);
     fs::create_dir_all(&folder)?;
@@ -134,7 +134,7 @@ fn refusal(sanitizer: &Sanitizer, host: &str) -> Result<Option<String>, Failure>
     )))
 }
 
-/// Returns what the compiler builds for unless it is told otherwise.
+/// Returns the compiler's default target.
 fn host() -> Result<String, Failure> {
     let output = rustc().arg("-vV").output()?;
     String::from_utf8_lossy(&output.stdout)

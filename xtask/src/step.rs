@@ -5,34 +5,34 @@ use std::time::{Duration, Instant};
 
 use crate::child::{self, Failure};
 
-/// What a step does.
+/// The action of a step.
 pub enum Work {
     /// Runs a command; its output goes where ours goes.
     Run(Command),
-    /// Calls a function with the time that it may take.
+    /// Calls a function with its time limit.
     Call(fn(Duration) -> Result<Outcome, Failure>),
 }
 
-/// A step: a name to call it by, what it is for, and what it does.
+/// A step: its name, its purpose, and its action.
 pub struct Step {
     pub name: &'static str,
     pub about: &'static str,
     /// The cargo subcommand without which the step is skipped.
     pub needs: Option<&'static str>,
-    /// Whether it belongs to the long form alone.
+    /// Whether it belongs only to the long form.
     pub long: bool,
     pub work: Work,
 }
 
-/// How a step ended.
+/// The outcome of a step.
 pub enum Outcome {
     Passed,
-    /// Something is missing on this machine: this.
+    /// Skipped, because this is missing on the machine.
     Skipped(String),
     Failed(Failure),
 }
 
-/// A step that is over.
+/// A step that has ended.
 pub struct Done {
     pub name: &'static str,
     pub outcome: Outcome,
@@ -40,7 +40,7 @@ pub struct Done {
 }
 
 impl Step {
-    /// A step that runs a command.
+    /// Returns a step that runs a command.
     pub fn new(name: &'static str, about: &'static str, command: Command) -> Self {
         Self {
             name,
@@ -51,7 +51,7 @@ impl Step {
         }
     }
 
-    /// A step that calls a function.
+    /// Returns a step that calls a function.
     pub fn call(
         name: &'static str,
         about: &'static str,
@@ -66,13 +66,13 @@ impl Step {
         }
     }
 
-    /// Returns the same step, skipped where a cargo subcommand is not installed.
+    /// Returns the same step, skipped if a cargo subcommand is not installed.
     pub fn needs(mut self, subcommand: &'static str) -> Self {
         self.needs = Some(subcommand);
         self
     }
 
-    /// Returns the same step, run with `--long` or by its name alone.
+    /// Returns the same step, which runs only with `--long` or by its name.
     pub fn long(mut self) -> Self {
         self.long = true;
         self

@@ -1,9 +1,9 @@
-"""What is broken in the standard library, and must not be here.
+"""Defects of the standard library that Procession must not have.
 
-For each script of `scripts/` there are two tests, named after the number that the defect has in CPython's issue
-tracker: `test_gh_..._[<start method>]` asserts that Procession behaves, and `test_gh_..._stdlib` that the same script
-goes wrong with `multiprocessing`, so that it would catch the defect. Where the running version of Python does not show
-it, the latter is skipped, with what was seen.
+For each script of `scripts/` there are two tests, named after the number that the defect has in CPython's
+issue tracker: `test_gh_..._[<start method>]` asserts that Procession is right, and `test_gh_..._stdlib` that
+the same script goes wrong with `multiprocessing`, so that it would catch the defect. If the running version
+of Python does not show the defect, the latter is skipped, and reports what it saw.
 """
 
 import dataclasses
@@ -71,7 +71,7 @@ class Outcome:
 
     @property
     def wrong(self):
-        """Gone wrong as the script foresees it; a script that merely breaks proves nothing."""
+        """Returns whether the script went wrong as it foresees. A script that only breaks proves nothing."""
         return self.code is None or "wrong: " in self.output
 
     def __str__(self):
@@ -80,7 +80,7 @@ class Outcome:
 
 
 def run(script, package, method, limit):
-    """Runs a script in a session of its own, of which nothing is left afterwards."""
+    """Runs a script in its own session, and ends all processes of the session."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [sys.executable, SCRIPTS / f"{script}.py", package, method],
@@ -107,7 +107,9 @@ def run(script, package, method, limit):
 
 
 def wait_for_end_of(group):
-    """Gives what a program leaves running (such as a resource tracker, which tidies up) a moment to end."""
+    """Waits a moment for processes that a program leaves running (such as a resource tracker, which cleans
+    up).
+    """
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
         try:

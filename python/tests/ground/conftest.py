@@ -20,7 +20,7 @@ def program(run_script, tmp_path):
 
         program(text, *args, timeout=60, env=None)
 
-    A program that says why it cannot be run here is a test that is skipped.
+    If the program reports why it cannot run here, the test is skipped.
     """
 
     def program(text, *args, **options):

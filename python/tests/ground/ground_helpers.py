@@ -1,4 +1,4 @@
-"""What the programs of these tests share. Everything here runs in the programs; the tests only start them."""
+"""Shared by the programs of these tests. All code here runs in the programs; the tests only start them."""
 
 import ctypes
 import errno
@@ -12,22 +12,24 @@ import sys
 import time
 
 MIB = 1 << 20
-# What may stay of 64 MiB for those who ask for memory next.
+# The part of 64 MiB that may stay reserved for later allocations.
 LITTLE = 32 * MIB
-# Somebody who gets an answer at all gets it sooner; only a program that fails takes so long.
+# Later than any answer comes; only a program that fails takes so long.
 LATE = 15
 MACHINE = os.uname().machine
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def skip(reason):
-    """End this program; the test is skipped."""
+    """Ends this program; the test is skipped."""
     print(f"skipped: {reason}", flush=True)
     os._exit(0)
 
 
 def check(condition, *told):
-    """An assertion that ends the program at once, for a program in disorder may never end by itself."""
+    """Asserts a condition, and otherwise ends the program at once, because a broken program may never end by
+    itself.
+    """
     if not condition:
         sys.stdout.flush()
         sys.stderr.write("wrong: " + " ".join(map(str, told)) + "\n")
@@ -61,7 +63,7 @@ def kill_children():
 
 
 def state_of(pid):
-    """The letter of a process's state as /proc tells it, "" if there is none."""
+    """Returns the letter of a process's state in /proc; "" if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0]
@@ -70,7 +72,7 @@ def state_of(pid):
 
 
 def until(condition, seconds=LATE):
-    """Wait for a condition to come true; whether it did."""
+    """Waits until a condition is true. Returns whether it became true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -80,7 +82,7 @@ def until(condition, seconds=LATE):
 
 
 class Teller:
-    """Lines from one process to another that do not pass through what is tested."""
+    """A way to send lines from one process to another without the code under test."""
 
     def __init__(self):
         self.reader, self.writer = os.pipe()
@@ -90,7 +92,7 @@ class Teller:
         os.write(self.writer, f"{text}\n".encode())
 
     def hear(self, seconds=LATE):
-        """The next line, None if there is none in time."""
+        """Receives the next line; None if none comes in time."""
         deadline = time.monotonic() + seconds
         while b"\n" not in self.rest:
             left = max(0, deadline - time.monotonic())
@@ -102,8 +104,9 @@ class Teller:
 
 
 def looked_around(condition, seconds=LATE):
-    """Whether a condition comes true while this process gives the engine every occasion to look after the dead: it waits in
-    vain for a permit, and forks."""
+    """Waits until a condition is true, and meanwhile gives the engine every occasion to clear up after dead
+    processes: waits in vain for a permit, and forks. Returns whether the condition became true in time.
+    """
     import procession
 
     permits = procession.get_context("fork").Semaphore(1)
@@ -118,7 +121,7 @@ def looked_around(condition, seconds=LATE):
 
 
 def fork_and_reap(work=lambda: None):
-    """A child by hand; how it ended, as `os.waitpid` says."""
+    """Forks a child by `os.fork`, and returns its status as `os.waitpid` gives it."""
     try:
         pid = os.fork()
     except OSError:
@@ -130,7 +133,7 @@ def fork_and_reap(work=lambda: None):
 
 
 def nobody_else():
-    """Whether this process is the only one that the engine knows."""
+    """Returns whether this process is the only one that the engine knows."""
     import procession
 
     return [process.pid for process in procession.inspect().processes] == [os.getpid()]
@@ -143,7 +146,7 @@ def resident():
 
 
 def fill(channel, sizes=(MIB, 60_000, 20_000, 9_000)):
-    """Put until there is no memory for another message."""
+    """Puts until there is no memory for another message."""
     count = 0
     for size in sizes:
         try:
@@ -169,7 +172,7 @@ def pause_at_birth():
 
 
 def let_go(pid, done):
-    """Let a child that paused at birth go on, until `done()`."""
+    """Lets a child that paused at its start go on, until `done()`."""
 
     def tried():
         try:
@@ -197,7 +200,7 @@ CALLS = {
 
 
 def filter_calls(program):
-    """Install a filter of system calls, for this process and all that it starts."""
+    """Installs a filter of system calls, for this process and all that it starts."""
     code = b"".join(struct.pack("HBBI", *line) for line in program)
     buffer = ctypes.create_string_buffer(code)
     filter = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program), ctypes.addressof(buffer)))
@@ -215,7 +218,7 @@ LOAD, EQUAL, ALL_BITS, RETURN = 0x20, 0x15, 0x45, 0x06
 
 
 def refuse_calls(names, error):
-    """These system calls answer `error` from now on."""
+    """Makes these system calls fail with `error` from now on."""
     program = [(LOAD, 0, 0, 0)]
     for name in names:
         program += [(EQUAL, 0, 1, number(name)), (RETURN, 0, 0, SECCOMP_RET_ERRNO | error)]
@@ -223,7 +226,7 @@ def refuse_calls(names, error):
 
 
 def refuse_descriptions_locks():
-    """Locks of open file descriptions are unknown from now on."""
+    """Makes locks of open file descriptions fail as unknown from now on."""
     first, last = 36, 38
     program = [(LOAD, 0, 0, 0), (EQUAL, 0, last - first + 2, number("fcntl")), (LOAD, 0, 0, 24)]
     program += [(EQUAL, last - command + 1, 0, command) for command in range(first, last + 1)]
@@ -232,7 +235,9 @@ def refuse_descriptions_locks():
 
 
 def refuse_forks():
-    """fork fails from now on (EAGAIN), for good; threads, and programs that are started without a fork, do not."""
+    """Makes fork fail (EAGAIN) from now on, for good. Threads, and programs that are started without fork,
+    can still be started.
+    """
     CLONE_VM = 0x100
     refuse = (RETURN, 0, 0, SECCOMP_RET_ERRNO | errno.EAGAIN)
     program = [(LOAD, 0, 0, 0)]

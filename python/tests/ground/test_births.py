@@ -1,4 +1,6 @@
-"""Who is a process: children that get no place, that never come to be, that nobody collects, that are late."""
+"""Which children are processes of the program: children that get no entry, that never start, that no process
+reaps, that are late.
+"""
 
 import os
 
@@ -9,7 +11,7 @@ SMALL_HEAP = {"PROCESSION_HEAP_BYTES": str(64 << 20)}
 
 
 def test_what_children_of_a_full_program_put_arrives(program):
-    """Each child has a place of its own, or is told that it has none: what was put is there once."""
+    """Each child has its own entry, or gets an error that it has none: every message is there once."""
     program(
         """
         import procession as mp
@@ -98,7 +100,7 @@ def test_a_failed_fork_leaves_nothing(program):
 
 
 def test_failed_forks_do_not_use_up_the_table(program):
-    """A program that tries to fork again and again (EAGAIN): what can be started later starts."""
+    """A program forks again and again while forks fail (EAGAIN): later starts succeed."""
     program(
         """
         import procession as mp
@@ -193,7 +195,7 @@ def test_starting_and_killing_at_once(program, method):
 
 
 def test_who_forks_by_hand_clears_up_after_the_dead(program):
-    """A server that forks for each request and collects it, and in which nobody ever waits for anything."""
+    """A server forks and reaps a child for each request, and no thread in it ever waits for an object."""
     program(
         """
         import procession as mp
@@ -255,7 +257,9 @@ def test_a_program_that_forks_forty_thousand_children_by_hand_goes_on(program):
 
 
 def test_a_late_child_does_not_take_the_place_of_another(program):
-    """A daemon whose parent is gone before it runs: others look around meanwhile, and a new process begins."""
+    """A daemon's parent is gone before the daemon runs; meanwhile others look for the dead and a new process
+    starts.
+    """
     program(
         """
         import procession as mp
@@ -281,7 +285,7 @@ def test_a_late_child_does_not_take_the_place_of_another(program):
         check(let_go(between, lambda: gone(between)))
         os.waitpid(between, 0)
         late = int(told.hear())
-        # The late one exists, its parent does not. Everybody is looked at, twice.
+        # The late child exists, its parent does not. All entries are checked, twice.
         for _ in range(2):
             permits.acquire(timeout=1.2)
 

@@ -1,4 +1,6 @@
-"""Programs that close descriptors that are not theirs, as daemons do, and open files of their own in their places."""
+"""Programs that close descriptors that are not theirs, as daemons do, and open their own files in their
+place.
+"""
 
 import pytest
 
@@ -29,7 +31,7 @@ def unharmed(kept, pattern):
         check(os.path.sameopenfile(number, kept), f"descriptor {number} is no longer the file's")
     for at in range(0, LENGTH, MIB):
         check(os.pread(kept, MIB, at) == pattern, f"what is in the file at {at // MIB} MiB is no longer there")
-    # Nor has anybody taken memory for it, or given any back.
+    # Nor has any code allocated memory for it, or freed any.
     check(os.fstat(kept).st_blocks * 512 >= LENGTH, "there are holes in it")
 
 def use(q, lock):
@@ -96,7 +98,9 @@ print("ok")
 @pytest.mark.parametrize("then", ["opened", "nothing"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_starting_a_process_after_all_descriptors_were_closed(program, method, then):
-    """It works, or an error says what happened. The files that have the numbers now are left alone."""
+    """The start works, or an error says what happened. The files that have these descriptors now are left
+    alone.
+    """
     program(
         PROGRAM
         + """

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# Messages of all sizes, a lock, processes, and holders that are killed: what there is to work everywhere.
+# Messages of all sizes, a lock, processes, and holders that are killed: all of this must work everywhere.
 SMOKE = """
 import procession as mp
 
@@ -43,7 +43,7 @@ def smoke_of_all():
         answers, lock = smoke(method)
     check(fork_and_reap(lambda: answers.put(5)) == 0)
     check(answers.get(timeout=LATE) == 5)
-    # A holder that nobody collects, and who is nobody's child here.
+    # A holder that is not reaped, and that is no child of a process here.
     told = Teller()
     between = os.fork()
     if between == 0:
@@ -60,7 +60,7 @@ def smoke_of_all():
     print("ok")
 """
 
-# What is done to the program before it begins, in itself.
+# Changes to the program's own process before the program begins.
 PLACES = {
     "usual": "",
     "no_pidfd": "refuse_calls(['pidfd_open', 'pidfd_send_signal'], errno.EPERM)",
@@ -87,13 +87,13 @@ if __name__ == "__main__":
 
 
 def under(*command):
-    """Skip where a program cannot be run under this command."""
+    """Skips the test if a program cannot be run under this command."""
     tried = shutil.which(command[0]) and subprocess.run([*command, "true"], capture_output=True)
     if not tried or tried.returncode != 0:
         pytest.skip(f"cannot be run here: {' '.join(command)}")
 
 
-# How a program is started, and whether as another user: the program again, under another command.
+# The command under which the program runs again, and whether it runs as another user.
 STARTS = {
     "first_in_a_pid_namespace": ["unshare", "--fork", "--pid", "--mount-proc"],
     "in_a_pid_namespace_with_the_old_proc": ["unshare", "--fork", "--pid"],
@@ -142,10 +142,10 @@ OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
 
 @pytest.fixture
 def no_overcommit():
-    """`vm.overcommit_memory` = 2 for the time of the test, which says why not where it cannot be set.
+    """Sets `vm.overcommit_memory` to 2 for the time of the test; skips the test with the reason if it cannot.
 
-    It concerns the whole machine. So a process of its own sets it back when this one has closed its end of a pipe, or has ended
-    in whatever way: the watchdog leaves by no `finally`.
+    The setting affects the whole machine. So another process sets it back when this one has closed its end of
+    a pipe, or has ended in any way: the watchdog ends the tests without any `finally`.
     """
     if "PROCESSION_LONG" not in os.environ:
         pytest.skip("it concerns the whole machine: PROCESSION_LONG=1, as root")
@@ -172,5 +172,7 @@ def no_overcommit():
 
 @pytest.mark.parametrize("place", ["usual", "small_files"])
 def test_where_memory_is_not_promised_twice(no_overcommit, program, place):
-    """What is reserved and not used, 256 GiB of addresses say, is not asked of the system."""
+    """Addresses that are reserved and not used (256 GiB) do not count as memory that the system must
+    provide.
+    """
     program(SMOKE + f"if __name__ == '__main__':\n    {PLACES[place] or 'pass'}\n    smoke_of_all()\n")

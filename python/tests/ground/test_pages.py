@@ -1,4 +1,6 @@
-"""Memory: core files, a heap that is full, limits of all kinds, and who stands still while a lot of it is made."""
+"""Memory: core files, a full heap, limits of all kinds, and threads that stand still while much memory is
+allocated.
+"""
 
 import resource
 
@@ -8,7 +10,9 @@ METHODS = ["fork", "spawn", "forkserver"]
 
 
 def test_no_mapping_of_the_heap_is_part_of_a_core_file(program):
-    """Else whoever crashes writes all of it, makes pages in every hole, and holds what it held for minutes."""
+    """Otherwise a process that crashes would write all of the heap, allocate pages in every hole, and keep
+    its locks for minutes.
+    """
     program(
         """
         import procession as mp
@@ -34,7 +38,7 @@ def test_no_mapping_of_the_heap_is_part_of_a_core_file(program):
     resource.getrlimit(resource.RLIMIT_CORE)[1] == 0, reason="core files are not allowed here"
 )
 def test_a_crash_writes_a_small_core_file_and_no_memory(program):
-    """The limit keeps this harmless where it fails."""
+    """The limit keeps a failure harmless."""
     program(
         """
         import resource
@@ -79,7 +83,7 @@ def test_a_crash_writes_a_small_core_file_and_no_memory(program):
 
 
 def test_what_was_taken_is_not_lost_where_memory_runs_out(program):
-    """`get_many` in a full heap: what was put is got, sooner or later, and freeing needs no memory."""
+    """`get_many` in a full heap: no message is lost, and freeing needs no memory."""
     program(
         """
         import procession as mp
@@ -161,7 +165,9 @@ def test_a_container_s_limit_is_an_error_and_not_a_kill(program):
 
 @pytest.mark.parametrize("what", ["put", "get"])
 def test_other_threads_run_while_a_large_message_is_made_and_freed(program, what):
-    """The longest time that another thread stands still is a small part of the whole. The best of some tries counts."""
+    """The longest time that another thread stands still is a small part of the whole. The best of several
+    tries counts.
+    """
     program(
         """
         import threading
@@ -233,7 +239,7 @@ def test_locking_all_memory_makes_only_what_is_used(program):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_child_that_limits_its_addresses_can_use_what_is_left(program, method):
-    """As sandboxes of others' programs do: the limit is set when the heap is there already."""
+    """The limit is set when the heap exists already, as sandboxes for untrusted programs do."""
     program(
         """
         import resource
@@ -267,7 +273,7 @@ def test_a_child_that_limits_its_addresses_can_use_what_is_left(program, method)
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_heap_leaves_most_of_a_limit_on_addresses_to_the_program(program, method):
-    """Of 4 GiB, six tenths are for the program's own."""
+    """Of 4 GiB the program itself can use six tenths."""
     program(
         """
         import mmap, resource
@@ -309,7 +315,7 @@ def test_the_heap_leaves_most_of_a_limit_on_addresses_to_the_program(program, me
     ("limit", "method"), [(0, "fork"), (0, "spawn"), *((1 << 20, method) for method in METHODS)]
 )
 def test_a_limit_on_the_size_of_files_is_no_limit_on_memory(program, limit, method):
-    """As sandboxes set it. (This program's own output is not a file then.)"""
+    """The limit is set as sandboxes set it. (This program's own output is not a file then.)"""
     program(
         """
         import resource

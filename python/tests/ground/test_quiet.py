@@ -1,4 +1,6 @@
-"""What waiting costs: wake-ups and processor time of those who wait, and who gets what others wait for, too."""
+"""The cost of waiting: wake-ups and processor time of the waiting threads, and how a contended lock is shared
+out.
+"""
 
 import os
 
@@ -6,7 +8,7 @@ import pytest
 
 
 def test_idle_consumers_sleep(program):
-    """The program may wake once a second to look after the dead; not each of its waiters."""
+    """The program as a whole, and not each waiter, wakes once a second to look for dead processes."""
     program(
         """
         import procession as mp
@@ -40,7 +42,7 @@ def test_idle_consumers_sleep(program):
 
 
 def test_who_waits_for_a_permit_does_not_look_at_everybody_all_the_time(program):
-    """Processor time of one that waits, among few and among many."""
+    """Compares the processor time of a waiting process among few processes and among many."""
     program(
         """
         import procession as mp
@@ -77,7 +79,9 @@ def test_who_waits_for_a_permit_does_not_look_at_everybody_all_the_time(program)
 
 
 def test_a_lock_is_fair_to_all_who_wait(program):
-    """Fifty processes, sections of 200 us: nobody gets less than half of what they get in the middle."""
+    """With fifty processes and critical sections of 200 us no process gets less than half of the median
+    share.
+    """
     program(
         """
         import procession as mp
@@ -162,7 +166,7 @@ print("ok")
 
 @pytest.mark.skipif("PROCESSION_LONG" not in os.environ, reason="needs an idle machine: PROCESSION_LONG=1")
 def test_two_that_answer_each_other_part_where_another_processor_is_idle(program):
-    """They begin on one processor, and are free to go. Most of the time they must not stay for long."""
+    """They start on one processor, and may move to another. Usually they must not stay there for long."""
     program(
         ONE_OF_TWO
         + """

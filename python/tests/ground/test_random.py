@@ -1,6 +1,9 @@
-"""Everything at once, in random order: what was put is there or was refused, nobody waits past a deadline, nothing stays.
+"""All operations at the same time, in random order: each message is there or was refused, no wait passes its
+deadline, and nothing is left behind.
 
-`PROCESSION_TEST_SECONDS` says for how long (20; half an hour with `PROCESSION_LONG=1`), `PROCESSION_TEST_SEED` repeats a run."""
+`PROCESSION_TEST_SECONDS` sets the time (20; half an hour with `PROCESSION_LONG=1`), `PROCESSION_TEST_SEED`
+repeats a run.
+"""
 
 import os
 import random
@@ -15,7 +18,7 @@ import faulthandler, random
 import procession as mp
 
 SEED, SECONDS = int(sys.argv[1]), float(sys.argv[2])
-# Where each actor notes how many of its puts have returned, and whether it has come to its end.
+# The file where each actor records how many of its puts have returned, and whether it has finished.
 NOTES = "notes"
 
 
@@ -107,14 +110,14 @@ def get(work, seconds):
     except queue.Empty:
         return None
     except (OSError, RuntimeError, MemoryError):
-        return None  # refused, because of somebody who is stopped, or for want of memory
+        return None  # refused, because a process is stopped, or because there is no memory
 
 
 def round_of_all(dice, number, work, lock, permits):
     with open(NOTES, "wb") as file:
         file.write(bytes(16 * 16))
     objects = work, lock, permits
-    # What all forked children refer to, until they are dead and this function is over.
+    # Objects to which all forked children refer, until they are dead and this function has returned.
     ballast = mp.get_context("fork").Queue()
     try:
         for _ in range(6):
@@ -161,7 +164,7 @@ def round_of_all(dice, number, work, lock, permits):
                 actor.signal(what)
         if (message := get(work, 0.005)) is not None:
             receive(message)
-    # The message behind which nothing comes. What a killed producer left comes into sight with it.
+    # The last message. Messages that a killed producer left become visible with it.
     end = (number, -1)
     for attempt in range(1000):
         try:

@@ -2,7 +2,7 @@
 
 import pytest
 
-# What the one that is stopped does all the time, what others ask meanwhile, and how often it is stopped: a stop meets a
+# The work of the process that is stopped, the call of the others meanwhile, and the number of stops: a stop hits a
 # critical section with a probability of 7 to 20 percent.
 KINDS = {
     "small_messages": ("q.put(b'y' * 100); q.get()", "q.put(b'probe', timeout=0.2)", 30),
@@ -18,7 +18,9 @@ KINDS = {
 @pytest.mark.parametrize("interrupted", [False, True], ids=["deadline", "ctrl_c"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_others_get_an_answer_while_a_process_is_stopped(program, kind, interrupted):
-    """A deadline is kept, Ctrl-C works, and other threads run: nobody waits with the interpreter lock held."""
+    """Deadlines are kept, Ctrl-C works, and other threads run: no thread waits with the interpreter lock
+    held.
+    """
     work, ask, stops = KINDS[kind]
     if interrupted:
         # To the one that asks for as long as it takes.
@@ -97,7 +99,7 @@ def test_others_get_an_answer_while_a_process_is_stopped(program, kind, interrup
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_waiting_for_a_dead_child_that_is_traced_ends_at_its_deadline(program, method):
-    """Until its tracer has collected it, it cannot be collected."""
+    """Until the tracer has waited for the child, its parent cannot reap it."""
     program(
         """
         import procession as mp

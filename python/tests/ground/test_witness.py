@@ -8,7 +8,7 @@ METHODS = ["fork", "spawn", "forkserver"]
 @pytest.mark.parametrize("method", ["by_hand", *METHODS])
 @pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
 def test_a_death_is_noticed_without_pidfd(program, error, method):
-    """System call filters of older container runtimes know no pidfd_open; nor do old kernels."""
+    """System call filters of older container runtimes do not know pidfd_open; nor do old kernels."""
     program(
         """
         import procession as mp
@@ -55,7 +55,7 @@ def unshare(what):
 
 
 def test_a_process_in_its_own_pid_namespace_keeps_its_lock(program):
-    """It has another number there, and a /proc of its own. To those outside it lives."""
+    """It has another pid there, and another /proc. For processes outside it is alive."""
     program(
         NAMESPACE
         + """
@@ -119,7 +119,9 @@ os._exit(0)
 
 
 def test_a_program_that_was_started_instead_holds_nothing(program):
-    """fork and exec, as `preexec_fn` and daemons do: the new program has none of the memory, so it keeps none of it."""
+    """Fork and exec, as with `preexec_fn` and daemons: the new program does not have the shared memory, so it
+    holds nothing.
+    """
     program(
         """
         import subprocess

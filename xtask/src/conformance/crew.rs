@@ -17,7 +17,7 @@ use crate::child::Failure;
 ///
 /// A job cannot be run, the user asked to stop, or the time is up.
 pub fn run(mut jobs: Vec<Job>, hands: usize, deadline: Instant) -> Result<Vec<(Job, ClassResult)>, Failure> {
-    // Those that were never run come first.
+    // Jobs that were never run come first.
     let guess = |job: &Job| job.last_seconds().unwrap_or(f64::INFINITY);
     jobs.sort_by_cached_key(|job| (guess(job) * -1e3) as i64);
     let progress = Progress::new(jobs.len());

@@ -11,10 +11,10 @@ use super::scripts;
 use crate::child::{Failure, run_alone};
 use crate::python::command;
 
-/// How long the tests of a class may take.
+/// The time that the tests of a class may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Whose `multiprocessing` is tested.
+/// The `multiprocessing` that is tested.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Side {
     Ours,
@@ -39,12 +39,12 @@ impl Side {
     }
 }
 
-/// What is to be run.
+/// The job.
 pub struct Job {
     pub side: Side,
-    /// The interpreter to run it with.
+    /// The interpreter that runs the job.
     pub program: PathBuf,
-    /// Where the results of this interpreter lie.
+    /// The folder for the results of this interpreter.
     pub folder: PathBuf,
     pub method: String,
     pub class: String,
@@ -53,7 +53,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Returns what the tests print.
+    /// Returns the file with the output of the tests.
     pub fn output(&self) -> PathBuf {
         self.file("log")
     }
@@ -64,7 +64,7 @@ impl Job {
         self.last().filter(|result| fresh && result.is_clean())
     }
 
-    /// Returns how long it took the last time.
+    /// Returns the time that the job took in the last run.
     pub fn last_seconds(&self) -> Option<f64> {
         Some(self.last()?.seconds)
     }
@@ -73,11 +73,11 @@ impl Job {
         serde_json::from_slice(&fs::read(self.file("json")).ok()?).ok()
     }
 
-    /// Runs it, for `limit` and no longer than a class may take.
+    /// Runs the job, for `limit` at most and no longer than a class may take.
     ///
     /// # Errors
     ///
-    /// It cannot be run, or the user asked to stop.
+    /// The job cannot be run, or the user asked to stop.
     pub fn run(&self, limit: Duration) -> Result<ClassResult, Failure> {
         let scratch = tempfile::Builder::new().prefix("procession").tempdir()?;
         let lines = scratch.path().join("results");
@@ -118,7 +118,7 @@ impl Job {
     }
 }
 
-/// A file that may be missing, and may hold anything.
+/// Reads a file that may be missing, and may hold any bytes.
 fn text(file: &Path) -> io::Result<String> {
     match fs::read(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),

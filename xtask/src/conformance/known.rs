@@ -19,14 +19,14 @@ pub struct KnownFailures {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
-    /// Class and name, with a dot between; `*` stands for anything.
+    /// Class and name, separated by a dot; `*` matches any text.
     test: String,
     #[serde(default)]
     methods: Vec<String>,
     /// Such as `3.13`.
     #[serde(default)]
     pythons: Vec<String>,
-    /// It may also pass.
+    /// Whether the test may also pass.
     #[serde(default)]
     pub sometimes: bool,
     pub reason: String,
@@ -37,7 +37,7 @@ impl KnownFailures {
     ///
     /// # Errors
     ///
-    /// It cannot be understood.
+    /// The list cannot be parsed.
     pub fn read() -> Result<Self, Failure> {
         let file = package().join("conformance/known_failures.toml");
         let complaint = |error: String| Failure::Other(format!("{}: {error}", file.display()));

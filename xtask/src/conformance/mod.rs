@@ -1,8 +1,8 @@
 //! `cargo xtask conformance`: `CPython`'s own tests of `multiprocessing`, unedited, with `procession` in its place.
 //!
-//! They run with an interpreter of a prefix made for them ([`overlay`]), one process for each class and start method
-//! ([`job`]), and beside them with the standard library as it is ([`run`]). A test that passes there must pass here, or
-//! be on the list of known failures ([`known`], [`verdict`]).
+//! They run with an interpreter in a prefix made for them ([`overlay`]), with one process for each class and start
+//! method ([`job`]). They also run with the unchanged standard library ([`run`]). A test that passes there must pass
+//! here, or be on the list of known failures ([`known`], [`verdict`]).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,10 +28,10 @@ mod summary;
 mod table;
 mod verdict;
 
-/// Longer than all start methods on all versions take.
+/// A limit that all start methods on all versions do not reach.
 const LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
 
-/// What may be asked of `cargo xtask conformance`.
+/// The options of `cargo xtask conformance`.
 #[derive(Args, Default)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -58,20 +58,21 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,
 
-    /// Run the standard library's side again, where a result of it is kept from earlier
+    /// Run the tests of the standard library again, even if an earlier result is kept
     #[arg(long)]
     fresh: bool,
 
-    /// Try classes with new failures again, one at a time; what passes then is reported and forgiven
+    /// Run classes with new failures again, one at a time; a test that passes then is reported, and does not count as a
+    /// failure
     #[arg(long)]
     retry: bool,
 
-    /// Print lines for the list of known failures that would make the new ones known
+    /// Print the lines to add to the list of known failures for the new failures
     #[arg(long)]
     record: bool,
 }
 
-/// How a process is started.
+/// The way in which a process is started.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Method {
     Fork,
@@ -89,7 +90,7 @@ impl Method {
     }
 }
 
-/// Runs the tests and prints what came out.
+/// Runs the tests and prints the results.
 pub fn conformance(options: &Options) -> ExitCode {
     match test(options, Instant::now() + LIMIT) {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,
@@ -97,7 +98,7 @@ pub fn conformance(options: &Options) -> ExitCode {
             eprintln!("error: {reason}");
             ExitCode::from(2)
         }
-        Ok(Outcome::Failed(_)) => ExitCode::FAILURE, // the summary has said why
+        Ok(Outcome::Failed(_)) => ExitCode::FAILURE, // the summary has the reason
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::FAILURE
@@ -105,14 +106,14 @@ pub fn conformance(options: &Options) -> ExitCode {
     }
 }
 
-/// The step of `cargo xtask test`: all start methods on the newest Python that has the tests installed.
+/// Runs the step of `cargo xtask test`: all start methods on the newest Python that has the tests installed.
 ///
 /// # Errors
 ///
 /// A test has failed, or the tests cannot be run.
 pub fn check(limit: Duration) -> Result<Outcome, Failure> {
     let options = Options {
-        jobs: 4, // most of the time, tests sleep
+        jobs: 4, // tests sleep most of the time
         retry: true,
         ..Options::default()
     };

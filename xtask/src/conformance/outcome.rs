@@ -1,8 +1,8 @@
-//! What became of tests.
+//! The outcomes of tests.
 
 use serde::{Deserialize, Serialize};
 
-/// How a test ended.
+/// The outcome of one test.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
@@ -19,12 +19,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Tells whether the test is as good as its authors want it to be.
+    /// Returns whether the outcome is one that the test's authors want.
     pub fn is_good(self) -> bool {
         matches!(self, Self::Passed | Self::ExpectedFailure)
     }
 
-    /// Returns what it is called in a report.
+    /// Returns the outcome's name in a report.
     pub fn word(self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -39,7 +39,7 @@ impl Outcome {
     }
 }
 
-/// One test and how it ended.
+/// One test and its outcome.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Test {
     /// Its name in its class.
@@ -50,21 +50,21 @@ pub struct Test {
     pub reason: String,
 }
 
-/// How the tests of one class ended, with one start method.
+/// The outcomes of the tests of one class, with one start method.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ClassResult {
     pub tests: Vec<Test>,
-    /// How many processes have loaded the suite: the first one, and children.
+    /// Number of processes that have loaded the suite: the first one and its children.
     pub loaded: usize,
-    /// How many fresh interpreters found the stub in `multiprocessing`'s place.
+    /// Number of fresh interpreters that found the stub in `multiprocessing`'s place.
     pub stubs: usize,
-    /// What was wrong with the run itself.
+    /// Errors of the run itself.
     pub complaint: Option<String>,
     pub seconds: f64,
 }
 
 impl ClassResult {
-    /// A result that need not be looked at again.
+    /// Returns whether the result is clean, so that it need not be computed again.
     pub fn is_clean(&self) -> bool {
         self.complaint.is_none()
             && self
@@ -73,12 +73,12 @@ impl ClassResult {
                 .all(|test| test.outcome.is_good() || test.outcome == Outcome::Skipped)
     }
 
-    /// Returns how the test of this name ended.
+    /// Returns the outcome of the test of this name.
     pub fn find(&self, name: &str) -> Option<&Test> {
         self.tests.iter().find(|test| test.name == name)
     }
 
-    /// Returns how many have passed, failed, and were skipped.
+    /// Returns the numbers of tests that passed, failed, and were skipped.
     pub fn count(&self) -> Count {
         let mut count = Count::default();
         for test in &self.tests {

@@ -1,4 +1,4 @@
-//! A prefix of our own for an interpreter, in which `procession` lies in `multiprocessing`'s place.
+//! A prefix of our own for an interpreter, in which `procession` takes the place of `multiprocessing`.
 //!
 //! It holds a copy of the interpreter's program and links to everything in its standard library, but in place of
 //! `multiprocessing` there is `python/conformance/stub.py`. So the standard library's own package cannot be reached
@@ -15,10 +15,10 @@ use crate::python::environment::Environment;
 use crate::python::interpreter::Interpreter;
 use crate::python::{command, package};
 
-/// How long an interpreter may take to say which module it has.
+/// The time that an interpreter may take to report which module it has.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Says which module `multiprocessing` is, and where the interpreter believes to live.
+/// A script that prints which module `multiprocessing` is, and the interpreter's prefix.
 const QUESTION: &str = "import multiprocessing, sys; \
     sys.exit(0 if (multiprocessing.__name__, sys.prefix) == ('procession', sys.argv[1]) \
     else f'multiprocessing is {multiprocessing.__name__}, the prefix {sys.prefix}')";
@@ -27,7 +27,7 @@ const QUESTION: &str = "import multiprocessing, sys; \
 ///
 /// # Errors
 ///
-/// It cannot be made, or the interpreter in it finds another `multiprocessing`.
+/// The prefix cannot be made, or the interpreter in it finds another `multiprocessing`.
 pub fn make(interpreter: &Interpreter, environment: &Environment) -> Result<PathBuf, Failure> {
     let prefix = interpreter.folder().join("overlay");
     match fs::remove_dir_all(&prefix) {
@@ -72,7 +72,7 @@ fn fill(interpreter: &Interpreter, environment: &Environment, prefix: &Path) -> 
     )?;
     symlink(environment.installed("procession"), stdlib.join("procession"))?;
 
-    // A program that looks for its library beside itself finds it.
+    // The program may look for its library in a folder beside it.
     for entry in fs::read_dir(interpreter.stdlib.parent().unwrap_or(&interpreter.prefix))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("libpython") {

@@ -1,4 +1,4 @@
-//! Shows how far a run has come: a bar on a terminal, and lines elsewhere.
+//! Shows the progress of a run: a bar on a terminal, and lines elsewhere.
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal};
@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::job::Job;
 use super::outcome::ClassResult;
 
-/// How far a run has come.
+/// The progress of a run.
 pub struct Progress {
     bar: Option<ProgressBar>,
     done: Cell<usize>,
@@ -16,7 +16,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Nothing is done yet.
+    /// Makes the progress of a run that begins.
     pub fn new(count: usize) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(count as u64);
@@ -30,7 +30,7 @@ impl Progress {
         Self { bar, done, count }
     }
 
-    /// One more is done.
+    /// Counts one more job as done.
     pub fn step(&self, job: &Job, result: &ClassResult) {
         self.done.set(self.done.get() + 1);
         let name = format!("{} {} {}", job.side.folder(), job.method, job.class);

@@ -1,4 +1,4 @@
-//! What the process that runs a class has written down, and what follows from it.
+//! The results that the process of a class has written, and their evaluation.
 
 use serde::Deserialize;
 
@@ -23,8 +23,8 @@ enum Fact {
     Suite { module: String },
 }
 
-/// Puts together how the tests of a class ended: `planned` are those that should have run, `lines` and `log` is what
-/// was written, `end` is how the process ended, and `module` is what `multiprocessing` should have been.
+/// Computes the outcomes of the tests of a class. `planned` are the tests that should have run, `lines` and `log` are
+/// what the process has written, `end` is how it ended, and `module` is what `multiprocessing` should have been.
 pub fn conclude(
     planned: &[String],
     lines: &str,
@@ -65,7 +65,7 @@ pub fn conclude(
     result
 }
 
-/// Adds what follows from an end that is none: the tests that it kept from reporting, or else the end itself.
+/// Adds the consequences of an irregular end: the tests that could not report, or else the end itself.
 fn early_end(
     result: &mut ClassResult,
     planned: Vec<String>,
@@ -111,7 +111,7 @@ fn complain(result: &mut ClassResult, expected: &str, seen: &str) {
     }
 }
 
-/// Returns the lines that can be read. One that was cut off by a kill says nothing.
+/// Returns the lines that can be parsed. A line that was cut off by a kill is left out.
 fn parse<'a, T: Deserialize<'a>>(lines: &'a str) -> impl Iterator<Item = T> {
     lines.lines().filter_map(|line| serde_json::from_str(line).ok())
 }

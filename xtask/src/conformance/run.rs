@@ -1,4 +1,4 @@
-//! All that is run with one interpreter.
+//! All runs with one interpreter.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,12 +16,12 @@ use crate::child::Failure;
 use crate::python::environment::Environment;
 use crate::python::interpreter::Interpreter;
 
-/// What to run.
+/// The choice of what to run.
 pub struct Request<'a> {
     pub methods: &'a [Method],
-    /// The ends of the names of classes; all if empty.
+    /// Ends of the names of classes; all classes if empty.
     pub classes: &'a [String],
-    /// How many classes at a time.
+    /// Number of classes that run at a time.
     pub hands: usize,
     pub fresh: bool,
     pub retry: bool,
@@ -34,7 +34,7 @@ type Results = BTreeMap<(String, String), ClassResult>;
 ///
 /// # Errors
 ///
-/// They cannot be run.
+/// The tests cannot be run.
 pub fn run(interpreter: &Interpreter, request: &Request<'_>) -> Result<Summary, Failure> {
     println!("\nPython {interpreter} ({})", interpreter.executable.display());
     let known = KnownFailures::read()?;
@@ -160,7 +160,7 @@ fn retry(
     Ok(())
 }
 
-/// Prints the tables, and adds what else there is to say to the summary.
+/// Prints the tables, and adds the other results to the summary.
 fn report(pairs: &[Pair], known: &KnownFailures, interpreter: &Interpreter, summary: &mut Summary) {
     let mut rows = BTreeMap::<&str, Vec<Row>>::new();
     for pair in pairs {

@@ -1,4 +1,4 @@
-//! The scripts of `python/conformance`, and what they are asked before a run.
+//! The scripts of `python/conformance`, and the questions that they answer before a run.
 //!
 //! They are run from a copy, so that nothing is written into the checkout.
 
@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime};
 use crate::child::{Failure, run_alone};
 use crate::python::{self, command};
 
-/// How long the script that starts a few processes may take.
+/// The time that the script that starts a few processes may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Returns where the copies lie.
+/// Returns the folder of the copies.
 pub fn folder() -> PathBuf {
     python::folder().join("conformance")
 }
@@ -69,11 +69,11 @@ pub fn classes(program: &Path) -> Result<BTreeMap<String, Vec<String>>, Failure>
     })
 }
 
-/// Tells whether all processes that are started with a method find `procession` in `multiprocessing`'s place.
+/// Checks that all processes started with a method find `procession` in `multiprocessing`'s place.
 ///
 /// # Errors
 ///
-/// One does not, or does not start.
+/// A process does not find it, or does not start.
 pub fn probe(program: &Path, method: &str) -> Result<(), Failure> {
     let scratch = tempfile::tempdir()?;
     let mut python = command(program);

@@ -1,4 +1,4 @@
-//! What is said at the end.
+//! The summary at the end.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,22 +6,22 @@ use std::path::PathBuf;
 use super::outcome::Count;
 use super::verdict::{Kind, Remark};
 
-/// What came out with one interpreter.
+/// The results with one interpreter.
 pub struct Summary {
     python: String,
     minor: (u32, u32),
     pub count: Count,
     pub remarks: Vec<Remark>,
-    /// What is wrong with the run itself.
+    /// Errors of the run itself.
     pub complaints: Vec<String>,
-    /// How many fresh interpreters found the stub in `multiprocessing`'s place.
+    /// Number of fresh interpreters that found the stub in `multiprocessing`'s place.
     pub stubs: usize,
-    /// Where the output of the tests lies, by method and class.
+    /// The folder of the tests' output, by method and class.
     pub outputs: PathBuf,
 }
 
 impl Summary {
-    /// Nothing is known yet of this version.
+    /// Makes an empty summary for this version.
     pub fn new(python: String, minor: (u32, u32)) -> Self {
         Self {
             python,
@@ -59,7 +59,7 @@ const KINDS: [(Kind, &str, &str); 5] = [
     ),
 ];
 
-/// Prints all there is to say; the last line is the numbers of tests. Returns why the run is a failure, if it is one.
+/// Prints the summary; its last line has the numbers of tests. Returns the reason why the run failed, if it did.
 pub fn print(all: &[Summary]) -> Option<String> {
     for summary in all {
         println!(
@@ -126,7 +126,7 @@ fn verdict(all: &[Summary]) -> Option<String> {
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }
 
-/// Prints entries for the list of known failures, which would make the new ones known.
+/// Prints the entries to add to the list of known failures for the new failures.
 pub fn suggest(summary: &Summary) {
     let mut entries = BTreeMap::<String, (Vec<&str>, &str)>::new();
     for remark in summary.of_kind(Kind::New) {

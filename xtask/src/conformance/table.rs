@@ -2,19 +2,20 @@
 
 use super::outcome::Count;
 
-/// A row: a class, and what came out here and on the standard library.
+/// A row: a class, and its results here and on the standard library.
 pub struct Row {
     pub class: String,
     pub ours: Count,
     pub stdlib: Count,
 }
 
-/// Tells whether a class tests threads through the same interface: most of what they reach is not the package's.
+/// Returns whether a class tests threads through the same interface: most of the code that it runs is not the
+/// package's.
 fn is_threads(class: &str) -> bool {
     class.starts_with("WithThreads")
 }
 
-/// Prints the rows of one start method, those about threads apart.
+/// Prints the rows of one start method; those about threads are separate.
 pub fn print(title: &str, rows: &[Row]) {
     println!("\n{title:<50} {:>20} {:>20}", "procession", "standard library");
     let head = ["passed", "failed", "skip"]

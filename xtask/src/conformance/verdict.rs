@@ -1,24 +1,24 @@
-//! What the two results of a test mean together.
+//! The verdict from the two results of a test.
 
 use super::known::KnownFailures;
 use super::outcome::{ClassResult, Count, Outcome};
 
-/// What is to be said about a test.
+/// A remark about a test.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
-    /// It passes on the standard library, does not here, and nobody knew.
+    /// It passes on the standard library, fails here, and is not on the list of known failures.
     New,
-    /// It is listed as a failure and passes.
+    /// It is on the list of known failures, and passes.
     NowPasses,
-    /// It is listed as a failure, and is one.
+    /// It is on the list of known failures, and fails.
     Known,
     /// It fails on the standard library too, on this machine.
     Both,
-    /// It failed, and passed when it was tried again.
+    /// It failed, and passed when it ran again.
     Unsteady,
 }
 
-/// A test about which something is to be said.
+/// A test with a remark.
 pub struct Remark {
     pub kind: Kind,
     pub method: String,
@@ -33,13 +33,13 @@ pub struct Pair {
     pub class: String,
     pub ours: ClassResult,
     pub stdlib: ClassResult,
-    /// What came out when the class was tried again.
+    /// The results of the class when it ran again.
     pub again: Option<ClassResult>,
 }
 
 impl Pair {
-    /// What is to be said about its tests, and how many passed, failed and were skipped here. One that fails on the
-    /// standard library too is not among those.
+    /// Returns the remarks about the tests, and the numbers of tests that passed, failed and were skipped here. A test
+    /// that fails on the standard library too is not counted.
     pub fn judge(&self, known: &KnownFailures, python: (u32, u32)) -> (Vec<Remark>, Count) {
         let mut remarks = Vec::new();
         let mut count = Count::default();
@@ -67,7 +67,7 @@ impl Pair {
                     remark(Kind::NowPasses, &known.reason);
                 }
                 (outcome, _, _) if outcome.is_good() => count.passed += 1,
-                // Both leave it out, or it is new here, and nobody misses it.
+                // Both leave it out, or it exists only here: no remark is needed.
                 (Outcome::Skipped, None | Some(Outcome::Skipped), _) => count.skipped += 1,
                 (Outcome::Skipped, Some(theirs), _) if !theirs.is_good() => count.skipped += 1,
                 (_, Some(theirs), _) if !theirs.is_good() && theirs != Outcome::Skipped => {
@@ -90,7 +90,7 @@ impl Pair {
         (remarks, count)
     }
 
-    /// Returns what is wrong with the run itself: whether its tests have tested anything.
+    /// Returns the errors of the run itself: whether its tests have tested anything.
     pub fn complaint(&self) -> Option<String> {
         let of = |complaint: &String| format!("{} {}: {complaint}", self.method, self.class);
         if let Some(complaint) = self.ours.complaint.as_ref().or(self.stdlib.complaint.as_ref()) {

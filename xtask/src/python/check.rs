@@ -11,17 +11,17 @@ use super::{command, has_package, package};
 use crate::child::{Failure, run};
 use crate::step::Outcome;
 
-/// How many seconds a test may take.
+/// The number of seconds that a test may take.
 const TEST_LIMIT: &str = "--timeout=120";
 
-/// What pytest says when it has found no test.
+/// The exit code of pytest when it has found no test.
 const NO_TESTS: i32 = 5;
 
 /// Builds the wheel, and tests it with the newest Python; a few tests with the others.
 ///
 /// # Errors
 ///
-/// It does not build, or a test fails.
+/// The wheel does not build, or a test fails.
 pub fn check(limit: Duration) -> Result<Outcome, Failure> {
     if !has_package() {
         return Ok(Outcome::Skipped("this checkout has no Python package".to_owned()));
@@ -68,7 +68,7 @@ fn pytest(environment: &Environment) -> Command {
     pytest
 }
 
-/// Compares the stubs of the package, if it has any, with what it offers when it runs.
+/// Compares the stubs of the package, if it has any, with its contents at run time.
 fn stubs(environment: &Environment, limit: Duration) -> Result<(), Failure> {
     if !has_stubs(&environment.installed("procession")) {
         return Ok(());

@@ -17,7 +17,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Makes the environment of an interpreter, unless it is there.
+    /// Makes the environment of an interpreter, unless it exists.
     ///
     /// # Errors
     ///
@@ -36,12 +36,12 @@ impl Environment {
         Ok(environment)
     }
 
-    /// Its interpreter.
+    /// Returns the environment's interpreter.
     pub fn python(&self) -> PathBuf {
         self.folder.join("bin/python")
     }
 
-    /// Returns where an installed package lies.
+    /// Returns the folder of an installed package.
     pub fn installed(&self, package: &str) -> PathBuf {
         let (major, minor) = self.minor;
         self.folder
@@ -53,7 +53,7 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// It does not build, or cannot be installed.
+    /// The wheel does not build, or cannot be installed.
     pub fn install_wheel(&self, limit: Duration) -> Result<(), Failure> {
         let wheel = wheel::build(self, limit)?;
         let age = fs::metadata(&wheel)?
@@ -71,11 +71,11 @@ impl Environment {
         )
     }
 
-    /// Installs what the tests need besides.
+    /// Installs the other packages that the tests need.
     ///
     /// # Errors
     ///
-    /// It cannot be installed.
+    /// A package cannot be installed.
     pub fn install_tools(&self, limit: Duration) -> Result<(), Failure> {
         let list = package().join("requirements-test.txt");
         let wanted = fs::read_to_string(&list)
@@ -102,7 +102,7 @@ impl Environment {
         pip
     }
 
-    /// Does something unless it was done with the same words before.
+    /// Does something unless it was done with the same `words` before.
     fn once(
         &self,
         what: &str,

@@ -1,4 +1,4 @@
-//! Which Pythons there are.
+//! The installed Pythons.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::command;
 use crate::child::Failure;
 
-/// What an interpreter is asked.
+/// The script by which an interpreter describes itself.
 const QUESTION: &str = r#"
 import importlib.util, json, os, sys, sysconfig
 has = lambda name: importlib.util.find_spec(name) is not None
@@ -33,16 +33,16 @@ const OLDEST: (u32, u32) = (3, 11);
 /// A Python that is installed here.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Interpreter {
-    /// Its program, with all links followed.
+    /// The program, with all links followed.
     pub executable: PathBuf,
     version: (u32, u32, u32),
     /// The folder that it was installed in.
     pub prefix: PathBuf,
     /// The folder of its standard library.
     pub stdlib: PathBuf,
-    /// It is a `CPython` that can make virtual environments.
+    /// Whether it is a `CPython` that can make virtual environments.
     usable: bool,
-    /// Its own tests of `multiprocessing` are installed.
+    /// Whether its own tests of `multiprocessing` are installed.
     pub suite: bool,
 }
 
@@ -51,7 +51,7 @@ impl Interpreter {
     ///
     /// # Errors
     ///
-    /// It does not run, or is not one that the package supports.
+    /// The program does not run, or is not a Python that the package supports.
     pub fn ask(program: &Path) -> Result<Self, Failure> {
         let complaint = |reason: &str| Failure::Other(format!("{}: {reason}", program.display()));
         let output = command(program)
@@ -69,12 +69,12 @@ impl Interpreter {
         Ok(found)
     }
 
-    /// Returns where everything about this Python is built.
+    /// Returns the folder in which everything for this Python is built.
     pub fn folder(&self) -> PathBuf {
         super::folder().join(self.to_string())
     }
 
-    /// `3.13` of `3.13.0`.
+    /// Returns the minor version: `3.13` of `3.13.0`.
     pub fn minor(&self) -> (u32, u32) {
         (self.version.0, self.version.1)
     }
@@ -87,8 +87,8 @@ impl fmt::Display for Interpreter {
     }
 }
 
-/// One interpreter for each minor version, the newest first: one with its tests installed if there is one, and then
-/// the newest of those.
+/// Returns one interpreter for each minor version, the newest first. Interpreters with their tests installed are
+/// preferred, and then newer ones.
 pub fn all() -> Vec<Interpreter> {
     let mut found = BTreeMap::<_, Interpreter>::new();
     for program in candidates() {
@@ -103,7 +103,7 @@ pub fn all() -> Vec<Interpreter> {
     found.into_values().rev().collect()
 }
 
-/// Returns what may be a Python: those on the path, and those that pyenv has installed.
+/// Returns the programs that may be a Python: those on the path, and those that pyenv has installed.
 fn candidates() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut candidates: Vec<PathBuf> = env::split_paths(&path)
@@ -122,7 +122,7 @@ fn candidates() -> Vec<PathBuf> {
     candidates
 }
 
-/// `python3` and `python3.11` and newer in a folder.
+/// Returns `python3`, and `python3.11` and newer, in a folder.
 fn programs(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();

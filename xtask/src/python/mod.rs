@@ -1,6 +1,6 @@
 //! Python: which interpreters there are, the wheel, and an environment of our own for each interpreter.
 //!
-//! Everything lies below `python` in the folder that cargo builds into, by the interpreter's version.
+//! All files are below `python` in the folder that cargo builds into, by the interpreter's version.
 
 use std::fs::{self, File, TryLockError};
 use std::path::PathBuf;
@@ -16,12 +16,12 @@ pub mod interpreter;
 pub mod ruff;
 pub mod wheel;
 
-/// Returns where everything about Python is built.
+/// Returns the folder in which everything for Python is built.
 pub fn folder() -> PathBuf {
     target().join("python")
 }
 
-/// Returns where cargo builds the package's Rust code, which is a workspace of its own.
+/// Returns the folder in which cargo builds the package's Rust code, which is a workspace of its own.
 pub fn build_folder() -> PathBuf {
     target().join("python-build")
 }
@@ -31,12 +31,13 @@ pub fn package() -> PathBuf {
     root().join("python")
 }
 
-/// Tells whether this checkout holds the Python package.
+/// Returns whether this checkout has the Python package.
 pub fn has_package() -> bool {
     package().join("pyproject.toml").exists()
 }
 
-/// Waits until no other run uses what is built here; until the file is closed, no other run does.
+/// Waits until no other run uses the files that are built here. No other run uses them until the returned file is
+/// closed.
 ///
 /// # Errors
 ///
@@ -61,7 +62,7 @@ pub fn take_turn() -> Result<File, Failure> {
     Ok(file)
 }
 
-/// An interpreter, to be run at the top of this checkout, without what a user's own settings would change.
+/// Returns a command of an interpreter, run at the top of this checkout, without the user's own settings.
 pub fn command(executable: impl Into<PathBuf>) -> Command {
     let mut command = Command::new(executable.into());
     command.current_dir(root()).stdin(Stdio::null());

@@ -7,11 +7,11 @@ use super::{command, interpreter, package, take_turn};
 use crate::child::{Failure, run};
 use crate::step::Outcome;
 
-/// Checks all Python source with the ruff that the tests' requirements name.
+/// Checks all Python source with the version of ruff in the tests' requirements.
 ///
 /// # Errors
 ///
-/// It cannot be installed, or something is not formatted or has a warning.
+/// Ruff cannot be installed, or a file is not formatted or has a warning.
 pub fn check(limit: Duration) -> Result<Outcome, Failure> {
     let Some(newest) = interpreter::all().into_iter().next() else {
         return Ok(Outcome::Skipped("no CPython 3.11 or newer was found".to_owned()));

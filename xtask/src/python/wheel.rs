@@ -9,10 +9,10 @@ use super::{build_folder, command, folder, package};
 use crate::child::{Failure, root, run};
 use crate::python::environment::Environment;
 
-/// What the wheel is made of. Folders are looked at with all that is in them.
+/// The sources of the wheel. A folder stands for all files in it.
 const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "src", "macros", "python"];
 
-/// Folders that are no part of it.
+/// Folders that are not part of the sources.
 const OTHERS: [&str; 8] = [
     "bench",
     "tests",
@@ -24,11 +24,11 @@ const OTHERS: [&str; 8] = [
     ".venv",
 ];
 
-/// Builds the wheel, unless there is one that is newer than its sources.
+/// Builds the wheel, unless a wheel exists that is newer than its sources.
 ///
 /// # Errors
 ///
-/// It does not build.
+/// The wheel does not build.
 pub fn build(environment: &Environment, limit: Duration) -> Result<PathBuf, Failure> {
     let wheels = folder().join("wheels");
     let sources = newest_source()?;
@@ -81,7 +81,8 @@ fn newest_source() -> io::Result<SystemTime> {
     Ok(newest)
 }
 
-/// Looks at a file or folder. That of a folder changes when a file in it goes or comes.
+/// Raises the newest time to that of a file or folder. A folder's own time changes when a file is added to it or
+/// removed.
 fn look(path: &Path, newest: &mut SystemTime) -> io::Result<()> {
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -1,19 +1,19 @@
-//! Which code is for tests alone.
+//! Finding code that is only for tests.
 
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Meta, Token};
 
-/// Configurations in which nobody uses the crate.
+/// Configurations in which users never build the crate.
 const TESTS: [&str; 2] = ["test", "fuzzing"];
 
-/// What a condition can be, where no tests run.
+/// The possible values of a condition when no tests run.
 #[derive(Clone, Copy)]
 struct Can {
     hold: bool,
     fail: bool,
 }
 
-/// Tells whether something with these attributes is only compiled for tests.
+/// Returns whether an item with these attributes is compiled only for tests.
 pub fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let path = attribute.path();

@@ -1,4 +1,4 @@
-//! Rule: no circle of imports between files. What the table of rooms declares as an exception does not count.
+//! Rule: no circle of imports between files. Exceptions that the table of rooms declares do not count.
 
 use super::config::Config;
 use super::finding::Finding;
@@ -6,10 +6,10 @@ use super::imports::{Crate, Edge, circles};
 use super::rooms::{Rooms, Verdict};
 use super::tree::Tree;
 
-/// The crates whose files are looked at.
+/// The crates whose files are checked.
 const CRATES: [&str; 3] = ["src/", "python/src/", "macros/src/"];
 
-/// Returns the circles of each crate; they count by their files.
+/// Returns the circles of each crate; each circle counts as the number of its files.
 pub fn check(tree: &Tree, _: &Config) -> Vec<Finding> {
     let rooms = Rooms::read(tree);
     let mut findings = Vec::new();

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::child::Failure;
 
-/// What the rules are told.
+/// The settings of all rules.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
@@ -20,7 +20,7 @@ pub struct Config {
     pub words: Vec<Word>,
 }
 
-/// Where system calls are made.
+/// The settings of the rule about system calls.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SystemCalls {
@@ -28,7 +28,7 @@ pub struct SystemCalls {
     pub places: Vec<String>,
 }
 
-/// How many lines a file may have.
+/// The settings of the rule about lengths.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Length {
@@ -36,7 +36,7 @@ pub struct Length {
     pub tests: usize,
 }
 
-/// How many characters something may have.
+/// The settings of the rule about widths.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Width {
@@ -46,30 +46,30 @@ pub struct Width {
     pub cell: usize,
 }
 
-/// How the documentation of a function begins.
+/// The settings of the rule about the documentation of functions.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FunctionDocs {
     pub verbs: Vec<String>,
 }
 
-/// Dependencies that are there for another reason than to be named.
+/// Dependencies that are needed although no source names them.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnusedDependencies {
     pub ignore: Vec<String>,
-    /// What the library of a package is called, where that is not the package's name.
+    /// The names of libraries that differ from the names of their packages.
     pub names: BTreeMap<String, String>,
 }
 
-/// A word that is not to be used any more.
+/// A word that must not be used any more.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Word {
     pub old: String,
-    /// What to say in its place.
+    /// The word to use instead.
     pub new: String,
-    /// Files and folders in which it means what it should not; all if there are none.
+    /// Files and folders in which the word is forbidden; all if the list is empty.
     #[serde(default)]
     pub only: Vec<String>,
 }
@@ -79,7 +79,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// They cannot be read, or hold what nobody knows.
+    /// The settings cannot be read, or have an unknown key.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let complaint = |error: String| Failure::Other(format!("{}: {error}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| complaint(error.to_string()))?;

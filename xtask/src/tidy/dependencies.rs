@@ -28,7 +28,7 @@ pub fn check(tree: &Tree, config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Returns what a dependency is called in the source.
+/// Returns the name of a dependency in the source.
 fn library(dependency: &str, config: &Config) -> String {
     let name = config.unused_dependencies.names.get(dependency);
     name.cloned().unwrap_or_else(|| dependency.replace('-', "_"))
@@ -38,10 +38,10 @@ fn is_manifest(file: &File) -> bool {
     file.path == "Cargo.toml" || file.path.ends_with("/Cargo.toml")
 }
 
-/// Returns the keys of all tables of dependencies, those for some targets among them.
+/// Returns the keys of all tables of dependencies, including those for certain targets.
 fn dependencies(manifest: &File) -> Vec<String> {
     let Ok(table) = manifest.text.parse::<Table>() else {
-        return Vec::new(); // cargo says what is wrong
+        return Vec::new(); // cargo reports the error
     };
     let mut found = keys(&table);
     let targets = table.get("target").and_then(toml::Value::as_table);
@@ -85,7 +85,7 @@ fn folder(manifest: &File) -> &str {
     manifest.path.trim_end_matches("Cargo.toml")
 }
 
-/// Tells whether a source names a crate: before `::`, or after `use` or `extern crate`.
+/// Returns whether a source names a crate: before `::`, or after `use` or `extern crate`.
 fn names(source: &File, name: &str) -> bool {
     let mut code = source
         .lines()

@@ -1,4 +1,4 @@
-//! What a rule finds.
+//! A finding of a rule.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use std::fmt;
 pub struct Finding {
     pub file: String,
     pub line: usize,
-    /// What is wrong, and what to do.
+    /// The text: what is wrong, and what to do.
     pub text: String,
-    /// How much is wrong: this counts for the ratchet.
+    /// The weight of the finding, which the ratchet adds up.
     pub amount: usize,
 }
 
 impl Finding {
-    /// Makes one that counts as one.
+    /// Makes a finding of weight one.
     pub fn new(file: &str, line: usize, text: String) -> Self {
         Self {
             file: file.to_owned(),
@@ -24,7 +24,7 @@ impl Finding {
         }
     }
 
-    /// Makes it count for more.
+    /// Returns the finding with another weight.
     pub fn amount(mut self, amount: usize) -> Self {
         self.amount = amount;
         self

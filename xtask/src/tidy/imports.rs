@@ -1,20 +1,20 @@
-//! Which file of a crate imports from which, tests left aside.
+//! The imports between the files of a crate, without tests.
 //!
-//! A path is followed to the file that defines what it names: modules that a file has imported, and names that it only
-//! passes on (`pub use`), are seen through. So a folder's `mod.rs` that only wires imports nothing.
+//! A path is resolved to the file that defines what it names, through imported modules and re-exports (`pub use`). So a
+//! folder's `mod.rs` that only wires imports nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::mentions::{Mention, mentions};
 use super::tree::Tree;
 
-/// How many names are followed from one to the next.
+/// The maximum number of names that are followed in a chain.
 const DEPTH: usize = 16;
 
 /// The files of a crate, and what they import.
 pub struct Crate<'a> {
     files: Vec<Module<'a>>,
-    /// Which file is which module, by its path from the root.
+    /// The file of each module, by the module's path from the root.
     modules: HashMap<Vec<String>, usize>,
 }
 
@@ -22,13 +22,13 @@ struct Module<'a> {
     file: &'a str,
     path: Vec<String>,
     mentions: Vec<Mention>,
-    /// What names stand for here, where a `use` has made them.
+    /// The meaning of each name that a `use` has made here.
     names: HashMap<String, Vec<String>>,
-    /// Names that the code here uses, other than to pass them on.
+    /// Names that the code here uses, without mere re-exports.
     used: HashSet<String>,
 }
 
-/// A file's use of what another file of the crate defines.
+/// A use of an item that another file of the crate defines.
 #[derive(Debug)]
 pub struct Edge<'a> {
     pub from: &'a str,
@@ -58,7 +58,7 @@ impl<'a> Crate<'a> {
         Self { files, modules }
     }
 
-    /// Returns each file's import from each other, where it is said first, in the order of the files and lines.
+    /// Returns the first import of each file from each other file, in the order of the files and lines.
     pub fn edges(&self) -> Vec<Edge<'_>> {
         let mut edges = Vec::new();
         for (index, module) in self.files.iter().enumerate() {
@@ -86,14 +86,14 @@ impl<'a> Crate<'a> {
         self.files.len()
     }
 
-    /// Returns the file that defines what is mentioned in a module, if it is of this crate.
+    /// Returns the file that defines an item mentioned in a module, if it is in this crate.
     fn find(&self, module: &Module, mention: &Mention) -> Option<usize> {
         let alone = mention.path.len() == 1 && mention.import.is_none();
         if alone {
-            return None; // its import is found by itself
+            return None; // its import is found separately
         }
         let start = match &mention.import {
-            // What an import begins with is a module, and not the name that the import gives.
+            // The first segment of an import is a module, and not the name that the import makes.
             Some(_) => self.child(module, &mention.path)?,
             None => self.whole(module, &mention.path)?,
         };
@@ -105,7 +105,7 @@ impl<'a> Crate<'a> {
         self.follow(&path, DEPTH)
     }
 
-    /// Returns the path, without `crate`, of what a name in a module stands for; none if it is of another crate.
+    /// Returns the path, without `crate`, for which a name in a module stands; none if it is in another crate.
     fn whole(&self, module: &Module, path: &[String]) -> Option<Vec<String>> {
         let (first, rest) = path.split_first()?;
         match module.names.get(first) {
@@ -118,7 +118,7 @@ impl<'a> Crate<'a> {
         }
     }
 
-    /// Returns the path, without `crate`, of one that begins with `crate` or with a module's child.
+    /// Returns the path, without `crate`, of a path that begins with `crate` or with a module's child.
     fn child(&self, module: &Module, path: &[String]) -> Option<Vec<String>> {
         let (first, rest) = path.split_first()?;
         if first == "crate" {
@@ -133,7 +133,7 @@ impl<'a> Crate<'a> {
         Some(whole)
     }
 
-    /// Returns the file that defines what a path from the root names; none for a module, which is no definition.
+    /// Returns the file that defines the item at a path from the root; none for a module, which is no definition.
     fn follow(&self, path: &[String], depth: usize) -> Option<usize> {
         let known = (0..=path.len())
             .rev()
@@ -149,7 +149,7 @@ impl<'a> Crate<'a> {
 }
 
 impl Module<'_> {
-    /// Tells whether a mention is a use of what it names, and not only passed on.
+    /// Returns whether a mention is a use of the item, and not only a re-export.
     fn needs(&self, mention: &Mention) -> bool {
         match &mention.import {
             Some(import) if import.is_public => self.used.contains(&import.name),
@@ -158,7 +158,8 @@ impl Module<'_> {
     }
 }
 
-/// Returns the circles of imports, the largest first: each file of one imports, by way of others, from each.
+/// Returns the circles of imports, the largest first: in a circle each file imports, directly or indirectly, from each
+/// other file.
 pub fn circles<'a>(edges: &[Edge<'a>]) -> Vec<BTreeSet<&'a str>> {
     let mut next: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for edge in edges {
@@ -180,7 +181,7 @@ pub fn circles<'a>(edges: &[Edge<'a>]) -> Vec<BTreeSet<&'a str>> {
     circles
 }
 
-/// Returns all files that one imports from, by way of others.
+/// Returns all files from which a file imports, directly or indirectly.
 fn reach<'a>(next: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &str) -> BTreeSet<&'a str> {
     let mut reached = BTreeSet::new();
     let mut open = vec![from];

@@ -1,4 +1,4 @@
-//! Rule: each invariant in ARCHITECTURE.md names what checks it, and that exists.
+//! Rule: each invariant in ARCHITECTURE.md names an existing test or rule that checks it.
 //!
 //! An invariant is a paragraph or an item of a list that begins with `**Invariant**`. What checks it stands in
 //! backquotes: a test as `tests/kill.rs::name_of_the_test`, or a rule as `tidy::layers`.
@@ -11,7 +11,7 @@ use super::tree::{Tree, extension};
 
 const MARK: &str = "**Invariant**";
 
-/// Returns the invariants that nothing checks, and the checks that are not there.
+/// Returns the invariants without a check, and the checks that do not exist.
 pub fn check(tree: &Tree, _: &Config) -> Vec<Finding> {
     let Some(text) = tree.get(TEXT) else {
         return Vec::new();
@@ -61,7 +61,7 @@ fn check_one(tree: &Tree, line: usize, text: &str) -> Vec<Finding> {
         .collect()
 }
 
-/// Tells a test or a rule from other paths, such as `Heap::alive`.
+/// Returns whether a path is a test or a rule, and not another path such as `Heap::alive`.
 fn is_check((place, _): &(&str, &str)) -> bool {
     ["rs", "py"].contains(&extension(place)) || *place == "tidy"
 }

@@ -6,7 +6,7 @@ use super::imports::Crate;
 use super::rooms::{Room, Rooms, TEXT, Verdict};
 use super::tree::Tree;
 
-/// The crate's source.
+/// The folder of the crate's source.
 const SOURCE: &str = "src/";
 
 /// Returns the imports that go down, the files without a room, and the rooms without a file.
@@ -16,7 +16,7 @@ pub fn check(tree: &Tree, _: &Config) -> Vec<Finding> {
     findings.extend(empty(tree, &rooms));
     let krate = Crate::of(tree, SOURCE);
     for edge in krate.edges() {
-        // The root wires the rooms, and no room may use it.
+        // The root only wires the rooms, and no room may use it.
         let Some(from) = edge.rooms.0 else { continue };
         let to = edge.rooms.1.unwrap_or("lib");
         if rooms.verdict(from, to) == Verdict::Below {
@@ -61,7 +61,7 @@ fn empty(tree: &Tree, rooms: &Rooms) -> Vec<Finding> {
     rooms.iter().filter(is_empty).map(finding).collect()
 }
 
-/// Returns the file or folder of the source that a file is, or is in.
+/// Returns the file or folder at the top of the source that a file is, or is in.
 fn room_of(path: &str) -> &str {
     let rest = &path[SOURCE.len()..];
     rest.split_once('/')

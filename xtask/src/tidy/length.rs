@@ -1,13 +1,13 @@
-//! Rule: a file is one idea, and not longer than one.
+//! Rule: a file holds one idea, and is not longer than one idea needs.
 
 use super::config::Config;
 use super::finding::Finding;
 use super::tree::Tree;
 
-/// How many lines count as one for the ratchet, so that it does not change with every line.
+/// Number of lines that count as one for the ratchet, so that the ratchet does not change with every line.
 const STEP: usize = 50;
 
-/// Returns the files that are too long; they count by the lines that are too many.
+/// Returns the files that are too long; each counts by the number of lines above the limit.
 pub fn check(tree: &Tree, config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree

@@ -1,4 +1,4 @@
-//! Which paths the code of a file mentions, tests left aside.
+//! The paths that the code of a file mentions, without tests.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
@@ -10,22 +10,22 @@ use super::cfg;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mention {
     pub line: usize,
-    /// Its segments. Where the code says `crate`, `self` or `super`, they begin with `crate`, and with the whole path.
+    /// The segments. A path that begins with `crate`, `self` or `super` is stored in full, from `crate` on.
     pub path: Vec<String>,
-    /// The name that a `use` gives to it.
+    /// The name that a `use` gives to the path.
     pub import: Option<Import>,
 }
 
-/// What a `use` makes of a path.
+/// The name that a `use` makes of a path.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Import {
-    /// `*` for everything in it.
+    /// `*`: all names in it.
     pub name: String,
-    /// Whether others may use that name: `pub use`.
+    /// Whether other modules may use the name: `pub use`.
     pub is_public: bool,
 }
 
-/// Returns all paths that a file mentions, which is the module `module` of its crate.
+/// Returns all paths that a file mentions. The file is the module `module` of its crate.
 pub fn mentions(file: &syn::File, module: &[String]) -> Vec<Mention> {
     let mut collector = Collector {
         module: module.to_vec(),
@@ -36,7 +36,7 @@ pub fn mentions(file: &syn::File, module: &[String]) -> Vec<Mention> {
 }
 
 struct Collector {
-    /// Where the code stands, inline modules among it.
+    /// The module of the code, including inline modules.
     module: Vec<String>,
     found: Vec<Mention>,
 }
@@ -48,7 +48,7 @@ impl Collector {
         }
     }
 
-    /// Returns the path from the crate's root, where the code says it relative to that or to the module.
+    /// Returns a path from the crate's root, if the code gives it relative to the root or to the module.
     fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
         let above = path.iter().take_while(|segment| *segment == "super").count();
         let start = match path.first()?.as_str() {
@@ -97,7 +97,7 @@ impl Collector {
         }
     }
 
-    /// Looks for paths among tokens that nobody has parsed: what macros are given, and what they are made of.
+    /// Looks for paths among unparsed tokens: arguments and bodies of macros.
     fn scan(&mut self, tokens: TokenStream) {
         let mut path = Vec::new();
         let mut line = 0;
@@ -186,7 +186,7 @@ impl<'ast> Visit<'ast> for Collector {
         self.scan(call.tokens.clone());
     }
 
-    /// Skips visibilities, which mention paths without using them; attributes are skipped too.
+    /// Skips visibilities and attributes: they mention paths without using them.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_attribute(&mut self, _: &'ast Attribute) {}

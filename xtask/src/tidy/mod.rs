@@ -37,7 +37,7 @@ mod tree;
 mod width;
 mod words;
 
-/// What may be asked of `cargo xtask tidy`.
+/// The options of `cargo xtask tidy`.
 #[derive(Args, Default)]
 #[command(after_help = rules::help())]
 pub struct Options {
@@ -45,20 +45,20 @@ pub struct Options {
     #[arg(long)]
     update: bool,
 
-    /// With --update, let the ratchet grow for this rule, because it asks for more than before (may be repeated)
+    /// With --update, let the ratchet grow for this rule, because the rule is stricter now (may be repeated)
     #[arg(long, value_name = "RULE", value_parser = RULES.map(|rule| rule.name), requires = "update")]
     accept: Vec<String>,
 
-    /// Check this rule alone (may be repeated)
+    /// Check only this rule (may be repeated)
     #[arg(long, value_name = "RULE", value_parser = RULES.map(|rule| rule.name), conflicts_with = "update")]
     rule: Vec<String>,
 
-    /// Print every finding, also those that the ratchet allows
+    /// Print all findings, including those that the ratchet allows
     #[arg(long)]
     all: bool,
 }
 
-/// Checks the tree, as the options say.
+/// Checks the tree according to the options.
 pub fn tidy(options: &Options) -> ExitCode {
     match work(options) {
         Ok(0) => ExitCode::SUCCESS,
@@ -70,7 +70,7 @@ pub fn tidy(options: &Options) -> ExitCode {
     }
 }
 
-/// Checks the tree: the step of `cargo xtask test`.
+/// Checks the tree. This is a step of `cargo xtask test`.
 ///
 /// # Errors
 ///
@@ -118,7 +118,7 @@ fn work(options: &Options) -> Result<usize, Failure> {
     Ok(count + print_loose(options, &now, &before))
 }
 
-/// Returns the rules that were asked for; all if none were.
+/// Returns the rules that the options name; all rules if they name none.
 fn chosen(options: &Options) -> impl Iterator<Item = &Rule> {
     RULES
         .iter()
@@ -142,7 +142,7 @@ fn update(options: &Options, now: &Ratchet, before: &Ratchet, place: &Path) -> R
     )))
 }
 
-/// Prints where the ratchet allows more than is found, and returns how often.
+/// Prints the files for which the ratchet allows more than is found, and returns their number.
 fn print_loose(options: &Options, now: &Ratchet, before: &Ratchet) -> usize {
     let mut count = 0;
     for rule in chosen(options) {

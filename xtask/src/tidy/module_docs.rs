@@ -1,10 +1,10 @@
-//! Rule: every file begins with what it is for.
+//! Rule: every file begins with a comment that says what the file is for.
 
 use super::config::Config;
 use super::finding::Finding;
 use super::tree::{File, Tree};
 
-/// Returns the files that say nothing.
+/// Returns the files without such a comment.
 pub fn check(tree: &Tree, _: &Config) -> Vec<Finding> {
     let silent = tree.files().filter(|file| !says_something(file));
     let finding = |file: &File| {

@@ -1,7 +1,8 @@
-//! The ratchet, `xtask/tidy-ratchet.toml`: how many findings each file still has.
+//! The ratchet, `xtask/tidy-ratchet.toml`: the number of findings that each file still has.
 //!
-//! A file with more fails, and so does a file with fewer: the ratchet is to be rewritten then, so that nothing comes
-//! back. Files are split and renamed, so the sum over all files decides whether a rewritten ratchet has grown.
+//! The check fails if a file has more findings. It also fails if a file has fewer: the ratchet must then be rewritten,
+//! so that no finding comes back. Files are split and renamed, so the sum over all files decides whether a rewritten
+//! ratchet has grown.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -18,10 +19,10 @@ const HEAD: &str = "\
 # How many findings each file still has, by rule. `cargo xtask tidy --update` writes this file; it may only shrink.
 ";
 
-/// How much each file has.
+/// The number of findings of each file.
 type Amounts = BTreeMap<String, usize>;
 
-/// The same for each rule, by its name.
+/// The numbers of findings by rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Ratchet(BTreeMap<String, Amounts>);
@@ -31,7 +32,7 @@ impl Ratchet {
     ///
     /// # Errors
     ///
-    /// It cannot be read, or is no such file.
+    /// The file cannot be read, or has another format.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let complaint = |error: String| Failure::Other(format!("{}: {error}", path.display()));
         match fs::read_to_string(path) {
@@ -41,7 +42,7 @@ impl Ratchet {
         }
     }
 
-    /// Adds what a rule has found.
+    /// Adds the findings of a rule.
     pub fn add(&mut self, rule: &str, findings: &[Finding]) {
         for finding in findings {
             let amounts = self.0.entry(rule.to_owned()).or_default();
@@ -49,7 +50,7 @@ impl Ratchet {
         }
     }
 
-    /// Returns how much a rule finds in a file.
+    /// Returns the number of findings of a rule in a file.
     pub fn amount(&self, rule: &str, file: &str) -> usize {
         let amounts = self.0.get(rule);
         amounts
@@ -58,7 +59,7 @@ impl Ratchet {
             .unwrap_or(0)
     }
 
-    /// Returns how much a rule finds in all files.
+    /// Returns the number of findings of a rule in all files.
     pub fn total(&self, rule: &str) -> usize {
         self.0.get(rule).map_or(0, |amounts| amounts.values().sum())
     }
@@ -88,7 +89,7 @@ impl Ratchet {
     ///
     /// # Errors
     ///
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), Failure> {
         fs::write(path, self.text()).map_err(|error| Failure::Other(format!("{}: {error}", path.display())))
     }

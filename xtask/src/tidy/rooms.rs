@@ -1,11 +1,11 @@
 //! The table of rooms in ARCHITECTURE.md.
 //!
 //! It is the first table after the line `<!-- tidy: rooms -->`. A row begins with the room's name in backquotes, and
-//! ends with those rooms below it that it may use all the same.
+//! ends with the rooms below it that it may use as an exception.
 
 use super::tree::{File, Tree};
 
-/// Where the table is.
+/// The line before the table.
 pub const TEXT: &str = "ARCHITECTURE.md";
 
 const MARK: &str = "<!-- tidy: rooms -->";
@@ -14,27 +14,27 @@ const MARK: &str = "<!-- tidy: rooms -->";
 #[derive(Debug, PartialEq, Eq)]
 pub struct Room {
     pub name: String,
-    /// The line of its row.
+    /// The number of its row's line.
     pub line: usize,
     /// Rooms below it that it may use.
     pub exceptions: Vec<String>,
 }
 
-/// The rooms, the ground first.
+/// The rooms, the lowest layer first.
 pub struct Rooms(Vec<Room>);
 
 /// Whether one room may use another.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Above,
-    /// It is below, and the table allows it.
+    /// The other room is below, and the table allows it.
     Exception,
-    /// It is below, or one of the two is not in the table.
+    /// The other room is below, or one of the two is not in the table.
     Below,
 }
 
 impl Rooms {
-    /// Reads the table. It has no rows if there is none.
+    /// Reads the table. The result has no rows if there is no table.
     pub fn read(tree: &Tree) -> Self {
         let lines = tree.get(TEXT).into_iter().flat_map(File::lines);
         let rows = lines
@@ -49,7 +49,7 @@ impl Rooms {
         self.0.iter()
     }
 
-    /// Tells whether a room may use another.
+    /// Returns whether a room may use another.
     pub fn verdict(&self, from: &str, to: &str) -> Verdict {
         let place = |name: &str| self.0.iter().position(|room| room.name == name);
         match (place(from), place(to)) {
@@ -62,7 +62,7 @@ impl Rooms {
     }
 }
 
-/// Reads a row; none for those that are the table's head.
+/// Reads a row; returns none for the head of the table.
 fn row(line: usize, text: &str) -> Option<Room> {
     let mut cells = text.trim().trim_matches('|').split('|');
     let name = quoted(cells.next()?).next()?;
@@ -77,7 +77,7 @@ fn row(line: usize, text: &str) -> Option<Room> {
     })
 }
 
-/// Returns what stands in backquotes.
+/// Returns the texts in backquotes.
 fn quoted(text: &str) -> impl Iterator<Item = String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned)
 }

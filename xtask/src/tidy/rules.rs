@@ -9,7 +9,7 @@ use super::{
     circles, dependencies, function_docs, invariants, layers, length, module_docs, system_calls, width, words,
 };
 
-/// A rule: its name, what it asks for, and the function that finds what breaks it.
+/// A rule: its name, its demand, and the function that finds violations.
 pub struct Rule {
     pub name: &'static str,
     pub about: &'static str,
@@ -25,27 +25,27 @@ pub const RULES: [Rule; 10] = [
     },
     Rule {
         name: "circles",
-        about: "no circle of imports between files, but those that the table declares",
+        about: "no circle of imports between files, except those that the table declares",
         check: circles::check,
     },
     Rule {
         name: "system-calls",
-        about: "libc and rustix in src/os alone",
+        about: "libc and rustix are used only in src/os",
         check: system_calls::check,
     },
     Rule {
         name: "length",
-        about: "no file longer than one idea",
+        about: "no file is too long",
         check: length::check,
     },
     Rule {
         name: "width",
-        about: "comments, prose and cells of tables that can be read",
+        about: "no comment, line of prose or cell of a table is too wide",
         check: width::check,
     },
     Rule {
         name: "module-docs",
-        about: "each file begins with what it is for",
+        about: "each file begins with a comment that says what it is for",
         check: module_docs::check,
     },
     Rule {
@@ -55,7 +55,7 @@ pub const RULES: [Rule; 10] = [
     },
     Rule {
         name: "unused-dependencies",
-        about: "what a Cargo.toml depends on is named in the source",
+        about: "each dependency in a Cargo.toml is named in the source",
         check: dependencies::check,
     },
     Rule {
@@ -65,16 +65,16 @@ pub const RULES: [Rule; 10] = [
     },
     Rule {
         name: "invariants",
-        about: "each invariant of ARCHITECTURE.md names a test or rule that is there",
+        about: "each invariant of ARCHITECTURE.md names an existing test or rule",
         check: invariants::check,
     },
 ];
 
-/// Returns what `--help` says of the rules.
+/// Returns the text about the rules for `--help`.
 pub fn help() -> String {
     let mut text = "Rules:\n".to_owned();
     for Rule { name, about, .. } in RULES {
         let _ = writeln!(text, "  {name:<20} {about}");
     }
-    text + "\nSettings: xtask/tidy.toml. Findings that are left to be mended, by file: xtask/tidy-ratchet.toml."
+    text + "\nSettings: xtask/tidy.toml. Known findings, by file: xtask/tidy-ratchet.toml."
 }

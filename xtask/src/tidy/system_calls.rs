@@ -1,14 +1,14 @@
-//! Rule: system calls, and the types and numbers that go with them, are mentioned in `src/os` alone.
+//! Rule: system calls, and their types and constants, are mentioned only in `src/os`.
 
 use super::config::Config;
 use super::finding::Finding;
 use super::mentions::mentions;
 use super::tree::Tree;
 
-/// The crates by which the system is called.
+/// The crates that make system calls.
 const SYSTEM: [&str; 2] = ["libc", "rustix"];
 
-/// The folders that are looked at.
+/// The folders that are checked.
 const FOLDERS: [&str; 2] = ["src/", "python/src/"];
 
 /// Returns the mentions of the system outside the places that the settings name.

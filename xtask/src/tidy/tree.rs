@@ -9,10 +9,10 @@ use walkdir::{DirEntry, WalkDir};
 use super::cfg;
 use crate::child::Failure;
 
-/// What the text files of this project end in.
+/// The extensions of the text files of this project.
 const TEXTS: [&str; 5] = ["rs", "py", "pyi", "md", "toml"];
 
-/// Folders that are no part of the project.
+/// Folders that are not part of the project.
 const OTHERS: [&str; 3] = ["target", "__pycache__", "build"];
 
 /// A text file.
@@ -20,9 +20,9 @@ pub struct File {
     /// Its path from the top of the checkout, with `/`.
     pub path: String,
     pub text: String,
-    /// What it holds, if it is Rust.
+    /// The parsed content, if it is Rust.
     pub rust: Option<syn::File>,
-    /// Whether it is only there for tests.
+    /// Whether the file is only for tests.
     pub is_test: bool,
 }
 
@@ -32,7 +32,7 @@ pub struct Tree {
 }
 
 impl File {
-    /// Returns what the path ends in, after the last dot.
+    /// Returns the extension of the path.
     pub fn extension(&self) -> &str {
         extension(&self.path)
     }
@@ -96,7 +96,7 @@ impl Tree {
         Ok(Self { files })
     }
 
-    /// Makes a tree up.
+    /// Makes a tree from given files, for tests.
     #[cfg(test)]
     pub fn of(files: &[(&str, &str)]) -> Self {
         let own = |(path, text): &(&str, &str)| ((*path).to_owned(), (*text).to_owned());
@@ -109,7 +109,7 @@ impl Tree {
         self.files.values()
     }
 
-    /// Returns the Rust files below a folder, which ends with `/`, with what they hold.
+    /// Returns the Rust files below a folder (which ends with `/`), with their content.
     pub fn rust<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = (&'a File, &'a syn::File)> {
         self.files()
             .filter(move |file| file.path.starts_with(folder))
@@ -122,7 +122,7 @@ impl Tree {
     }
 }
 
-/// Returns what a path ends in, after the last dot.
+/// Returns the extension of a path.
 pub fn extension(path: &str) -> &str {
     path.rsplit_once('.').map_or("", |(_, extension)| extension)
 }
@@ -143,13 +143,13 @@ fn parse(path: &str, text: &str) -> Result<Option<syn::File>, Failure> {
     })
 }
 
-/// Tells whether a file's path alone says that it is a test.
+/// Returns whether the path of a file shows that it is a test.
 fn is_test_path(path: &str) -> bool {
     path.split('/')
         .any(|part| part == "tests" || part == "fuzz_targets")
 }
 
-/// Returns the modules that a file declares for tests alone, as paths without `.rs`.
+/// Returns the modules that a file declares only for tests, as paths without `.rs`.
 fn test_modules_of(path: &str, rust: &syn::File) -> Vec<String> {
     let folder = module_folder(path);
     let declared = rust.items.iter().filter_map(|item| match item {
@@ -161,7 +161,7 @@ fn test_modules_of(path: &str, rust: &syn::File) -> Vec<String> {
     declared.collect()
 }
 
-/// Returns the folder of the modules that a file declares: with its `/`.
+/// Returns the folder of the modules that a file declares, with a `/` at the end.
 fn module_folder(path: &str) -> String {
     let stem = path.strip_suffix(".rs").unwrap_or(path);
     let (folder, name) = stem.rsplit_once('/').unwrap_or(("", stem));
@@ -172,7 +172,7 @@ fn module_folder(path: &str) -> String {
     }
 }
 
-/// Returns the modules that a file lies in, itself among them: `src/a/b.rs` lies in `src/a` and `src/a/b`.
+/// Returns the modules that contain a file, including itself: `src/a/b.rs` is in `src/a` and `src/a/b`.
 fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     let stem = path.strip_suffix(".rs").unwrap_or(path);
     stem.match_indices('/')

@@ -1,6 +1,6 @@
 //! Rule: lines are short enough to be read: comments, prose, and the cells of tables.
 //!
-//! How wide code is, is the formatters' business. A line without a blank in its latter part (an address) may be longer.
+//! The width of code is left to the formatters. A line that cannot be broken at a blank (an address) may be longer.
 
 use super::config::Config;
 use super::finding::Finding;
@@ -33,7 +33,7 @@ fn complaint(file: &File, line: &str, config: &Config) -> Option<String> {
         .then(|| format!("{wide} characters, of {most} at most: break the line"))
 }
 
-/// Tells whether nobody but the author formats a line.
+/// Returns whether no formatter breaks the line.
 fn is_prose(file: &File, line: &str) -> bool {
     match file.extension() {
         "rs" => line.contains("//"),

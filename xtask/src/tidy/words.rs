@@ -1,13 +1,13 @@
-//! Rule: words that the project has replaced do not come back.
+//! Rule: words that the project has replaced must not come back.
 
 use super::config::{Config, Word};
 use super::finding::Finding;
 use super::tree::Tree;
 
-/// Where the words are listed, and may be.
+/// The files that list the words, and may use them.
 const LIST: &str = "xtask/tidy.toml";
 
-/// Returns the places where a word stands that the settings forbid.
+/// Returns the lines with a word that the settings forbid.
 pub fn check(tree: &Tree, config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree.files().filter(|file| file.path != LIST) {
@@ -32,7 +32,7 @@ impl Word {
     }
 }
 
-/// Tells whether a word is in a line, by itself or as a part of a name.
+/// Returns whether a line has a word, by itself or as a part of a name.
 ///
 /// `Gate` is in `GateGuard`, and `gate` in `gate_of`, but neither is in `Gates` or `delegate`.
 fn is_in(line: &str, word: &str) -> bool {

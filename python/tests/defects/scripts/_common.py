@@ -1,8 +1,8 @@
-"""What the scripts of this directory share.
+"""Shared by the scripts of this directory.
 
-A script is called with the name of a package (`multiprocessing` or `procession`) and, optionally, a start method. It
-prints `ok` and ends with 0 where the behaviour is right; it prints `wrong: ...` and ends with 1, or hangs, where it is
-not.
+A script is called with the name of a package (`multiprocessing` or `procession`) and, optionally, a start
+method. If the behaviour is right it prints `ok` and ends with 0. Otherwise it prints `wrong: ...` and ends
+with 1, or hangs.
 """
 
 import importlib
@@ -18,13 +18,13 @@ METHOD = os.environ.setdefault("DEFECTS_METHOD", (sys.argv[2:] or ["fork"])[0])
 mp = importlib.import_module(PACKAGE)
 ctx = mp.get_context(METHOD)
 
-# How long a script waits before it says that something hangs. What is right takes milliseconds, so the long wait is
-# only seen on a machine that is busy; the short one is long enough to see what never comes.
+# The time after which a script reports a hang. The right behaviour takes milliseconds, so the long time passes only
+# on a busy machine. The short time is long enough for what never comes.
 PATIENCE = 2.5 if PACKAGE == "multiprocessing" else 20.0
 
 
 def sub(name):
-    """A submodule of the package."""
+    """Returns a submodule of the package."""
     return importlib.import_module(f"{PACKAGE}.{name}")
 
 
@@ -33,7 +33,7 @@ def right():
 
 
 def wrong(message):
-    """Ends this process and the children it started, whatever state they and its threads are in."""
+    """Ends this process and its children, whatever state they and the threads are in."""
     os.write(1, f"wrong: {message}\n".encode())
     for child in mp.active_children():
         child.kill()
@@ -52,7 +52,7 @@ def start(target, *args):
 
 
 def within(function, *args, what=None):
-    """What `function` returns or raises, or `wrong` if it takes too long."""
+    """Returns what `function` returns or raises; calls `wrong` if it takes too long."""
     outcome = []
 
     def run():
@@ -73,14 +73,16 @@ def within(function, *args, what=None):
 
 
 def received(connection, what):
-    """The next object from a connection, or `wrong` if none comes."""
+    """Returns the next object from a connection; calls `wrong` if none comes."""
     if not connection.poll(PATIENCE):
         wrong(f"{what}: nothing after {PATIENCE} s")
     return connection.recv()
 
 
 def until_asleep(process):
-    """Waits until every thread of a process has slept, using no processor time, for 0.3 s on end."""
+    """Waits until every thread of a process has slept for 0.3 s without a break, and used no processor
+    time.
+    """
 
     def picture():
         threads = []
@@ -103,7 +105,9 @@ def until_asleep(process):
 
 
 def started_and_asleep(target, *args):
-    """A process that has said on its first argument, a connection, that it is about to wait, and now waits."""
+    """Starts a process and waits until it waits. It first reports on its first argument, a connection, that
+    it is about to.
+    """
     mine, theirs = ctx.Pipe()
     process = start(target, theirs, *args)
     received(mine, "a process that starts")

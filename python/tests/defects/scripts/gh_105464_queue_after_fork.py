@@ -1,6 +1,6 @@
-"""#105464: a queue in use is not safe over a fork: its thread is missing in the child, and its lock may be held.
+"""#105464: a fork breaks a queue in use: its thread is missing in the child, and its lock may be held.
 
-So what the child puts never arrives, or its `put` hangs.
+So messages that the child puts never arrive, or its `put` hangs.
 """
 
 import os

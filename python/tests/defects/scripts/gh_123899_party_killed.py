@@ -1,6 +1,6 @@
-"""#123899: a Barrier one of whose parties was killed while it waited ignores the timeouts of the others.
+"""#123899: if a party of a Barrier is killed while it waits, the barrier ignores the timeouts of the others.
 
-Right: it is broken, and everybody is told in time.
+Right: the barrier is broken, and all other parties get the error in time.
 """
 
 import threading
@@ -22,11 +22,11 @@ def wait(barrier, timeout):
 
 
 def main():
-    # Who waits with a timeout.
+    # A party that waits with a timeout.
     barrier = ctx.Barrier(3)
     kill(started_and_asleep(party, barrier))
     within(wait, barrier, 1, what="Barrier.wait(1) after a party was killed")
-    # Who comes afterwards.
+    # A party that comes afterwards.
     within(wait, barrier, None, what="Barrier.wait() of a broken barrier")
     right()
 

@@ -1,6 +1,6 @@
 """#75158: `Condition.notify_all` and `Event.set` hang when a process that waited was killed.
 
-Right: they return at once, and whoever lives is woken.
+Right: they return at once, and wake all living waiters.
 """
 
 import time
@@ -42,7 +42,7 @@ def main():
             condition.notify_all()
 
     wake_one_of_two(in_line, condition, notify_all, "Condition.notify_all")
-    # The first in the line is dead: the notification is for one who lives.
+    # The first waiter is dead: the notification must reach a living one.
     condition = ctx.Condition()
 
     def notify():

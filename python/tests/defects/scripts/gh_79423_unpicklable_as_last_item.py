@@ -1,4 +1,4 @@
-"""#79423: an object that cannot be pickled is the last thing a process puts: no word of it, and its place is lost.
+"""#79423: the last object that a process puts cannot be pickled: no error is reported, and its slot is lost.
 
 The report is suppressed because the process is about to end, and a bounded queue stays full for ever.
 """

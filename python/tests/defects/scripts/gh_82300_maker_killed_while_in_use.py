@@ -1,4 +1,4 @@
-"""#82300: the program that made shared memory is killed; its resource tracker unlinks what another still uses."""
+"""#82300: the program that made shared memory is killed; its resource tracker unlinks memory in use."""
 
 import os
 import subprocess

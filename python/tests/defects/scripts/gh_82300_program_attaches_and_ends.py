@@ -1,4 +1,4 @@
-"""#82300: another program attaches to shared memory and ends; its resource tracker unlinks what the first still uses."""
+"""#82300: another program attaches to shared memory and ends; its resource tracker unlinks memory in use."""
 
 import subprocess
 import sys

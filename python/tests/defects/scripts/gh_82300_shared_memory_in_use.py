@@ -1,4 +1,4 @@
-"""#82300: a process attaches to shared memory and ends; the resource tracker unlinks what others still use."""
+"""#82300: a process attaches to shared memory and ends; the resource tracker unlinks memory in use."""
 
 import time
 

@@ -1,6 +1,7 @@
 """#84376: `put` of an object that cannot be pickled returns as if nothing were wrong, and the item is lost.
 
-Right: with `strict=True` it raises; without, as programs rely on, the hook is called and the place is free again.
+Right: with `strict=True` it raises. Without, the hook is called, as programs expect, and the slot is free
+again.
 """
 
 from _common import PATIENCE, check, ctx, right, sub, within, wrong

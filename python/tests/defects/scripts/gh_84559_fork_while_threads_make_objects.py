@@ -1,6 +1,6 @@
 """#84559: a process is forked while a thread of its parent holds a lock of the library: the child hangs in the library.
 
-Here threads make locks, queues and shared memory while children are forked that want some too.
+Here threads make locks, queues and shared memory while children are forked that make some too.
 """
 
 import threading

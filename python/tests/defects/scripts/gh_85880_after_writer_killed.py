@@ -1,6 +1,6 @@
 """#85880: a process that dies while its feeder thread writes leaves half a message and the writer lock behind.
 
-After that no message of anybody arrives.
+After that no message of any process arrives.
 """
 
 import time

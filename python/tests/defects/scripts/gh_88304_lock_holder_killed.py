@@ -1,6 +1,6 @@
 """#88304: a Lock or RLock is lost for ever when the process that holds it is killed.
 
-Right: the next `acquire` gets it and is told by an OwnerDiedWarning, and so does one that waits already.
+Right: the next `acquire` gets it with an OwnerDiedWarning, and so does one that waits already.
 """
 
 import time
@@ -38,7 +38,7 @@ def main():
     for kind in ("Lock", "RLock"):
         lock = getattr(ctx, kind)()
 
-        # Nobody waits when the holder dies.
+        # No process waits when the holder dies.
         victim = started_and_asleep(holder, lock)
         check(not lock.acquire(False), f"{kind} of a living process was given to another")
         kill(victim)
@@ -64,7 +64,7 @@ def main():
             check(lock.acquire(True, PATIENCE), f"{kind} cannot be acquired again after it was recovered")
             lock.release()
 
-        # Somebody waits, without a deadline, when the holder dies.
+        # A process waits without a deadline when the holder dies.
         victim = started_and_asleep(holder, lock)
         mine, theirs = ctx.Pipe()
         process = start(waiter, theirs, lock)

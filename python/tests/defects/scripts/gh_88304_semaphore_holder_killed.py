@@ -1,6 +1,6 @@
-"""#88304: what a killed process had acquired of a Semaphore or BoundedSemaphore is lost for ever.
+"""#88304: the permits of a Semaphore or BoundedSemaphore that a killed process had are lost for ever.
 
-Right: the next `acquire` gets it and is told by an OwnerDiedWarning; what the living hold stays theirs.
+Right: the next `acquire` gets one with an OwnerDiedWarning; living processes keep their permits.
 """
 
 import time

@@ -14,7 +14,7 @@ protocols = []
 
 
 class Table:
-    """What a NumPy array does: offer the buffer out of band to those who understand that."""
+    """Offers its buffer out of band to picklers that support it, as a NumPy array does."""
 
     def __init__(self, buffer):
         self.buffer = buffer

@@ -1,6 +1,6 @@
 """#91776: a process is forked while a thread writes to sys.stdout: the child hangs at its end, flushing sys.stdout.
 
-The thread holds the lock of the stream's buffer, and in the child there is nobody left to release it.
+The thread holds the lock of the stream's buffer, and in the child no thread is left to release it.
 """
 
 import os
@@ -16,12 +16,12 @@ def child():
 
 
 def main():
-    # sys.stdout becomes a pipe that nobody reads yet: a thread that writes to it waits, and holds the buffer's lock.
+    # sys.stdout becomes a pipe that is not read yet: a thread that writes to it waits, and holds the buffer's lock.
     reader, writer = os.pipe()
     real = os.dup(1)
     os.dup2(writer, 1)
     os.close(writer)
-    sys.stdout = open(1, "w", closefd=False)  # with a buffer, also where PYTHONUNBUFFERED asks for none
+    sys.stdout = open(1, "w", closefd=False)  # with a buffer, even if PYTHONUNBUFFERED asks for none
     writing = threading.Event()
 
     def chatter():

@@ -1,6 +1,6 @@
 """#96471: a queue of threads can be shut down, a queue of processes cannot.
 
-Right: after `shutdown` put raises ShutDown, get does once the queue is empty, and those who wait are woken.
+Right: after `shutdown` put raises ShutDown, get does so when the queue is empty, and all waiters are woken.
 """
 
 import queue as threads
@@ -48,7 +48,7 @@ def expect_shutdown(function, *args):
 def main():
     check(hasattr(ctx.Queue(), "shutdown"), "a queue of processes has no shutdown")
 
-    # Those who wait for an item are woken.
+    # Threads that wait for an item are woken.
     queue = ctx.Queue()
     getters = [waiting(getter, queue) for _ in range(2)]
     queue.shutdown()
@@ -56,7 +56,7 @@ def main():
         woken = received(connection, "a process that waits in get while the queue is shut down")
         check(woken == "ShutDown", f"get ended with {woken}")
 
-    # So are those who wait for a place; what is in the queue can still be taken.
+    # So are threads that wait for room; the items in the queue can still be taken.
     queue = ctx.Queue(1)
     queue.put("bun")
     connection = waiting(putter, queue)
@@ -71,7 +71,7 @@ def main():
     expect_shutdown(queue.get, True, 1)
     expect_shutdown(queue.get_nowait)
 
-    # At once: nothing is left to take, and nobody is left in join.
+    # At once: no item is left to take, and no thread is left in join.
     queue = ctx.JoinableQueue()
     queue.put("bun")
     queue.shutdown(immediate=True)

@@ -25,7 +25,7 @@ def main():
     except TypeError:
         queue = ctx.JoinableQueue(5)
 
-    # A consumer that does what it should is not taken for a dead one.
+    # A consumer that works as it should is not taken for a dead one.
     queue.put("done")
     process = start(good_consumer, queue)
     within(queue.join, what="join of a queue whose items are all done")
