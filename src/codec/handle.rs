@@ -89,8 +89,11 @@ impl<K: SharedKind> Handle<K> {
         number: u64,
         deserializer: D,
     ) -> Result<Self, D::Error> {
-        let (object, heap) = deserialize_handle(K::KIND, number, deserializer)?;
-        Ok(Self::from_object(heap, object))
+        let wire = Wire::deserialize(deserializer)?;
+        match find(K::KIND, number, &wire) {
+            Ok((object, heap)) => Ok(Self::from_object(heap, object)),
+            Err(reason) => Err(D::Error::custom(refuse(&reason))),
+        }
     }
 }
 
@@ -130,8 +133,19 @@ impl<K: SharedKind> fmt::Debug for Handle<K> {
 }
 
 impl<K: SharedKind> Serialize for Handle<K> {
+    /// Encodes the handle, and notes its object for the message to carry.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_handle(&self.object, self.heap, serializer)
+        if !collect(&self.object) {
+            return Err(S::Error::custom(refuse(
+                "something else was asked to serialise it",
+            )));
+        }
+        Wire {
+            heap: self.heap.id(),
+            off: self.off(),
+            serial: self.object.serial(self.heap),
+        }
+        .serialize(serializer)
     }
 }
 
@@ -147,35 +161,6 @@ struct Wire {
     heap: u64,
     off: Off,
     serial: u64,
-}
-
-/// Encodes a handle, and notes its object for the message to carry.
-pub(crate) fn serialize_handle<S: Serializer>(
-    object: &Object,
-    heap: &Heap,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    if !collect(object) {
-        return Err(S::Error::custom(refuse(
-            "it was to be serialised by something else",
-        )));
-    }
-    Wire {
-        heap: heap.id(),
-        off: object.off(),
-        serial: object.serial(heap),
-    }
-    .serialize(serializer)
-}
-
-/// Decodes a handle to an object of `kind` whose type number is `number`.
-pub(crate) fn deserialize_handle<'de, D: Deserializer<'de>>(
-    kind: &ObjectKind,
-    number: u64,
-    deserializer: D,
-) -> Result<(Object, &'static Heap), D::Error> {
-    let wire = Wire::deserialize(deserializer)?;
-    find(kind, number, &wire).map_err(|reason| D::Error::custom(refuse(&reason)))
 }
 
 /// Takes a reference to the object that a message speaks of, or returns why there is none to be had.

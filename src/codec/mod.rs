@@ -12,7 +12,7 @@ mod scratch;
 
 pub(crate) use decode::{decode, decode_block, decode_block_from, decode_prefix};
 pub(crate) use encode::{block_of, encode, encode_block};
-pub(crate) use handle::{Handle, SharedKind, deserialize_handle, serialize_handle};
+pub(crate) use handle::{Handle, SharedKind};
 pub use scratch::Scratch;
 
 /// Returns a number for a type, the same in every process of the program.

@@ -1,10 +1,8 @@
 //! The handle to a pipe's end, which sends and receives.
 
-use super::end;
-use crate::codec;
+use super::end::{self, EndKind};
+use crate::codec::{self, Handle};
 use crate::error::{Error, RecvIntoError, Result, SendError, copy_into};
-use crate::heap::Heap;
-use crate::heap::object::Object;
 use crate::os::clock::Deadline;
 use crate::queue::ring::{Refused, Ring};
 use crate::queue::{Message, get_bytes, get_value, put_bytes, put_value};
@@ -40,22 +38,19 @@ pub type Receiver<T> = Connection<OneWay, T>;
 /// carry plain bytes: receive with `recv_bytes` what was sent with `send_bytes`.
 pub struct Connection<S, R> {
     // Dropped before the rings: clearing the end is what tells the peer.
-    end: Object,
+    end: Handle<EndKind>,
     inbox: Option<Ring>,
     outbox: Option<Ring>,
-    heap: &'static Heap,
     types: PhantomData<fn(S) -> R>,
 }
 
 impl<S, R> Connection<S, R> {
     /// Makes an end of these rings.
     pub(super) fn new(inbox: Option<Ring>, outbox: Option<Ring>) -> Result<Self> {
-        let heap = crate::program::heap()?;
         Ok(Self {
-            end: end::make(heap, inbox.as_ref(), outbox.as_ref(), Self::number())?,
+            end: end::make(inbox.as_ref(), outbox.as_ref(), Self::number())?,
             inbox,
             outbox,
-            heap,
             types: PhantomData,
         })
     }
@@ -277,7 +272,6 @@ impl<S, R> Clone for Connection<S, R> {
             end: self.end.clone(),
             inbox: self.inbox.clone(),
             outbox: self.outbox.clone(),
-            heap: self.heap,
             types: PhantomData,
         }
     }
@@ -304,19 +298,18 @@ impl<S, R> fmt::Debug for Connection<S, R> {
 
 impl<S, R> Serialize for Connection<S, R> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        codec::serialize_handle(&self.end, self.heap, serializer)
+        self.end.serialize(serializer)
     }
 }
 
 impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (end, heap) = codec::deserialize_handle(&end::END, Self::number(), deserializer)?;
-        let [inbox, outbox] = end::rings(heap, &end).map_err(D::Error::custom)?;
+        let end = Handle::deserialize_as(Self::number(), deserializer)?;
+        let [inbox, outbox] = end::rings(&end).map_err(D::Error::custom)?;
         Ok(Self {
             end,
             inbox,
             outbox,
-            heap,
             types: PhantomData,
         })
     }

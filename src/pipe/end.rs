@@ -4,17 +4,18 @@
 //! Its last reference is dropped with the last handle, or by recovery after the last process that had one. Then both
 //! rings are shut down: the peer receives what is left and then the end of the messages, and can send no more.
 
+use crate::codec::{Handle, SharedKind};
 use crate::error::Result;
 use crate::heap::Heap;
 use crate::heap::layout::{Head, Off};
-use crate::heap::object::{Facts, Object, ObjectKind, SharedLayout, refer};
+use crate::heap::object::{Facts, ObjectKind, SharedLayout, refer};
 use crate::queue::ring::{self, Ring};
 use crate::wait::atomic::{AtomicU64, Ordering};
 use core::mem::offset_of;
 
 /// An end in shared memory.
 #[repr(C, align(64))]
-struct PipeEndLayout {
+pub(crate) struct PipeEndLayout {
     head: Head,
     /// Offset of the ring it receives from, or 0.
     inbox: AtomicU64,
@@ -46,9 +47,18 @@ pub(crate) const END: ObjectKind = ObjectKind {
     },
 };
 
+/// Names the kind for [`Handle`].
+pub(super) enum EndKind {}
+
+impl SharedKind for EndKind {
+    type Layout = PipeEndLayout;
+    const KIND: &'static ObjectKind = &END;
+}
+
 /// Makes an end of these rings. `typed` is the number of its message types.
-pub(super) fn make(heap: &Heap, inbox: Option<&Ring>, outbox: Option<&Ring>, typed: u64) -> Result<Object> {
-    let end = heap.make_object(&END, size_of::<PipeEndLayout>() as u64, typed)?;
+pub(super) fn make(inbox: Option<&Ring>, outbox: Option<&Ring>, typed: u64) -> Result<Handle<EndKind>> {
+    let heap = crate::program::heap()?;
+    let end = Handle::make(heap, size_of::<PipeEndLayout>() as u64, typed)?;
     heap.transact(|tx| {
         for (field, ring) in [(INBOX, inbox), (OUTBOX, outbox)] {
             if let Some(ring) = ring {
@@ -61,9 +71,9 @@ pub(super) fn make(heap: &Heap, inbox: Option<&Ring>, outbox: Option<&Ring>, typ
     Ok(end)
 }
 
-/// Returns the rings of an end: the inbox and the outbox. This process must hold a reference to the end.
-pub(super) fn rings(heap: &'static Heap, end: &Object) -> Result<[Option<Ring>; 2]> {
-    let shared = heap.shared::<PipeEndLayout>(end.off());
+/// Returns the rings of an end: the inbox and the outbox.
+pub(super) fn rings(end: &Handle<EndKind>) -> Result<[Option<Ring>; 2]> {
+    let (heap, shared) = (end.heap(), end.layout());
     let ring = |off: Off| -> Result<_> {
         if off == 0 {
             return Ok(None);

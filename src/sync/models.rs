@@ -1,9 +1,9 @@
 //! Models for loom of a wait queue, a barrier and a semaphore.
 //!
-//! The heap's transaction is a mutex here. What it guards are atomics, because they are also read without it. The robust
-//! lock and the journal have models of their own (`wait/models.rs`). Sleeping and waking are as in
-//! `wait_queue/sleep.rs`; barrier and semaphore have the real event count. The semaphore has the real bias, and a mutex
-//! for its lock.
+//! The heap's transaction is a mutex here. What it guards are atomics, because they are also read without it. The
+//! robust lock and the journal have models of their own (`wait/models.rs`). Sleeping and waking are as in
+//! `wait_queue/sleep.rs`; barrier and semaphore have the real event count. The semaphore has the real bias, and a
+//! mutex for its lock.
 
 use super::bias::{Bias, Share};
 use crate::os::clock::Deadline;
