@@ -145,6 +145,18 @@ fn forget<G>(answer: Result<G, LockError<G>>) -> Result<TryAcquired> {
     })
 }
 
+/// Keeps what was taken, if it was, for somebody who will release it.
+#[inline]
+fn quick<G>(guard: Option<G>) -> TryAcquired {
+    match guard {
+        Some(guard) => {
+            core::mem::forget(guard);
+            TryAcquired::Clean
+        }
+        None => TryAcquired::Not,
+    }
+}
+
 /// Releases `semaphore` if that takes no time at all.
 #[inline]
 pub fn release_quick(semaphore: &Semaphore) -> bool {
@@ -179,11 +191,7 @@ pub trait Acquire {
 impl Acquire for Lock {
     #[inline]
     fn try_quick(&self) -> TryAcquired {
-        if Lock::try_quick(self) {
-            TryAcquired::Clean
-        } else {
-            TryAcquired::Not
-        }
+        quick(Lock::try_quick(self))
     }
 
     #[inline]
@@ -200,11 +208,7 @@ impl Acquire for Lock {
 impl Acquire for RLock {
     #[inline]
     fn try_quick(&self) -> TryAcquired {
-        if RLock::try_quick(self) {
-            TryAcquired::Clean
-        } else {
-            TryAcquired::Not
-        }
+        quick(RLock::try_quick(self))
     }
 
     #[inline]

@@ -21,8 +21,8 @@ pub(crate) trait SharedKind {
 
 /// A reference of this process to an object of kind `K`. Clones share it, and the last one dropped gives it up.
 ///
-/// The handle knows where the object is in this process, so an operation costs no look-up. That place never changes: the
-/// heap is mapped for good, and a forked child has it at the same addresses.
+/// The handle knows where the object is in this process, so an operation costs no look-up. That place never changes:
+/// the heap is mapped for good, and a forked child has it at the same addresses.
 pub(crate) struct Handle<K: SharedKind> {
     heap: &'static Heap,
     object: Object,

@@ -1,8 +1,8 @@
 //! Values as bytes: serde by way of postcard, together with the handles among them.
 //!
-//! A handle in a message is a number that means nothing by itself. The message's block carries a reference, which keeps
-//! the object alive on the way. So a handle can be encoded only where the references are collected, and decoded only from a
-//! block that carries its object. README.md beside this file tells the way of a value.
+//! A handle in a message is a number that means nothing by itself. The message's block carries a reference, which
+//! keeps the object alive on the way. So a handle can be encoded only where the references are collected, and decoded
+//! only from a block that carries its object. README.md beside this file tells the way of a value.
 
 mod context;
 mod decode;

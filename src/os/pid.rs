@@ -27,16 +27,20 @@ thread_local! {
 #[inline]
 pub(crate) fn own_thread() -> u32 {
     match THREAD.get() {
-        0 => {
-            // There need not be a heap, whose own handlers would see to it.
-            static WATCHED: AtomicBool = AtomicBool::new(false);
-            super::fork::call_around(&WATCHED, None, None, Some(forget_thread));
-            let number = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
-            THREAD.set(number);
-            number
-        }
+        0 => ask_own_thread(),
         known => known,
     }
+}
+
+#[cold]
+#[inline(never)]
+fn ask_own_thread() -> u32 {
+    // There need not be a heap, whose own handlers would see to it.
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    super::fork::call_around(&WATCHED, None, None, Some(forget_thread));
+    let number = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+    THREAD.set(number);
+    number
 }
 
 /// Called in a forked child, whose thread has another number than the one it is a copy of.

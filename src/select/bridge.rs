@@ -1,7 +1,8 @@
-//! From a bell to a descriptor, for a selector that waits for both kinds of things.
+//! The bridge from a ready set to a descriptor, for a selector with members of both kinds.
 //!
-//! A thread sleeps at the bell and raises a flag, an eventfd, that the selector has among its descriptors. It does so once,
-//! and looks again only after the selector has heard of it and is about to sleep.
+//! A thread sleeps at the ready set. When a member is marked there, the thread raises a flag: an eventfd, which the
+//! selector has among its descriptors. It checks the ready set again only after the selector has seen the flag and is
+//! about to sleep.
 
 use crate::error::{Error, Result};
 use crate::heap::registration::ReadySet;
@@ -13,11 +14,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// What the thread does.
+/// What the thread is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Listening,
-    /// It raised the flag and waits until that has been seen.
+    /// It has raised the flag, and waits until the selector has seen it.
     Raised,
     Over,
 }
@@ -50,7 +51,7 @@ impl BridgeState {
             match *state {
                 State::Over => return,
                 State::Raised => {
-                    // Others may look after the dead as long as this takes.
+                    // A new sleeper: meanwhile another thread may check for deaths.
                     sleeper = Sleeper::new();
                     drop(self.seen.wait(state));
                 }
@@ -87,12 +88,12 @@ impl Bridge {
         })
     }
 
-    /// The descriptor that is readable once the bell was rung.
+    /// Returns the descriptor that is readable once a member was marked in the ready set.
     pub(super) fn flag(&self) -> BorrowedFd<'_> {
         self.shared.flag.as_fd()
     }
 
-    /// From here on a bell that rings, or has been rung, raises the flag.
+    /// Lets the thread raise the flag for all that is marked in the ready set, now or later.
     pub(super) fn listen(&self) {
         let mut state = self.shared.state();
         if *state == State::Raised {
@@ -102,7 +103,8 @@ impl Bridge {
         }
     }
 
-    /// For a forked child, which has a copy without a thread, perhaps locked for ever: it is left as it is.
+    /// Leaves the bridge as it is. This is for a forked child, whose copy has no thread, and whose mutex may be
+    /// locked for ever.
     pub(super) fn abandon(self) {
         core::mem::forget(self);
     }
@@ -114,7 +116,7 @@ impl Drop for Bridge {
         self.shared.seen.notify_one();
         self.shared.ready_set.event_count().wake_unconditionally();
         if let Some(thread) = self.thread.take() {
-            // It ends at once, and cannot panic.
+            // The thread ends at once, and cannot panic.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! Waiting for several things at once. The protocol is written down in README.md beside this file.
+//! Waiting for several things at once. The protocol is in README.md beside this file.
 
 mod bridge;
 #[cfg(all(test, loom))]

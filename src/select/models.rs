@@ -1,5 +1,6 @@
-//! Models of watching for loom: the real gates of an object and of a bell, with counts for what is in the object and a word
-//! for what was rung. Under loom a futex wakes nobody by itself, so whoever is forgotten sleeps for ever.
+//! Models of registrations for loom. The event counts of the object and of the ready set are the real ones. A count
+//! stands for what is in the object, and a word for the marks in the ready set. Under loom a futex wakes nobody by
+//! itself, so a thread that is forgotten sleeps for ever.
 
 use crate::os::clock::Deadline;
 use crate::wait::atomic::{AtomicU64, Ordering};
@@ -7,29 +8,29 @@ use crate::wait::event_count::{EventCount, Probe};
 use loom::sync::Arc;
 use loom::thread;
 
-/// A selector's bell, and what its selector remembers from one wait to the next.
+/// A selector's ready set.
 struct ReadySet {
     event_count: EventCount,
-    rung: AtomicU64,
+    marked: AtomicU64,
 }
 
-/// Something with items in it, and the bells of those who watch it.
+/// An object with items in it, and the ready sets of the selectors that have it.
 struct Thing {
     event_count: EventCount,
     items: AtomicU64,
-    bells: Vec<ReadySet>,
+    ready_sets: Vec<ReadySet>,
 }
 
 impl Thing {
-    fn new(bells: usize) -> Arc<Self> {
+    fn new(ready_sets: usize) -> Arc<Self> {
         let ready_set = |_| ReadySet {
             event_count: EventCount::new(),
-            rung: AtomicU64::new(0),
+            marked: AtomicU64::new(0),
         };
         Arc::new(Self {
             event_count: EventCount::new(),
             items: AtomicU64::new(0),
-            bells: (0..bells).map(ready_set).collect(),
+            ready_sets: (0..ready_sets).map(ready_set).collect(),
         })
     }
 
@@ -54,12 +55,12 @@ impl Thing {
         self.items.load(Ordering::Acquire) > 0
     }
 
-    /// As a put: the change, the notification, and as `tell` the bells.
+    /// Does what a put does: the change, the notification, and as `tell` the marks in the ready sets.
     fn put(&self) {
         self.add(1);
         if self.event_count.notify(1) {
-            for ready_set in &self.bells {
-                ready_set.rung.fetch_or(1, Ordering::SeqCst);
+            for ready_set in &self.ready_sets {
+                ready_set.marked.fetch_or(1, Ordering::SeqCst);
                 if ready_set.event_count.take_waiters() {
                     ready_set.event_count.wake(1);
                 }
@@ -67,7 +68,7 @@ impl Thing {
         }
     }
 
-    /// As a get that sleeps at the object's own gate.
+    /// Does what a get does that sleeps at the object's own event count.
     fn get(&self) {
         let mut probe = Probe {
             ready: || self.has_some(),
@@ -77,11 +78,11 @@ impl Thing {
         assert!(got.is_ok());
     }
 
-    /// As `Selector::wait` with this as its only member.
+    /// Does what `Selector::wait` does with this as the only member.
     fn select(&self, ready_set: &ReadySet, hot: &mut bool) {
         loop {
-            *hot |=
-                ready_set.rung.load(Ordering::Relaxed) != 0 && ready_set.rung.swap(0, Ordering::AcqRel) != 0;
+            *hot |= ready_set.marked.load(Ordering::Relaxed) != 0
+                && ready_set.marked.swap(0, Ordering::AcqRel) != 0;
             if *hot {
                 if self.has_some() {
                     return;
@@ -93,7 +94,7 @@ impl Thing {
                 *hot = false;
             }
             let epoch = ready_set.event_count.prepare_wait();
-            if ready_set.rung.load(Ordering::Acquire) == 0 {
+            if ready_set.marked.load(Ordering::Acquire) == 0 {
                 ready_set.event_count.sleep(
                     epoch,
                     Deadline::Never,
@@ -103,11 +104,11 @@ impl Thing {
         }
     }
 
-    /// Takes so many items, waiting for each through the selector.
+    /// Takes `count` items, waiting for each through the selector.
     fn drain(&self, ready_set: usize, mut count: usize) {
         let mut hot = true;
         while count > 0 {
-            self.select(&self.bells[ready_set], &mut hot);
+            self.select(&self.ready_sets[ready_set], &mut hot);
             count -= usize::from(self.add(-1));
         }
     }
@@ -120,7 +121,7 @@ fn model(check: impl Fn() + Send + Sync + 'static) {
 }
 
 #[test]
-fn loom_watcher_is_told_each_time() {
+fn loom_selector_is_told_each_time() {
     model(|| {
         let thing = Thing::new(1);
         let producer = {
@@ -136,26 +137,27 @@ fn loom_watcher_is_told_each_time() {
 }
 
 #[test]
-fn loom_every_watcher_is_told() {
+fn loom_every_selector_is_told() {
     model(|| {
         let thing = Thing::new(2);
         let other = {
             let thing = thing.clone();
-            thread::spawn(move || thing.select(&thing.bells[1], &mut true))
+            thread::spawn(move || thing.select(&thing.ready_sets[1], &mut true))
         };
         let producer = {
             let thing = thing.clone();
             thread::spawn(move || thing.put())
         };
-        thing.select(&thing.bells[0], &mut true);
+        thing.select(&thing.ready_sets[0], &mut true);
         other.join().unwrap();
         producer.join().unwrap();
     });
 }
 
-/// Both marks at once: one sleeps at the object itself, the other one at its bell, and each wants one of two items.
+/// Both marks at once: one thread sleeps at the object itself, the other at its ready set, and each wants one of two
+/// items.
 #[test]
-fn loom_sleeper_and_watcher_get_one_each() {
+fn loom_sleeper_and_selector_get_one_each() {
     model(|| {
         let thing = Thing::new(1);
         let sleeper = {

@@ -10,17 +10,19 @@ use crate::wait::interrupt::{interrupted, longest_sleep};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// Waits until at least one of several things is ready, for at most `timeout` (`None`: for ever), and answers with the
-/// positions of those that are, in order; with none where the time is up, or where there is nothing to wait for.
+/// Waits until at least one of several things is ready, for at most `timeout` (`None`: for ever). Returns the
+/// positions of those that are ready, in order. The list is empty if the time is up, or if there is nothing to wait
+/// for.
 ///
-/// It looks at all of them each time. Whoever waits for the same things over and over has a
-/// [`Selector`](crate::Selector), which costs no more with more members; what is said there of dying processes and of
-/// the assisting thread holds here too.
+/// Each call checks all things. To wait for the same things over and over, use a [`Selector`](crate::Selector), which
+/// costs no more with more members. What its documentation says of dying processes and of the assisting thread holds
+/// here too.
 ///
 /// # Errors
 ///
-/// [`Error::Interrupted`] where a hook asks for it; [`Error::OutOfMemory`]; [`Error::Os`] where the system refuses
-/// something.
+/// * [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) asks for it.
+/// * [`Error::OutOfMemory`].
+/// * [`Error::Os`] if the system refuses something.
 ///
 /// ```
 /// use procession::{Queue, wait};
@@ -71,7 +73,8 @@ pub(crate) fn wait_until(things: &[&dyn Waitable], deadline: Deadline) -> Result
     }
 }
 
-/// Looks at everything; for descriptors it may wait until the clock shows `moment`.
+/// Checks all things, and returns the positions of those that are ready. For descriptors it may wait until the clock
+/// shows `moment`.
 fn look(things: &[&dyn Waitable], moment: u64) -> Result<Vec<usize>> {
     let mut found = Vec::new();
     let (mut places, mut fds): (Vec<usize>, Vec<BorrowedFd<'_>>) = (Vec::new(), Vec::new());

@@ -18,16 +18,17 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-/// What [`Selector::add`] gives and [`Selector::wait`] answers with: which of its members it is.
+/// Names a member of a [`Selector`]: [`add`](Selector::add) returns it, and [`wait`](Selector::wait) those of ready
+/// members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     slot: u32,
-    /// Tells it from others that had the slot before.
+    /// Tells the member from others that had the slot before.
     serial: u32,
 }
 
 impl Key {
-    /// In a selector from which nothing was removed, how many were added before it.
+    /// Returns how many members were added before this one, if none was ever removed.
     pub(super) fn index(self) -> usize {
         self.slot as usize
     }
@@ -35,16 +36,16 @@ impl Key {
 
 /// Waits for any of several things, in a loop: queues, processes, sockets, in any mixture.
 ///
-/// A selector is told what became ready and does not go looking for it: one that waits for a thousand queues costs what one
-/// costs that waits for ten. Readiness is a matter of *level*: what was ready and is not drained is ready again the next
-/// time. Every wait gives all that is ready, in turns, so nothing is starved.
+/// A selector is told what became ready, and does not go looking for it: waiting for a thousand queues costs as much
+/// as waiting for ten. Readiness is a matter of *level*: a member that was ready and is not drained is ready again
+/// the next time. Every wait returns all ready members, in changing order, so none is starved.
 ///
-/// * Members are [`Waitable`]s. A queue or a process stays alive in the selector. A socket or another descriptor is
-///   only watched: [remove](Self::remove) it before you close it.
-/// * While there are both descriptors and others among the members, waits that have to sleep are assisted by a thread of this
-///   selector's. There is none otherwise.
-/// * Processes that die, at any moment, cost others at most a second. In a forked child the copy of a selector is a
-///   selector of its own with the same members.
+/// * **Members** are [`Waitable`]s. A queue or a process stays alive in the selector. A socket or another descriptor
+///   does not: [remove](Self::remove) it before you close it.
+/// * **A thread** of the selector assists waits that have to sleep, while there are both descriptors and others among
+///   the members. Otherwise there is none.
+/// * **Deaths** of processes, at any moment, delay others by at most a second.
+/// * **Forks**: in a forked child the copy of a selector is a selector of its own, with the same members.
 ///
 /// ```
 /// use procession::{Process, Queue, Selector};
@@ -77,40 +78,40 @@ impl Key {
 /// ```
 pub struct Selector {
     heap: &'static Heap,
-    /// Whose members' watches these are; another process's in a forked child.
+    /// The process that the members' registrations belong to: in a forked child, its parent.
     owner: u32,
     members: Vec<Option<Member>>,
     free: Vec<u32>,
     serial: u32,
-    /// Slots of members to look at: those that were ready when last seen, and those that were rung for.
+    /// Slots of members to check: those that were ready when last checked, and those marked in the ready set since.
     hot: VecDeque<u32>,
     ready_set: Option<ReadySet>,
     epoll: Option<Epoll>,
     bridge: Option<Bridge>,
-    /// Slots that each watched descriptor stands for.
+    /// The slots that each descriptor stands for.
     slots: HashMap<RawFd, Vec<u32>>,
-    /// When it last looked at every member.
+    /// When every member was last checked.
     looked: u64,
     descriptors_first: bool,
 }
 
 struct Member {
     serial: u32,
-    /// Whether its slot is in `hot`.
+    /// True while its slot is in `hot`.
     hot: bool,
     what: What,
 }
 
 enum What {
     Object {
-        // Before the object: it must go first.
+        // Declared before the object, because it must be dropped first.
         registration: Registration,
         thing: Box<dyn EventSource>,
     },
     Descriptor(RawFd),
     Sentinel(Kept),
     Always,
-    /// A descriptor whose number stands for another one by now.
+    /// A descriptor that was closed, and whose number stands for another one by now.
     Closed,
 }
 
@@ -123,7 +124,7 @@ impl What {
         }
     }
 
-    /// Whether it is ready. If not, the selector will be told.
+    /// Returns true if the member is ready. If not, the selector will be told when it is.
     fn is_ready(&self) -> bool {
         match self {
             Self::Object { thing, .. } => {
@@ -139,7 +140,7 @@ impl What {
 }
 
 impl Selector {
-    /// A selector without members.
+    /// Makes a selector without members.
     ///
     /// # Errors
     ///
@@ -162,21 +163,21 @@ impl Selector {
         })
     }
 
-    /// How many members it has.
+    /// Returns the number of members.
     pub fn len(&self) -> usize {
         self.members.len() - self.free.len()
     }
 
-    /// Whether it has none.
+    /// Returns true if the selector has no members.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Waits for `thing` too from now on. The same thing may be added more than once, and to several selectors.
+    /// Adds a member. The same thing may be added more than once, and to several selectors.
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`], [`Error::TooManyObjects`]; [`Error::Os`] where the system cannot watch a descriptor.
+    /// [`Error::OutOfMemory`], [`Error::TooManyObjects`]; [`Error::Os`] if the system refuses a descriptor.
     pub fn add<W: Waitable + ?Sized>(&mut self, thing: &W) -> Result<Key> {
         self.rebind_after_fork()?;
         let slot = self.free.pop().unwrap_or(self.members.len() as u32);
@@ -234,7 +235,7 @@ impl Selector {
         })
     }
 
-    /// Watches a descriptor for `slot`.
+    /// Adds a descriptor to the epoll instance, for the member in `slot`.
     fn add_descriptor(&mut self, slot: u32, fd: RawFd) -> Result<Added> {
         let set = match &self.epoll {
             Some(set) => set,
@@ -244,7 +245,7 @@ impl Selector {
         if added != Added::Always {
             let slots = self.slots.entry(fd).or_default();
             if added == Added::New {
-                // Whatever had this number before was closed.
+                // The descriptor that had this number before was closed.
                 for gone in slots.drain(..) {
                     if let Some(member) = &mut self.members[gone as usize] {
                         member.what = What::Closed;
@@ -256,7 +257,7 @@ impl Selector {
         Ok(added)
     }
 
-    /// No longer waits for what was added under `key`; whether it was a member.
+    /// Removes the member that was added under `key`. Returns false if there is none.
     pub fn remove(&mut self, key: Key) -> bool {
         let Some(place) = self.members.get_mut(key.index()) else {
             return false;
@@ -273,7 +274,7 @@ impl Selector {
             slots.retain(|&slot| slot != key.slot);
             if slots.is_empty() {
                 self.slots.remove(&fd);
-                // A forked child must not touch its parent's set.
+                // A forked child must not change its parent's epoll instance.
                 if self.owner == self.heap.me()
                     && let Some(set) = &self.epoll
                 {
@@ -285,17 +286,18 @@ impl Selector {
         true
     }
 
-    /// Waits until at least one member is ready, and answers with all that are. Without members it answers at once.
+    /// Waits until at least one member is ready, and returns all that are. Without members it returns at once.
     ///
     /// # Errors
     ///
-    /// [`Error::Interrupted`] where a hook asks for it; [`Error::Os`] where the system refuses a descriptor or a thread;
-    /// in a forked child, as for [`add`](Self::add).
+    /// * [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) asks for it.
+    /// * [`Error::Os`] if the system refuses a descriptor or a thread.
+    /// * In a forked child, as for [`add`](Self::add).
     pub fn wait(&mut self) -> Result<Vec<Key>> {
         self.wait_until(Deadline::Never)
     }
 
-    /// The same, for at most `timeout`; nothing where the time is up.
+    /// Waits as [`wait`](Self::wait) does, for at most `timeout`. Returns an empty list when the time is up.
     ///
     /// # Errors
     ///
@@ -304,7 +306,7 @@ impl Selector {
         self.wait_until(Deadline::after(timeout))
     }
 
-    /// The members that are ready now.
+    /// Returns the members that are ready now.
     ///
     /// # Errors
     ///
@@ -317,10 +319,10 @@ impl Selector {
         let (mut slept, mut sleeper) = (None, Sleeper::new());
         let mut said = None;
         loop {
-            // Each time: a hook may have forked.
+            // Checked each time, because a hook may have forked.
             self.rebind_after_fork()?;
             if slept == Some(Wake::TimedOut) {
-                // Who was to ring may have died.
+                // The process that was to mark a member may have died.
                 self.looked = 0;
             }
             let ready = self.look()?;
@@ -337,15 +339,15 @@ impl Selector {
         }
     }
 
-    /// For tests that do not want to wait for a second.
+    /// Makes the next wait check every member, for tests that do not want to wait for a second.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn recheck_all(&mut self) {
         self.looked = 0;
     }
 
-    // ---- looking ----
+    // ---- checking members ----
 
-    /// Everything that is ready.
+    /// Returns all members that are ready.
     fn look(&mut self) -> Result<Vec<Key>> {
         self.drain_ready();
         self.descriptors_first = !self.descriptors_first;
@@ -360,7 +362,8 @@ impl Selector {
         Ok(ready)
     }
 
-    /// Takes note of what was rung for; and of everything once a second, since who was to ring may have died.
+    /// Makes the members hot that were marked in the ready set. Once a second all members become hot, because the
+    /// process that was to mark one may have died.
     fn drain_ready(&mut self) {
         let Some(ready_set) = &self.ready_set else { return };
         let all = self.members.len();
@@ -382,7 +385,7 @@ impl Selector {
         }
     }
 
-    /// Looks at the hot members; those that are not ready are hot no longer.
+    /// Checks the hot members. Those that are not ready are no longer hot.
     fn check_hot(&mut self, ready: &mut Vec<Key>) {
         for _ in 0..self.hot.len() {
             let Some(slot) = self.hot.pop_front() else { return };
@@ -398,7 +401,7 @@ impl Selector {
                 });
             }
         }
-        // The next time another one is the first.
+        // The next time another member is the first.
         if !self.hot.is_empty() {
             self.hot.rotate_left(1);
         }
@@ -421,7 +424,8 @@ impl Selector {
 
     // ---- sleeping ----
 
-    /// Sleeps until something may be ready, the deadline, a signal, or for a while; how that ended, if it really slept.
+    /// Sleeps until a member may be ready, until the deadline or a signal, or for a while. Returns how the sleep
+    /// ended, if there was one.
     fn sleep(
         &mut self,
         deadline: Deadline,
@@ -451,7 +455,7 @@ impl Selector {
                     }
                     self.bridge.iter().for_each(Bridge::listen);
                 }
-                // Who was to ring may die, and the thread at the bell does not say so.
+                // The process that was to mark a member may die, and the thread at the ready set does not report that.
                 let slice = if ready_set.is_some() {
                     BACKSTOP
                 } else {
@@ -466,7 +470,7 @@ impl Selector {
 
     // ---- forked children ----
 
-    /// In a forked child: makes its own what it shares with its parent.
+    /// Makes, in a forked child, new ones of the things that it shares with its parent.
     fn rebind_after_fork(&mut self) -> Result<()> {
         if self.owner == self.heap.me() {
             return Ok(());
@@ -474,7 +478,7 @@ impl Selector {
         self.leave_to_parent();
         if self.epoll.is_some() {
             let set = self.epoll.insert(Epoll::new()?);
-            // One that was closed meanwhile is not watched any more.
+            // A descriptor that was closed meanwhile is left out.
             self.slots.retain(|&fd, _| set.add(fd).is_ok());
         }
         if self.ready_set.is_some() {

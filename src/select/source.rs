@@ -1,4 +1,4 @@
-//! What can be waited for.
+//! The things that can be waited for.
 
 use crate::heap::registration::EventSource;
 use crate::queue::{ByteQueue, JoinableQueue, Queue, SimpleQueue};
@@ -6,7 +6,7 @@ use crate::sync::Event;
 use core::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// What [`wait`](crate::wait) and [`Selector`](crate::Selector) wait for.
+/// A thing that [`wait`](crate::wait) and [`Selector`](crate::Selector) can wait for.
 ///
 /// | what | when it is ready |
 /// | --- | --- |
@@ -14,11 +14,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// | [`Event`] | it is set |
 /// | [`Connection`](crate::Connection), [`Receiver`](crate::Receiver) | a `recv` would not wait: there is a message, or the peer is gone |
 /// | [`Process`](crate::Process) | it has ended |
-/// | whatever is [`AsFd`]: sockets, pipes, [`Listener`](std::os::unix::net::UnixListener)s … | a read would not wait: there is something, the stream ended or is broken |
+/// | everything that is [`AsFd`]: sockets, pipes, [`Listener`](std::os::unix::net::UnixListener)s … | a read would not wait: there is something, the stream ended or is broken |
 ///
-/// Somebody else may be faster at what several processes wait for, so use the `try_` form of what you do next.
+/// If several processes wait for the same thing, another one may be faster. So use the `try_` form of what you do next.
 pub trait Waitable {
-    /// For this crate's own use.
+    /// Returns where the readiness comes from. For this crate's own use.
     #[doc(hidden)]
     fn source(&self) -> Source<'_>;
 }
@@ -34,9 +34,9 @@ pub(super) enum SourceKind<'t> {
     Object(&'t dyn EventSource),
     /// A descriptor, which its owner keeps open.
     Descriptor(BorrowedFd<'t>),
-    /// One that must be kept open.
+    /// A descriptor that the selector must keep open.
     Sentinel(BorrowedFd<'t>),
-    /// It is ready for good.
+    /// None: the thing is always ready.
     Always,
 }
 

@@ -40,7 +40,7 @@ pub struct Array<T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// Region for `len` elements.
+/// Makes a region for `len` elements, whose type number is `number`.
 pub(super) fn room_for<T>(len: usize, number: u64) -> Result<Region> {
     const {
         assert!(
@@ -49,21 +49,22 @@ pub(super) fn room_for<T>(len: usize, number: u64) -> Result<Region> {
         );
         assert!(size_of::<T>() > 0, "the elements have no size");
     };
-    // What does not fit into a number does not fit into the heap either.
+    // A length beyond `usize` does not fit into the heap either.
     Region::typed(len.saturating_mul(size_of::<T>()), number)
 }
 
 impl<T: Pod> Array<T> {
-    /// A new one with `len` elements, all zero.
+    /// Makes an array of `len` elements, all zero.
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`], [`Error::TooLarge`], or what the system said when the program's shared memory was set up.
+    /// [`Error::OutOfMemory`], [`Error::TooLarge`], or what the system said when the program's shared memory was set
+    /// up.
     pub fn new(len: usize) -> Result<Self> {
         Ok(Self::of(room_for::<T>(len, type_number::<Self>())?))
     }
 
-    /// A new one with these elements.
+    /// Makes an array of these elements.
     ///
     /// # Errors
     ///
@@ -71,7 +72,7 @@ impl<T: Pod> Array<T> {
     #[allow(unsafe_code)]
     pub fn from_slice(elements: &[T]) -> Result<Self> {
         let array = Self::new(elements.len())?;
-        // SAFETY: the memory is as large as the slice and aligned as it, and nobody else knows it yet.
+        // SAFETY: the memory is as long as the slice and aligned for `T`, and nobody else knows of it yet.
         unsafe {
             array
                 .first()
@@ -91,22 +92,24 @@ impl<T: Pod> Array<T> {
         self.inner.memory().address().cast()
     }
 
-    /// Elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.inner.memory().len() / size_of::<T>()
     }
 
-    /// Whether there are none.
+    /// Returns true if the array has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A copy of element `index`.
+    /// Returns a copy of element `index`.
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfBounds`]; [`Error::OwnerDied`], once, if the last who locked the array died in the middle;
-    /// [`Error::AlreadyLocked`] if this thread has a guard of it; [`Error::Interrupted`].
+    /// * [`Error::OutOfBounds`].
+    /// * [`Error::OwnerDied`], once, if the last holder died holding the lock.
+    /// * [`Error::AlreadyLocked`] if this thread has a guard of the array.
+    /// * [`Error::Interrupted`].
     pub fn get(&self, index: usize) -> Result<T> {
         Ok(*self.element(index)?)
     }
@@ -115,13 +118,13 @@ impl<T: Pod> Array<T> {
     ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get); then it is what it was.
+    /// As for [`get`](Self::get); the element is unchanged then.
     pub fn set(&self, index: usize, value: T) -> Result<()> {
         *self.element(index)? = value;
         Ok(())
     }
 
-    /// A copy of all elements, as they are at one moment.
+    /// Returns a copy of all elements, as they are at one moment.
     ///
     /// # Errors
     ///
@@ -138,7 +141,7 @@ impl<T: Pod> Array<T> {
         self.inner.briefly(|first| first.cast::<T>().wrapping_add(index))
     }
 
-    /// What makes a slice of the address.
+    /// Returns a function that makes a slice of the address.
     fn slice(&self) -> impl FnOnce(*mut u8) -> *mut [T] + use<T> {
         let len = self.len();
         move |first| slice_from_raw_parts_mut(first.cast(), len)
@@ -148,13 +151,14 @@ impl<T: Pod> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`], with the guard, if the last who locked it died in the middle;
-    /// [`LockError::WouldBlock`] if this thread has a guard of it and would wait for itself; [`LockError::Interrupted`].
+    /// * [`LockError::OwnerDied`], with the guard, if the last holder died holding the lock.
+    /// * [`LockError::WouldBlock`] if this thread has a guard already, and would wait for itself.
+    /// * [`LockError::Interrupted`].
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
         self.inner.lock(Deadline::Never, self.slice())
     }
 
-    /// Locks the array if nobody living has it locked.
+    /// Locks the array if no living process has it locked.
     ///
     /// # Errors
     ///

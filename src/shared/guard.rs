@@ -1,4 +1,4 @@
-//! The only way to a reference into shared memory: while the lock is held.
+//! References into shared memory, which there are only while the lock is held.
 
 use super::region::Region;
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use crate::sync::{LockError, RLock, RLockGuard};
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
-/// Region with the lock at its front.
+/// A region, and the lock at its front.
 #[derive(Clone)]
 pub(super) struct LockedRegion {
     memory: Region,
@@ -24,8 +24,8 @@ impl LockedRegion {
         &self.memory
     }
 
-    /// Takes the lock for a guard of what `at` makes of the address. There must be one guard at a time, so the thread that
-    /// has it does not get another, although the lock would let it.
+    /// Takes the lock, for a guard of what `at` makes of the address. There must be only one guard at a time, so the
+    /// thread that has it gets no second one, although the lock is recursive.
     #[inline]
     pub(super) fn lock<T: ?Sized>(
         &self,
@@ -43,7 +43,8 @@ impl LockedRegion {
             .map_err(|error| error.map(guard))
     }
 
-    /// The same for as long as one call takes. Told of a death, the call does nothing, and the next goes on.
+    /// Takes the lock for the time of one call. After the death of a holder, one call fails and does nothing; the
+    /// next goes on.
     #[inline]
     pub(super) fn briefly<T: ?Sized>(&self, at: impl FnOnce(*mut u8) -> *mut T) -> Result<ValueGuard<'_, T>> {
         match self.lock(Deadline::Never, at) {
@@ -53,13 +54,13 @@ impl LockedRegion {
         }
     }
 
-    /// A guard for showing what is there, if nobody has one or died with it.
+    /// Returns a guard to show the contents, if the lock is free and its last holder did not die.
     pub(super) fn peek<T: ?Sized>(&self, at: impl FnOnce(*mut u8) -> *mut T) -> Option<ValueGuard<'_, T>> {
-        // A death would be told to nobody here, so it is left for somebody else to hear of.
-        if self.lock.is_held_by_current_thread() || !self.lock.try_quick() {
+        // Nobody would be told of a death here. So it is left for another call to report.
+        if self.lock.is_held_by_current_thread() {
             return None;
         }
-        let lock = self.lock.guard();
+        let lock = self.lock.try_quick()?;
         Some(ValueGuard {
             lock,
             data: at(self.memory.address()),
@@ -67,17 +68,17 @@ impl LockedRegion {
     }
 }
 
-/// A [`Value`](crate::Value) is locked while this lives, and can be read and changed through it.
+/// Keeps a [`Value`](crate::Value) locked while it lives, and gives access to it.
 ///
-/// It belongs to the thread and process that took it. In a forked child its copy is empty: using it there panics, and a
-/// reference that was taken out of it before the fork must not be used there.
+/// A guard belongs to the thread and process that took it. In a forked child its copy cannot be used: that panics. A
+/// reference that was taken from the guard before the fork must not be used in the child either.
 #[must_use = "the value is unlocked when the guard is dropped"]
 pub struct ValueGuard<'v, T: ?Sized> {
     lock: RLockGuard<'v>,
     data: *mut T,
 }
 
-/// An [`Array`](crate::Array) is locked while this lives, and is a slice.
+/// Keeps an [`Array`](crate::Array) locked while it lives, and is a slice of its elements.
 ///
 /// See [`ValueGuard`] for where it may be used.
 pub type ArrayGuard<'a, T> = ValueGuard<'a, [T]>;
@@ -98,10 +99,10 @@ impl<T: ?Sized> Deref for ValueGuard<'_, T> {
     #[inline]
     #[allow(unsafe_code)]
     fn deref(&self) -> &T {
-        // SAFETY: `data` points into memory that the handle, which the guard borrows, keeps. It is of a type for which any
-        // bytes are valid. This process holds the lock (checked), and there is no other guard in it: the lock gives itself
-        // to one thread at a time, `LockedRegion` to a thread once, and a guard cannot go to another thread. Whoever else has the
-        // memory gets at it through a guard only.
+        // SAFETY: `data` points into memory that is kept by the handle, which the guard borrows. It is of a type for
+        // which any bytes are valid. This process holds the lock (checked), and has no other guard: the lock has one
+        // thread as its holder, `LockedRegion` gives a thread one guard, and a guard cannot go to another thread. All
+        // other handles to the memory give access through a guard only.
         unsafe { &*self.data() }
     }
 }

@@ -1,7 +1,8 @@
 //! Numbers and arrays of numbers without a lock.
 
 use super::array::room_for;
-use super::atomic::{Atomic, Primitive};
+use super::atomic::Atomic;
+use super::primitive::Primitive;
 use super::region::Region;
 use crate::codec::type_number;
 use crate::error::Result;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A number (or `bool`) that processes share without a lock: an [`Atomic`].
 ///
-/// Nobody can hold it, so nobody can die holding it. For several numbers that must change together there is
+/// There is no lock to hold, so no process can die holding one. For several numbers that must change together there is
 /// [`Value`](crate::Value).
 ///
 /// ```
@@ -39,12 +40,12 @@ pub struct RawValue<T> {
 }
 
 impl<T: Primitive> RawValue<T> {
-    /// A new one with this value.
+    /// Makes a shared number that is `value` at first.
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the system said when the program's shared memory was set
-    /// up.
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or what the system said when the program's shared memory
+    /// was set up.
     pub fn new(value: T) -> Result<Self> {
         let made = Self::of(room_for::<T>(1, type_number::<Self>())?);
         made.set(value);
@@ -64,8 +65,8 @@ impl<T: Primitive> Deref for RawValue<T> {
     #[inline]
     #[allow(unsafe_code)]
     fn deref(&self) -> &Atomic<T> {
-        // SAFETY: the memory is as large as a `T`, aligned to 64 bytes, kept by the handle, and was zero (which is a valid
-        // one) when made; everybody who has it has it as atomics of this type.
+        // SAFETY: the memory is as large as a `T`, aligned to 64 bytes and kept by the handle. It was zero when made,
+        // which is a valid value, and all handles to it use it as atomics of this type.
         unsafe { &*self.memory.address().cast::<Atomic<T>>() }
     }
 }
@@ -88,7 +89,7 @@ pub struct RawArray<T> {
 }
 
 impl<T: Primitive> RawArray<T> {
-    /// A new one with `len` elements, all zero (`false`).
+    /// Makes an array of `len` elements, all zero (`false`).
     ///
     /// # Errors
     ///
@@ -97,7 +98,7 @@ impl<T: Primitive> RawArray<T> {
         Ok(Self::of(room_for::<T>(len, type_number::<Self>())?))
     }
 
-    /// A new one with these elements.
+    /// Makes an array of these elements.
     ///
     /// # Errors
     ///
@@ -117,7 +118,7 @@ impl<T: Primitive> RawArray<T> {
         }
     }
 
-    /// A copy of the elements, each as it is when its turn comes.
+    /// Returns a copy of the elements. They are read one after the other, not all at one moment.
     pub fn to_vec(&self) -> Vec<T> {
         self.iter().map(Atomic::get).collect()
     }

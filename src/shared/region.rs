@@ -9,7 +9,7 @@ use crate::wait::atomic::Ordering;
 use serde::de::Error as _;
 use serde::{Deserializer, Serialize, Serializer};
 
-/// The kind of every piece of memory. It begins as a recursive lock does, and is buried as one.
+/// The kind of every region. A region begins as a recursive lock does, and is cleaned up after a death as one.
 pub(crate) const REGION: ObjectKind = ObjectKind {
     number: 10,
     name: "shared memory",
@@ -29,18 +29,41 @@ impl SharedKind for RegionKind {
     const KIND: &'static ObjectKind = &REGION;
 }
 
-/// A piece of memory: zero when it is made, there until the last handle is gone, wherever that is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Region(Handle<RegionKind>);
+/// A piece of memory. It is zero when it is made, and is freed with the last handle, in whichever process that is.
+#[derive(Clone, Debug)]
+pub struct Region {
+    handle: Handle<RegionKind>,
+    place: Place,
+}
+
+/// Where a region's payload is in this process. It stays there for as long as there is a handle.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    address: *mut u8,
+    len: usize,
+}
+
+// SAFETY: having an address is harmless in any thread. Each place that dereferences it says why that is allowed.
+#[allow(unsafe_code)]
+unsafe impl Send for Place {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Place {}
 
 impl From<Handle<RegionKind>> for Region {
     fn from(handle: Handle<RegionKind>) -> Self {
-        Self(handle)
+        let (heap, off) = (handle.heap(), handle.off());
+        let len = heap.word(off + LEN).load(Ordering::Relaxed);
+        let place = Place {
+            address: heap.address(off + HEAD, len),
+            len: len as usize,
+        };
+        Self { handle, place }
     }
 }
 
 impl Region {
-    /// `len` bytes for whoever looks after their type itself.
+    /// Makes a region of `len` bytes. The caller keeps track of their type.
     ///
     /// # Errors
     ///
@@ -49,7 +72,7 @@ impl Region {
         Self::typed(len, 0)
     }
 
-    /// `len` bytes for the type of this number.
+    /// Makes a region of `len` bytes whose type number is `number`.
     pub(super) fn typed(len: usize, number: u64) -> Result<Self> {
         let heap = crate::program::heap()?;
         let bytes = HEAD.checked_add(len as u64).ok_or(Error::TooLarge {
@@ -57,47 +80,47 @@ impl Region {
             max: heap.largest(),
         })?;
         let handle = Handle::make(heap, bytes, number)?;
-        // Nobody else knows it yet, and clearing up does not ask.
+        // Nobody else knows of the region yet, and clearing up after a death does not use the length.
         heap.word(handle.off() + LEN).store(len as u64, Ordering::Relaxed);
-        Ok(Self(handle))
+        Ok(Self::from(handle))
     }
 
-    /// Where it is in this process, at a multiple of 64. Others may read and write it at any time.
+    /// Returns where the payload is in this process, at a multiple of 64. Others may read and write it at any time.
     #[inline]
     pub fn address(&self) -> *mut u8 {
-        self.0.heap().address(self.0.off() + HEAD, self.len() as u64)
+        self.place.address
     }
 
-    /// Bytes.
+    /// Returns the number of bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.0.heap().word(self.0.off() + LEN).load(Ordering::Relaxed) as usize
+        self.place.len
     }
 
-    /// Whether there are none.
+    /// Returns true if the region has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     pub(crate) fn handle(&self) -> &Handle<RegionKind> {
-        &self.0
+        &self.handle
     }
 
     pub(super) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        self.handle.serialize(serializer)
     }
 
-    /// Region for the type of this number, whose size `fits` checks.
+    /// Decodes a region whose type number is `number`. `fits` checks its length.
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         number: u64,
         fits: impl FnOnce(usize) -> bool,
         deserializer: D,
     ) -> Result<Self, D::Error> {
-        let memory = Self(Handle::deserialize_as(number, deserializer)?);
+        let memory = Self::from(Handle::deserialize_as(number, deserializer)?);
         if fits(memory.len()) {
             Ok(memory)
         } else {
-            // Two types of one name, from two versions of a crate.
+            // Two versions of a crate may have two types of one name.
             Err(D::Error::custom("it is of another size than the type"))
         }
     }

@@ -15,11 +15,12 @@ use std::time::Duration;
 /// A value that processes share, with a lock of its own.
 ///
 /// `T` is plain old data ([`Pod`]): numbers, arrays of them, and structures for which that is derived. A handle can be
-/// cloned, passed to processes and sent through queues; the memory goes when the last one does.
+/// cloned, passed to processes and sent through queues. The memory is freed with the last handle.
 ///
-/// A process that dies while it has the lock may leave the value half changed. The next to lock it is told so, once: by
-/// [`LockError::OwnerDied`], which carries the guard, or by [`Error::OwnerDied`](crate::Error::OwnerDied) from the methods
-/// without a guard, which then have done nothing; called again, they go on with what is there.
+/// A process that dies while it holds the lock may leave the value half changed. The next thread to lock the value is
+/// told, once: by [`LockError::OwnerDied`], which carries the guard, or by
+/// [`Error::OwnerDied`](crate::Error::OwnerDied) from the methods without a guard. Those have then done nothing;
+/// called again, they use the value as it is.
 ///
 /// ```
 /// use procession::Value;
@@ -49,12 +50,12 @@ pub struct Value<T> {
 }
 
 impl<T: Pod> Value<T> {
-    /// A new one with this value.
+    /// Makes a shared value that is `value` at first.
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::TooLarge`](crate::Error::TooLarge), or what the system
-    /// said when the program's shared memory was set up.
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::TooLarge`](crate::Error::TooLarge), or what the
+    /// system said when the program's shared memory was set up.
     #[allow(unsafe_code)]
     pub fn new(value: T) -> Result<Self> {
         const {
@@ -64,7 +65,7 @@ impl<T: Pod> Value<T> {
             );
         };
         let memory = Region::typed(size_of::<T>(), type_number::<Self>())?;
-        // SAFETY: the memory is as large and aligned as a `T`, and nobody else knows it yet.
+        // SAFETY: the memory is as large as a `T` and aligned for it, and nobody else knows of it yet.
         unsafe { memory.address().cast::<T>().write(value) };
         Ok(Self::of(memory))
     }
@@ -76,13 +77,13 @@ impl<T: Pod> Value<T> {
         }
     }
 
-    /// A copy of the value.
+    /// Returns a copy of the value.
     ///
     /// # Errors
     ///
-    /// [`Error::OwnerDied`](crate::Error::OwnerDied), once, if the last who locked it died in the middle;
-    /// [`Error::AlreadyLocked`](crate::Error::AlreadyLocked) if this thread has a guard of it;
-    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    /// * [`Error::OwnerDied`](crate::Error::OwnerDied), once, if the last holder died holding the lock.
+    /// * [`Error::AlreadyLocked`](crate::Error::AlreadyLocked) if this thread has a guard of the value.
+    /// * [`Error::Interrupted`](crate::Error::Interrupted).
     pub fn get(&self) -> Result<T> {
         Ok(*self.inner.briefly(<*mut u8>::cast::<T>)?)
     }
@@ -91,13 +92,13 @@ impl<T: Pod> Value<T> {
     ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get); then it is what it was.
+    /// As for [`get`](Self::get); the value is unchanged then.
     pub fn set(&self, value: T) -> Result<()> {
         *self.inner.briefly(<*mut u8>::cast::<T>)? = value;
         Ok(())
     }
 
-    /// Changes the value, and gives back what `change` does.
+    /// Calls `change` with the value, and returns what that returns.
     ///
     /// ```
     /// let visits = procession::Value::new(1_u32)?;
@@ -108,7 +109,7 @@ impl<T: Pod> Value<T> {
     ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get); then `change` was not called.
+    /// As for [`get`](Self::get); `change` is not called then.
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> Result<R> {
         Ok(change(&mut *self.inner.briefly(<*mut u8>::cast::<T>)?))
     }
@@ -117,13 +118,14 @@ impl<T: Pod> Value<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`], with the guard, if the last who locked it died in the middle;
-    /// [`LockError::WouldBlock`] if this thread has a guard of it and would wait for itself; [`LockError::Interrupted`].
+    /// * [`LockError::OwnerDied`], with the guard, if the last holder died holding the lock.
+    /// * [`LockError::WouldBlock`] if this thread has a guard already, and would wait for itself.
+    /// * [`LockError::Interrupted`].
     pub fn lock(&self) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
         self.inner.lock(Deadline::Never, <*mut u8>::cast)
     }
 
-    /// Locks the value if nobody living has it locked.
+    /// Locks the value if no living process has it locked.
     ///
     /// # Errors
     ///

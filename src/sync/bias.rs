@@ -1,33 +1,33 @@
-//! The bias of a semaphore towards the process that alone has used it of late.
+//! The bias of a semaphore towards the one process that has used it recently.
 //!
-//! A permit that is taken moves from the count of the free ones to the tally of the process that has it, and the two are
-//! in different places: that takes a latch and a journal. While a semaphore is biased, both numbers stand in one word, with
-//! the process they are about, and its threads move permits from one to the other by one exchange.
+//! A permit that is taken moves from the count of free permits to the tally of the process. The two are in different
+//! places, so that takes a lock and a journal. While a semaphore is biased, both numbers stand in one word, together
+//! with the process, and its threads move permits from one number to the other by one exchange.
 //!
-//! Only that process changes the word, until somebody *freezes* it: from then on nobody does but who has the latch. What
-//! the count and the tally say meanwhile is old.
+//! Only that process changes the word, until another one *freezes* it. From then on only the owner of the lock
+//! changes it. Count and tally are out of date while there is a bias.
 
 use crate::wait::atomic::{AtomicU64, Ordering};
 
-/// The most permits that can be free or taken.
+/// The largest number of free permits, and of taken ones.
 pub(super) const MAX: u64 = 0xFFFF;
-/// One permit taken; one that is free counts 1.
+/// What one taken permit counts in the word; a free one counts 1.
 const TAKEN: u64 = MAX + 1;
-/// Bits of the two numbers.
+/// Bits of the two numbers together; the process stands above them.
 const BITS: u32 = 32;
-/// The word is about to be taken apart.
+/// The bit that says that the bias is being ended.
 const FROZEN: u64 = 1 << 63;
 
-/// A word in shared memory. All zero is no bias.
+/// A word in shared memory. Zero means that there is no bias.
 #[repr(transparent)]
 pub(super) struct Bias(AtomicU64);
 
-/// What a bias was made of.
+/// What the word of a bias says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share {
     /// Owner id of the process.
     pub owner: u32,
-    /// Permits to be had.
+    /// Free permits.
     pub free: u64,
     /// Permits that the process has: acquired less released.
     pub taken: u64,
@@ -49,13 +49,13 @@ impl Bias {
         Self(AtomicU64::new(0))
     }
 
-    /// What it is made of, if there is one.
+    /// Returns what the word says, if there is a bias.
     #[inline]
     pub(super) fn share(&self) -> Option<Share> {
         Share::of(self.0.load(Ordering::Acquire))
     }
 
-    /// Whether it is towards the process `me`, who may use it: not if it is frozen.
+    /// Returns true if there is a bias towards the process `me` that is not frozen.
     #[inline]
     pub(super) fn is_towards(&self, me: u32) -> bool {
         self.0.load(Ordering::Relaxed) >> BITS == u64::from(me)
@@ -73,7 +73,8 @@ impl Bias {
         self.change(me, MAX * TAKEN, 1u64.wrapping_sub(TAKEN))
     }
 
-    /// Adds to a word of `me` that has any of `these` bits. It is a read-modify-write where it answers true.
+    /// Adds `more` to the word, if the bias is towards `me` and the word has any of `these` bits. Where it returns
+    /// true, it was a read-modify-write.
     #[inline]
     fn change(&self, me: u32, these: u64, more: u64) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);
@@ -89,13 +90,13 @@ impl Bias {
         false
     }
 
-    /// Begins a bias, with at most [`MAX`] permits in all. For who has the latch, where there is none.
+    /// Begins a bias, with at most [`MAX`] permits in all. The caller holds the lock, and there is no bias.
     pub(super) fn begin(&self, share: Share) {
         let word = (u64::from(share.owner) << BITS) | (share.taken * TAKEN) | share.free;
         self.0.store(word, Ordering::Release);
     }
 
-    /// Keeps its process from changing it; what it is made of then. For who has the latch.
+    /// Keeps the process from changing the word from now on, and returns what the word says. The caller holds the lock.
     #[inline]
     pub(super) fn freeze(&self) -> Option<Share> {
         let mut word = self.0.load(Ordering::Acquire);
@@ -111,7 +112,7 @@ impl Bias {
         Share::of(word)
     }
 
-    /// Ends it. For who has the latch, when what it was made of is elsewhere.
+    /// Ends the bias. The caller holds the lock, and has written count and tally.
     #[inline]
     pub(super) fn end(&self) {
         self.0.store(0, Ordering::Release);

@@ -1,4 +1,4 @@
-//! A condition: a lock, and a line where those wait who need what it protects to become different.
+//! A condition: a lock, and a queue of threads that wait until what the lock protects has changed.
 
 use super::lock::{Lock, LockError, LockGuard};
 use super::rlock::{RLock, RLockGuard};
@@ -19,10 +19,10 @@ enum Mutex {
 
 /// A lock, and a place to wait until what it protects has changed: for processes and threads.
 ///
-/// A handle can be cloned, passed to processes and sent through queues. Whoever holds the lock may wait, which gives it up
-/// meanwhile, and notify, which wakes those who wait, first come first served. A notification reaches exactly as many as it
-/// was for, of those who waited when it was made: if a process dies that was notified and had not gone on yet, the next one
-/// is. Nobody wakes without having been notified.
+/// A handle can be cloned, passed to processes and sent through queues. The holder of the lock may wait, which
+/// releases the lock meanwhile, and notify, which wakes waiting threads, first come first served. A notification
+/// wakes exactly as many as it was made for, of the threads that were waiting at that moment: if a notified process
+/// dies before it goes on, the next thread is notified in its place. No thread wakes without a notification.
 ///
 /// ```
 /// use procession::{Condition, Process, Queue};
@@ -49,7 +49,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// A condition with a lock of its own.
+    /// Makes a condition with a lock of its own.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl Condition {
         Self::with_lock(&Lock::new()?)
     }
 
-    /// A condition of what `lock` protects; several may share a lock.
+    /// Makes a condition for what `lock` protects. Several conditions may share a lock.
     ///
     /// # Errors
     ///
@@ -70,7 +70,8 @@ impl Condition {
         })
     }
 
-    /// A condition of what a recursive lock protects; waiting gives it up however often it is locked, and takes it as often.
+    /// Makes a condition for what a recursive lock protects. Waiting releases the lock, however often it is locked,
+    /// and then takes it as often.
     ///
     /// # Errors
     ///
@@ -92,7 +93,7 @@ impl Condition {
         self.lock_until(Deadline::Never)
     }
 
-    /// Takes the lock if nobody living holds it.
+    /// Takes the lock if no living process holds it.
     ///
     /// # Errors
     ///
@@ -115,34 +116,28 @@ impl Condition {
 
     #[inline]
     fn lock_until(&self, deadline: Deadline) -> Result<ConditionGuard<'_>, LockError<ConditionGuard<'_>>> {
-        let taken = match &self.lock {
-            Mutex::Lock(lock) => lock.try_quick(),
-            Mutex::RLock(lock) => lock.try_quick(),
+        let owner = match &self.lock {
+            Mutex::Lock(lock) => lock.try_quick().map(LockGuard::into_owner),
+            Mutex::RLock(lock) => lock.try_quick().map(RLockGuard::into_owner),
         };
-        if taken {
-            Ok(self.guard())
-        } else {
-            self.lock_slow(deadline)
+        match owner {
+            Some(owner) => Ok(self.guard_of(owner)),
+            None => self.lock_slow(deadline),
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn lock_slow(&self, deadline: Deadline) -> Result<ConditionGuard<'_>, LockError<ConditionGuard<'_>>> {
         match &self.lock {
             Mutex::Lock(lock) => {
-                let instead = |guard: LockGuard<'_>| {
-                    guard.forget();
-                    self.guard()
-                };
+                let instead = |guard: LockGuard<'_>| self.guard_of(guard.into_owner());
                 lock.lock_until(deadline)
                     .map(instead)
                     .map_err(|error| error.map(instead))
             }
             Mutex::RLock(lock) => {
-                let instead = |guard: RLockGuard<'_>| {
-                    guard.forget();
-                    self.guard()
-                };
+                let instead = |guard: RLockGuard<'_>| self.guard_of(guard.into_owner());
                 lock.lock_until(deadline)
                     .map(instead)
                     .map_err(|error| error.map(instead))
@@ -150,16 +145,16 @@ impl Condition {
         }
     }
 
-    /// A guard for having it locked.
+    /// Makes a guard for the process of this owner id, which holds the lock.
     #[inline]
-    fn guard(&self) -> ConditionGuard<'_> {
+    fn guard_of(&self, owner: u32) -> ConditionGuard<'_> {
         ConditionGuard {
             condition: self,
-            owner: self.queue.me(),
+            owner,
         }
     }
 
-    /// How many wait; old news at once unless the lock is held.
+    /// Returns the number of waiting threads. Unless the lock is held, it may be out of date when you read it.
     pub fn waiting(&self) -> usize {
         self.queue.waiting() as usize
     }
@@ -174,7 +169,7 @@ impl fmt::Debug for Condition {
     }
 }
 
-/// The lock of a [`Condition`] is held while this lives, but while it waits.
+/// Holds the lock of a [`Condition`] until it is dropped, except while it waits.
 #[must_use = "the lock is released when the guard is dropped"]
 #[derive(Debug)]
 pub struct ConditionGuard<'c> {
@@ -193,28 +188,31 @@ impl Drop for ConditionGuard<'_> {
 }
 
 impl ConditionGuard<'_> {
-    /// Gives the lock up, waits to be notified, and takes the lock again.
+    /// Releases the lock, waits to be notified, and takes the lock again.
     ///
     /// # Errors
     ///
-    /// In every case the lock is held again. [`Error::OwnerDied`] if it came back from a process that died with it: what it
-    /// protects may be half changed; [`Error::Interrupted`] where a hook asks for it; [`Error::OutOfMemory`] where there was
-    /// none for a place to wait; [`Error::NotLocked`] for the copy of a guard in a forked child, or another thread's guard of
-    /// a recursive lock.
+    /// In every case the lock is held again.
+    ///
+    /// * [`Error::OwnerDied`] if a process died with the lock meanwhile: what it protects may be half changed.
+    /// * [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) asks for it.
+    /// * [`Error::OutOfMemory`] if there is no memory for a record of the waiting thread.
+    /// * [`Error::NotLocked`] for the copy of a guard in a forked child, or another thread's guard of a recursive lock.
     pub fn wait(&mut self) -> Result<()> {
         self.wait_until(Deadline::Never)
     }
 
-    /// The same, for at most `timeout`, which does not count the time it takes to get the lock back.
+    /// Waits as [`wait`](Self::wait) does, for at most `timeout`. The time that it takes to get the lock back comes
+    /// on top.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if nobody notified it; as for [`wait`](Self::wait).
+    /// [`Error::Timeout`] if it was not notified in time; as for [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<()> {
         self.wait_until(Deadline::after(timeout))
     }
 
-    /// Waits until `predicate` is true, which is asked at once and after every notification, with the lock held.
+    /// Waits until `predicate` returns true. It is called first and then after every notification, with the lock held.
     ///
     /// # Errors
     ///
@@ -223,11 +221,11 @@ impl ConditionGuard<'_> {
         self.wait_for_until(predicate, Deadline::Never)
     }
 
-    /// The same, for at most `timeout`.
+    /// Waits as [`wait_for`](Self::wait_for) does, for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if it is not true then; as for [`wait`](Self::wait).
+    /// [`Error::Timeout`] if `predicate` still returns false then; as for [`wait`](Self::wait).
     pub fn wait_for_timeout(&mut self, predicate: impl FnMut() -> bool, timeout: Duration) -> Result<()> {
         self.wait_for_until(predicate, Deadline::after(timeout))
     }
@@ -258,23 +256,23 @@ impl ConditionGuard<'_> {
         }
     }
 
-    /// Wakes the first who waits.
+    /// Wakes the thread that has waited longest, if there is one.
     #[inline]
     pub fn notify_one(&self) {
         self.notify(1);
     }
 
-    /// Wakes the first `n` who wait; how many there were.
+    /// Wakes the `n` threads that have waited longest, and returns how many there were to wake.
     #[inline]
     pub fn notify(&self, n: usize) -> usize {
         if self.condition.queue.waiting() == 0 {
             return 0;
         }
-        // It fails only in a process that cannot use what is shared, and where nobody can wait therefore.
+        // This fails only in a process that cannot use shared memory at all.
         insist(|| self.condition.queue.notify(n as u64)).unwrap_or(0) as usize
     }
 
-    /// Wakes everybody who waits.
+    /// Wakes all waiting threads.
     #[inline]
     pub fn notify_all(&self) {
         self.notify(usize::MAX);

@@ -15,7 +15,7 @@ use core::mem::offset_of;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// It is set; above this bit: how often it has been.
+/// The bit that says that the event is set. The bits above it count the sets.
 const SET: u64 = 1;
 
 #[repr(C, align(64))]
@@ -23,17 +23,17 @@ pub(crate) struct EventLayout {
     head: Head,
     /// [`SET`] and the count of sets, which change together.
     state: AtomicU64,
-    /// Who waits for it among other things.
+    /// The list of registrations by selectors that wait for this event among other things.
     registrations: AtomicU64,
     event_count: EventCount,
     _pad: u32,
 }
 
-// SAFETY: repr(C), atomics (a gate is one) and padding.
+// SAFETY: repr(C), atomics (an event count is one) and padding.
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for EventLayout {}
 
-/// Where the list of its watches begins, from its own beginning.
+/// Offset of the list of registrations in the event.
 const REGISTRATIONS: Off = offset_of!(EventLayout, registrations) as Off;
 
 /// The kind of every event.
@@ -56,19 +56,19 @@ impl SharedKind for EventKind {
     const KIND: &'static ObjectKind = &EVENT;
 }
 
-/// It may have died between setting it and waking those who wait.
+/// Wakes the waiting threads: the process may have died between setting the event and waking them.
 fn on_holder_death(heap: &Heap, off: Off, _dead: u32, _tally: Off) -> Result<()> {
     heap.shared::<EventLayout>(off).event_count.wake_unconditionally();
     try_tell(heap, off + REGISTRATIONS)
 }
 
-/// A flag between processes and threads that can be waited for: set, it lets everybody through until it is cleared.
+/// A flag between processes and threads that can be waited for. While it is set, nobody waits.
 ///
-/// A handle can be cloned, passed to processes and sent through queues. It has no lock: whoever dies in the middle of
-/// anything leaves it set or not set, and it may be set by a signal handler's code while the same thread waits for it.
-/// (If it is also watched by a [`Selector`](crate::Selector), setting it takes the heap's latch for a moment: then leave that to
-/// code that [`on_interrupt`](crate::on_interrupt) runs, not to a handler that may come at any instruction.)
-/// Whoever waits when it is set returns, also if it is cleared at once.
+/// A handle can be cloned, passed to processes and sent through queues. An event has no lock. So a process that dies
+/// leaves it either set or not set, and a signal handler may set it while the same thread waits for it. Not so if a
+/// [`Selector`](crate::Selector) has it among its members: then setting it takes the heap's lock for a moment, and
+/// belongs into code that [`on_interrupt`](crate::on_interrupt) runs, not into a handler that may come at any
+/// instruction. A thread that waits when the event is set returns, also if it is cleared at once.
 ///
 /// ```
 /// use procession::{Event, Process};
@@ -92,7 +92,7 @@ impl From<Handle<EventKind>> for Event {
 }
 
 impl Event {
-    /// An event that is not set.
+    /// Makes an event that is not set.
     ///
     /// # Errors
     ///
@@ -101,11 +101,13 @@ impl Event {
         Handle::new().map(Self)
     }
 
+    #[inline]
     fn shared(&self) -> &EventLayout {
         self.0.layout()
     }
 
-    /// Sets it: everybody who waits goes on, and nobody waits until it is cleared. Whether it was not set already.
+    /// Sets the event: all waiting threads go on, and none waits until it is cleared. Returns false if it was set
+    /// already.
     pub fn set(&self) -> bool {
         let shared = self.shared();
         let changed = self.change(|state| (state & SET == 0).then_some((state + 2) | SET));
@@ -117,7 +119,7 @@ impl Event {
         changed
     }
 
-    /// Clears it. Whether it was set.
+    /// Clears the event. Returns false if it was not set.
     pub fn clear(&self) -> bool {
         self.change(|state| (state & SET != 0).then_some(state & !SET))
     }
@@ -134,21 +136,23 @@ impl Event {
         false
     }
 
-    /// Whether it is set.
+    /// Returns true if the event is set.
+    #[inline]
     pub fn is_set(&self) -> bool {
         self.shared().state.load(Ordering::Acquire) & SET != 0
     }
 
-    /// Waits until it is set.
+    /// Waits until the event is set.
     ///
     /// # Errors
     ///
-    /// [`Error::Interrupted`] where a hook asks for it.
+    /// [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) asks for it.
+    #[inline]
     pub fn wait(&self) -> Result<()> {
         self.wait_until(Deadline::Never)
     }
 
-    /// The same, for at most `timeout`.
+    /// Waits as [`wait`](Self::wait) does, for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -157,7 +161,16 @@ impl Event {
         self.wait_until(Deadline::after(timeout))
     }
 
+    #[inline]
     pub(crate) fn wait_until(&self, deadline: Deadline) -> Result<()> {
+        if self.is_set() {
+            return Ok(());
+        }
+        self.sleep_until_set(deadline)
+    }
+
+    #[inline(never)]
+    fn sleep_until_set(&self, deadline: Deadline) -> Result<()> {
         let shared = self.shared();
         let before = shared.state.load(Ordering::Acquire);
         let mut until_set = UntilSet { event: self, before };

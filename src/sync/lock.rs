@@ -16,13 +16,13 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A lock in shared memory; the latch is all there is to it.
+/// A lock in shared memory: a robust lock, and nothing else that other processes rely on.
 #[repr(C, align(64))]
 pub(crate) struct LockLayout {
     head: Head,
     lock: RobustLock,
     _pad: u32,
-    /// The thread that holds it (gettid(2)), written by the holder only: for whoever inspects the program.
+    /// The thread that holds it (gettid(2)), for the inspection of the program. Only the holder writes it.
     thread: AtomicU64,
 }
 
@@ -47,7 +47,7 @@ impl SharedKind for LockKind {
     const KIND: &'static ObjectKind = &LOCK;
 }
 
-/// The holder died: whoever waits gets the lock and is told.
+/// Marks the lock of a holder that died: the next thread to take it is told.
 #[allow(clippy::unnecessary_wraps, reason = "as all kinds' functions")]
 fn on_holder_death(heap: &Heap, off: Off, dead: u32, _tally: Off) -> Result<()> {
     heap.shared::<LockLayout>(off).lock.mark_owner_dead(dead);
@@ -65,11 +65,14 @@ fn describe(heap: &Heap, off: Off) -> Facts {
 
 /// A mutual-exclusion lock between processes and threads.
 ///
-/// A handle can be cloned, passed to processes and sent through queues. The process that holds the lock may be killed:
-/// whoever asks next gets it within a second and is told so by [`LockError::OwnerDied`], which carries the guard, as
-/// poisoning is reported by [`std::sync::Mutex`]; the one after that gets it as usual. It is not recursive: a thread that
-/// locks twice waits for itself. It is fair in the long run: whoever comes at the right moment may take it before others who
-/// wait, but once somebody has waited for some 30 ms it goes to those who wait, in their order.
+/// A handle can be cloned, passed to processes and sent through queues.
+///
+/// * **Death.** The process that holds the lock may be killed. The next thread that asks gets the lock within a
+///   second, with [`LockError::OwnerDied`], which carries the guard, as [`std::sync::Mutex`] reports poisoning. After
+///   that the lock is as usual.
+/// * **Recursion.** A thread that locks twice waits for itself; [`RLock`](crate::RLock) may be locked again.
+/// * **Fairness.** A thread that comes at the right moment may take the lock before others that wait. Once a thread
+///   has waited for about 30 ms, the lock goes to the waiting threads in their order.
 ///
 /// ```
 /// use procession::Lock;
@@ -92,7 +95,7 @@ impl From<Handle<LockKind>> for Lock {
 }
 
 impl Lock {
-    /// A new lock that nobody holds.
+    /// Makes a lock that is free.
     ///
     /// # Errors
     ///
@@ -102,20 +105,15 @@ impl Lock {
     }
 
     #[inline]
-    fn shared(&self) -> &LockLayout {
-        self.0.layout()
-    }
-
-    #[inline]
     fn robust(&self) -> &RobustLock {
-        &self.shared().lock
+        &self.0.layout().lock
     }
 
-    /// This thread has taken it.
+    /// Notes that this thread has taken the lock.
     #[inline]
     fn begin(&self) {
         let thread = u64::from(own_thread());
-        self.shared().thread.store(thread, Ordering::Relaxed);
+        self.0.layout().thread.store(thread, Ordering::Relaxed);
     }
 
     /// Takes the lock, waiting for it.
@@ -123,15 +121,17 @@ impl Lock {
     /// # Errors
     ///
     /// [`LockError::OwnerDied`], with the guard, if the last holder died holding it.
+    #[inline]
     pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock_until(Deadline::Never)
     }
 
-    /// Takes the lock if nobody living holds it.
+    /// Takes the lock if no living process holds it.
     ///
     /// # Errors
     ///
     /// [`LockError::WouldBlock`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
+    #[inline]
     pub fn try_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock_until(Deadline::Now)
     }
@@ -147,31 +147,34 @@ impl Lock {
 
     #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        let off = self.0.off();
-        take(self.0.heap(), self.robust(), off, deadline, || {
+        match self.try_quick() {
+            Some(guard) => Ok(guard),
+            None => self.lock_slow(deadline),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_slow(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        take(self.0.heap(), self.robust(), self.0.off(), deadline, || {
             self.begin();
-            self.guard()
+            self.guard_of(self.0.me())
         })
     }
 
-    /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
+    /// Takes the lock if it is free at this moment. Other than [`try_lock`](Self::try_lock), it does not ask whether
+    /// the holder lives.
     #[inline]
-    pub(crate) fn try_quick(&self) -> bool {
+    pub(crate) fn try_quick(&self) -> Option<LockGuard<'_>> {
         let me = self.0.me();
-        let taken = me != 0 && self.robust().try_quick(me);
-        if taken {
-            self.begin();
+        if me == 0 || !self.robust().try_quick(me) {
+            return None;
         }
-        taken
+        self.begin();
+        Some(self.guard_of(me))
     }
 
-    /// A guard for having it locked.
-    #[inline]
-    fn guard(&self) -> LockGuard<'_> {
-        self.guard_of(self.0.me())
-    }
-
-    /// A guard for the process of this owner id's having it locked.
+    /// Makes a guard for the process of this owner id, which holds the lock.
     #[inline]
     pub(super) fn guard_of(&self, owner: u32) -> LockGuard<'_> {
         LockGuard { lock: self, owner }
@@ -181,8 +184,8 @@ impl Lock {
         &self.0
     }
 
-    /// Releases the lock, whoever holds it: another thread, or another process. For locks used as signals, and for
-    /// guards given up with [`LockGuard::forget`].
+    /// Releases the lock, even if another thread or another process holds it. This is for locks used as signals, and
+    /// for guards given up with [`LockGuard::forget`].
     ///
     /// # Errors
     ///
@@ -195,13 +198,13 @@ impl Lock {
         }
     }
 
-    /// Whether somebody holds it; old news at once.
+    /// Returns true if the lock is held. The answer may be out of date when you read it.
     pub fn is_locked(&self) -> bool {
         !matches!(self.robust().owner(), 0 | OWNER_DEAD)
     }
 }
 
-/// Takes a user's latch, of the object at `off`; `guard` is made once it is held.
+/// Takes a user's lock, which belongs to the object at `off`. Once it is held, `guard` makes the guard.
 #[inline]
 pub(super) fn take<G>(
     heap: &Heap,
@@ -233,8 +236,8 @@ pub(super) fn take<G>(
     }
 }
 
-/// Takes a user's latch that was given up for a while, whatever a hook says; the dead holder, if there was one (0: no longer
-/// known).
+/// Takes a user's lock again that was released for a wait. No hook can interrupt this. Returns the pid of a holder
+/// that died meanwhile, if there was one (0: no longer known).
 pub(super) fn take_again(heap: &Heap, lock: &RobustLock, off: Off) -> Option<u32> {
     let announce = || heap.waiting_for(off, Purpose::Lock);
     let alive = |id| heap.alive(id);
@@ -251,16 +254,17 @@ pub(super) fn take_again(heap: &Heap, lock: &RobustLock, off: Off) -> Option<u32
     }
 }
 
-/// What somebody who waits for a condition gives up meanwhile.
+/// A lock that is released while its holder waits for a condition.
 pub trait Relock {
-    /// Releases it altogether; how often it was locked.
+    /// Releases the lock, however often it is locked, and returns how often that was.
     ///
     /// # Errors
     ///
     /// [`Error::NotLocked`].
     fn unlock_all(&self) -> Result<u64>;
 
-    /// Takes it again, so often; the dead holder, if there was one (0: no longer known).
+    /// Takes the lock again, to the depth `depth`. Returns the pid of a holder that died meanwhile, if there was one
+    /// (0: no longer known).
     fn relock(&self, depth: u64) -> Option<u32>;
 }
 
@@ -292,7 +296,7 @@ impl fmt::Debug for Lock {
     }
 }
 
-/// The lock is held while this lives. In a forked child the copy of a guard is empty: the parent holds the lock.
+/// Holds a [`Lock`] until it is dropped. In a forked child the copy of a guard does nothing: the parent holds the lock.
 #[must_use = "the lock is released when the guard is dropped"]
 #[derive(Debug)]
 pub struct LockGuard<'l> {
@@ -301,9 +305,17 @@ pub struct LockGuard<'l> {
 }
 
 impl LockGuard<'_> {
-    /// Keeps the lock held beyond this guard, for [`Lock::force_unlock`] to end.
+    /// Gives up the guard and keeps the lock held, for [`Lock::force_unlock`] to release.
     pub fn forget(self) {
         core::mem::forget(self);
+    }
+
+    /// Gives up the guard and keeps the lock held, for another guard. Returns the owner id that this has to have.
+    #[inline]
+    pub(super) fn into_owner(self) -> u32 {
+        let owner = self.owner;
+        core::mem::forget(self);
+        owner
     }
 }
 

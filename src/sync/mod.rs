@@ -1,4 +1,4 @@
-//! What processes and threads exclude each other with. The protocols are in README.md beside this file.
+//! Locks, semaphores, conditions, events and barriers. The protocols are in README.md beside this file.
 
 mod barrier;
 mod bias;

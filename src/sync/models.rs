@@ -1,7 +1,9 @@
-//! A line and a barrier for loom. The heap's transaction is a mutex here, and what it guards are atomics, because they are
-//! looked at without it; the latch and journal behind it have models of their own (`wait/models.rs`). Sleeping and waking
-//! are as in `line.rs` and, for the barrier, the real gate. And a semaphore with the real bias and gate, whose latch is a
-//! mutex.
+//! Models for loom of a wait queue, a barrier and a semaphore.
+//!
+//! The heap's transaction is a mutex here. What it guards are atomics, because they are also read without it. The robust
+//! lock and the journal have models of their own (`wait/models.rs`). Sleeping and waking are as in
+//! `wait_queue/sleep.rs`; barrier and semaphore have the real event count. The semaphore has the real bias, and a mutex
+//! for its lock.
 
 use super::bias::{Bias, Share};
 use crate::os::clock::Deadline;
@@ -21,14 +23,14 @@ fn check(bound: usize, model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-// ---- the line ----
+// ---- the wait queue ----
 
 struct Record {
     wait_state: AtomicU32,
     asleep: AtomicU32,
 }
 
-/// A line for so many threads.
+/// A wait queue for a number of threads.
 struct WaitQueue<const N: usize> {
     transaction: Mutex<VecDeque<usize>>,
     records: [Record; N],
@@ -55,7 +57,7 @@ impl<const N: usize> WaitQueue<N> {
         self.records[who].wait_state.load(Ordering::Acquire) == NOTIFIED
     }
 
-    /// As `Place::sleep` without a deadline.
+    /// Does what `QueuedWaiter::sleep` does without a deadline.
     fn sleep(&self, who: usize) {
         let record = &self.records[who];
         while !self.is_notified(who) {
@@ -86,8 +88,8 @@ impl<const N: usize> WaitQueue<N> {
         called.is_some()
     }
 
-    /// As `Place::leave_queue`: timed out (then a call at the last moment counts), or interrupted or dead (then it is
-    /// passed on). Whether the call counts.
+    /// Does what `QueuedWaiter::leave_queue` does: timed out (then a notification at the last moment counts), or
+    /// interrupted or dead (then it is passed on). Returns true if the notification counts.
     fn leave_queue(&self, who: usize, uses_it: bool) -> bool {
         let mut queue = self.transaction.lock().unwrap();
         let (answer, next) = match (self.is_notified(who), uses_it) {
@@ -143,7 +145,7 @@ fn loom_line_calls_each_once() {
     });
 }
 
-/// One call, and the first in the line times out meanwhile: one of the two makes use of it.
+/// One notification, and the first in the queue times out meanwhile: one of the two threads makes use of it.
 #[test]
 fn loom_line_a_call_at_the_last_moment_counts_or_is_another_s() {
     check(3, || {
@@ -160,7 +162,7 @@ fn loom_line_a_call_at_the_last_moment_counts_or_is_another_s() {
     });
 }
 
-/// One call, and the first in the line is interrupted, or dies: the second makes use of it, whatever the order.
+/// One notification, and the first in the queue is interrupted, or dies: the second makes use of it, in any order.
 #[test]
 fn loom_line_a_call_is_passed_on() {
     check(3, || {
@@ -183,7 +185,7 @@ fn loom_line_a_call_is_passed_on() {
 
 // ---- the barrier ----
 
-/// A barrier; the mutex guards the count and whether it is broken.
+/// A barrier. The mutex guards the count, and the flag that says that it is broken.
 struct Barrier {
     parties: u64,
     transaction: Mutex<(u64, bool)>,
@@ -212,7 +214,7 @@ impl Barrier {
         self.generation.store(generation + 1, Ordering::Release);
     }
 
-    /// Arrives; its generation, or how it went at once.
+    /// Arrives. Returns the generation, or how it ended at once.
     fn arrive(&self) -> Result<u64, bool> {
         let mut state = self.transaction.lock().unwrap();
         if state.1 {
@@ -228,7 +230,7 @@ impl Barrier {
         Ok(self.generation.load(Ordering::Relaxed))
     }
 
-    /// Whether it passed.
+    /// Returns true if the generation ended well.
     fn wait(&self) -> bool {
         let mine = match self.arrive() {
             Ok(generation) => generation,
@@ -240,7 +242,7 @@ impl Barrier {
         self.last_broken.load(Ordering::Relaxed) <= mine
     }
 
-    /// As a party that arrived in `generation` and timed out, or died.
+    /// Does what a party does that arrived in `generation` and timed out, or what is done for it when it died.
     fn forsake(&self, generation: u64) -> bool {
         let mut state = self.transaction.lock().unwrap();
         let in_time = self.generation.load(Ordering::Relaxed) == generation;
@@ -281,7 +283,7 @@ fn loom_barrier_is_broken_by_the_dead_or_was_passed() {
     });
 }
 
-/// A party that has arrived dies while another one waits and the last never comes: who waits is told.
+/// A party that has arrived dies while another one waits and the last never comes: the waiting one is told.
 #[test]
 fn loom_barrier_wakes_who_waits_with_the_dead() {
     check(3, || {
@@ -298,19 +300,19 @@ fn loom_barrier_wakes_who_waits_with_the_dead() {
 
 // ---- the semaphore ----
 
-/// A semaphore that is biased at every change; the mutex is the latch, and guards the processes' notes. A process's owner
-/// id is its place among them, from 1 on.
+/// A semaphore that is biased at every change. The mutex is its lock, and guards the processes' tallies. A process's
+/// owner id is its place among them, from 1 on.
 struct Permits {
     bias: Bias,
     free: EventCount,
     value: AtomicU64,
     lock: Mutex<[u64; 4]>,
-    /// How many are inside.
+    /// The number of threads inside.
     inside: AtomicU32,
 }
 
 impl Permits {
-    /// With a bias towards process 1, which came about when there was nothing to be had.
+    /// Makes one with a bias towards process 1, which began when no permit was free.
     fn of(free: u64) -> Arc<Self> {
         let bias = Bias::new();
         bias.begin(Share {
@@ -334,7 +336,8 @@ impl Permits {
         }
     }
 
-    /// As `View::locked`, `View::change` and `View::maybe_bias`: takes a permit out (-1) or puts one in, if that can be done.
+    /// Does what `View::locked`, `View::change` and `View::maybe_bias` do: takes a permit out (-1) or puts one in, if
+    /// that can be done.
     fn change(&self, me: u32, more: i64) -> bool {
         let mut tallies = self.lock.lock().unwrap();
         if let Some(share) = self.bias.freeze() {
@@ -376,7 +379,7 @@ impl Permits {
         self.free.notify_one();
     }
 
-    /// Is inside, alone, so many times.
+    /// Is inside, alone, a number of times.
     fn come_and_go(&self, me: u32, times: u32) {
         for _ in 0..times {
             self.acquire(me);
@@ -386,14 +389,14 @@ impl Permits {
         }
     }
 
-    /// At the end: the permit is there, and nobody has it.
+    /// Checks at the end that the permit is free, and that no process has it.
     fn is_whole(&self) -> bool {
         let share = self.bias.share().expect("there was a change");
         (share.free, share.taken) == (1, 0)
     }
 }
 
-/// One process is favoured, the other comes along, and both of them again.
+/// The bias is towards one process, the other one ends it, and both acquire again.
 #[test]
 fn loom_biased_semaphore_between_processes() {
     check(3, || {
@@ -408,7 +411,7 @@ fn loom_biased_semaphore_between_processes() {
     });
 }
 
-/// Two threads of the process that is favoured, and another process.
+/// Two threads of the process that the bias is towards, and another process.
 #[test]
 fn loom_biased_semaphore_between_threads_and_processes() {
     check(2, || {
@@ -424,7 +427,7 @@ fn loom_biased_semaphore_between_threads_and_processes() {
     });
 }
 
-/// There are enough for everybody: nobody sleeps, while the bias is taken apart, over a permit that is there.
+/// There are enough permits for all: nobody sleeps while the bias is being ended, when a permit is free.
 #[test]
 fn loom_biased_semaphore_hides_no_permit() {
     check(3, || {

@@ -19,9 +19,10 @@ pub(crate) struct RLockLayout {
     head: Head,
     lock: RobustLock,
     _pad: u32,
-    /// The thread that holds it (gettid(2)). Like `depth`, written by the holder only, and nothing to anybody else.
+    /// The thread that holds it (gettid(2)). Only the holder writes this and `depth`; while nobody holds it, they
+    /// mean nothing.
     thread: AtomicU64,
-    /// How often it has locked.
+    /// How often the holder has locked it.
     depth: AtomicU64,
 }
 
@@ -29,7 +30,7 @@ pub(crate) struct RLockLayout {
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for RLockLayout {}
 
-/// Shared memory with a lock of its own begins like this, and has its payload behind it.
+/// Shared memory with a lock of its own begins like this, and its payload follows.
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<RLockLayout>() as u64 == crate::heap::layout::HEAD);
 
@@ -66,9 +67,10 @@ fn on_holder_death(heap: &Heap, off: Off, dead: u32, _tally: Off) -> Result<()> 
     Ok(())
 }
 
-/// A lock that the thread that holds it may take again; it is free when it was released as often.
+/// A lock that its holder, a thread, may take again. It is free when it was released as often as it was taken.
 ///
-/// As for [`Lock`](crate::Lock): handles go anywhere in the program, and whoever gets it from a holder that died is told.
+/// As with [`Lock`](crate::Lock), handles go anywhere in the program, and the thread that gets the lock after its
+/// holder died is told.
 ///
 /// ```
 /// use procession::RLock;
@@ -91,7 +93,7 @@ impl From<Handle<RLockKind>> for RLock {
 }
 
 impl RLock {
-    /// A new lock that nobody holds.
+    /// Makes a lock that is free.
     ///
     /// # Errors
     ///
@@ -100,25 +102,22 @@ impl RLock {
         Handle::new().map(Self)
     }
 
-    #[inline]
-    fn shared(&self) -> &RLockLayout {
-        self.0.layout()
-    }
-
-    /// Takes the lock, waiting for it, or once more.
+    /// Takes the lock: waits for it, or, if this thread holds it, takes it once more.
     ///
     /// # Errors
     ///
     /// [`LockError::OwnerDied`], with the guard, if the last holder died holding it.
+    #[inline]
     pub fn lock(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
         self.lock_until(Deadline::Never)
     }
 
-    /// Takes the lock if no living thread but this one holds it.
+    /// Takes the lock if it is free, held by this thread, or held by a dead process.
     ///
     /// # Errors
     ///
     /// [`LockError::WouldBlock`]; [`LockError::OwnerDied`] as for [`lock`](Self::lock).
+    #[inline]
     pub fn try_lock(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
         self.lock_until(Deadline::Now)
     }
@@ -134,60 +133,60 @@ impl RLock {
 
     #[inline]
     pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
-        if self.is_held_by_current_thread() {
-            self.again();
-            return Ok(self.guard());
+        match self.try_quick() {
+            Some(guard) => Ok(guard),
+            None => self.lock_slow(deadline),
         }
-        super::lock::take(self.0.heap(), &self.shared().lock, self.0.off(), deadline, || {
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_slow(&self, deadline: Deadline) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
+        let (heap, lock) = (self.0.heap(), &self.0.layout().lock);
+        super::lock::take(heap, lock, self.0.off(), deadline, || {
             self.begin(1);
-            self.guard()
+            self.guard_of(self.0.me())
         })
     }
 
-    /// A guard for having it locked once.
-    #[inline]
-    pub(crate) fn guard(&self) -> RLockGuard<'_> {
-        self.guard_of(self.0.me())
-    }
-
-    /// A guard for the process of this owner id's having it locked once.
+    /// Makes a guard for the process of this owner id, which holds the lock.
     #[inline]
     pub(super) fn guard_of(&self, owner: u32) -> RLockGuard<'_> {
         RLockGuard { lock: self, owner }
     }
 
-    /// This thread, which holds it, takes it once more.
+    /// Notes that this thread, the holder, has taken the lock once more.
     #[inline]
     fn again(&self) {
-        let depth = &self.shared().depth;
+        let depth = &self.0.layout().depth;
         depth.store(depth.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// This thread has taken it, so often.
+    /// Notes that this thread has taken the lock, `depth` times.
     #[inline]
     fn begin(&self, depth: u64) {
-        let shared = self.shared();
+        let shared = self.0.layout();
         let thread = u64::from(os::pid::own_thread());
         shared.thread.store(thread, Ordering::Relaxed);
         shared.depth.store(depth, Ordering::Relaxed);
     }
 
-    /// Takes the lock if it is free this moment, without the questions that [`try_lock`](Self::try_lock) asks.
+    /// Takes the lock if it is free at this moment, or held by this thread. Other than [`try_lock`](Self::try_lock),
+    /// it does not ask whether the holder lives.
     #[inline]
-    pub(crate) fn try_quick(&self) -> bool {
-        if self.is_held_by_current_thread() {
-            self.again();
-            return true;
-        }
+    pub(crate) fn try_quick(&self) -> Option<RLockGuard<'_>> {
         let me = self.0.me();
-        let taken = me != 0 && self.shared().lock.try_quick(me);
-        if taken {
+        if me != 0 && self.0.layout().lock.try_quick(me) {
             self.begin(1);
+        } else if self.is_held_by_current_thread() {
+            self.again();
+        } else {
+            return None;
         }
-        taken
+        Some(self.guard_of(me))
     }
 
-    /// Releases it once, for guards given up with [`RLockGuard::forget`].
+    /// Releases the lock once, for guards given up with [`RLockGuard::forget`].
     ///
     /// # Errors
     ///
@@ -196,7 +195,7 @@ impl RLock {
         if !self.is_held_by_current_thread() {
             return Err(Error::NotLocked);
         }
-        let shared = self.shared();
+        let shared = self.0.layout();
         let depth = shared.depth.load(Ordering::Relaxed);
         shared.depth.store(depth - 1, Ordering::Relaxed);
         if depth == 1 {
@@ -206,20 +205,21 @@ impl RLock {
         Ok(())
     }
 
-    /// Whether this thread holds it.
+    /// Returns true if this thread holds the lock.
     #[inline]
     pub fn is_held_by_current_thread(&self) -> bool {
-        let shared = self.shared();
-        // Only this thread could make both true.
+        let shared = self.0.layout();
+        // Nobody else can make both true, or either false again.
         shared.lock.owner() == self.0.me()
             && shared.thread.load(Ordering::Relaxed) == u64::from(os::pid::own_thread())
     }
 
-    /// How often its holder has locked it; 0 while it is free. Old news at once unless this thread is the holder.
+    /// Returns how often the holder has locked it, 0 while it is free. Unless this thread is the holder, the answer
+    /// may be out of date when you read it.
     pub fn depth(&self) -> usize {
-        match self.shared().lock.owner() {
+        match self.0.layout().lock.owner() {
             0 => 0,
-            _ => self.shared().depth.load(Ordering::Relaxed) as usize,
+            _ => self.0.layout().depth.load(Ordering::Relaxed) as usize,
         }
     }
 
@@ -233,7 +233,7 @@ impl Relock for RLock {
         if !self.is_held_by_current_thread() {
             return Err(Error::NotLocked);
         }
-        let shared = self.shared();
+        let shared = self.0.layout();
         let depth = shared.depth.load(Ordering::Relaxed);
         shared.depth.store(0, Ordering::Relaxed);
         shared.thread.store(0, Ordering::Relaxed);
@@ -242,7 +242,7 @@ impl Relock for RLock {
     }
 
     fn relock(&self, depth: u64) -> Option<u32> {
-        let died = super::lock::take_again(self.0.heap(), &self.shared().lock, self.0.off());
+        let died = super::lock::take_again(self.0.heap(), &self.0.layout().lock, self.0.off());
         self.begin(depth);
         died
     }
@@ -256,8 +256,8 @@ impl fmt::Debug for RLock {
     }
 }
 
-/// The lock is held (once) while this lives. Dropped by a thread that does not hold it, or in a forked child, it does
-/// nothing.
+/// Holds an [`RLock`] once, until it is dropped. Dropped by a thread that does not hold the lock, or in a forked
+/// child, it does nothing.
 #[must_use = "the lock is released when the guard is dropped"]
 #[derive(Debug)]
 pub struct RLockGuard<'l> {
@@ -266,15 +266,23 @@ pub struct RLockGuard<'l> {
 }
 
 impl RLockGuard<'_> {
-    /// Whether it is this process's: in a forked child the copy of its parent's is not.
+    /// Returns true if the guard belongs to this process. In a forked child the copy of its parent's guard does not.
     #[inline]
     pub(crate) fn is_own(&self) -> bool {
         self.owner == self.lock.0.me()
     }
 
-    /// Keeps the lock held beyond this guard, for [`RLock::release`] to end.
+    /// Gives up the guard and keeps the lock held, for [`RLock::release`] to release.
     pub fn forget(self) {
         core::mem::forget(self);
+    }
+
+    /// Gives up the guard and keeps the lock held, for another guard. Returns the owner id that this has to have.
+    #[inline]
+    pub(super) fn into_owner(self) -> u32 {
+        let owner = self.owner;
+        core::mem::forget(self);
+        owner
     }
 }
 

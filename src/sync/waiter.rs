@@ -1,4 +1,4 @@
-//! What becomes of where the threads of a dead process stood.
+//! What is done about the waiting threads of a process that died.
 
 use super::{barrier, wait_queue};
 use crate::error::Result;
@@ -17,7 +17,7 @@ pub(crate) const WAITER: ObjectKind = ObjectKind {
     describe: waiter::describe,
 };
 
-/// A thread died where it stood: a call to it goes to the next, a barrier it had arrived at is broken.
+/// Takes a dead thread out of what it waited in: its notification goes to the next thread, its barrier is broken.
 fn on_holder_death(heap: &Heap, who: Off, _dead: u32, _tally: Off) -> Result<()> {
     let waiter: &waiter::Waiter = heap.shared(who);
     match waiter.wait_state.load(Ordering::Acquire) {
