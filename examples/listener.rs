@@ -1,7 +1,7 @@
-//! A guest book on a socket: a server, and clients that need not be of the same program, nor be written in Rust.
+//! A guest book on a socket: a server, and clients that may be of another program, also in another language than Rust.
 //!
-//! Alone, it starts some clients as processes of its own. With `--serve 127.0.0.1:6000` it only serves, and with
-//! `--connect 127.0.0.1:6000` it only signs the book; that works from Python, too:
+//! Without arguments, it starts some clients as its own processes. With `--serve 127.0.0.1:6000` it only serves. With
+//! `--connect 127.0.0.1:6000` it only signs the book. Python can sign it too:
 //!
 //! ```python
 //! from multiprocessing.connection import Client
@@ -27,11 +27,11 @@ struct Cli {
     #[arg(long, value_name = "ADDRESS:PORT")]
     connect: Option<SocketAddr>,
 
-    /// What server and guests know, and nobody else
+    /// The key that only the server and the guests know
     #[arg(long, default_value = "open sesame")]
     key: String,
 
-    /// How many guests there are, where they are not told from outside
+    /// The number of guests, if the program starts them itself
     #[arg(long, default_value_t = 3, value_name = "N")]
     guests: u32,
 }
@@ -59,7 +59,7 @@ fn open(cli: &Cli) -> procession::Result<()> {
         println!("the book lies at {}", listener.address());
         return serve(&mut listener, u32::MAX);
     }
-    // An address that leaves no file behind, whatever becomes of this program.
+    // An abstract address leaves no file behind, even if this program is killed.
     let mut listener = Listener::bind(Address::unused()?, key)?;
     let guests = (1..=cli.guests)
         .map(|n| {
@@ -74,11 +74,11 @@ fn open(cli: &Cli) -> procession::Result<()> {
     Ok(())
 }
 
-/// Lets so many guests sign.
+/// Lets a number of guests sign.
 fn serve(listener: &mut Listener, guests: u32) -> procession::Result<()> {
     let mut signed = 0;
     while signed < guests {
-        // Who has another key, or none, is told of here, and holds nobody up.
+        // A guest without the right key is an error here, and delays no other guest.
         let mut guest = match listener.accept() {
             Ok(guest) => guest,
             Err(Error::Authentication(reason)) => {
@@ -87,13 +87,13 @@ fn serve(listener: &mut Listener, guests: u32) -> procession::Result<()> {
             }
             Err(error) => return Err(error),
         };
-        // No name is longer than that.
+        // Names are not longer than this.
         guest.set_limit(100);
         match guest.recv_bytes() {
             Ok(name) => {
                 signed += 1;
                 let thanks = format!("{}, you are number {signed}", String::from_utf8_lossy(&name));
-                // A guest who does not wait for thanks has signed nevertheless.
+                // A guest that does not wait for thanks has signed all the same.
                 let _ = guest.send_bytes(thanks.as_bytes());
             }
             Err(error) => println!("a guest left the line empty: {error}"),
@@ -102,7 +102,7 @@ fn serve(listener: &mut Listener, guests: u32) -> procession::Result<()> {
     Ok(())
 }
 
-/// Signs the book; what the server says to that.
+/// Signs the book, and returns the server's answer.
 fn sign(address: Address, key: String, name: String) -> procession::Result<String> {
     let mut book = SocketConnection::connect(&address, Some(key.as_bytes()))?;
     book.send_bytes(name.as_bytes())?;

@@ -1,7 +1,7 @@
-//! A question and an answer over a pipe, with a helper that may die of a question.
+//! Questions and answers over a pipe, with a helper process that a question may kill.
 //!
-//! The helper is a process that works out square roots, and it falls over when it is asked for that of a negative
-//! number. Whoever asks sees the end of the pipe instead of waiting for ever, says so, and starts another helper.
+//! The helper is a process that computes square roots. It dies when it is asked for the root of a negative number. The
+//! main process then receives the end of the pipe instead of waiting for ever, prints that, and starts another helper.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ struct Cli {
 
 /// This side sends numbers and receives their roots.
 type Questions = Connection<i64, f64>;
-/// The helper's side, the other way round.
+/// The helper's side, which receives numbers and sends their roots.
 type Answers = Connection<f64, i64>;
 
 #[procession::main]
@@ -42,7 +42,7 @@ fn ask(numbers: &[i64]) -> procession::Result<()> {
         questions.send(number)?;
         match questions.recv() {
             Ok(root) => println!("{number}: {root:.3}"),
-            // The other end is gone, and with it whoever had it.
+            // The other end is gone, because the helper is dead.
             Err(Error::Disconnected) => {
                 println!("{number}: the helper has died of it");
                 helper = None;
@@ -51,7 +51,7 @@ fn ask(numbers: &[i64]) -> procession::Result<()> {
         }
     }
     if let Some((questions, process)) = helper {
-        // The last handle to this end: the helper's recv says that there is nothing more to do.
+        // Drops the last handle to this end: the helper's recv returns the end, and the helper returns.
         questions.close();
         println!("the last helper answered {} questions", process.join()?);
     }
@@ -67,14 +67,14 @@ fn start() -> procession::Result<(Questions, Process<u32>)> {
     Ok((here, process))
 }
 
-/// Runs in a process of its own: how many questions it has answered.
+/// Answers questions in a process of its own. Returns how many it has answered.
 fn help(answers: Answers) -> u32 {
     let mut count = 0;
     while let Ok(number) = answers.recv() {
         if number < 0 {
             std::process::abort();
         }
-        // Whoever asked may be gone; then so is the next question.
+        // If the main process is gone, the next recv ends the loop.
         let _ = answers.send((number as f64).sqrt());
         count += 1;
     }

@@ -2,15 +2,17 @@
 
 #[doc(hidden)]
 pub mod bindings;
-mod channel;
 mod codec;
+mod connection;
 #[cfg(all(test, not(loom)))]
 mod crash_tests;
+mod entry;
 mod error;
 mod heap;
 mod inspect;
 mod os;
 mod panic;
+mod pipe;
 mod process;
 mod program;
 mod queue;
@@ -21,24 +23,27 @@ mod sync;
 pub mod thread;
 mod wait;
 
-/// The crate whose [`Pod`](bytemuck::Pod) says what a [`Value`] or [`Array`] may hold, for deriving it: add
-/// `#[bytemuck(crate = "procession::bytemuck")]`, or have `bytemuck` among your own dependencies.
+/// The crate of the trait [`Pod`](bytemuck::Pod), which the elements of a [`Value`] or [`Array`] implement. To derive
+/// `Pod`, add `#[bytemuck(crate = "procession::bytemuck")]` to the type, or add `bytemuck` to your own dependencies.
 pub use bytemuck;
-pub use channel::{
-    Address, Connection, Listener, OneWay, Receiver, RecvIntoError, SendError, Sender, SocketConnection,
-    SocketReceiver, SocketSender, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded,
+pub use connection::{Address, Listener, SocketConnection, SocketReceiver, SocketSender};
+pub use entry::init;
+pub use error::{
+    AuthenticationError, Error, ExitStatus, LockError, ProcessError, PutError, RecvIntoError, Result,
+    SendError,
 };
-pub use error::{AuthenticationError, Error, Result};
 pub use inspect::{Deadlock, Inspection, ObjectReport, Party, ProcessReport, User, WaitReport, inspect};
 pub use os::clock::Deadline;
+pub use pipe::{
+    Connection, OneWay, Receiver, Sender, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded,
+};
 pub use process::{
-    Builder, ExitStatus, Function, Process, ProcessError, ProcessInfo, StartMethod, Stdio, active_children,
-    cpu_count, current, init, parent,
+    Builder, Function, Process, ProcessInfo, StartMethod, Stdio, active_children, cpu_count, current, parent,
 };
 pub use procession_macros::{main, test};
 pub use queue::{
-    AnyJoinableQueue, AnyQueue, ByteQueue, Iter, JoinableQueue, Message, Producer, PutError, Queue,
-    Reservation, SimpleQueue,
+    AnyJoinableQueue, AnyQueue, ByteQueue, Iter, JoinableQueue, Message, Producer, Queue, Reservation,
+    SimpleQueue,
 };
 #[doc(hidden)]
 pub use select::Source;
@@ -46,16 +51,15 @@ pub use select::{Key, Selector, Waitable, wait};
 pub use shared::{Array, ArrayGuard, Atomic, Number, Primitive, RawArray, RawValue, Value, ValueGuard};
 pub use shm::SharedMemory;
 pub use sync::{
-    Barrier, Condition, ConditionGuard, Event, Lock, LockError, LockGuard, Permit, RLock, RLockGuard,
-    Semaphore,
+    Barrier, Condition, ConditionGuard, Event, Lock, LockGuard, Permit, RLock, RLockGuard, Semaphore,
 };
 pub use wait::interrupt::on_interrupt;
 
-/// Bytes of shared memory that the program occupies at this moment, in all its processes together.
+/// Returns the bytes of shared memory that all processes of the program occupy together at this moment.
 ///
 /// # Errors
 ///
-/// What the system says if it cannot tell.
+/// [`Error::Os`] if the system cannot tell.
 ///
 /// ```
 /// assert!(procession::resident_bytes()? < 64 << 20);
@@ -65,15 +69,15 @@ pub fn resident_bytes() -> Result<u64> {
     program::heap()?.resident()
 }
 
-/// What the macros expand to; not for other use.
+/// Functions that the attribute macros call. Not for other use.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::process::test_entry;
+    pub use crate::entry::test_entry;
 }
 
-/// What the fuzzer runs; see the folder `fuzz`.
+/// Functions that the fuzzer calls. See the folder `fuzz`.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod __fuzz {
-    pub use crate::channel::fuzz::{frames, handshake, message, tampered};
+    pub use crate::connection::fuzz::{frames, handshake, message, tampered};
 }

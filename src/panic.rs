@@ -1,4 +1,4 @@
-//! What a function panicked with that runs on somebody's behalf, in a process or in a thread.
+//! Catching the panic of a function that runs in a process or thread of this crate, with its message and location.
 
 use crate::heap::fork::steady;
 use std::any::Any;
@@ -15,45 +15,49 @@ pub(crate) struct Panic {
 }
 
 thread_local! {
-    /// Whether this thread runs such a function.
-    static NOTING: Cell<bool> = const { Cell::new(false) };
-    /// Where it panicked last.
-    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// True while this thread runs a function in [`catch`].
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+    /// The location of this thread's last panic in such a function.
+    static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Has the places of panics noted from now on; the hook that was there goes on being called.
+/// Installs a hook that records the location of each panic. The hook that was there before is still called.
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
-    // A thread that panics may not change the hook: it leaves that to another.
+    // A thread that panics may not change the hook. A later call installs it.
     if INSTALLED.is_completed() || std::thread::panicking() {
         return;
     }
-    // A child would find the hook half changed, and its lock held.
+    // No fork meanwhile: the child would inherit the hook half changed, and its lock locked.
     let _steady = steady();
     INSTALLED.call_once(install);
 }
 
+/// Puts the recording hook before the one that is set now.
 fn install() {
-    let usual = std::panic::take_hook();
+    let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if NOTING.get() {
-            PLACE.with_borrow_mut(|place| *place = info.location().map(ToString::to_string));
+        if CATCHING.get() {
+            LOCATION.with_borrow_mut(|location| *location = info.location().map(ToString::to_string));
         }
-        usual(info);
+        previous(info);
     }));
 }
 
-/// Runs `function`; what it panicked with if it did.
+/// Runs `function`, and catches its panic.
 pub(crate) fn catch<T>(function: impl FnOnce() -> T) -> Result<T, Panic> {
-    let before = NOTING.replace(true);
+    let outer = CATCHING.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(function));
-    NOTING.set(before);
+    CATCHING.set(outer);
     outcome.map_err(|payload| Panic {
-        message: text(&*payload).unwrap_or("a panic without a text").to_owned(),
-        location: PLACE.take().unwrap_or_else(|| "an unknown place".to_owned()),
+        message: text(&*payload).unwrap_or("a panic without a message").to_owned(),
+        location: LOCATION
+            .take()
+            .unwrap_or_else(|| "an unknown location".to_owned()),
     })
 }
 
+/// Returns the message of a panic, if it is text.
 fn text(payload: &(dyn Any + Send)) -> Option<&str> {
     payload
         .downcast_ref::<&str>()

@@ -1,16 +1,33 @@
-//! The wiring: which kinds of object the heap holds. Every room above the heap gets it here.
+//! The wiring of the program's heap: which kinds of object it holds.
+//!
+//! The heap recovers objects of dead processes without knowing their types: each [`ObjectKind`] is a table of
+//! functions, and an object's first byte is its kind's number. The kinds belong to rooms above the heap, so [`KINDS`]
+//! names rooms above this one. This is the one exception to the rule that a room uses only rooms above it in
+//! ARCHITECTURE.md's table.
+//!
+//! ```text
+//!   sync, shared, queue, pipe     rooms that have objects in the heap
+//!        |            ^
+//!        | heap()     | kinds    (upwards: the exception)
+//!        v            |
+//!         program.rs -+
+//!             |
+//!             | KINDS
+//!             v
+//!           heap                 calls the kinds' functions, and knows no room above
+//! ```
 
-use crate::channel::END;
 use crate::error::Result;
 use crate::heap::Heap;
 use crate::heap::block::BLOCK;
 use crate::heap::object::ObjectKind;
 use crate::heap::registration::{READY_SET, REGISTRATION};
+use crate::pipe::END;
 use crate::queue::{PRODUCERS, QUEUE};
 use crate::shared::REGION;
 use crate::sync::{BARRIER, CONDITION, EVENT, LOCK, RLOCK, SEMAPHORE, WAITER};
 
-/// What lives in a program's heap.
+/// All kinds of object in a program's heap, in any order.
 pub(crate) static KINDS: &[&ObjectKind] = &[
     &BLOCK,
     &QUEUE,
@@ -28,21 +45,7 @@ pub(crate) static KINDS: &[&ObjectKind] = &[
     &PRODUCERS,
 ];
 
-/// What a copy of this program can be started to be, other than a process of it.
-pub(crate) struct Helper {
-    /// The environment variable that tells it so.
-    pub variable: &'static str,
-    /// Its life, given the variable's value.
-    pub serve: fn(&str) -> !,
-}
-
-/// All of them.
-pub(crate) static HELPERS: &[Helper] = &[Helper {
-    variable: crate::shm::tracker::VARIABLE,
-    serve: crate::shm::tracker::serve,
-}];
-
-/// The program's heap, made by whoever asks first.
+/// Returns the program's heap. The first call makes it.
 #[inline]
 pub(crate) fn heap() -> Result<&'static Heap> {
     match Heap::existing() {

@@ -1,4 +1,4 @@
-//! Pipes: both directions, bounds and deadlines, and what the peer of somebody dead sees.
+//! Pipes: both directions, capacity and deadlines, and what the peer of a dead process receives.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn echo(end: Connection<String, String>) -> u64 {
 }
 
 #[procession::test]
-fn there_and_back_whatever_the_start_method() {
+fn messages_travel_both_ways_with_every_start_method() {
     let _watchdog = watchdog();
     for method in METHODS {
         let queue = Queue::unbounded().unwrap();
@@ -35,7 +35,7 @@ fn there_and_back_whatever_the_start_method() {
                 queue.clone(),
             )
             .unwrap();
-        // Made when the child is there already, so that a forked one has no copy of this end.
+        // Made after the child was started, so that a forked child has no copy of this end.
         let (here, there) = pipe().unwrap();
         queue.put(there).unwrap();
         for n in 0..100 {
@@ -48,7 +48,7 @@ fn there_and_back_whatever_the_start_method() {
 }
 
 #[test]
-fn large_messages_are_never_cut_short() {
+fn large_messages_arrive_whole() {
     let _watchdog = watchdog();
     let (here, there) = pipe::<Vec<u8>, Vec<u8>>().unwrap();
     for len in [0, 1, 8_191, 8_192, 8_193, 65_536, 5 << 20] {
@@ -65,19 +65,19 @@ fn an_end_travels_through_a_pipe() {
     let (receiver, sender) = pipe_one_way().unwrap();
     here.send(sender.clone()).unwrap();
     drop(sender);
-    // On its way it counts.
+    // While it is in a message, the end still exists.
     assert_eq!(receiver.try_recv(), Err(Error::Empty));
     let sender = there.recv().unwrap();
     sender.send(7).unwrap();
     assert_eq!(receiver.recv(), Ok(7));
-    // Nobody will receive this one: it goes with the end that would have.
+    // This one is never received: it is dropped with the end that would have received it.
     here.send(sender).unwrap();
     drop(there);
     assert_eq!(receiver.recv(), Err(Error::Disconnected));
 }
 
 #[test]
-fn each_message_goes_to_one_of_those_who_share_an_end() {
+fn each_message_is_received_once_when_an_end_is_shared() {
     let _watchdog = watchdog();
     let (receiver, sender) = pipe_one_way::<u64>().unwrap();
     let sums: Vec<u64> = thread::scope(|scope| {
@@ -96,7 +96,7 @@ fn each_message_goes_to_one_of_those_who_share_an_end() {
 }
 
 #[test]
-fn a_buffer_that_is_too_short_costs_nothing() {
+fn a_message_longer_than_the_buffer_is_given_back() {
     let (receiver, sender) = pipe_one_way::<()>().unwrap();
     for len in [10, 20_000] {
         sender.send_bytes(&pattern(1, len)).unwrap();
@@ -120,10 +120,10 @@ fn a_buffer_that_is_too_short_costs_nothing() {
     assert!(matches!(error, RecvIntoError::Failed(Error::Disconnected)));
 }
 
-// ---- bounds and deadlines ----
+// ---- capacity and deadlines ----
 
 #[test]
-fn whoever_is_too_far_ahead_waits() {
+fn a_sender_waits_while_the_pipe_is_full() {
     let _watchdog = watchdog();
     let (here, there) = pipe_bounded::<u32, ()>(2).unwrap();
     here.send(1).unwrap();
@@ -172,7 +172,7 @@ fn a_deadline_does_not_come_early() {
 // ---- the end ----
 
 #[test]
-fn what_was_sent_is_read_before_the_end() {
+fn messages_are_received_before_the_end() {
     let _watchdog = watchdog();
     let (here, there) = pipe::<u8, u8>().unwrap();
     let second = here.clone();
@@ -189,7 +189,7 @@ fn what_was_sent_is_read_before_the_end() {
 }
 
 #[test]
-fn who_waits_is_woken_by_the_end() {
+fn the_end_wakes_a_waiting_receiver() {
     let _watchdog = watchdog();
     let (here, there) = pipe_bounded::<u8, u8>(1).unwrap();
     there.send(0).unwrap();
@@ -204,7 +204,7 @@ fn who_waits_is_woken_by_the_end() {
     });
 }
 
-/// Says that it is there, and waits to be killed.
+/// Sends a message, and waits to be killed.
 fn hold(end: Connection<u8, u8>) {
     end.send(1).unwrap();
     loop {
@@ -213,7 +213,7 @@ fn hold(end: Connection<u8, u8>) {
 }
 
 #[procession::test]
-fn a_killed_peer_is_the_end_although_nobody_joins_it() {
+fn a_killed_peer_is_noticed_without_a_join() {
     let _watchdog = watchdog();
     for writes in [false, true] {
         let (here, there) = pipe_bounded(1).unwrap();
@@ -221,7 +221,7 @@ fn a_killed_peer_is_the_end_although_nobody_joins_it() {
         assert_eq!(here.recv(), Ok(1));
         here.send(0).unwrap();
         process.kill().unwrap();
-        // The handle is kept: nothing but waiting finds out.
+        // The handle is kept, so only waiting at the pipe finds out.
         if writes {
             assert!(matches!(here.send(5), Err(SendError::Broken(5))));
         } else {

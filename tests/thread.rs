@@ -1,4 +1,4 @@
-//! Threads with results, and what they wait for.
+//! Threads with results, and the queues, conditions and semaphores between them.
 
 mod common;
 
@@ -15,7 +15,7 @@ const SHORT: Duration = Duration::from_millis(20);
 // ---- threads ----
 
 #[test]
-fn a_thread_gives_back_what_its_function_returns() {
+fn join_returns_the_functions_result() {
     let _watchdog = watchdog();
     let (go, wait) = mpsc::channel::<()>();
     let mut thread = Thread::builder()
@@ -46,7 +46,7 @@ fn a_thread_gives_back_what_its_function_returns() {
 }
 
 #[test]
-fn a_panic_is_an_error_with_its_message_and_place() {
+fn a_panic_is_an_error_with_its_message_and_location() {
     let _watchdog = watchdog();
     let line = line!() + 1;
     let thread = Thread::spawn(|| -> u8 { panic!("the {} is off", "milk") }).unwrap();
@@ -85,7 +85,7 @@ fn a_thread_that_cannot_be_started_is_an_error() {
 }
 
 #[test]
-fn a_dropped_handle_lets_the_thread_run_on() {
+fn a_thread_runs_on_after_its_handle_is_dropped() {
     let _watchdog = watchdog();
     let done = Arc::new(AtomicBool::new(false));
     drop(Thread::spawn({
@@ -98,10 +98,10 @@ fn a_dropped_handle_lets_the_thread_run_on() {
     until(|| done.load(Ordering::Acquire));
 }
 
-// ---- queues: what the suite for all of them does not say ----
+// ---- queues: what the common suite of all queues does not test ----
 
 #[test]
-fn a_capacity_of_nothing_is_refused() {
+fn a_capacity_of_zero_is_refused() {
     assert!(matches!(
         Queue::<u8>::bounded(0),
         Err(Error::Capacity { given: 0, .. })
@@ -158,7 +158,7 @@ fn an_order_that_panics_leaves_a_queue_that_works() {
 // ---- conditions ----
 
 #[test]
-fn exactly_so_many_are_woken_in_their_order() {
+fn notify_wakes_exactly_n_threads_in_their_order() {
     let _watchdog = watchdog();
     for _ in 0..20 {
         let condition = Condition::new((0, Vec::new()));
@@ -200,7 +200,7 @@ fn exactly_so_many_are_woken_in_their_order() {
 }
 
 #[test]
-fn whose_time_is_up_takes_no_notification() {
+fn a_thread_that_timed_out_takes_no_notification() {
     let _watchdog = watchdog();
     let condition = Condition::new(false);
     let mut guard = condition.lock().unwrap();
@@ -243,7 +243,7 @@ fn the_lock_of_a_condition_excludes() {
     assert_eq!(other.join().unwrap(), (Err(Error::Timeout), Err(Error::Timeout)));
     drop(guard);
     drop(condition.try_lock().unwrap());
-    // A panic lets it go.
+    // A panic releases the lock.
     let panics = Thread::spawn({
         let condition = condition.clone();
         move || {
@@ -280,7 +280,7 @@ fn a_ball_between_two_threads_is_never_lost() {
 // ---- semaphores ----
 
 #[test]
-fn a_semaphore_lets_so_many_in() {
+fn a_semaphore_limits_the_threads_inside() {
     const DESKS: usize = 3;
     let _watchdog = watchdog();
     let desks = Semaphore::bounded(DESKS);
@@ -339,7 +339,7 @@ fn a_hook_ends_every_wait() {
         })
         .unwrap();
         STOP.store(true, Ordering::Relaxed);
-        // Each is asked after a second; all at once they take no longer than one.
+        // The hook is asked after a second. All waits run at the same time, so together they take about a second.
         std::thread::scope(|waits| {
             waits.spawn(|| assert_eq!(queue.get(), Err(Error::Interrupted)));
             waits.spawn(|| {

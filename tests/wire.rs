@@ -1,4 +1,4 @@
-//! Connections over sockets: with Python at the other end, in both directions; with peers that mean ill; deadlines.
+//! Connections over sockets: with Python as the peer, in both directions; with hostile peers; deadlines.
 
 mod common;
 
@@ -22,7 +22,7 @@ fn tcp() -> Address {
     Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
 }
 
-/// One of each kind.
+/// Returns one address of each kind.
 fn addresses(folder: &Path) -> [Address; 3] {
     [
         Address::Path(folder.join("socket")),
@@ -31,7 +31,7 @@ fn addresses(folder: &Path) -> [Address; 3] {
     ]
 }
 
-/// An address as a Python expression.
+/// Returns an address as a Python expression.
 fn python(address: &Address) -> String {
     match address {
         Address::Path(path) => format!("'{}'", path.display()),
@@ -45,7 +45,7 @@ fn connect(address: &Address) -> procession::Result<SocketConnection> {
     SocketConnection::connect(address, KEY)
 }
 
-/// A connection without any handshake, to say whatever one likes.
+/// Connects without a handshake, to send any bytes.
 fn raw(address: &Address) -> UnixStream {
     let Address::Abstract(name) = address else {
         panic!("{address}");
@@ -58,7 +58,7 @@ fn listener() -> Listener {
     Listener::bind(Address::unused().unwrap(), KEY).unwrap()
 }
 
-/// A connection between two of our own.
+/// Connects two ends of this crate.
 fn pair(address: Address) -> (SocketConnection, SocketConnection) {
     let mut listener = Listener::bind(address, KEY).unwrap();
     let address = listener.address().clone();
@@ -156,7 +156,7 @@ fn we_connect_to_python() {
         let mut child = run(&program, PYTHON_LISTENER, &args);
         let mut output = BufReader::new(child.stdout.take().unwrap());
         for mut address in addresses {
-            // A line for each listener, once it is there.
+            // Python prints a line for each listener when it listens.
             let mut line = String::new();
             output.read_line(&mut line).unwrap();
             if let Address::Tcp(address) = &mut address {
@@ -174,7 +174,7 @@ fn we_connect_to_python() {
     }
 }
 
-/// Every digest that Python knows, asked for by it.
+/// Python challenges with every digest that it supports.
 #[test]
 fn python_chooses_the_digest() {
     const SCRIPT: &str = "
@@ -204,7 +204,7 @@ with Listener(eval(sys.argv[1])) as listener:
     }
 }
 
-/// Lengths that do not fit into a short header.
+/// Sends messages whose length does not fit into a short header.
 #[test]
 #[ignore = "it takes ten gigabytes of memory"]
 fn messages_of_more_than_two_gigabytes() {
@@ -232,10 +232,10 @@ with Client(eval(sys.argv[1]), authkey=b'the key') as peer:
     assert!(*receiver.recv_bytes().unwrap() == large);
 }
 
-// ---- with our own ----
+// ---- between two ends of this crate ----
 
 #[test]
-fn there_and_back_at_every_kind_of_address() {
+fn messages_travel_both_ways_at_every_kind_of_address() {
     let _watchdog = watchdog();
     let folder = tempfile::tempdir().unwrap();
     for address in addresses(folder.path()) {
@@ -247,7 +247,7 @@ fn there_and_back_at_every_kind_of_address() {
                 assert!(server.recv_bytes().unwrap() == message);
             });
         }
-        // Both ways at once, each direction in a thread.
+        // In both directions at the same time, each in a thread.
         let (mut sender, mut receiver) = server.split();
         thread::scope(|scope| {
             scope.spawn(|| (0..1000u32).for_each(|n| sender.send_bytes(&n.to_le_bytes()).unwrap()));
@@ -263,7 +263,7 @@ fn there_and_back_at_every_kind_of_address() {
 }
 
 #[test]
-fn without_a_key_nobody_is_asked() {
+fn without_a_key_there_is_no_handshake() {
     let _watchdog = watchdog();
     let mut listener = Listener::bind(tcp(), None).unwrap();
     let mut client = SocketConnection::connect(listener.address(), None).unwrap();
@@ -291,7 +291,7 @@ fn deadlines() {
         Error::Timeout
     );
 
-    // More than the system's buffers hold: part of it is sent, and the rest is not lost.
+    // More than the system's buffers hold: a part of the message is sent, and the rest is kept.
     let large = pattern(1, 8 << 20);
     let error = not_before(SOON, || client.send_bytes_timeout(&large, SOON)).unwrap_err();
     assert!(
@@ -300,7 +300,7 @@ fn deadlines() {
     );
     assert_eq!(client.try_send_bytes(b"next"), Err(Error::Full));
     assert_eq!(client.send_bytes_timeout(b"next", SOON), Err(Error::Timeout));
-    // What there is of it is kept by the receiver, too.
+    // The receiver keeps the part that has arrived.
     assert_eq!(server.recv_bytes_timeout(SOON), Err(Error::Timeout));
     assert_eq!(server.poll(Duration::ZERO), Ok(false));
     thread::scope(|scope| {
@@ -312,7 +312,7 @@ fn deadlines() {
 }
 
 #[procession::test]
-fn a_socket_file_is_its_owners_alone_and_goes_with_the_listener() {
+fn a_socket_file_is_private_and_removed_with_the_listener() {
     let _watchdog = watchdog();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
@@ -323,11 +323,14 @@ fn a_socket_file_is_its_owners_alone_and_goes_with_the_listener() {
         matches!(&error, Error::Os { call, .. } if call == "bind"),
         "{error}"
     );
-    assert!(path.exists(), "who could not have it has not removed it");
+    assert!(
+        path.exists(),
+        "a listener that could not bind has removed the file of another"
+    );
     // A forked child that drops its copy removes nothing.
     let child = Process::fork(|| drop(first.take())).unwrap();
     child.join().unwrap();
-    assert!(path.exists(), "a copy has removed it");
+    assert!(path.exists(), "a forked copy has removed the file");
     drop(first);
     assert!(!path.exists());
 
@@ -335,7 +338,10 @@ fn a_socket_file_is_its_owners_alone_and_goes_with_the_listener() {
     std::fs::remove_file(&path).unwrap();
     let third = Listener::bind(&*path, KEY).unwrap();
     drop(second);
-    assert!(path.exists(), "it is another's by now");
+    assert!(
+        path.exists(),
+        "the listener has removed a file that is not its own"
+    );
     drop(third);
     assert!(!path.exists());
     assert!(matches!(
@@ -344,7 +350,7 @@ fn a_socket_file_is_its_owners_alone_and_goes_with_the_listener() {
     ));
 }
 
-/// Handshakes go on while whoever serves waits for other things as well.
+/// Handshakes continue while the server also waits for other things.
 #[test]
 fn a_listener_among_others() {
     let _watchdog = watchdog();
@@ -366,12 +372,12 @@ fn a_listener_among_others() {
     assert_eq!(connection.try_recv_bytes().unwrap(), b"here");
 }
 
-// ---- who means ill, or dies ----
+// ---- hostile and dead peers ----
 
 const ADDRESS: &str = "PROCESSION_TEST_ADDRESS";
 
 #[test]
-fn another_user_is_turned_away_from_an_abstract_address() {
+fn another_user_is_refused_at_an_abstract_address() {
     let _watchdog = watchdog();
     if is_again() {
         let name = std::env::var(ADDRESS).unwrap().into_bytes();
@@ -385,7 +391,7 @@ fn another_user_is_turned_away_from_an_abstract_address() {
     }
     let mut listener = listener();
     let name = listener.address().to_string();
-    let stranger = again("another_user_is_turned_away_from_an_abstract_address")
+    let stranger = again("another_user_is_refused_at_an_abstract_address")
         .env(ADDRESS, name.trim_start_matches('@'))
         .uid(65534)
         .spawn();
@@ -400,11 +406,11 @@ fn another_user_is_turned_away_from_an_abstract_address() {
 }
 
 #[test]
-fn who_says_nothing_holds_nobody_up() {
+fn a_silent_client_delays_no_other() {
     let _watchdog = watchdog();
     let mut listener = listener();
     let address = listener.address().clone();
-    // More than may be under way at a time.
+    // More than the largest number of handshakes at a time.
     let mut silent: Vec<_> = (0..70).map(|_| raw(&address)).collect();
     let clients: Vec<_> = (0..3)
         .map(|_| {
@@ -427,7 +433,7 @@ fn who_says_nothing_holds_nobody_up() {
     for client in clients {
         client.join().unwrap().unwrap();
     }
-    // Who goes away is told of at once.
+    // A client that disconnects is reported at once.
     silent.truncate(silent.len() - 1);
     drop(silent);
     until(|| {
@@ -439,7 +445,7 @@ fn who_says_nothing_holds_nobody_up() {
 }
 
 #[test]
-fn patience_has_an_end() {
+fn a_handshake_times_out() {
     let _watchdog = watchdog();
     let mut listener = listener();
     listener.set_handshake_timeout(SOON);
@@ -447,7 +453,7 @@ fn patience_has_an_end() {
     let error = not_before(SOON, || listener.accept()).unwrap_err();
     assert_eq!(error, Error::Authentication(AuthenticationError::Silent));
 
-    // A listener that never accepts is a silent peer, too.
+    // A listener that never accepts is a silent peer too.
     let error = not_before(SOON, || {
         SocketConnection::connect_timeout(listener.address(), KEY, SOON)
     })
@@ -456,7 +462,7 @@ fn patience_has_an_end() {
 }
 
 #[test]
-fn a_full_queue_is_waited_for_in_time() {
+fn connecting_to_a_full_queue_times_out() {
     let _watchdog = watchdog();
     let mut listener = Listener::bind(Address::unused().unwrap(), None).unwrap();
     let address = listener.address().clone();
@@ -476,7 +482,7 @@ fn a_full_queue_is_waited_for_in_time() {
 }
 
 #[test]
-fn nonsense_is_turned_away() {
+fn clients_outside_the_protocol_are_refused() {
     let _watchdog = watchdog();
     let mut listener = listener();
     for nonsense in [
@@ -498,7 +504,7 @@ fn nonsense_is_turned_away() {
     }
 }
 
-/// A connection whose other end says whatever one likes.
+/// Returns a connection, and its peer, which can send any bytes.
 fn with_raw() -> (SocketConnection, UnixStream) {
     let mut listener = Listener::bind(Address::unused().unwrap(), None).unwrap();
     let peer = raw(listener.address());
@@ -506,7 +512,7 @@ fn with_raw() -> (SocketConnection, UnixStream) {
 }
 
 #[test]
-fn a_frame_that_is_wrong_is_an_error_for_good() {
+fn a_bad_frame_is_an_error_for_the_rest_of_the_stream() {
     let _watchdog = watchdog();
     let wrong = [
         (
@@ -543,7 +549,7 @@ fn a_peer_that_dies_in_the_middle_of_a_message() {
         (&[][..], Error::Disconnected),
         (&[0, 0], Error::Truncated { expected: 0, got: 0 }),
         (&[0, 0, 0, 9, 1, 2], Error::Truncated { expected: 9, got: 2 }),
-        // It says that much is to come, and no memory is taken for it.
+        // The header announces a long message, and no memory is allocated for it.
         (
             &[255, 255, 255, 255, 0, 0, 127, 0, 0, 0, 0, 0, 1],
             Error::Truncated {
@@ -598,7 +604,7 @@ fn over_tcp_too() {
     let Address::Tcp(address) = *listener.address() else {
         panic!("{}", listener.address());
     };
-    // Gone before anybody looked.
+    // The client is gone before the listener accepts.
     drop(TcpStream::connect(address).unwrap());
     let error = listener.accept().unwrap_err();
     assert_eq!(error, Error::Authentication(AuthenticationError::Left));

@@ -1,23 +1,24 @@
-//! Both attributes put one statement at the front of a function that has no parameters.
+//! The expansion of both attributes: each puts one statement at the start of a function without parameters.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{Error, ItemFn, Result, parse_quote};
 
-/// `#[procession::main]`.
+/// Expands `#[procession::main]`.
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand_main(arguments, item).unwrap_or_else(|error| {
         let error = error.into_compile_error();
-        // The empty function keeps the compiler from adding that there is no `main`.
+        // The empty function prevents a second error of the compiler, that there is no `main`.
         quote! { #error fn main() {} }
     })
 }
 
-/// `#[procession::test]`.
+/// Expands `#[procession::test]`.
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand_test(arguments, item).unwrap_or_else(Error::into_compile_error)
 }
 
+/// Puts a call of `init` at the start of `main`.
 fn expand_main(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let mut function = plain_function("procession::main", arguments, item)?;
     if function.sig.ident != "main" {
@@ -31,6 +32,7 @@ fn expand_main(arguments: TokenStream, item: TokenStream) -> Result<TokenStream>
     Ok(function.into_token_stream())
 }
 
+/// Makes a test of a function, and puts a call of `test_entry` at its start.
 fn expand_test(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let mut function = plain_function("procession::test", arguments, item)?;
     if let Some(second) = function
@@ -38,7 +40,7 @@ fn expand_test(arguments: TokenStream, item: TokenStream) -> Result<TokenStream>
         .iter()
         .find(|attribute| attribute.path().is_ident("test"))
     {
-        let message = "#[procession::test] takes the place of #[test]: remove this one";
+        let message = "#[procession::test] takes the place of #[test]: remove #[test]";
         return Err(Error::new_spanned(second, message));
     }
     let name = &function.sig.ident;
@@ -66,8 +68,9 @@ fn plain_function(attribute: &str, arguments: TokenStream, item: TokenStream) ->
     }
     let function: ItemFn = syn::parse2(item)?;
     if let Some(token) = &function.sig.asyncness {
-        let message =
-            format!("#[{attribute}] cannot stand on an `async` function: start the runtime inside it");
+        let message = format!(
+            "#[{attribute}] cannot stand on an `async` function: make it a plain function that starts the runtime"
+        );
         return Err(Error::new_spanned(token, message));
     }
     if !function.sig.inputs.is_empty() {
@@ -81,7 +84,7 @@ fn plain_function(attribute: &str, arguments: TokenStream, item: TokenStream) ->
 mod tests {
     use super::*;
 
-    /// Without spaces, so that a test does not depend on how tokens are printed.
+    /// Removes the spaces, so that a test does not depend on how tokens are printed.
     fn dense(tokens: TokenStream) -> String {
         tokens.to_string().replace(char::is_whitespace, "")
     }
@@ -117,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_said() {
+    fn a_function_that_cannot_work_is_refused() {
         let cases = [
             (
                 main(none(), quote! { async fn main() {} }),

@@ -7,9 +7,9 @@ mod entry;
 
 /// Makes a program able to start processes.
 ///
-/// A process that Procession starts runs this same program, and must find out that it is a child before
-/// anything else happens. This attribute puts a call of `procession::init()` in front of everything else in
-/// `main`. In a child that call runs the child's function and never returns.
+/// A process that Procession starts runs this same program, so `main` must first find out whether it runs in a
+/// child. This attribute puts a call of `procession::init()` at the start of `main`. In a child, that call runs the
+/// child's function and never returns.
 ///
 /// `main` keeps its return type.
 ///
@@ -30,16 +30,16 @@ mod entry;
 /// # Errors
 ///
 /// The program does not compile if the function is not called `main`, is `async` or has parameters. For an
-/// `async` program, write a plain `main` that starts the runtime: the children need none.
+/// `async` program, write a plain `main` that starts the runtime. Children do not need the runtime.
 #[proc_macro_attribute]
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     entry::main(arguments.into(), item.into()).into()
 }
 
-/// Makes a test whose body may start processes, under `cargo test` and `cargo nextest` alike.
+/// Makes a test whose body may start processes, with `cargo test` and with `cargo nextest`.
 ///
-/// It takes the place of `#[test]`; other attributes, such as `#[ignore]` and `#[should_panic]`, stay. A child
-/// that the test starts runs the test program again, and runs its own function instead of the tests.
+/// This attribute replaces `#[test]`. Other attributes, such as `#[ignore]` and `#[should_panic]`, are kept. A child
+/// of the test starts the test program again, and runs its own function instead of the tests.
 ///
 /// ```ignore
 /// use procession::Process;

@@ -5,10 +5,10 @@ Every public name of `multiprocessing` is here, with the same signature and exce
     import procession as mp
 
 Programs that say `import multiprocessing` run on it unchanged with `python -m procession script.py`, or after
-`procession.install()`. Queues and locks are an order of magnitude faster, and a killed process neither hangs nor corrupts
-anything. What they offer beyond the standard library's stands in their own documentation: `Queue`, `JoinableQueue`,
-`Queue.put_many`, `Queue.get_many`, `Queue.shutdown`, `Queue.producer`. `inspect()` tells what the program's processes do:
-who holds what, and who waits for whom.
+`procession.install()`. Queues and locks are an order of magnitude faster, and a killed process neither hangs nor
+corrupts the others. What they offer beyond the standard library is documented with each of them: `Queue`,
+`JoinableQueue`, `Queue.put_many`, `Queue.get_many`, `Queue.shutdown`, `Queue.producer`. `inspect()` shows what the
+program's processes do: which of them holds which object, and which thread waits for what.
 """
 
 import sys
@@ -29,6 +29,6 @@ globals().update((name, getattr(context._default_context, name)) for name in __a
 SUBDEBUG = 5
 SUBWARNING = 25
 
-# As the standard library does, so that what is pickled by reference to the main module is found in children.
+# As the standard library does, so that children find objects that are pickled by reference to the main module.
 if "__main__" in sys.modules:
     sys.modules["__mp_main__"] = sys.modules["__main__"]

@@ -15,8 +15,8 @@ from .process import (
     parent_process as parent_process,
 )
 
-# Methods of the context at run time, which return objects of these classes. So one can say `procession.Queue[int]` in
-# an annotation that is not evaluated.
+# At run time these are methods of the context, which return objects of these classes. As classes they allow
+# `procession.Queue[int]` in an annotation that is not evaluated.
 from .queues import JoinableQueue as JoinableQueue, Queue as Queue, SimpleQueue as SimpleQueue
 from .spawn import freeze_support as freeze_support
 

@@ -1,4 +1,4 @@
-"""`python -m procession [-m module | -c code | script.py] args…`: a program, unchanged, on this package.
+"""Run a program, unchanged, on this package: `python -m procession [-m module | -c code | script.py] args…`.
 
 The program runs as Python itself would run it: `sys.argv`, `sys.path[0]`, `__main__`, tracebacks and exit codes are the
 same, and the interpreter's own flags (`python -I -m procession …`) reach its children.
@@ -25,7 +25,7 @@ Runs a Python program that says `import multiprocessing`, unchanged, on processi
 
 
 class _Program:
-    """What is to run: its code, and the globals of its `__main__`."""
+    """A program to run: its code, and the globals of its `__main__`."""
 
     def __init__(self, code, **names):
         self.code = code
@@ -37,7 +37,8 @@ class _Program:
 
 
 def _script(path):
-    # As Python does it, which leaves "." and ".." in the path.
+    """Return the program in a file, a folder or a zip file."""
+    # Python leaves "." and ".." in the path, too.
     file = os.path.join(os.getcwd(), path)
     if os.path.isdir(path) or _is_archive(path):
         return _container(file)
@@ -55,13 +56,13 @@ def _script(path):
 
 
 class _Source:
-    """Code to be compiled where its errors are reported as the program's."""
+    """Source that is compiled later, where its errors are reported as errors of the program."""
 
     def __init__(self, text, name):
         self.text, self.name = text, name
 
     def compile(self):
-        """The code. Raises `SyntaxError`, of the program's file."""
+        """Compile the source. Raises `SyntaxError`, with the program's file."""
         return compile(self.text, self.name, "exec", dont_inherit=True)
 
 
@@ -72,7 +73,7 @@ def _is_archive(path):
 
 
 def _container(path):
-    """A folder or a zip file with a `__main__`."""
+    """Return the program in a folder or a zip file with a `__main__`."""
     from pkgutil import get_importer
 
     if not getattr(sys.flags, "safe_path", False):
@@ -94,6 +95,7 @@ def _container(path):
 
 
 def _module(name):
+    """Return the program that is a module, as `python -m` finds it."""
     import runpy
 
     sys.argv[0] = "-m"
@@ -113,6 +115,7 @@ def _module(name):
 
 
 def _command(text):
+    """Return the program in `text`, as `python -c` takes it."""
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = ""
     from importlib.machinery import BuiltinImporter
@@ -132,7 +135,7 @@ def _fail(text, code):
 
 
 def _program(arguments):
-    """The program that the command line asks for; also sets `sys.argv`."""
+    """Return the program that the command line asks for, and set `sys.argv`."""
     first, rest = (arguments[0], arguments[1:]) if arguments else ("-h", [])
     if first in ("-h", "--help"):
         print(USAGE, end="")
@@ -163,7 +166,7 @@ def _run(program):
 
 
 def _reporting(function, argument):
-    """Call it; what it does not catch is reported without our frames."""
+    """Call `function`. Report an exception that it does not catch, without the frames of this package."""
     try:
         return function(argument)
     except SystemExit:
@@ -171,14 +174,14 @@ def _reporting(function, argument):
     except BaseException as error:
         _report(error)
         if isinstance(error, KeyboardInterrupt):
-            # Python reports it, cleans up, and dies of the signal: so that it is not reported again, and then as usual.
+            # Python reports the exception, cleans up, and dies of the signal. It has been reported already.
             sys.excepthook = lambda *_: None
             raise
         raise SystemExit(1) from None
 
 
 def _report(error):
-    """Do what Python does with an exception that nobody caught."""
+    """Report an uncaught exception as Python does."""
     trace = _trimmed(error)
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
     if sys.version_info >= (3, 12):
@@ -197,7 +200,7 @@ def _report(error):
 
 
 def _trimmed(error):
-    """The traceback of an error, from which the frames that led to the program are taken."""
+    """Return the traceback of an error, without the frames that led to the program."""
     import runpy
 
     trace, ours = error.__traceback__, (__file__, runpy._run_code.__code__.co_filename)
@@ -213,7 +216,7 @@ def main():
 
     install()
     program = _reporting(_program, sys.argv[1:])
-    # This module's globals are needed until the program ends.
+    # The globals of this module are needed until the program ends, so both modules are kept.
     program.module.__dict__.setdefault("__doc__", None)
     sys.modules["__procession_main__"] = sys.modules["__main__"]
     sys.modules["__main__"] = sys.modules["__mp_main__"] = program.module

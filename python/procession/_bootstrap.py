@@ -1,9 +1,14 @@
 """How a child that the standard library starts joins the program.
 
-A forked child shares the engine's memory because its parent has it. Any other child is *invited*: its parent makes an
-entry for it, its preparation data carry the invitation (a descriptor and two numbers), whose unpickling joins the program,
-and its process object is left in shared memory, with the queues and locks in its arguments. So the pipe to the child
-carries little, and `start` does not wait for the child to read it, however large the arguments are.
+A forked child shares the engine's memory because its parent has it. Any other child joins with a *join token*:
+
+1. The parent reserves an entry of the process table for the child. The token names it: two descriptors and two numbers.
+2. The parent stores the process object in shared memory, with the queues and locks in its arguments.
+3. The preparation data carry the token to the child. Unpickling the token joins the program.
+4. The child takes the process object from shared memory, and runs it.
+
+So the pipe to the child carries little, and `start` does not wait for the child to read it, however large the arguments
+are.
 """
 
 import os
@@ -20,50 +25,55 @@ __all__ = [
     "Left",
     "ended",
     "fork",
-    "invite",
     "is_dead",
     "launch",
+    "new_join_token",
     "reap",
     "started",
     "wait",
 ]
 
-# The exit code of a child that is dead, and whose status somebody else has collected: the one that the standard library has
-# for a child whose fork server is gone.
+# The exit code of a dead child whose status other code has collected. The standard library uses it for a child whose
+# fork server is gone.
 UNKNOWN = 255
 
-# One for all children: it is held for as long as a system call takes that does not wait. (By a thread that is interrupted by
-# a signal, whose handler may ask, too.) A forked child would find it locked by a thread that it does not have.
+# One lock for all children. It is held during one system call, which does not wait. It is recursive, because a signal
+# may interrupt the thread that holds it, and the handler may ask for an exit code, too. It is renewed in a forked
+# child, where it may be locked by a thread that the child does not have.
 _reaping = RLock()
 os.register_at_fork(after_in_child=_reaping._at_fork_reinit)  # type: ignore[attr-defined]
 
-# What a thread that forks leaves for the child: the descriptor by which a daemon learns of its parent's end.
+# What a thread that forks passes to the child: the descriptor by which a daemon learns that its parent has ended.
 _forking = local()
 
 
-def invite(name):
-    """Make an entry for a child: descriptor, program, number, the descriptor of the lock that witnesses its life."""
+def new_join_token(name):
+    """Reserve an entry for a child, and return its join token.
+
+    The token consists of the heap's descriptor, the heap's id, the entry's id, and the descriptor of the lock that
+    shows that the child is alive.
+    """
     return _engine.new_join_token(name)
 
 
-def started(invitation):
-    """The child was started, or will not be: the lock that witnesses its life is its own."""
-    _engine.started(*invitation)
+def started(token):
+    """Say that the child was started, or will not be: from now on its lock is its own."""
+    _engine.started(*token)
 
 
 class JoinToken:
-    """In a child's preparation data. Unpickling it joins the program."""
+    """A join token in a child's preparation data. Unpickling it joins the program."""
 
     def __init__(self, name):
         self.name = name
 
     def __reduce__(self):
         popen = context.get_spawning_popen()
-        popen._invitation = fd, heap, number, claim = invite(self.name)
-        # A popen of somebody else's knows nothing of it.
+        popen._join_token = fd, heap, number, claim = new_join_token(self.name)
+        # A `Popen` class of the program's own has no such attribute.
         lifeline = getattr(popen, "_lifeline", None)
-        # Negative where the memory has no descriptor, but a number by which every process of this user finds it; and where there
-        # is no lock, or no parent to end with.
+        # A descriptor is negative in three cases: the heap is found by a number that is valid for all processes of
+        # this user, there is no lock, or the child does not end with its parent.
         return _join, (
             _passed(fd),
             heap,
@@ -74,21 +84,27 @@ class JoinToken:
 
 
 def _passed(fd):
+    """Return what passes a descriptor to the child."""
     return fd if fd < 0 else DupFd(fd)
 
 
 def _received(fd):
+    """Return the descriptor that was passed."""
     return fd if isinstance(fd, int) else fd.detach()
 
 
 def _join(fd, heap, number, claim, lifeline=-1):
+    """Join the program, in the child."""
     _engine.attach(_received(fd), heap, number, _received(claim))
     if (lifeline := _received(lifeline)) >= 0:
         _die_with(lifeline)
 
 
 def _die_with(lifeline):
-    """In a daemon: end with the parent. Where the system cannot do that, it ends as the standard library's does."""
+    """Make this process, a daemon, end with its parent.
+
+    If the system cannot do that, the process ends as a daemon of the standard library does.
+    """
     try:
         _engine.die_with(lifeline)
     except OSError:
@@ -96,20 +112,20 @@ def _die_with(lifeline):
 
 
 class Left:
-    """Stands for a process object, which is left for the child in shared memory when this is pickled."""
+    """Stands for a process object. Pickling this stores the process object in shared memory for the child."""
 
     def __init__(self, process):
         self._process = process
         self._name = process._name
 
     def __reduce__(self):
-        _engine.leave(self._process, *context.get_spawning_popen()._invitation)
+        _engine.leave(self._process, *context.get_spawning_popen()._join_token)
         return _engine.start_object, ()
 
 
 @contextmanager
 def _lifeline_for(process_obj):
-    """A descriptor that a daemon needs to end with this process, None for others."""
+    """Yield the descriptor by which a daemon learns that this process has ended, None for other processes."""
     if not process_obj.daemon:
         yield None
         return
@@ -125,7 +141,7 @@ def fork(popen, start, process_obj):
     _engine.ensure_heap()
     try:
         with _lifeline_for(process_obj) as _forking.lifeline:
-            # In the child, it does not come back.
+            # In the child this call does not return.
             start(process_obj)
     finally:
         _forking.lifeline = None
@@ -133,7 +149,7 @@ def fork(popen, start, process_obj):
 
 
 def launch(popen, start, process_obj):
-    """Start an invited child."""
+    """Start a child that joins with a token."""
     try:
         with _lifeline_for(process_obj) as popen._lifeline:
             start(Left(process_obj))
@@ -141,15 +157,15 @@ def launch(popen, start, process_obj):
         ended(popen)
         raise
     finally:
-        if invitation := getattr(popen, "_invitation", None):
-            started(invitation)
+        if token := getattr(popen, "_join_token", None):
+            started(token)
 
 
 def reap(popen, poll, flag):
-    """The exit code of a child, None while it runs, or where that is not known and `flag` says not to wait.
+    """Return the exit code of a child, None while it runs, or if that is not known and `flag` says not to wait.
 
-    Only one thread at a time asks the system, which tells it once: another that asked meanwhile (each that starts a child
-    asks for all) would find none. Nobody waits in there.
+    Only one thread at a time asks the system, which gives the exit code once: a second thread that asked meanwhile
+    (starting a child asks for all children) would get none. No thread waits while it asks.
     """
     if popen.returncode is None and flag != os.WNOHANG:
         popen._await()
@@ -162,9 +178,10 @@ def reap(popen, poll, flag):
 
 
 def wait(popen, timeout):
-    """Wait for a child's exit code, for at most so many seconds.
+    """Wait for a child's exit code, for at most `timeout` seconds.
 
-    That it is dead is seen before its exit code can be had: as long as a debugger that traces it has not let go of it.
+    The sentinel shows that the child is dead, but the exit code may come later: while a debugger still traces the
+    child.
     """
     from .connection import wait as wait_for
 
@@ -178,22 +195,23 @@ def wait(popen, timeout):
 
 
 def ended(popen):
-    """The child is dead and reaped, or was never started: what it held is given up."""
+    """Say that the child is dead and reaped, or was never started, so that what it held is released."""
     _engine.ended(_number(popen), getattr(popen, "pid", 0))
 
 
 def is_dead(popen):
-    """Whether a child is dead for certain, of which the system says nothing."""
+    """Return whether a child is certainly dead, when the system does not know it any more."""
     return not _engine.is_alive(_number(popen), popen.pid)
 
 
 def _number(popen):
-    """The child's number in the engine, 0 if there is none."""
-    invitation = getattr(popen, "_invitation", None)
-    return invitation[2] if invitation is not None else getattr(popen, "_number", 0)
+    """Return the child's entry in the engine, 0 if there is none."""
+    token = getattr(popen, "_join_token", None)
+    return token[2] if token is not None else getattr(popen, "_number", 0)
 
 
-def _settle_in(_):
+def _adopt_fork(_):
+    """Give this forked child its name in the engine, and make it end with its parent if it is a daemon."""
     _engine.rename(process.current_process().name)
     lifeline = getattr(_forking, "lifeline", None)
     if lifeline is not None:
@@ -201,5 +219,5 @@ def _settle_in(_):
         _die_with(lifeline)
 
 
-# A forked child is, for the engine, a copy of its parent until it says its name.
-util.register_after_fork(_settle_in, _settle_in)
+# A forked child has its parent's name in the engine until it gives its own.
+util.register_after_fork(_adopt_fork, _adopt_fork)

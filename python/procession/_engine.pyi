@@ -7,7 +7,7 @@ __all__ = [
     "Queue",
     "Connection",
     "Bypass",
-    "Producing",
+    "Producer",
     "Lock",
     "RLock",
     "Semaphore",
@@ -43,13 +43,13 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-# What stands for a handle in a pickle: its number in the message, or where it is.
+# What represents a handle in a pickle: its number in the message, or its address.
 _HandleRef: TypeAlias = int | tuple[int, int, int]
 _HandleRefs: TypeAlias = tuple[_HandleRef | None, _HandleRef | None]
 
 SEM_VALUE_MAX: Final[int]
 
-# Generic for type checkers only; the classes in `queues` are so at run time, too.
+# Generic for type checkers only. The classes in `queues` are generic at run time, too.
 @disjoint_base
 class Queue(Generic[_T]):
     def __new__(cls, *_args: Any, **_options: Any) -> Self: ...
@@ -116,7 +116,7 @@ class Bypass:
     def _resolve(handle_refs: _HandleRefs) -> Bypass | None: ...
 
 @disjoint_base
-class Producing:
+class Producer:
     def __new__(cls, *_args: Any, **_options: Any) -> Self: ...
     def close(self) -> None: ...
     @property
@@ -223,7 +223,7 @@ class Region:
     def _address(self) -> int: ...
     def _store(self, code: str, value: object) -> bool: ...
 
-# Memory, the sort of its numbers, and how many there are.
+# The memory, the letter of the type of its numbers, and how many there are.
 _Numbers: TypeAlias = tuple[Region, str, int]
 
 @disjoint_base
@@ -268,7 +268,7 @@ def memory_unlink(name: str) -> None: ...
 def memory_tidy(names: list[str], only_marked: bool) -> None: ...
 def wait_for_any(things: list[Any], timeout: float | None) -> list[int]: ...
 
-# What `_inspection` makes its tuples of, the innermost as they are there, and the whole as text.
+# The tuples that `_inspection` makes its own tuples of, and the whole as text.
 def inspect() -> tuple[
     list[tuple[Any, ...]], list[tuple[Any, ...]], list[tuple[Any, ...]], list[list[tuple[Any, ...]]], str
 ]: ...

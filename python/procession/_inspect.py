@@ -1,4 +1,4 @@
-"""Seeing what a program's processes do."""
+"""Inspection of the program's processes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ __all__ = ["inspect"]
 
 
 def inspect() -> Inspection:
-    """Look at the program: its processes, what they share, who holds what, which thread waits for what, and deadlocks.
+    """Inspect the program: its processes, the objects they share, which process holds them, which thread waits for
+    what, and deadlocks.
 
-    Any process of the program may ask, at any time, and sees all of them:
+    Any process of the program may call this at any time, and sees all processes:
 
         print(procession.inspect())
 
-    A deadlock is found among locks (`Lock`, `RLock`, and the lock of a `Condition`), and is told with processes, threads and
-    for how long. A lock that another than its holder is going to release looks the same.
+    Deadlocks are found among locks (`Lock`, `RLock`, and the lock of a `Condition`), and are reported with processes,
+    threads and times. A lock that a thread other than its holder is going to release looks like a deadlock, too.
     """
-    # Not before it is needed: `typing` takes longer to import than all of this package.
+    # Imported here because `typing` takes longer to import than all of this package.
     from ._inspection import look
 
     return look()

@@ -1,4 +1,4 @@
-"""What `inspect` answers."""
+"""The result of `inspect`."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,11 @@ class Process(NamedTuple):
     pid: int
     name: str
     parent: int
-    """The process that started it; 0 if that is gone, or there is none."""
+    """The process that started it; 0 if that has ended, or there is none."""
     daemon: bool
     """Whether the engine ends it with its parent."""
     holds: int
-    """How many objects and messages it refers to."""
+    """The number of objects and messages that it refers to."""
 
 
 class Party(NamedTuple):
@@ -27,24 +27,24 @@ class Party(NamedTuple):
     pid: int
     process: str
     thread: int
-    """The system's number of the thread, as `threading.get_native_id()` gives it; 0 if it is not known."""
+    """The system's number of the thread, as `threading.get_native_id()` returns it; 0 if it is not known."""
 
 
 class Object(NamedTuple):
-    """Something that processes share."""
+    """An object that processes share."""
 
     number: int
-    """Which no other object of the program ever has."""
+    """A number that no other object of the program ever has."""
     kind: str
-    """What it is for the engine: "queue", "lock", ..."""
+    """What the object is: "queue", "lock", ..."""
     references: int
-    """References to it, those in messages included."""
+    """The number of references to it, including those in messages."""
     holder: Party | None
-    """Who holds it, as a lock is held."""
+    """The thread that holds it, if it is a lock."""
     figures: dict[str, int]
-    """What can be said of it in numbers: a queue's messages, a semaphore's value."""
+    """Its numbers: the messages of a queue, the value of a semaphore, ..."""
     users: dict[int, int]
-    """The processes that refer to it, and what each has of it where that is counted (permits, unfinished items)."""
+    """The processes that refer to it, and how many permits or unfinished items each has, where these are counted."""
 
 
 class Wait(NamedTuple):
@@ -52,23 +52,23 @@ class Wait(NamedTuple):
 
     who: Party
     object: int
-    """The number of what it waits for."""
+    """The number of the object that it waits for."""
     kind: str
     what: str
-    """What it wants of the object: "lock", "get", ..."""
+    """The operation that it waits in: "lock", "get", ..."""
     waited: float
-    """For how many seconds."""
+    """For how many seconds it has waited."""
 
 
 class Deadlock(NamedTuple):
-    """Threads that wait for each other, and will for ever."""
+    """Threads that wait for each other for ever."""
 
     waits: list[Wait]
     """Each waits for a lock that the next one holds, the last for one that the first holds."""
 
 
 class Inspection(NamedTuple):
-    """What the program looked like a moment ago. `str()` of it is a report."""
+    """The state of the program a moment ago. `str()` of it is a report."""
 
     processes: list[Process]
     objects: list[Object]
@@ -93,7 +93,7 @@ def _wait(who, *rest) -> Wait:
 
 
 def look() -> Inspection:
-    """See `inspect`."""
+    """Inspect the program; see `inspect`."""
     _engine.rename(current_process().name)
     processes, objects, waits, deadlocks, text = _engine.inspect()
     return Inspection(

@@ -1,7 +1,7 @@
-"""How a `Listener` with a key lets clients in: one that says nothing neither keeps others out nor stays for ever.
+"""How a `Listener` with a key accepts clients, so that a silent client neither blocks others nor stays for ever.
 
-A client is challenged at once, and then waits among the newcomers until it answers; meanwhile others may come and be let
-in. Questions and answers are the standard library's, of the running version.
+A client is sent a challenge when it connects, and is then one of the newcomers until it answers. Meanwhile others may
+connect and be accepted. Challenges and answers are those of the running version's standard library.
 """
 
 import hmac
@@ -13,10 +13,10 @@ from . import connection
 
 __all__ = ["Newcomers"]
 
-# Seconds that the newest is waited for before the others are looked at: most answer within microseconds.
+# Seconds to wait for the newest client before all of them are waited for: most answer within microseconds.
 MOMENT = 0.02
-# More than this many are not kept waiting: the one that has been silent longest gives way.
-MOST = 64
+# The most newcomers. When there are more, the one that has been silent for the longest time is closed.
+MAX = 64
 
 _names = vars(connection)
 _CHALLENGE = _names.get("_CHALLENGE") or _names["CHALLENGE"]
@@ -25,11 +25,11 @@ _FAILURE = _names.get("_FAILURE") or _names["FAILURE"]
 
 
 class _AskedError(Exception):
-    """A question was asked, and its answer is not waited for."""
+    """A challenge was sent, and its answer is not waited for."""
 
 
 class _Asking:
-    """Stands for a connection while the standard library's code asks its question."""
+    """Stands for a connection while the standard library's code sends its challenge."""
 
     def __init__(self, conn):
         self.conn = conn
@@ -55,23 +55,23 @@ class Newcomers:
 
     def __init__(self):
         self.process = os.getpid()
-        # Of each the question, and until when it is waited for; the one that came first stands first.
+        # For each connection its challenge and its deadline, the oldest connection first.
         self.waiting = {}
 
-    def admit(self, listener, authkey, patience):
-        """A client that has authenticated, waiting for one; `None` if there may be one at the next try.
+    def admit(self, listener, authkey, timeout):
+        """Wait for a client that has authenticated, and return its connection, or `None` if the caller must try again.
 
-        Raises what the standard library raises for one that answers wrongly or goes away.
+        Raises what the standard library raises for a client that answers wrongly or disconnects.
         """
-        for conn in self._that_answered(listener, authkey, inf if patience is None else patience):
-            # Another thread may have been faster.
+        for conn in self._that_answered(listener, authkey, inf if timeout is None else timeout):
+            # Another thread may have taken this client.
             question, until = self.waiting.pop(conn, (None, 0))
             if question is not None and self._let_in(conn, authkey, question, until):
                 return conn
         return None
 
-    def _that_answered(self, listener, authkey, patience):
-        """Waits until a client has answered, or another one comes, who is challenged."""
+    def _that_answered(self, listener, authkey, timeout):
+        """Wait until clients have answered, and return them. Send a challenge to a client that connects meanwhile."""
         self._turn_away()
         if self.waiting:
             ends = min(until for _, until in [*self.waiting.values()])
@@ -88,12 +88,12 @@ class Newcomers:
             connection.deliver_challenge(asking, authkey)
         except _AskedError:
             pass
-        self.waiting[conn] = asking.question, time.monotonic() + patience
-        return [conn] if conn.poll(min(MOMENT, patience)) else []
+        self.waiting[conn] = asking.question, time.monotonic() + timeout
+        return [conn] if conn.poll(min(MOMENT, timeout)) else []
 
     def _accept(self, listener):
-        """The next client; `None` if others wait and it went away meanwhile, or to another thread."""
-        # Threads that disagree about this only try once more.
+        """Accept the next client. Return `None` if it disconnected meanwhile, or another thread accepted it."""
+        # Two threads may set this differently. Then one of them only tries once more.
         listener._socket.settimeout(0 if self.waiting else None)
         try:
             return listener.accept()
@@ -103,15 +103,15 @@ class Newcomers:
             listener._socket.settimeout(None)
 
     def _turn_away(self):
-        """Sends those away whose time is over, or who are too many."""
+        """Close the connections of clients whose time is over, and of the oldest if there are too many."""
         now = time.monotonic()
         waiting = [*self.waiting.items()]
         for place, (conn, (_, until)) in enumerate(waiting):
-            if (until <= now or place < len(waiting) - MOST) and self.waiting.pop(conn, None):
+            if (until <= now or place < len(waiting) - MAX) and self.waiting.pop(conn, None):
                 conn.close()
 
     def _let_in(self, conn, authkey, question, until):
-        """Goes on with a client that has begun to answer; false if it does not come to an end in time."""
+        """Complete the handshake with a client that has begun to answer. Return false if that takes too long."""
         if until != inf:
             conn._limit(until - time.monotonic())
         try:

@@ -1,8 +1,8 @@
 """Standard output and error in forked children.
 
-A thread that was writing while its process was forked holds the stream's lock in the child, for ever. So a child of a
-process with threads gets streams of its own, on the same descriptors; what the old ones had buffered is the parent's to
-write.
+If a thread writes to a stream while another thread forks, the stream's lock stays locked in the child for ever. So a
+child of a process with threads gets new streams on the same descriptors. The parent writes what the old ones had
+buffered.
 """
 
 import io
@@ -14,16 +14,16 @@ __all__ = ["streams"]
 
 
 class Streams:
-    """Notes before a fork whether there are threads, and renews the streams after it."""
+    """Records before a fork whether there are threads, and replaces the streams after it."""
 
     shared = False
 
-    def note(self):
-        """Last thing before a fork: whether this process has threads."""
+    def record_threads(self):
+        """Record whether this process has threads. This runs last before a fork."""
         self.shared = threading.active_count() > 1
 
     def renew(self):
-        """First thing in a forked child: streams of its own, if its parent had threads."""
+        """Replace the streams if the parent had threads. This runs first in a forked child."""
         if self.shared:
             for name in ("stdout", "stderr"):
                 setattr(sys, name, self._anew(getattr(sys, name)))
@@ -32,7 +32,7 @@ class Streams:
         original = type(stream) is io.TextIOWrapper and type(stream.buffer) is io.BufferedWriter
         if not original:
             return stream
-        # The old one must not be finalized: that would flush it, and close the descriptor.
+        # The old stream must not be finalized, which would flush it and close the descriptor.
         self.__dict__.setdefault("kept", []).append(stream)
         return open(
             stream.buffer.raw.fileno(),
@@ -45,4 +45,4 @@ class Streams:
 
 
 streams = Streams()
-os.register_at_fork(before=streams.note)
+os.register_at_fork(before=streams.record_threads)

@@ -1,4 +1,4 @@
-"""Queues, locks, semaphores and shared memory on their way to other processes."""
+"""Pickling queues, locks, semaphores and shared memory for other processes."""
 
 from . import context, reduction
 from ._engine import Queue
@@ -12,15 +12,16 @@ _MIXED = (
 
 
 def is_travelling():
-    """Whether what is pickled goes to another process of the program."""
+    """Return whether the object that is being pickled goes to another process of the program."""
     return context.get_spawning_popen() is not None or Queue._is_carrying() or reduction.is_forwarding()
 
 
 def handle_ref_of(thing):
-    """What stands for `thing` in a pickle.
+    """Return what represents `thing` in a pickle.
 
-    Through a queue, or as an argument of a new process, the message keeps it alive. Through a pipe or to a pool's worker,
-    somebody must keep it until it arrives. Anywhere else it is an error, as in the standard library.
+    If it goes through a queue, or is an argument of a new process, the message keeps it alive. If it goes through a
+    pipe or to a pool's worker, some process must keep it until it arrives. Anywhere else this is an error, as in the
+    standard library.
     """
     if not is_travelling():
         context.assert_spawning(thing)

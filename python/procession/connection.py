@@ -1,5 +1,8 @@
-"""Connections, whose messages the compiled half moves, in the standard library's frames; a `Listener` that silent clients do
-not hold up; and a `wait` that knows queues' ends."""
+"""The standard library's `multiprocessing.connection`, with three changes.
+
+Compiled code moves the messages of a `Connection`, in the standard library's frames. A `Listener` is not held up by
+silent clients. `wait` takes queues, their ends, and events, too.
+"""
 
 from ._standard import adopt
 
@@ -15,8 +18,8 @@ _StandardConnection = Connection  # noqa: F821
 class Connection(_engine.Connection, _StandardConnection):
     """One end of a pipe, or of a connection to another program: a descriptor that carries messages.
 
-    What it sends and receives is what the standard library's sends and receives. The contents of a large message between the
-    two ends of a `Pipe` are handed over in shared memory, if it is a `Connection` like this one that receives them.
+    It sends and receives the same bytes as the standard library's. The contents of a large message between the two
+    ends of a `Pipe` are handed over in shared memory, if the receiver is a connection of this class.
     """
 
 
@@ -56,8 +59,8 @@ def accept(self):
     """
     Accept a connection on the bound socket of `self`.
 
-    Returns a `Connection` object. Where there is a key, a client that does not authenticate within `handshake_timeout`
-    seconds is sent away; others are let in meanwhile.
+    Returns a `Connection` object. If there is a key, the connection to a client that does not authenticate within
+    `handshake_timeout` seconds is closed. Other clients are accepted meanwhile.
     """
     from ._newcomers import Newcomers
 
@@ -66,14 +69,14 @@ def accept(self):
             return _accept(self)
         newcomers = vars(self).setdefault("_newcomers", Newcomers())
         if newcomers.process != os.getpid():  # noqa: F821
-            # They are the parent's.
+            # These newcomers belong to the parent.
             newcomers = self._newcomers = Newcomers()
         conn = newcomers.admit(self._listener, self._authkey, self.handshake_timeout)
         if conn is not None:
             return conn
 
 
-# In its place, for the standard library's own subclass.
+# Replaced in the class itself, because the standard library has a subclass of it.
 Listener.accept = accept  # noqa: F821
 Listener.accept.__qualname__ = "Listener.accept"  # noqa: F821
 Listener.handshake_timeout = CONNECTION_TIMEOUT  # noqa: F821
@@ -86,8 +89,8 @@ def wait(object_list, timeout=None):
     """
     Wait till an object in object_list is ready/readable.
 
-    Returns list of those objects in object_list which are ready/readable. Besides what has a descriptor (connections, sockets,
-    `Process.sentinel`), that may be queues, their ends, and events.
+    Returns list of those objects in object_list which are ready/readable. Besides objects with a descriptor
+    (connections, sockets, `Process.sentinel`), these may be queues, their ends, and events.
     """
     objects = list(object_list)
     things = [_shared(thing) for thing in objects]
@@ -101,7 +104,7 @@ def wait(object_list, timeout=None):
 
 
 def _shared(thing):
-    """What in shared memory `thing` is ready with; None if it has a descriptor."""
+    """Return the queue or event that `thing` is or belongs to; None if it has a descriptor."""
     if isinstance(thing, (_engine.Queue, _engine.Event)):
         return thing
     queue = getattr(thing, "_queue", None)
@@ -112,6 +115,7 @@ def _shared(thing):
 
 
 def _kind(thing):
+    """Return the engine's class of a queue or event, None for others."""
     return next((kind for kind in (_engine.Queue, _engine.Event) if isinstance(thing, kind)), None)
 
 
@@ -120,14 +124,17 @@ def _fileno(thing):
 
 
 def _wait_at_descriptors(objects, things, timeout):
-    """Wait for queues and what has descriptors. Each queue's descriptor lasts, and so does the thread behind it: that is less
-    for programs that come back again and again, as executors do, than a thread for each wait."""
+    """Wait for queues and for objects with descriptors, by the queues' descriptors.
+
+    A queue keeps its descriptor, and the thread behind it. For programs that wait again and again, as executors do,
+    this costs less than a thread for each wait.
+    """
     deadline = None if timeout is None else _time.monotonic() + timeout
     watched = [thing if thing is None else thing._fileno() for thing in things]
     numbers = [objects[i] if fd is None else fd for i, fd in enumerate(watched)]
     while True:
         ready = _wait(numbers, timeout)
-        # A queue's descriptor may be behind: another process may have taken what there was.
+        # A queue's descriptor may be out of date: another process may have taken the object.
         found = [
             objects[i]
             for i, number in enumerate(numbers)

@@ -18,7 +18,7 @@ __all__ = ["Client", "Listener", "Pipe", "wait"]
 class Listener(_StandardListener):
     handshake_timeout: float | None
 
-# What has a descriptor, a queue or one of its ends, or an event.
+# An object with a descriptor, a queue or one of its ends, or an event.
 _Thing: TypeAlias = HasFileno | int | _engine.Queue[Any] | _engine.Event
 _Waitable = TypeVar("_Waitable", bound=_Thing)
 

@@ -1,4 +1,4 @@
-"""Contexts: the standard library's, whose queues take options of ours."""
+"""The standard library's contexts, whose queues take this package's options."""
 
 from ._standard import adopt
 

@@ -1,4 +1,4 @@
-"""The fork server: the standard library's, which really imports the main module before it forks."""
+"""The standard library's fork server, changed so that it imports the main module before it forks."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ def main(listener_fd, alive_r, preload, main_path=None, sys_path=None, **others)
     try:
         _main(listener_fd, alive_r, preload, sys_path=sys_path, **others)
     finally:
-        # A parent that was killed cannot remove the socket's file any more.
+        # A parent that was killed has not removed the socket's file.
         if os.getppid() != parent or _is_ending(parent):
             _remove(address)
 
@@ -35,7 +35,10 @@ def _address_of(listener_fd):
 
 
 def _is_ending(pid):
-    """Whether a process is past its last instruction: its descriptors are closed before it is nobody's parent any more."""
+    """Return whether a process has run its last instruction.
+
+    The kernel closes its descriptors before its children get a new parent.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             flags = int(stat.read().rpartition(b")")[2].split()[6])
@@ -61,9 +64,9 @@ def _import_main(path):
     try:
         spawn.import_main_path(path)
     except BaseException:
-        # The children import it themselves then, and their errors are reported as theirs.
+        # Then the children import it themselves, and report their own errors.
         pass
     finally:
         del current._inheriting
-        # What was printed is not to be printed again by every child.
+        # Otherwise every child would print again what was printed here.
         util._flush_std_streams()

@@ -1,4 +1,4 @@
-"""Pools: the standard library's, on pipes of their own and our locks."""
+"""The standard library's pools, on its own pipes and on this package's locks."""
 
 from ._standard import adopt
 

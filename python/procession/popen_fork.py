@@ -1,4 +1,4 @@
-"""Forked processes: the standard library's, which share the engine's memory and are cleared up after when they end."""
+"""The standard library's forked processes, which share the engine's memory and release what they held."""
 
 from ._standard import adopt
 
@@ -19,23 +19,23 @@ class Popen(_Popen):
         try:
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)  # noqa: F821
         except ChildProcessError:
-            pass  # somebody else has reaped it
+            pass  # other code has reaped it
 
     def wait(self, timeout=None):
-        """The exit code; None where it is not there in time."""
+        """Wait for the exit code and return it, None if the process runs on after `timeout` seconds."""
         if timeout is None or self.returncode is not None:
             return super().wait(timeout)
         return _bootstrap.wait(self, timeout)
 
     def poll(self, flag=os.WNOHANG):  # noqa: F821
-        """The exit code, None while it runs, 255 if somebody else has collected it."""
+        """Return the exit code, None while the process runs, 255 if other code has collected the exit code."""
         return _bootstrap.reap(self, self._ask, flag)
 
     def _ask(self, flag):
         try:
             pid, status = os.waitpid(self.pid, flag)  # noqa: F821
         except ChildProcessError:
-            # Collected by somebody else; or this is a copy of the process that started it.
+            # Other code has collected it, or this process is a fork of the one that started it.
             return _bootstrap.UNKNOWN if _bootstrap.is_dead(self) else None
         except OSError:
             return None

@@ -1,4 +1,4 @@
-"""Processes of the fork server: the standard library's, whose process objects travel in shared memory."""
+"""The standard library's processes of the fork server, whose process objects travel in shared memory."""
 
 from ._standard import adopt
 
@@ -19,5 +19,5 @@ class Popen(_Popen):
         connection.wait([self.sentinel])
 
     def poll(self, flag=os.WNOHANG):  # noqa: F821
-        """The exit code, None while it runs."""
+        """Return the exit code, None while the process runs."""
         return _bootstrap.reap(self, super().poll, flag)

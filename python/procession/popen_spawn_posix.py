@@ -1,4 +1,4 @@
-"""Spawned processes: the standard library's, whose process objects travel in shared memory."""
+"""The standard library's spawned processes, whose process objects travel in shared memory."""
 
 from ._standard import adopt
 

@@ -1,4 +1,4 @@
-"""Starting processes on Windows: the standard library's. The engine is for Linux."""
+"""The standard library's processes on Windows, unchanged: the engine is for Linux."""
 
 from ._standard import adopt
 

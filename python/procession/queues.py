@@ -1,7 +1,7 @@
 """Queues on the engine.
 
-An object is in shared memory when `put` returns: there is no feeder thread to wait for, and nothing is lost when the
-process that put it ends. Queues can be sent through queues and pipes, and to pool workers.
+When `put` returns, the object is in shared memory: there is no feeder thread to wait for, and the object is not lost
+when the process that put it ends. Queues can be sent through queues and pipes, and to pool workers.
 """
 
 import os
@@ -17,12 +17,11 @@ from ._travel import handle_ref_of  # noqa: E402
 
 
 class PipeQueue(SimpleQueue):  # noqa: F821
-    """The standard library's queue on a pipe, which can be waited on without more ado: pools stand on it until they are
-    on the engine."""
+    """The standard library's queue on a pipe, which pools use."""
 
 
 class ConsumerDied(RuntimeError):
-    """Consumers of a watched `JoinableQueue` died with objects that they had not called `task_done` for."""
+    """Consumers of a `JoinableQueue(watch=True)` died with objects that they had not called `task_done` for."""
 
 
 try:
@@ -30,18 +29,18 @@ try:
 except AttributeError:
 
     class ShutDown(Exception):
-        """The queue was shut down (and, for `get`, is empty), as `queue.ShutDown` since Python 3.13."""
+        """The queue is shut down (and, for `get`, is empty), as `queue.ShutDown` since Python 3.13."""
 
 
 class _End:
-    """One end of a queue, as far as the standard library's queues have ends: what can be waited on, mostly."""
+    """One end of a queue, with what the standard library's code and programs use of it: mostly to wait for it."""
 
     def __init__(self, queue):
         self._queue = queue
 
     @property
     def closed(self):
-        """Whether this process has closed the queue."""
+        """True if this process has closed the queue."""
         return self._queue._closed
 
     def _check(self):
@@ -55,17 +54,17 @@ class _End:
 
 class _Reader(_End):
     def fileno(self):
-        """A descriptor that polls readable while there is an object."""
+        """Return a descriptor that polls readable while there is an object."""
         self._check()
         return self._queue._fileno()
 
     def poll(self, timeout=0.0):
-        """Whether there is an object, after at most `timeout` seconds."""
+        """Wait for an object for at most `timeout` seconds, and return whether there is one."""
         self._check()
         return self._queue._poll(timeout)
 
     def recv(self):
-        """The next object."""
+        """Wait for the next object, and take it."""
         self._check()
         return self._queue.get()
 
@@ -77,10 +76,10 @@ class _Writer(_End):
         self._queue.put(obj)
 
 
-class Producer(_engine.Producing):
-    """A handle to a queue that only puts: with the last one, the queue is shut down. See the queues' `producer`.
+class Producer(_engine.Producer):
+    """A handle to a queue that only puts. When the last one is closed, the queue is shut down. See `Queue.producer`.
 
-    Use it in a `with` statement, or close it; one that is collected, or whose process ends, is closed as well.
+    Use it in a `with` statement, or close it. A producer that is collected, or whose process ends, is closed, too.
     """
 
     def __init__(self, queue):
@@ -92,7 +91,7 @@ class Producer(_engine.Producing):
 
     def _open(self):
         if self.closed:
-            raise ValueError(f"{self!r}: nothing can be put")
+            raise ValueError(f"{self!r}: a closed producer cannot put")
         return self._queue
 
     def put(self, obj, block=True, timeout=None):
@@ -100,11 +99,11 @@ class Producer(_engine.Producing):
         self._open().put(obj, block, timeout)
 
     def put_nowait(self, obj):
-        """The same as `put(obj, False)`."""
+        """Put an object without waiting, as `put(obj, False)` does."""
         self.put(obj, False)
 
     def put_many(self, objs, block=True, timeout=None):
-        """Put every object of an iterable, as the queue's `put_many` does; the answer is how many were put."""
+        """Put every object of an iterable, as the queue's `put_many` does, and return how many were put."""
         return self._open().put_many(objs, block, timeout)
 
     def __enter__(self):
@@ -128,75 +127,56 @@ class Producer(_engine.Producing):
     __class_getitem__ = classmethod(types.GenericAlias)
 
 
-class _OnEngine(_engine.Queue):
-    """What all queues have in common."""
-
-    def _begin(self, capacity, ctx, zero_copy=False):
-        self._make(capacity, zero_copy)
-        self._is_fork_ctx = ctx.get_start_method() == "fork"
-
-    @property
-    def _reader(self):
-        return _Reader(self)
-
-    @property
-    def _writer(self):
-        return _Writer(self)
-
-    def producer(self):
-        """A `Producer`: a handle that only puts, and is counted, in whatever process it is.
-
-        When the last one is closed, collected, or its process ends (also killed, which is noticed within about a second), the
-        queue is shut down: `get` gives what is left, and then raises `ShutDown`. So nobody need remember `shutdown`, and
-        nobody waits for the dead. Raises `ShutDown` if the queue was shut down before, and `TimeoutError` where somebody is
-        stopped in the middle of a change to the queue.
-
-        A producer can be an argument of a process, and be sent as a queue can. A forked child has a copy of every one that its
-        parent has, whether or not it is an argument; so start consumers before you make one, or close it there. Who puts
-        with the queue itself is not counted.
-        """
-        return Producer(self)
-
-    def _get_handle_ref(self):
-        return handle_ref_of(self)
-
-    def _set_handle_ref(self, handle_ref):
-        self._resolve(*handle_ref)
-        self._is_fork_ctx = False
-
-    __class_getitem__ = classmethod(types.GenericAlias)
-
-
-class Queue(_OnEngine):
+class Queue(_engine.Queue):
     """A first-in, first-out queue for any number of producers and consumers.
 
     `maxsize`: the most objects it holds; 0 for any number.
-    `strict`: an object that cannot be pickled is an error of `put`. Otherwise it is reported on standard error and
-    dropped, as the standard library does, and programs rely on.
-    `zero_copy`: large buffers (NumPy arrays, say) arrive as views of shared memory, which is this process's alone and
-    goes back when the last object that uses it is gone.
+    `strict`: `put` raises if an object cannot be pickled. Otherwise the object is reported on standard error and
+    dropped, as the standard library does, and some programs rely on that.
+    `zero_copy`: large buffers (such as NumPy arrays) arrive as views of shared memory, which belongs to this process
+    alone and is freed when the last object that uses it is gone.
     """
 
+    __class_getitem__ = classmethod(types.GenericAlias)
+    _reader = property(_Reader)
+    _writer = property(_Writer)
+
     def __init__(self, maxsize=0, *, ctx, strict=False, zero_copy=False):
-        self._begin(max(maxsize, 0), ctx, zero_copy)
+        self._make(max(maxsize, 0), zero_copy)
+        self._is_fork_ctx = ctx.get_start_method() == "fork"
         self._maxsize = maxsize if maxsize > 0 else _engine.SEM_VALUE_MAX
         self._strict = strict
         self._opid = os.getpid()
-        # For use by concurrent.futures
+        # `concurrent.futures` sets this.
         self._ignore_epipe = False
 
+    def producer(self):
+        """Return a `Producer`: a handle that only puts. Producers are counted, in all processes.
+
+        When the last one is closed or collected, or its process ends (also if it is killed, which is noticed within
+        about a second), the queue is shut down: `get` returns the objects that are left, and then raises `ShutDown`.
+        So no process has to call `shutdown`, and no process waits for a dead one. Raises `ShutDown` if the queue is
+        shut down already, and `TimeoutError` if a process is stopped in the middle of a change to the queue.
+
+        A producer can be an argument of a process, and can be sent as a queue can. A forked child has a copy of every
+        producer that its parent has, whether or not it is an argument. So start consumers before you make a producer,
+        or close it in them. A process that puts with the queue itself is not counted.
+        """
+        return Producer(self)
+
     def __getstate__(self):
-        return (self._get_handle_ref(), self._ignore_epipe, self._maxsize, self._strict, self._opid)
+        return (handle_ref_of(self), self._ignore_epipe, self._maxsize, self._strict, self._opid)
 
     def __setstate__(self, state):
         handle_ref, self._ignore_epipe, self._maxsize, self._strict, self._opid = state
-        self._set_handle_ref(handle_ref)
+        self._resolve(*handle_ref)
+        self._is_fork_ctx = False
 
     def _complain_closed(self):
         raise ValueError(f"Queue {self!r} is closed")
 
     def _encoding_failed(self, error, obj):
-        """An object could not be pickled; nothing was put."""
+        """Report that an object could not be pickled, so that nothing was put."""
         if self._strict:
             raise error
         try:
@@ -209,28 +189,28 @@ class Queue(_OnEngine):
 
     @staticmethod
     def _on_queue_feeder_error(e, obj):
-        """Hook called when an object that was put cannot be pickled. For overriding by concurrent.futures."""
+        """Report an object that cannot be pickled. `concurrent.futures` overrides this."""
         import traceback
 
         traceback.print_exc()
 
     def empty(self):
-        """Whether there is no object; where others are at work, old news at once."""
+        """Return whether there is no object. With concurrent producers or consumers the answer may be out of date."""
         if self._closed and self._used:
             raise OSError("handle is closed")
         return not self.qsize()
 
     def close(self):
-        """Say that this process will not use the queue any more. What was put stays for others."""
+        """Say that this process will not use the queue any more. The objects that were put stay in it."""
         self._closed = True
 
     def join_thread(self):
-        """Nothing to wait for: what was put is in the queue. Call it after `close`."""
+        """Do nothing, because what was put is in the queue already. To be called after `close`."""
         util.debug("Queue.join_thread()")
         assert self._closed, f"Queue {self!r} not closed"
 
     def cancel_join_thread(self):
-        """Nothing to cancel: a process does not wait for its queues when it ends."""
+        """Do nothing, because a process does not wait for its queues when it ends."""
         util.debug("Queue.cancel_join_thread()")
 
     def _terminate_broken(self):
@@ -238,10 +218,10 @@ class Queue(_OnEngine):
 
 
 class JoinableQueue(Queue):
-    """A queue that knows when all its objects were dealt with: consumers say `task_done` for each.
+    """A queue that knows when the work on all its objects is done: consumers call `task_done` for each object.
 
-    `watch`: when a consumer (a process) dies with objects that it took and did not say `task_done` for, `join` raises
-    `ConsumerDied`; otherwise it waits for ever, as the standard library does.
+    `watch`: `join` raises `ConsumerDied` if a consumer process dies with objects that it took and did not call
+    `task_done` for. Otherwise `join` waits for ever, as the standard library does.
     """
 
     def __init__(self, maxsize=0, *, ctx, strict=False, zero_copy=False, watch=False):
@@ -250,7 +230,7 @@ class JoinableQueue(Queue):
             self._track_consumers()
 
     def task_done(self):
-        """Say that the work on an object that was taken is done."""
+        """Say that the work on one of the objects taken is done."""
         self._task_done()
 
     def join(self):
@@ -258,17 +238,25 @@ class JoinableQueue(Queue):
         self._join(None)
 
 
-class SimpleQueue(_OnEngine):
-    """A queue without bounds; the same underneath."""
+class SimpleQueue(_engine.Queue):
+    """A queue without bounds, on the same engine."""
+
+    __class_getitem__ = classmethod(types.GenericAlias)
+    _reader = property(_Reader)
+    _writer = property(_Writer)
 
     def __init__(self, *, ctx):
-        self._begin(0, ctx)
+        self._make(0, False)
+        self._is_fork_ctx = ctx.get_start_method() == "fork"
+
+    producer = Queue.producer
 
     def __getstate__(self):
-        return self._get_handle_ref()
+        return handle_ref_of(self)
 
     def __setstate__(self, state):
-        self._set_handle_ref(state)
+        self._resolve(*state)
+        self._is_fork_ctx = False
 
     def _complain_closed(self):
         raise OSError("handle is closed")
@@ -277,11 +265,11 @@ class SimpleQueue(_OnEngine):
         raise error
 
     def close(self):
-        """Close the queue in this process. What was put stays for others."""
+        """Close the queue in this process. The objects that were put stay in it."""
         self._closed = True
 
     def empty(self):
-        """Whether there is no object."""
+        """Return whether there is no object."""
         if self._closed:
             self._complain_closed()
         return not self.qsize()

@@ -1,4 +1,4 @@
-"""Pickling for other processes: the standard library's, which also lets queues and locks through."""
+"""The standard library's pickling for other processes, which also takes queues and locks."""
 
 import threading
 
@@ -10,7 +10,7 @@ _StandardPickler = ForkingPickler  # noqa: F821
 
 
 class _Forwarding(threading.local):
-    """How many `ForkingPickler.dumps` this thread is in."""
+    """The number of calls of `ForkingPickler.dumps` in progress on this thread."""
 
     depth = 0
 
@@ -23,7 +23,7 @@ class ForkingPickler(_StandardPickler):
 
     @classmethod
     def dumps(cls, obj, protocol=None):
-        """Pickle `obj` for another process; queues and locks may be in it."""
+        """Pickle `obj` for another process. It may contain queues and locks."""
         _forwarding.depth += 1
         try:
             return super().dumps(obj, protocol)
@@ -43,5 +43,5 @@ AbstractReducer.dump = dump  # noqa: F821
 
 
 def is_forwarding():
-    """Whether an object is on its way to another process, through a pipe or to a worker."""
+    """Return whether this thread is pickling an object that is sent through a pipe or to a worker."""
     return _forwarding.depth > 0

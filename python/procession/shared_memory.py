@@ -1,9 +1,9 @@
-"""Shared memory by name: the standard library's, whose names are never taken from who uses them, and go with the last user.
+"""The standard library's shared memory, whose name is never removed while it is used, and goes with the last user.
 
-Every use holds a lock that the kernel lets go with the process. When a program ends, its resource tracker takes away the
-names that nobody holds any more: of memory that the program made, and of memory that it attached to, if it was made with
-this package. A program on the standard library holds no such lock: it keeps the memory that it has, but not the name.
-`track=False` (Python 3.13) has the usual meaning: memory made so stays until somebody unlinks it.
+Each user holds a lock, which the kernel releases when the process ends. When a program ends, its resource tracker
+removes the names without users: of memory that the program made, and of memory that it attached to, if that was made
+with this package. A program on the standard library holds no such lock: it keeps the memory that it has mapped, but
+not the name. `track=False` (Python 3.13) has the usual meaning: such memory stays until a process unlinks it.
 """
 
 import inspect
@@ -38,7 +38,8 @@ class SharedMemory(_SharedMemory):
         self._forget_at_unlink = not tracked and track is None
         wrong = not size >= 0 or (create and not size) or (name is None and not create)
         if wrong or (self._flags, self._mode) != _USUAL:
-            # It complains; or a class of the program's own wants something else, and gets it as it always did.
+            # The standard library raises; or a class of the program's own sets other flags, for which its code is
+            # right.
             super().__init__(name, create, size, **({"track": tracked} if _CAN_TRACK else {}))
             return
         self._track = tracked
@@ -74,11 +75,12 @@ class SharedMemory(_SharedMemory):
                     raise
 
     def unlink(self):
-        """Unlinks (deletes) the shared memory block: its name goes at once, and who uses it keeps it."""
+        """Unlink (delete) the shared memory block. Its name goes at once; the processes that use it keep the memory."""
         if self._name:
             _engine.memory_unlink(self._name)
             if self._forget_at_unlink:
-                # The maker's tracker may be ours: it must forget the name, which it does not mind being told twice.
+                # The tracker of the process that made it may be this one: then it must forget the name. Registering
+                # twice does no harm.
                 resource_tracker.register(self._name, "shared_memory")  # noqa: F821
             if self._track or self._forget_at_unlink:
                 resource_tracker.unregister(self._name, "shared_memory")  # noqa: F821

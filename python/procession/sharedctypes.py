@@ -1,7 +1,7 @@
 """Values and arrays in the program's shared memory.
 
-`RawValue` and `RawArray` are ctypes objects, as in the standard library. A `Value` that is a number is not one until
-somebody asks for it (`get_obj`): it is read and written without ctypes.
+`RawValue` and `RawArray` are ctypes objects, as in the standard library. A `Value` that is a number is read and written
+without ctypes. Its ctypes object is made when it is first asked for (`get_obj`).
 """
 
 from ._standard import adopt
@@ -20,13 +20,13 @@ _CODES[ctypes.c_bool] = "?"  # noqa: F821
 
 
 class _Memory(_engine.Region):
-    """Memory of the program, in the place of the standard library's `heap.BufferWrapper`."""
+    """Memory of the program's heap, instead of the standard library's `heap.BufferWrapper`."""
 
-    # It may go to a process of any context.
+    # It may be sent to a process of any context.
     _is_fork_ctx = False
 
     def create_memoryview(self):
-        """A view of it."""
+        """Return a view of the memory."""
         return memoryview(self)
 
     def __reduce__(self):
@@ -76,22 +76,22 @@ def Value(typecode_or_type, *args, lock=True, ctx=None):
 
 
 def _value_in(memory, type_, lock):
-    """The value of a number in `memory`, without a ctypes object."""
+    """Return the `Value` of a number in `memory`, without a ctypes object."""
     value = Synchronized.__new__(Synchronized)
     value._guard(lock, (memory, _CODES[type_], 1), type_, None)
     return value
 
 
 def _numbers_of(obj, type_, count):
-    """Where the engine finds the numbers of `obj`, if they are in shared memory and of a type that it knows."""
+    """Return memory, type and count of the numbers of `obj`, None if the engine cannot read and write them."""
     code, memory = _CODES.get(type_), getattr(obj, "_wrapper", None)
     if code and type(memory) is _Memory and memory._address() == ctypes.addressof(obj):  # noqa: F821
         return memory, code, count
     return None
 
 
-class _OnEngine:
-    """What makes the engine's classes the standard library's."""
+class _EngineSynchronized:
+    """The common part of the classes that are the engine's and the standard library's."""
 
     def _guard(self, lock, numbers, type_, obj):
         self._begin(lock, type(lock) in (_RLock, _Lock), numbers, type_, obj)
@@ -105,7 +105,7 @@ class _OnEngine:
         self._guard(lock, numbers, type(obj), obj)
 
 
-class Synchronized(_OnEngine, _engine.Synchronized, _Synchronized):
+class Synchronized(_EngineSynchronized, _engine.Synchronized, _Synchronized):
     def __init__(self, obj, lock=None, ctx=None):
         self._begin_with(obj, lock, ctx, _numbers_of(obj, type(obj), 1))
 
@@ -118,10 +118,10 @@ class Synchronized(_OnEngine, _engine.Synchronized, _Synchronized):
         return _value_in, (*numbers, self._lock)
 
 
-class SynchronizedArray(_OnEngine, _engine.SynchronizedArray, _SynchronizedArray):
+class SynchronizedArray(_EngineSynchronized, _engine.SynchronizedArray, _SynchronizedArray):
     def __init__(self, obj, lock=None, ctx=None):
         type_, count = obj._type_, obj._length_
-        # A subclass may get and set elements in its own way.
+        # A subclass may override how elements are read and written.
         plain = type(obj) is type_ * count
         self._begin_with(obj, lock, ctx, _numbers_of(obj, type_, count) if plain else None)
 

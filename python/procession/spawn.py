@@ -1,4 +1,4 @@
-"""Spawned processes: the standard library's, which join the program before they import the main module."""
+"""The standard library's spawned processes, which join the program before they import the main module."""
 
 from ._standard import adopt
 
@@ -13,7 +13,7 @@ def get_preparation_data(name):
     """Return info about parent needed by child to unpickle process object"""
     data = _get_preparation_data(name)
     if name == "ignore":
-        # For the fork server, which asks for the path by another name than it has.
+        # For the fork server, which looks for the path under another name.
         data["main_path"] = data.get("init_main_from_path")
     else:
         data["procession"] = _bootstrap.JoinToken(name)

@@ -15,8 +15,8 @@ class OwnerDiedWarning(RuntimeWarning):
     """A lock or semaphore was acquired from a process that died holding it: what it protects may be half changed."""
 
 
-class _OnEngine:
-    """What the classes below have in common, and the names that the standard library's code looks for."""
+class _EngineLock:
+    """The common part of the classes below, with the names that the standard library's code looks for."""
 
     def _begin(self, ctx):
         if ctx is None:
@@ -37,8 +37,8 @@ class _OnEngine:
     name = None
 
 
-class Lock(_OnEngine, _engine.Lock, _Lock):
-    """A lock. A process that dies holding it does not keep it: the next to acquire it is warned."""
+class Lock(_EngineLock, _engine.Lock, _Lock):
+    """A lock. If a process dies holding it, the next one to acquire it gets it, with an `OwnerDiedWarning`."""
 
     maxvalue = 1
 
@@ -47,8 +47,8 @@ class Lock(_OnEngine, _engine.Lock, _Lock):
         self._begin(ctx)
 
 
-class RLock(_OnEngine, _engine.RLock, _RLock):
-    """A lock that the thread that holds it can acquire again. Deaths are as for `Lock`."""
+class RLock(_EngineLock, _engine.RLock, _RLock):
+    """A lock that the thread that holds it can acquire again. If a process dies holding it, this is as for `Lock`."""
 
     maxvalue = 1
 
@@ -57,8 +57,8 @@ class RLock(_OnEngine, _engine.RLock, _RLock):
         self._begin(ctx)
 
 
-class Semaphore(_OnEngine, _engine.Semaphore, _Semaphore):
-    """A semaphore. What a process has acquired when it dies comes back, up to the value the semaphore began with."""
+class Semaphore(_EngineLock, _engine.Semaphore, _Semaphore):
+    """A semaphore. What a killed process had acquired comes back, up to the value the semaphore began with."""
 
     maxvalue = SEM_VALUE_MAX  # noqa: F821
 
@@ -67,7 +67,7 @@ class Semaphore(_OnEngine, _engine.Semaphore, _Semaphore):
         self._begin(ctx)
 
 
-class BoundedSemaphore(_OnEngine, _engine.Semaphore, _BoundedSemaphore):
+class BoundedSemaphore(_EngineLock, _engine.Semaphore, _BoundedSemaphore):
     """A semaphore that cannot be released more often than it was acquired."""
 
     def __init__(self, value=1, *, ctx=None):
@@ -84,7 +84,7 @@ class BoundedSemaphore(_OnEngine, _engine.Semaphore, _BoundedSemaphore):
 
 
 class _Count:
-    """What the standard library's conditions have semaphores for: a number that can be read."""
+    """A number that can be read, where the standard library's conditions have a semaphore."""
 
     def __init__(self, value=lambda: 0):
         self._get_value = self.get_value = value
@@ -94,8 +94,8 @@ class _Count:
         return self
 
 
-class Condition(_OnEngine, _engine.WaitQueue, _Condition):
-    """A lock, and a line to wait in until what it protects has changed. Who was killed there is notified of nothing."""
+class Condition(_EngineLock, _engine.WaitQueue, _Condition):
+    """A lock, and a queue of threads that wait until what it protects has changed. Killed ones are skipped."""
 
     def __init__(self, lock=None, *, ctx=None):
         self._make()
@@ -126,16 +126,16 @@ class Condition(_OnEngine, _engine.WaitQueue, _Condition):
     _woken_count = _wait_semaphore = _Count()
 
 
-class Event(_OnEngine, _engine.Event, _Event):
-    """A flag to wait for. It has no lock, so nobody can die holding it, and a signal handler may set it at any time."""
+class Event(_EngineLock, _engine.Event, _Event):
+    """A flag to wait for. No process can die holding a lock of it, and a signal handler may set it at any time."""
 
     def __init__(self, *, ctx=None):
         self._make()
         self._begin(ctx)
 
 
-class Barrier(_OnEngine, _engine.Barrier, _Barrier):
-    """A place where `parties` wait for each other. It is broken when one of them is killed there."""
+class Barrier(_EngineLock, _engine.Barrier, _Barrier):
+    """A barrier, at which `parties` wait for each other. It breaks when one of them is killed there."""
 
     def __init__(self, parties, action=None, timeout=None, *, ctx=None):
         self._make(parties)

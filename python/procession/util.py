@@ -1,4 +1,4 @@
-"""Utilities: the standard library's, whose new interpreters know this package."""
+"""The standard library's utilities, whose new interpreters import this package."""
 
 import os
 
@@ -18,50 +18,50 @@ _PLAIN = "from multiprocessing."
 
 
 def _exit_function(*args, **options):
-    """What a child does last that ends by `os._exit`, as one that was forked does."""
+    """Run the exit functions of a child that ends by `os._exit`, as a forked one does."""
     try:
         _exit_function_of_library(*args, **options)
     finally:
-        # What it has of a semaphore stays taken, as it would not if it was killed.
+        # The permits that it has of a semaphore stay taken. They would come back if it was killed.
         _engine.take_leave()
 
 
 def spawnv_passfds(path, args, passfds):
-    """Start a program with only these descriptors kept open; a `-c` program of this package's imports this package."""
+    """Start a program with only these descriptors kept open. `-c` programs of `multiprocessing` use this package."""
     args, passfds = list(args), list(passfds)
-    invitation = None
+    token = None
     if "-c" in args[:-1]:
         at = args.index("-c") + 1
         for module in ("spawn", "forkserver", "resource_tracker"):
             if args[at].startswith(f"{_PLAIN}{module} "):
-                invitation = _invitation(module)
-                prologue = _prologue(module, passfds, invitation)
+                token = _join_token(module)
+                prologue = _prologue(module, passfds, token)
                 args[at] = prologue + args[at].replace(_PLAIN, "from procession.", 1)
     try:
         return _spawnv_passfds(path, args, passfds)
     finally:
-        if invitation is not None:
-            _bootstrap.started(invitation)
+        if token is not None:
+            _bootstrap.started(token)
 
 
-def _invitation(module):
-    """A place in the program for a fork server. (The process objects of spawned children bring theirs.)"""
+def _join_token(module):
+    """Return the join token of a fork server, None for others: a spawned child gets one with its preparation data."""
     global _bootstrap
     if module != "forkserver":
         return None
     from . import _bootstrap
 
-    return _bootstrap.invite("forkserver")
+    return _bootstrap.new_join_token("forkserver")
 
 
-def _prologue(module, passfds, invitation):
-    """What a new interpreter does first: find this package, stand in for the standard library's, join the program."""
+def _prologue(module, passfds, token):
+    """Return the code that a new interpreter runs first: find this package, install it, join the program."""
     from ._alias import is_installed
 
     lines = [f"import sys; p = {_FOLDER!r}; p in sys.path or sys.path.append(p)"]
     if is_installed() and module != "resource_tracker":
         lines.append("import procession; procession.install()")
-    if invitation is not None:
-        passfds += [fd for fd in (invitation[0], invitation[3]) if fd >= 0]
-        lines.append(f"from procession import _engine; _engine.attach(*{invitation!r})")
+    if token is not None:
+        passfds += [fd for fd in (token[0], token[3]) if fd >= 0]
+        lines.append(f"from procession import _engine; _engine.attach(*{token!r})")
     return "; ".join(lines) + "; "

@@ -1,4 +1,7 @@
-//! Children that the standard library starts: what their parent leaves for them, and how they join the program.
+//! How children that the standard library starts join the program.
+//!
+//! The parent reserves an entry of the process table for the child and stores the process object there. A join token
+//! names the entry; the child presents the token to join, and then takes the process object.
 
 use crate::errors::OrRaise;
 use crate::message;
@@ -8,21 +11,23 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
-/// Makes an entry for a child that is about to be started: descriptor, program, number and the descriptor of a lock (-1 for none),
-/// for `attach`.
+/// Reserve an entry for a child that is about to be started, and return its join token for `attach`.
+///
+/// The token consists of the heap's descriptor, the heap's id, the entry's id, and the descriptor of the lock that
+/// shows that the child is alive (-1 for none).
 #[pyfunction]
 pub fn new_join_token(py: Python<'_>, name: &str) -> PyResult<(i32, u64, u32, i32)> {
     let JoinToken { fd, heap, id, claim } = py.detach(|| JoinToken::new(name)).or_raise(py)?;
     Ok((fd, heap, id, claim))
 }
 
-/// The child with this invitation was started, or will not be: its lock is its own.
+/// Say that the child with this join token was started, or will not be: from now on its lock is its own.
 #[pyfunction]
 pub fn started(fd: i32, heap: u64, id: u32, claim: i32) {
     JoinToken { fd, heap, id, claim }.started();
 }
 
-/// Leaves `object`, with the queues and locks in it, for the child.
+/// Store `object`, with the queues and locks in it, for the child with this join token.
 #[pyfunction]
 pub fn leave(object: &Bound<'_, PyAny>, fd: i32, heap: u64, id: u32, claim: i32) -> PyResult<()> {
     let parcel = message::encode_parcel(object)?.into_inner();
@@ -31,73 +36,77 @@ pub fn leave(object: &Bound<'_, PyAny>, fd: i32, heap: u64, id: u32, claim: i32)
     py.detach(|| token.leave(parcel)).or_raise(py)
 }
 
-/// In the child: joins the program. The descriptors are the engine's from here on.
+/// Join the program, in the child. The descriptors belong to the engine from here on.
 #[pyfunction]
 pub fn attach(py: Python<'_>, fd: i32, heap: u64, id: u32, claim: i32) -> PyResult<()> {
     py.detach(|| bindings::attach(JoinToken { fd, heap, id, claim }))
         .or_raise(py)
 }
 
-/// In the child: what its parent left.
+/// Return the object that the parent has stored, in the child.
 #[pyfunction]
 pub fn start_object(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     match py.detach(bindings::take_start).or_raise(py)? {
         Some(parcel) => message::decode_parcel(py, parcel.into(), false),
         None => Err(PyRuntimeError::new_err(
-            "nobody left a process object for this process",
+            "the parent of this process stored no process object for it",
         )),
     }
 }
 
-/// The child with this entry (0: none was made) or pid (0: it was never started) is dead and reaped.
+/// Say that a child is dead and reaped, so that what it held is released.
+///
+/// The child is given by its entry (0: none was reserved) or by its pid (0: it was never started).
 #[pyfunction]
 pub fn ended(py: Python<'_>, id: u32, pid: u32) {
-    // It can only fail for want of memory; then somebody clears up later.
+    // This fails only if there is no memory. Then another process clears up later.
     let _ = py.detach(|| bindings::ended(id, pid));
 }
 
-/// Whether a child lives that has this entry (0: not known) and pid.
+/// Return whether the child with this entry (0: not known) and this pid is alive.
 #[pyfunction]
 pub fn is_alive(id: u32, pid: u32) -> bool {
     bindings::is_alive(id, pid)
 }
 
-/// The entry of the child that this thread has forked last; 0 if it has none.
+/// Return the entry of the child that this thread has forked last, 0 if it has none.
 #[pyfunction]
 pub fn last_child() -> u32 {
     bindings::last_child()
 }
 
-/// A descriptor for a daemon, for `die_with`; the caller's to close.
+/// Return a descriptor by which a daemon learns of the end of this process: see `die_with`. The caller closes it.
 #[pyfunction]
 pub fn lifeline(py: Python<'_>) -> PyResult<i32> {
     Ok(bindings::lifeline().or_raise(py)?.into_raw_fd())
 }
 
-/// In a daemon: ends this process when its parent has ended. The descriptor is the engine's from here on.
+/// End this process when its parent has ended, in a daemon. The descriptor belongs to the engine from here on.
 #[pyfunction]
 #[allow(unsafe_code)]
 pub fn die_with(py: Python<'_>, lifeline: i32) -> PyResult<()> {
     if lifeline < 0 {
-        return Err(PyRuntimeError::new_err("not a descriptor"));
+        return Err(PyRuntimeError::new_err(format!(
+            "a lifeline must be a descriptor, not {lifeline}"
+        )));
     }
-    // SAFETY: the caller gives it away; it is not -1.
+    // SAFETY: the caller gives the descriptor away, and it is not -1.
     bindings::die_with(unsafe { OwnedFd::from_raw_fd(lifeline) }).or_raise(py)
 }
 
-/// This process is about to end in an orderly way that the C library does not know of.
+/// Say that this process is about to end in an orderly way that the C library does not know of.
 #[pyfunction]
 pub fn take_leave() {
     bindings::take_leave();
 }
 
-/// Makes the program's shared memory, so that children forked from now on share it.
+/// Make the program's shared memory, so that children forked from now on share it.
 #[pyfunction]
 pub fn ensure_heap(py: Python<'_>) -> PyResult<()> {
     py.detach(bindings::ensure_heap).or_raise(py)
 }
 
-/// Bytes of shared memory that the program occupies, in all its processes together.
+/// Return how many bytes of shared memory the program occupies, in all its processes together.
 #[pyfunction]
 pub fn resident_bytes(py: Python<'_>) -> PyResult<u64> {
     wait::briefly(py, procession::resident_bytes).or_raise(py)

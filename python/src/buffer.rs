@@ -1,6 +1,7 @@
-//! Buffers that lie in shared memory.
+//! Buffers in shared memory, and copying that releases the interpreter.
 
 use crate::parcel::Parcel;
+use crate::wait::MUCH;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::ffi;
@@ -9,8 +10,9 @@ use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A part of a message, where it is: no copy. The memory is this process's alone as long as this object, or anything made
-/// of it, lives; then it goes back to the program.
+/// A part of a message, without a copy.
+///
+/// The memory belongs to this process alone until this object, and every view of it, is gone. Then it is freed.
 #[pyclass(frozen, module = "procession._engine")]
 pub struct SharedBuffer {
     parcel: Arc<Parcel>,
@@ -18,7 +20,7 @@ pub struct SharedBuffer {
 }
 
 impl SharedBuffer {
-    /// `range` of `parcel`; nobody else may use that part.
+    /// Makes a buffer of `range` of `parcel`. Nothing else may use that range.
     pub fn new(parcel: Arc<Parcel>, range: Range<usize>) -> Self {
         debug_assert!(range.end <= parcel.len());
         Self { parcel, range }
@@ -39,9 +41,9 @@ impl SharedBuffer {
         let this = slf.get();
         // SAFETY: the range lies within the parcel.
         let start = unsafe { this.parcel.address().add(this.range.start) };
-        // SAFETY: `view` is the caller's to fill. The memory is in the heap's mapping, valid as long as the parcel, which
-        // this object keeps, and which the view keeps by its reference to this object; no Rust reference to the range is
-        // used while views exist, so writing through them is sound.
+        // SAFETY: the caller lets this function fill `view`. The memory is in the heap's mapping and is valid as long
+        // as the parcel. This object keeps the parcel, and the view keeps this object by its reference to it. No Rust
+        // reference to the range is used while views exist, so writing through them is sound.
         let answer = unsafe {
             ffi::PyBuffer_FillInfo(
                 view,
@@ -60,7 +62,7 @@ impl SharedBuffer {
     }
 }
 
-/// A new `bytearray` or `bytes` of `from`, copied with the interpreter let go where that takes a while.
+/// Returns a new `bytearray` or `bytes` with the bytes of `from`. Releases the interpreter if copying takes long.
 pub fn copied<'py>(py: Python<'py>, from: &[u8], mutable: bool) -> PyResult<Bound<'py, PyAny>> {
     filled(py, from.len(), mutable, |to| {
         copy(py, from, to);
@@ -68,7 +70,7 @@ pub fn copied<'py>(py: Python<'py>, from: &[u8], mutable: bool) -> PyResult<Boun
     })
 }
 
-/// A new `bytearray` or `bytes` of `len` bytes, which `fill` has to write.
+/// Returns a new `bytearray` or `bytes` of `len` bytes, all of which `fill` must write.
 #[allow(unsafe_code)]
 pub fn filled(
     py: Python<'_>,
@@ -86,7 +88,7 @@ pub fn filled(
         };
         Bound::from_owned_ptr_or_err(py, made)?
     };
-    // SAFETY: the object was just made with so many bytes, and nobody else has it yet.
+    // SAFETY: the object was just made with `len` bytes, and nothing else refers to it yet.
     let to = unsafe {
         let start = if mutable {
             ffi::PyByteArray_AsString(object.as_ptr())
@@ -99,10 +101,7 @@ pub fn filled(
     Ok(object)
 }
 
-/// Bytes from which on copying lets go of the interpreter.
-pub const MUCH: usize = 64 << 10;
-
-/// Copies, with the interpreter let go where that takes a while.
+/// Copies `from` to `to`. Releases the interpreter if that takes long.
 pub fn copy(py: Python<'_>, from: &[u8], to: &mut [u8]) {
     if from.len() < MUCH {
         to.copy_from_slice(from);
@@ -111,10 +110,10 @@ pub fn copy(py: Python<'_>, from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// Memory of others that is read while the interpreter may be let go.
+/// Memory of a Python object, which is read while the interpreter may be released.
 ///
-/// Other threads may write to it meanwhile, and then what arrives is some of the old and some of the new, as with pickle's own
-/// copying. So there is no reference to it, which would promise that nobody does.
+/// Other threads may write to the memory meanwhile. Then the copy has some old and some new bytes, as a copy made by
+/// pickle has. A Rust reference would promise that no thread writes, so this holds an address instead.
 #[derive(Clone, Copy)]
 pub struct Lent {
     start: usize,
@@ -122,23 +121,23 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// What a contiguous view shows (`PickleBuffer.raw()` makes no others).
+    /// Takes the memory of a contiguous view (`PickleBuffer.raw()` makes no others).
     ///
     /// # Safety
     ///
-    /// As for [`of`](Self::of): the view lives as long as this is used.
+    /// As for [`of`](Self::of): the view exists as long as this value is used.
     #[allow(unsafe_code)]
     pub unsafe fn of_view(view: &PyBuffer<u8>) -> Self {
         let start = view.buf_ptr().cast::<u8>().cast_const();
-        // SAFETY: the exporter keeps so many bytes where they are as long as the view exists; the rest is the caller's promise.
+        // SAFETY: the exporter keeps these bytes in place as long as the view exists. The rest is the caller's promise.
         unsafe { Self::of(std::ptr::slice_from_raw_parts(start, view.len_bytes())) }
     }
 
-    /// The memory at `bytes`.
+    /// Takes the memory at `bytes`.
     ///
     /// # Safety
     ///
-    /// It may be read, and stays where it is, as long as this is used.
+    /// The memory may be read, and stays in place, as long as this value is used.
     #[allow(unsafe_code)]
     pub unsafe fn of(bytes: *const [u8]) -> Self {
         Self {
@@ -147,53 +146,52 @@ impl Lent {
         }
     }
 
-    /// How many bytes it has.
+    /// Returns the number of bytes.
     pub fn len(self) -> usize {
         self.len
     }
 
-    /// Copies it to `to`, of the same length.
+    /// Copies the bytes to `to`, which has the same length.
     #[allow(unsafe_code)]
     pub fn copy_to(self, to: &mut [u8]) {
         assert_eq!(self.len, to.len(), "room for all of it");
-        // SAFETY: `to` has so many bytes, and is borrowed mutably, so this does not lie in it.
+        // SAFETY: `to` has `self.len` bytes. It is borrowed mutably, so the memory of `self` does not overlap it.
         unsafe { self.copy(to.as_mut_ptr()) };
     }
 
-    /// Copies it to the end of `to`.
+    /// Appends the bytes to `to`.
     #[allow(unsafe_code)]
     #[inline]
     pub fn append_to(self, to: &mut Vec<u8>) {
         to.reserve(self.len);
-        // SAFETY: there was made room for so many bytes, which are written before they count.
+        // SAFETY: `reserve` has made room for these bytes, and they are written before `to` grows.
         unsafe {
             self.copy(to.as_mut_ptr().add(to.len()));
             to.set_len(to.len() + self.len);
         }
     }
 
-    /// Copies it to `to`.
+    /// Copies the bytes to `to`.
     ///
     /// # Safety
     ///
-    /// There is room for so many bytes, in which nothing of this lies.
+    /// `to` has room for `self.len` bytes, and the memory of `self` does not overlap it.
     #[allow(unsafe_code)]
     #[inline]
     unsafe fn copy(self, to: *mut u8) {
         let from = std::ptr::with_exposed_provenance::<u8>(self.start);
-        // SAFETY: it may be read (the promise of who made this); the rest is the caller's promise.
+        // SAFETY: the memory may be read, by the contract of `of`. The rest is the caller's promise.
         unsafe { std::ptr::copy_nonoverlapping(from, to, self.len) };
     }
 }
 
-/// Copies `from` to `len` bytes at `to`, with the interpreter let go where that takes a while.
+/// Copies `from` to `len` bytes at `to`. Releases the interpreter if that takes long.
 ///
-/// Other threads may write to either meanwhile, and then what arrives is some of the old and some of the new, as with
-/// pickle's own copying. So there is no reference to it here, which would promise that nobody does.
+/// Other threads may write to either memory meanwhile; see [`Lent`].
 ///
 /// # Safety
 ///
-/// `from` may be read and `to` be written, both stay where they are until this returns, and they do not overlap.
+/// `from` may be read and `to` may be written, both stay in place until this returns, and they do not overlap.
 #[allow(unsafe_code)]
 pub unsafe fn copy_lent(py: Python<'_>, from: *const [u8], to: *mut u8, len: usize) {
     assert_eq!(from.len(), len, "room for all of it");

@@ -1,51 +1,60 @@
-//! The shared memory beside a pipe, through which a large message may take a short cut.
+//! A bypass: shared memory beside a pipe, in which the contents of a large message are handed over.
 //!
-//! What is in the descriptor is the standard library's stream whatever happens, so whoever gets hold of the descriptor can
-//! read it. A message that the descriptor has no room for is sent like this:
+//! The descriptor always carries the standard library's stream, so every process that gets the descriptor can read it.
+//! A bypass is used only for messages that the descriptor has no room for, and only for descriptors that block.
 //!
-//! | step of who sends | if it dies behind it |
+//! ```text
+//!              length, in eight bytes
+//!   sender ══════════ descriptor ══════════▶ receiver
+//!      └───contents──▶ bypass (a ring of one) ──▶┘
+//! ```
+//!
+//! Steps of the sender:
+//!
+//! | step | if the sender dies after this step |
 //! | --- | --- |
-//! | the contents are put into the bypass, which has room for one | they stay there, and this bypass is not used any more |
-//! | the length is written to the descriptor, in eight bytes | the message is there, for those who know the bypass |
-//! | it waits until the contents are taken: done | |
-//! | or else it takes them back, and writes them to the descriptor | the message is broken off, as in any pipe |
+//! | 1. put the contents into the bypass, which has room for one | they stay; this bypass is not used any more |
+//! | 2. write the length to the descriptor, in eight bytes | the message is there for receivers that know the bypass |
+//! | 3. wait until the contents are taken; then the message is sent | |
+//! | 4. or else take them back, and write them to the descriptor | the message is broken off, as in any pipe |
 //!
-//! Who reads a length in eight bytes looks into the bypass. Either the contents are there, or they follow in the descriptor:
-//! the latch of the bypass's ring decides who of the two takes them. So a handler that raises while the sender waits finds the
-//! message received, or has it taken back: then it is broken off.
+//! A receiver that has read a length in eight bytes looks into the bypass. If the contents are there, it takes them;
+//! otherwise they follow in the descriptor. Sender and receiver may both try to take them: the head lock of the
+//! bypass's ring decides which of the two gets them. So if a signal handler raises while the sender waits, the message
+//! has either been received, or the sender takes the contents back and the message is broken off.
 //!
-//! The sender takes the contents back where the other end is closed, and where somebody has read the length and does not come
-//! for the contents: he does not know the bypass, or died. While nobody has read the length it goes on waiting, as it would in
-//! `write`. That is why a bypass is only for messages that the descriptor has no room for, and for descriptors that wait.
+//! The sender takes the contents back in two cases: the other end is closed, or a receiver has read the length and
+//! does not take the contents (it does not know the bypass, or it died). While no receiver has read the length, the
+//! sender goes on waiting, as it would in `write`.
 //!
-//! A length in eight bytes belongs to the contents in the bypass, because a message of that size has such a length only if its
-//! contents were put before, and nobody puts any while there are some. Who shares an end takes turns, as at any pipe.
+//! A length in eight bytes always belongs to the contents in the bypass: a message of such a size has its length in
+//! eight bytes only if its contents were put before, and no contents are put while there are some. Processes that
+//! share an end take turns, as at any pipe.
 
 use crate::buffer::Lent;
 use crate::handles::{self, HandleRef};
-use crate::message::ReceivedMessage;
 use crate::parcel::Parcel;
 use crate::queue::put_parcel;
 use crate::stream::Stream;
 use crate::wait::{self, patiently};
 use procession::Error;
-use procession::bindings::{self, Deadline, Handle, HandleKind, RawQueue};
+use procession::bindings::{self, Deadline, Handle, HandleKind, RawQueue, Received};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Less goes through any descriptor as quickly.
+/// The fewest bytes of a message for the bypass: fewer go through any descriptor as quickly.
 pub const MIN: usize = 64 << 10;
-/// Larger ones go through the descriptor bit by bit, and take no memory meanwhile.
+/// The most bytes of a message for the bypass: more go through the descriptor bit by bit, and take no memory meanwhile.
 pub const MAX: usize = 16 << 20;
-/// How long somebody who has read the length has time to take the contents.
+/// How long a receiver that has read the length has time to take the contents.
 const SOON: Duration = Duration::from_millis(10);
-/// How often at least it is looked whether somebody will.
+/// The longest time between two checks whether a receiver will take the contents.
 const SELDOM: Duration = Duration::from_secs(1);
-/// A bypass that was in vain so many times, one after the other, is not used any more by this process.
+/// After this many messages in a row whose contents no receiver took, this process does not use the bypass any more.
 const IN_VAIN: u32 = 3;
 
-/// What became of contents in the bypass.
+/// What became of the contents in the bypass.
 pub enum Fate {
     Taken,
     TakenBack,
@@ -56,11 +65,12 @@ pub enum Fate {
 pub struct Bypass {
     inbox: Option<RawQueue>,
     outbox: Option<RawQueue>,
-    /// How many times nobody has come, since somebody has.
+    /// How many messages in a row no receiver took.
     in_vain: AtomicU32,
 }
 
 impl Bypass {
+    /// Makes an end of these two queues.
     fn of(inbox: Option<RawQueue>, outbox: Option<RawQueue>) -> Self {
         Self {
             inbox,
@@ -69,7 +79,8 @@ impl Bypass {
         }
     }
 
-    /// The ends of a new one, if there is memory; for what the second sends only, where it is not `duplex`.
+    /// Makes a bypass and returns its two ends, `None` if there is no memory. If it is not `duplex`, it is only for
+    /// what the second end sends.
     pub fn pair(py: Python<'_>, duplex: bool) -> Option<(Self, Self)> {
         let make = || {
             let queue = wait::briefly(py, || RawQueue::new(1)).ok()?;
@@ -78,7 +89,7 @@ impl Bypass {
         };
         let there = make()?;
         let back = if duplex { Some(make()?) } else { None };
-        // Programs that only have pipes wait at none of the engine's things, where the dead would be noticed.
+        // A program that has only pipes waits at no object of the engine, where dead processes would be noticed.
         wait::awake(py, bindings::sweep_dead_rate_limited);
         Some((
             Self::of(Some(there.clone()), back.clone()),
@@ -86,21 +97,22 @@ impl Bypass {
         ))
     }
 
-    /// Whether a message may be sent this way.
+    /// Returns whether a message may be sent through the bypass now.
     pub fn is_free(&self, py: Python<'_>) -> bool {
         let is_empty = |outbox: &RawQueue| wait::awake(py, || outbox.is_empty());
         self.in_vain.load(Ordering::Relaxed) < IN_VAIN && self.outbox.as_ref().is_some_and(is_empty)
     }
 
-    /// Puts the contents of a message, if there are none.
+    /// Puts the contents of a message. Returns false if that cannot be done at once.
     pub fn put(&self, py: Python<'_>, contents: Parcel) -> bool {
         let outbox = self.outbox.as_ref();
         outbox.is_some_and(|outbox| put_parcel(py, outbox, contents, Deadline::Now).is_ok())
     }
 
-    /// Takes the contents of a message that was not taken; whether they were still there.
+    /// Takes back the contents of a message. Returns false if they had been taken.
     ///
-    /// Raises what a signal handler raised while somebody was stopped who is in the middle of taking them: it is not known.
+    /// Raises what a signal handler raised while a receiver was stopped in the middle of taking them. Then it is not
+    /// known whether they were taken.
     pub fn take_back(&self, py: Python<'_>) -> PyResult<bool> {
         match &self.outbox {
             Some(outbox) => Ok(take(py, outbox)?.is_some()),
@@ -108,23 +120,24 @@ impl Bypass {
         }
     }
 
-    /// Waits until the contents are taken by somebody, or it is clear that nobody will.
+    /// Waits until a receiver takes the contents, or takes them back when it is clear that none will.
     ///
-    /// Raises what a signal handler raised; the contents are still there then, unless they were taken.
+    /// Raises what a signal handler raised. Then the contents are still there, unless they were taken.
     pub fn wait_taken(&self, py: Python<'_>, stream: &Stream<'_>) -> PyResult<Fate> {
         let Some(outbox) = &self.outbox else {
             return Ok(Fate::Taken);
         };
         let (mut span, mut was_read) = (SOON, false);
         loop {
-            let more = |answer: &procession::Result<bool>| *answer == Ok(false);
-            let until = Deadline::after(span);
-            match patiently(py, until, more, |until| outbox.wait_writable(until)) {
-                Ok(true) => {
+            let taken = patiently(py, Deadline::after(span), |until| {
+                outbox.wait_writable(until)?.then_some(()).ok_or(Error::Full)
+            });
+            match taken {
+                Ok(()) => {
                     self.in_vain.store(0, Ordering::Relaxed);
                     return Ok(Fate::Taken);
                 }
-                Ok(false) => {}
+                Err(Error::Full) => {}
                 Err(Error::Interrupted) => return Err(wait::pending()),
                 Err(error) => return Err(crate::errors::from_engine(py, error)),
             }
@@ -141,9 +154,9 @@ impl Bypass {
         }
     }
 
-    /// The contents of the message of `len` bytes whose length was read, if they are in the bypass.
+    /// Takes the contents of the message of `len` bytes whose length was read, if they are in the bypass.
     ///
-    /// Raises what a signal handler raised while somebody was stopped who is in the middle of a change to the bypass.
+    /// Raises what a signal handler raised while a process was stopped in the middle of a change to the bypass.
     pub fn take(&self, py: Python<'_>, len: usize) -> PyResult<Option<Parcel>> {
         match &self.inbox {
             Some(inbox) => Ok(take(py, inbox)?.filter(|contents| contents.len() == len)),
@@ -164,13 +177,13 @@ impl Drop for Bypass {
     }
 }
 
-/// Takes what is in the bypass. The other end waits for the answer, whatever it is, so somebody who is stopped is waited for like
-/// somebody who does not read.
+/// Takes the contents in the bypass, if there are any. If a process is stopped in the middle of a change, this waits
+/// for it without a deadline, because the other end waits for what this process does.
 fn take(py: Python<'_>, queue: &RawQueue) -> PyResult<Option<Parcel>> {
     loop {
         let taken = wait::briefly(py, || queue.get(&mut Vec::new(), Deadline::Now));
-        match taken.map(ReceivedMessage::from) {
-            Ok(ReceivedMessage::Parcel(parcel)) => return Ok(Some(parcel)),
+        match taken {
+            Ok(Received::Parcel(parcel)) => return Ok(Some(parcel.into())),
             Err(Error::OwnerStopped { .. }) => wait::look_for_signals_now(py)?,
             Err(Error::Interrupted) => return Err(wait::pending()),
             _ => return Ok(None),
@@ -178,14 +191,14 @@ fn take(py: Python<'_>, queue: &RawQueue) -> PyResult<Option<Parcel>> {
     }
 }
 
-/// What consists of `parts`, `len` bytes together, as contents for a bypass; `None` where there is no memory.
+/// Copies `parts`, `len` bytes together, to a parcel for a bypass. Returns `None` if there is no memory.
 ///
 /// # Safety
 ///
-/// The parts may be read, and stay where they are, until this returns.
+/// The parts may be read, and stay in place, until this returns.
 #[allow(unsafe_code)]
 pub unsafe fn contents(py: Python<'_>, parts: &[*const [u8]], len: usize) -> Option<Parcel> {
-    // SAFETY: the caller's promise.
+    // SAFETY: by the contract of this function.
     let parts: Vec<Lent> = parts.iter().map(|&part| unsafe { Lent::of(part) }).collect();
     let filled = Parcel::filled(py, len, &[], Deadline::Never, |parcel| {
         let mut at = 0;
@@ -201,12 +214,13 @@ type HandleRefs = (Option<HandleRef>, Option<HandleRef>);
 
 #[pymethods]
 impl Bypass {
-    /// Whether a message may be sent this way.
+    /// Return whether a message may be sent through the bypass now.
     fn _is_free(&self, py: Python<'_>) -> bool {
         self.is_free(py)
     }
 
-    /// What stands for this end in a pickle; `directly`, if that is the message itself, and not bytes in it.
+    /// Return what represents this end in a pickle. If the pickle is the message itself, not bytes in it (`directly`),
+    /// the message carries the handles.
     fn _handle_refs(&self, directly: bool) -> HandleRefs {
         let handle_ref = |queue: &Option<RawQueue>| {
             let handle = Handle::from(queue.as_ref()?);
@@ -219,7 +233,7 @@ impl Bypass {
         (handle_ref(&self.inbox), handle_ref(&self.outbox))
     }
 
-    /// The end that handle_refs stand for, if it is of this program and somebody has kept it.
+    /// Return the end that `handle_refs` stand for, `None` if it is of another program or does not exist any more.
     #[staticmethod]
     fn _resolve(py: Python<'_>, handle_refs: HandleRefs) -> Option<Self> {
         let resolve = |handle_ref: Option<HandleRef>| match handle_ref {

@@ -1,9 +1,14 @@
-//! The compact form of what programs send most: None, bool, int, float, str, bytes, and small tuples, lists and dicts of
-//! them.
+//! The compact form of the objects that programs send most: None, bool, int, float, str, bytes, and small tuples,
+//! lists and dicts of them.
 //!
-//! A value is a tag and its content; only the exact types, so that what arrives is what pickle would have made. A container
-//! is a tag, a count, and for each item its length (two bytes) and the item; a dict's items are its keys and values in turn.
-//! A list or dict that occurs twice is left to pickle, which knows how to make it one object again.
+//! | object | form |
+//! | --- | --- |
+//! | a scalar | a tag (one byte), the content |
+//! | a tuple, list or dict | a tag, a count (one byte), the items; those of a dict are its keys and values in turn |
+//! | an item of a container | its length (two bytes), its form |
+//!
+//! Only objects of exactly these types have a compact form, so that what arrives is what pickle would have made. A
+//! list or dict that occurs twice is left to pickle, which makes it one object again.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -27,14 +32,14 @@ pub mod tag {
     pub const BUFFERS: u8 = 11;
 }
 
-/// Items, in all containers together, of the largest object that has a compact form.
+/// The most items, in all containers together, of an object that has a compact form.
 const MAX_ITEMS: usize = 64;
-/// Bytes of the longest item of a container; longer strings are pickle's, which writes equal ones once.
+/// The most bytes of an item of a container. Longer strings are left to pickle, which writes equal ones once.
 const MAX_ITEM: usize = 256;
-/// Lists and dicts in one object.
+/// The most lists and dicts in one object.
 const MAX_CONTAINERS: usize = 8;
 
-/// What was seen of an object so far.
+/// What the encoder has seen of an object so far.
 #[derive(Default)]
 struct Seen {
     items: usize,
@@ -44,7 +49,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether a list or dict is new, and not one too many.
+    /// Returns whether a list or dict has not been seen before and is not one too many, and records it.
     fn is_new(&mut self, container: &Bound<'_, PyAny>) -> bool {
         let address = container.as_ptr() as usize;
         if self.count == MAX_CONTAINERS || self.containers[..self.count].contains(&address) {
@@ -56,7 +61,7 @@ impl Seen {
     }
 }
 
-/// Appends the compact form of `object`; false, and nothing appended, if it has none.
+/// Appends the compact form of `object` to `out`. Returns false, with nothing appended, if it has none.
 #[inline]
 pub fn encode(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
     encode_scalar(object, out).unwrap_or_else(|| {
@@ -69,14 +74,14 @@ pub fn encode(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
     })
 }
 
-/// The same for what is no container; `None` if it is something else.
+/// Does the same for a scalar. Returns `None` for another type.
 #[inline]
 fn encode_scalar(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Option<bool> {
     if object.is_exact_instance_of::<PyInt>() {
         return Some(encode_int(object, out));
     }
     if let Ok(text) = object.cast_exact::<PyString>() {
-        // Lone surrogates have no such form.
+        // A string with lone surrogates has no UTF-8 form.
         let Ok(text) = text.to_str() else {
             return Some(false);
         };
@@ -102,7 +107,8 @@ fn encode_scalar(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Option<bool> {
 #[inline]
 fn encode_int(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
     let mut overflow = 0;
-    // SAFETY: an int, and the interpreter is attached; on overflow nothing is raised, and there is no other error.
+    // SAFETY: the object is an int, and the interpreter is attached. Overflow raises nothing, and there is no other
+    // error.
     let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(object.as_ptr(), &raw mut overflow) };
     if overflow != 0 {
         return false;
@@ -112,7 +118,7 @@ fn encode_int(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Appends a container's form; where the answer is false, something may have been appended.
+/// Appends the compact form of a container. Where this returns false, a part may have been appended.
 fn encode_container(object: &Bound<'_, PyAny>, out: &mut Vec<u8>, seen: &mut Seen) -> bool {
     if let Ok(dict) = object.cast_exact::<PyDict>() {
         return begin(tag::DICT, dict.len(), out, seen)
@@ -135,6 +141,7 @@ fn encode_container(object: &Bound<'_, PyAny>, out: &mut Vec<u8>, seen: &mut See
     }
 }
 
+/// Appends the head of a container. Returns false if the object has too many items.
 fn begin(tag: u8, count: usize, out: &mut Vec<u8>, seen: &mut Seen) -> bool {
     seen.items += count;
     if seen.items > MAX_ITEMS {
@@ -144,6 +151,7 @@ fn begin(tag: u8, count: usize, out: &mut Vec<u8>, seen: &mut Seen) -> bool {
     true
 }
 
+/// Appends the form of an item of a container. Where this returns false, a part may have been appended.
 fn encode_item(item: &Bound<'_, PyAny>, out: &mut Vec<u8>, seen: &mut Seen) -> bool {
     let at = out.len();
     out.extend_from_slice(&[0; 2]);
@@ -155,7 +163,7 @@ fn encode_item(item: &Bound<'_, PyAny>, out: &mut Vec<u8>, seen: &mut Seen) -> b
     len <= MAX_ITEM
 }
 
-/// The object behind a compact form; `None` if these bytes are none.
+/// Returns the object that has this compact form, `None` if the bytes are no compact form.
 #[inline]
 pub fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> Option<Bound<'py, PyAny>> {
     let (&tag, content) = bytes.split_first()?;
@@ -177,16 +185,16 @@ pub fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> Option<Bound<'py, PyAny>> {
     })
 }
 
-/// The items of a container, of which there are `each` for one that was counted.
+/// Returns the items of a container, which has `each` items for each that was counted.
 fn items<'py>(py: Python<'py>, content: &[u8], each: usize) -> Option<Vec<Bound<'py, PyAny>>> {
     let (&count, mut rest) = content.split_first()?;
     let count = usize::from(count) * each;
     let mut items = Vec::with_capacity(count);
     for _ in 0..count {
-        let (len, behind) = rest.split_first_chunk::<2>()?;
-        let (item, behind) = behind.split_at_checked(usize::from(u16::from_ne_bytes(*len)))?;
+        let (len, after) = rest.split_first_chunk::<2>()?;
+        let (item, after) = after.split_at_checked(usize::from(u16::from_ne_bytes(*len)))?;
         items.push(decode(py, item)?);
-        rest = behind;
+        rest = after;
     }
     Some(items)
 }

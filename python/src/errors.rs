@@ -1,4 +1,4 @@
-//! The engine's errors as Python's.
+//! The engine's errors as Python's exceptions.
 
 use procession::Error;
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
@@ -7,7 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use std::io;
 
-/// Imports `module.name` once, the first time it is needed.
+/// Imports `module.name`, and keeps it in `cell`.
 pub fn imported<'py>(
     py: Python<'py>,
     cell: &'static PyOnceLock<Py<PyType>>,
@@ -17,19 +17,19 @@ pub fn imported<'py>(
     cell.import(py, module, name)
 }
 
-/// `queue.Empty`.
+/// Makes a `queue.Empty`.
 pub fn empty(py: Python<'_>) -> PyErr {
     static CELL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     raised(py, &CELL, "queue", "Empty")
 }
 
-/// `queue.Full`.
+/// Makes a `queue.Full`.
 pub fn full(py: Python<'_>) -> PyErr {
     static CELL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     raised(py, &CELL, "queue", "Full")
 }
 
-/// `queue.ShutDown`, or what stands for it where `queue` has none.
+/// Makes a `queue.ShutDown`, or this package's `ShutDown` where `queue` has none.
 pub fn shut_down(py: Python<'_>) -> PyErr {
     static CELL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     raised(py, &CELL, "procession.queues", "ShutDown")
@@ -42,7 +42,7 @@ fn raised(py: Python<'_>, cell: &'static PyOnceLock<Py<PyType>>, module: &str, n
     }
 }
 
-/// What the system said.
+/// Makes the `OSError` of an error of the system.
 pub fn from_os(py: Python<'_>, error: &io::Error) -> PyErr {
     let errno = error.raw_os_error().unwrap_or(libc::EIO);
     let text = py
@@ -54,12 +54,12 @@ pub fn from_os(py: Python<'_>, error: &io::Error) -> PyErr {
     }
 }
 
-/// Any other error of the engine.
+/// Makes the exception of an error of the engine.
 pub fn from_engine(py: Python<'_>, error: Error) -> PyErr {
     static CONSUMER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     match error {
         Error::Interrupted => crate::wait::pending(),
-        // Somebody is stopped, and the time was up.
+        // A process is stopped in the middle of a change, and the time was up.
         Error::OwnerStopped { .. } => PyTimeoutError::new_err(error.to_string()),
         Error::ShutDown | Error::Disconnected => shut_down(py),
         Error::Full => full(py),
@@ -78,8 +78,9 @@ pub fn from_engine(py: Python<'_>, error: Error) -> PyErr {
     }
 }
 
-/// The engine's answer, or Python's exception.
+/// Answers of the engine as Python has them.
 pub trait OrRaise<T> {
+    /// Returns the value, or the error as an exception.
     fn or_raise(self, py: Python<'_>) -> PyResult<T>;
 }
 

@@ -1,4 +1,4 @@
-//! What a program's processes do, as Python's tuples.
+//! What the program's processes do, as Python tuples.
 
 use crate::errors::OrRaise;
 use crate::wait;
@@ -60,14 +60,14 @@ fn report(seen: &Inspection) -> Report {
     )
 }
 
-/// Looks at the program: processes, objects, waits, deadlocks, and all of it as text.
+/// Inspect the program. Return its processes, objects, waits and deadlocks, and all of that as text.
 #[pyfunction]
 pub fn inspect(py: Python<'_>) -> PyResult<Report> {
     let seen = py.detach(procession::inspect).or_raise(py)?;
     Ok(report(&seen))
 }
 
-/// Gives this process the name that others see.
+/// Give this process the name that other processes see.
 #[pyfunction]
 pub fn rename(py: Python<'_>, name: &str) -> PyResult<()> {
     wait::briefly(py, || bindings::rename(name)).or_raise(py)

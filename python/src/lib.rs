@@ -1,5 +1,5 @@
-//! The compiled half of the Python package: it turns objects into bytes and back, maps errors, and lets go of the
-//! interpreter while something waits or copies. What is an algorithm is the engine's.
+//! The compiled half of the Python package: it turns objects into bytes and back, turns errors into exceptions, and
+//! releases the interpreter while a call waits or copies. The algorithms are the engine's.
 
 mod bootstrap;
 mod buffer;
@@ -18,6 +18,7 @@ mod pollable_fd;
 mod producer;
 mod queue;
 mod region;
+mod scratch;
 mod select;
 mod shared;
 mod shm;
@@ -31,7 +32,7 @@ use pyo3::prelude::*;
 /// The oldest kernel that has what the engine needs (`pidfd_getfd`, `MADV_POPULATE_WRITE` with a fallback).
 const OLDEST: (u32, u32) = (5, 10);
 
-/// Complains on a system that is too old, instead of failing somewhere in the middle.
+/// Raises `ImportError` on a system that is too old, instead of failing in some later call.
 fn check_system(py: Python<'_>) -> PyResult<()> {
     let release: String = py
         .import("os")?
@@ -51,7 +52,7 @@ fn check_system(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// The compiled half of the package; for its Python half only.
+/// The compiled half of the package, for its Python half only.
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     check_system(module.py())?;
@@ -59,7 +60,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<queue::Queue>()?;
     module.add_class::<connection::Connection>()?;
     module.add_class::<bypass::Bypass>()?;
-    module.add_class::<producer::Producing>()?;
+    module.add_class::<producer::Producer>()?;
     module.add_class::<locks::Lock>()?;
     module.add_class::<locks::RLock>()?;
     module.add_class::<locks::Semaphore>()?;

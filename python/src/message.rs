@@ -1,27 +1,27 @@
-//! Objects as messages.
+//! How objects become messages, and messages objects.
 //!
-//! A small message is a compact form, or [`tag::PICKLE`] and a pickle. A large one is a parcel with the same contents, or
-//! with buffers out of band, which are copied once, from where they are to shared memory:
+//! A small message is a [compact form](crate::compact), or [`tag::PICKLE`] and a pickle. A large one is a parcel with
+//! the same contents, or with buffers out of band. Such buffers are copied once, straight to shared memory:
 //!
-//! | bytes | what |
+//! | bytes of the parcel | contents |
 //! | --- | --- |
 //! | 0 | [`tag::BUFFERS`] |
-//! | 8 to 15, 16 to 23 | length of the pickle, number of buffers |
-//! | 24 on | place and length of each buffer |
-//! | then | the pickle, and the buffers, each at a multiple of [`ALIGN`] |
+//! | 8 to 15 | length of the pickle |
+//! | 16 to 23 | number of buffers |
+//! | 24 on | place and length of each buffer, eight bytes each |
+//! | after that | the pickle, and the buffers, each at a multiple of [`ALIGN`] |
 
-use crate::buffer::{self, Lent, MUCH, SharedBuffer};
+use crate::buffer::{self, Lent, SharedBuffer};
 use crate::compact::{self, tag};
 use crate::handles::{self, Collection};
 use crate::parcel::Parcel;
 use crate::pickling::{self, Form, Pickled};
-use crate::wait;
+use crate::wait::{self, MUCH};
 use procession::bindings::{ALIGN, Deadline, Handle, RawQueue, Received};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
-use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,50 +30,15 @@ const TABLE: usize = 24;
 
 /// A message ready to be put.
 pub enum Encoded {
-    /// It was appended to the buffer.
+    /// A small one, which was appended to the buffer.
     Small,
+    /// A large one, or one with handles in it.
     Parcel(Parcel),
-}
-
-thread_local! {
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// A scratch buffer larger than this is not kept.
-const KEEP: usize = 1 << 20;
-
-/// Lends this thread's buffer, empty; a nested call gets a new one.
-#[inline]
-pub fn with_scratch<T>(use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    let mut buffer = SCRATCH.take();
-    buffer.clear();
-    let answer = use_it(&mut buffer);
-    if buffer.capacity() <= KEEP {
-        SCRATCH.set(buffer);
-    }
-    answer
-}
-
-/// A message that was taken.
-pub enum ReceivedMessage {
-    /// A small one of so many bytes, which are in the buffer.
-    Inline(usize),
-    Parcel(Parcel),
-}
-
-impl From<Received> for ReceivedMessage {
-    #[inline]
-    fn from(received: Received) -> Self {
-        match received {
-            Received::Inline(len) => Self::Inline(len),
-            Received::Parcel(parcel) => Self::Parcel(parcel.into()),
-        }
-    }
 }
 
 /// Appends the message of `object` to `out`, or makes a parcel of it; see [`Parcel::filled`] for the deadline.
 ///
-/// The error is about the object; the one within, about the making of the parcel.
+/// The outer error is about the object (it cannot be pickled, say), the inner one about making the parcel.
 #[inline]
 pub fn encode(
     object: &Bound<'_, PyAny>,
@@ -100,7 +65,7 @@ pub fn encode(
     })
 }
 
-/// The message of `object` as a parcel, whatever its size.
+/// Makes a parcel of the message of `object`, whatever its size.
 pub fn encode_parcel(object: &Bound<'_, PyAny>) -> PyResult<Parcel> {
     let collection = Collection::begin();
     pickling::dumps(object, Form::Parted, |pickled| {
@@ -109,7 +74,7 @@ pub fn encode_parcel(object: &Bound<'_, PyAny>) -> PyResult<Parcel> {
     })
 }
 
-/// Contents of strings and bytes too long for a small message.
+/// Returns the tag and the contents of a string or bytes too long for a small message, `None` for other objects.
 #[inline]
 fn large_text<'a>(object: &'a Bound<'_, PyAny>) -> Option<(u8, &'a [u8])> {
     let (tag, content) = if let Ok(bytes) = object.cast_exact::<PyBytes>() {
@@ -122,7 +87,7 @@ fn large_text<'a>(object: &'a Bound<'_, PyAny>) -> Option<(u8, &'a [u8])> {
     (!RawQueue::is_small(1 + content.len())).then_some((tag, content))
 }
 
-/// Handles that a parcel takes along; the last to an object may be among them.
+/// The handles that a parcel carries. When they are dropped, they may be the last handles to their objects.
 struct Handles(Vec<Handle>);
 
 impl Drop for Handles {
@@ -133,7 +98,7 @@ impl Drop for Handles {
     }
 }
 
-/// A parcel of `content` behind its tag.
+/// Makes a parcel of a tag and `content`.
 fn tagged(
     py: Python<'_>,
     tag: u8,
@@ -147,6 +112,7 @@ fn tagged(
     })
 }
 
+/// Makes a parcel of a pickle and the buffers beside it.
 #[allow(unsafe_code)]
 fn parcel_of(py: Python<'_>, pickled: &Pickled, handles: &[Handle], deadline: Deadline) -> PyResult<Parcel> {
     let (stream, buffers) = (pickled.stream.as_slice(), &pickled.buffers);
@@ -161,7 +127,7 @@ fn parcel_of(py: Python<'_>, pickled: &Pickled, handles: &[Handle], deadline: De
         end = start + buffer.len_bytes();
         places.push(start..end);
     }
-    // SAFETY: the views are borrowed until this returns.
+    // SAFETY: the views are borrowed until this function returns.
     let lent: Vec<Lent> = buffers
         .iter()
         .map(|view| unsafe { Lent::of_view(view) })
@@ -179,30 +145,32 @@ fn parcel_of(py: Python<'_>, pickled: &Pickled, handles: &[Handle], deadline: De
     })
 }
 
+/// Writes a number of the table of buffers.
 fn put_number(bytes: &mut [u8], at: usize, number: usize) {
     bytes[at..at + 8].copy_from_slice(&(number as u64).to_ne_bytes());
 }
 
+/// Reads a number of the table of buffers.
 fn number(bytes: &[u8], at: usize) -> Option<usize> {
     let bytes = bytes.get(at..at.checked_add(8)?)?;
     usize::try_from(u64::from_ne_bytes(bytes.try_into().ok()?)).ok()
 }
 
-/// The object of a message that was taken, whose bytes are `inline` where it was a small one.
+/// Returns the object of a message. `inline` has the bytes of a small one.
 #[inline]
 pub fn decode<'py>(
     py: Python<'py>,
-    taken: ReceivedMessage,
+    received: Received,
     inline: &[u8],
     zero_copy: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    match taken {
-        ReceivedMessage::Inline(_) => decode_bytes(py, inline),
-        ReceivedMessage::Parcel(parcel) => decode_parcel(py, parcel, zero_copy),
+    match received {
+        Received::Inline(_) => decode_bytes(py, inline),
+        Received::Parcel(parcel) => decode_parcel(py, parcel.into(), zero_copy),
     }
 }
 
-/// The object of a small message.
+/// Returns the object of a small message.
 #[inline]
 pub fn decode_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     match bytes.split_first() {
@@ -211,7 +179,7 @@ pub fn decode_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, P
     }
 }
 
-/// The object of a parcel.
+/// Returns the object of a parcel.
 pub fn decode_parcel(py: Python<'_>, parcel: Parcel, zero_copy: bool) -> PyResult<Bound<'_, PyAny>> {
     if parcel.first() == Some(&tag::BYTES) {
         return unpacked(py, parcel);
@@ -225,7 +193,8 @@ pub fn decode_parcel(py: Python<'_>, parcel: Parcel, zero_copy: bool) -> PyResul
     }
 }
 
-/// The bytes that are in a parcel behind its tag. It is freed where it was copied, so the interpreter is let go once.
+/// Returns the `bytes` in a parcel. Copying them and freeing the parcel are done together, so the interpreter is
+/// released once.
 fn unpacked(py: Python<'_>, parcel: Parcel) -> PyResult<Bound<'_, PyAny>> {
     let len = parcel.len() - 1;
     if len < MUCH {
@@ -240,6 +209,7 @@ fn unpacked(py: Python<'_>, parcel: Parcel) -> PyResult<Bound<'_, PyAny>> {
     })
 }
 
+/// Returns the object of a parcel with buffers out of band.
 fn decode_buffers<'py>(
     py: Python<'py>,
     parcel: &Arc<Parcel>,
@@ -265,14 +235,18 @@ fn decode_buffers<'py>(
     pickling::loads_with(&view(py, pickle)?, buffers)
 }
 
-/// A view of bytes that live longer than it: what it is given to must not keep it.
+/// Makes a view of `bytes`. The view must not be used after they are gone.
 #[allow(unsafe_code)]
 pub fn view<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let (start, len) = (bytes.as_ptr().cast_mut().cast(), bytes.len() as isize);
-    // SAFETY: read-only memory of this length; `pickle.loads`, which gets the view, lets go of it before it returns.
+    // SAFETY: the memory has this length and the view is read-only. `pickle.loads`, which gets the view, drops it
+    // before it returns.
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyMemoryView_FromMemory(start, len, ffi::PyBUF_READ)) }
 }
 
+/// Makes the error of a message that cannot be decoded.
 fn malformed() -> PyErr {
-    PyRuntimeError::new_err("a message that this version of procession did not write")
+    PyRuntimeError::new_err(
+        "a message cannot be decoded: all processes of a program must use the same version of procession",
+    )
 }

@@ -1,4 +1,4 @@
-//! Numbers in shared memory, as ctypes has them.
+//! Numbers in shared memory, of the types that ctypes has.
 
 use procession::bindings::Region;
 use pyo3::ffi;
@@ -7,7 +7,7 @@ use pyo3::types::{PyBool, PyFloat, PyInt};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// The sorts of number that ctypes has, by its letters; `l` is 64 bits wherever this runs.
+/// The types of numbers that ctypes has, by its letters. `l` has 64 bits on every platform of this package.
 #[derive(Clone, Copy)]
 pub enum Code {
     I8,
@@ -24,6 +24,7 @@ pub enum Code {
 }
 
 impl Code {
+    /// Returns the type that ctypes gives this letter.
     pub fn of(letter: char) -> Option<Self> {
         Some(match letter {
             'b' => Self::I8,
@@ -41,6 +42,7 @@ impl Code {
         })
     }
 
+    /// Returns the number of bytes.
     fn size(self) -> usize {
         match self {
             Self::I8 | Self::U8 | Self::Bool => 1,
@@ -50,7 +52,7 @@ impl Code {
         }
     }
 
-    /// The number with these bits.
+    /// Returns the number with these bits.
     #[inline]
     pub fn number(self, py: Python<'_>, bits: u64) -> PyResult<Bound<'_, PyAny>> {
         let signed = |bits: i64| Ok(bits.into_pyobject(py)?.into_any());
@@ -66,8 +68,8 @@ impl Code {
         }
     }
 
-    /// The bits of `value`, if it is of just the type for it. What else ctypes takes, and what it says to the rest, it knows
-    /// best itself.
+    /// Returns the bits of `value` if its type is exactly the one for this number, else `None`. Other types are for
+    /// ctypes to convert or to refuse.
     #[inline]
     pub fn bits_of(self, value: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
         Ok(match self {
@@ -82,7 +84,7 @@ impl Code {
     }
 }
 
-/// Where a number is, in memory that is there meanwhile.
+/// The place of a number in a region, which it borrows.
 #[derive(Clone, Copy)]
 pub struct ElementRef<'m> {
     pub code: Code,
@@ -91,7 +93,7 @@ pub struct ElementRef<'m> {
 }
 
 impl<'m> ElementRef<'m> {
-    /// The place of number `index` of those that lie in `memory` from its beginning on, if there is one.
+    /// Returns the place of number `index` of the array that fills `memory`, `None` if that is out of bounds.
     #[inline]
     pub fn of(memory: &'m Region, code: Code, index: usize) -> Option<Self> {
         let start = index.checked_mul(code.size())?;
@@ -103,12 +105,14 @@ impl<'m> ElementRef<'m> {
         })
     }
 
-    /// The number's bits. Whoever has the ctypes object may write at any time, so they are read and written as atomics.
+    /// Reads the number's bits. Every process that has the ctypes object may write at any time, so they are read and
+    /// written as atomics.
     #[inline]
     #[allow(unsafe_code)]
     pub fn bits(self) -> u64 {
-        // SAFETY: in the memory, which is borrowed (checked when this was made), at a multiple of the number's size from its
-        // beginning, which is at one of 64; nobody makes references to that memory.
+        // SAFETY: the number lies in the memory (checked when this was made), which is borrowed. It begins at a
+        // multiple of its size from the memory's beginning, which is at a multiple of 64. No Rust reference to that
+        // memory exists.
         unsafe {
             match self.code.size() {
                 1 => u64::from(AtomicU8::from_ptr(self.at).load(Relaxed)),
@@ -135,7 +139,7 @@ impl<'m> ElementRef<'m> {
     }
 }
 
-/// A `float`, or an `int` as one.
+/// Returns the number of a `float` or an `int`, `None` for other types.
 #[inline]
 fn float(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
     if let Ok(number) = value.cast_exact::<PyFloat>() {
@@ -147,10 +151,10 @@ fn float(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
     }
 }
 
-/// The low bits of an `int` of any size.
+/// Returns the low 64 bits of an `int` of any size.
 #[inline]
 #[allow(unsafe_code)]
 fn wrapped(number: &Bound<'_, PyInt>) -> u64 {
-    // SAFETY: it is an int, for which this cannot fail.
+    // SAFETY: the object is an int, for which this cannot fail.
     unsafe { ffi::PyLong_AsUnsignedLongLongMask(number.as_ptr()) }
 }

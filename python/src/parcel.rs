@@ -1,8 +1,7 @@
-//! Parcels, whose pages are made, filled and given back with the interpreter let go where that takes a while.
+//! Parcels that release the interpreter where making, filling or freeing their pages takes long.
 
-use crate::buffer::MUCH;
 use crate::errors::OrRaise;
-use crate::wait;
+use crate::wait::{self, MUCH};
 use procession::Error;
 use procession::bindings::{self, Deadline, Handle};
 use pyo3::prelude::*;
@@ -12,9 +11,9 @@ use std::ops::Deref;
 pub struct Parcel(Option<bindings::Parcel>);
 
 impl Parcel {
-    /// A parcel of `len` bytes, which `fill` writes, with references to `handles`.
+    /// Makes a parcel of `len` bytes, which `fill` writes, with references to `handles`.
     ///
-    /// While somebody is stopped in the middle of a change, it is waited for until `deadline`, or for about a second.
+    /// If a process is stopped in the middle of a change, this waits for it until `deadline`, or for about a second.
     pub fn filled(
         py: Python<'_>,
         len: usize,
@@ -40,7 +39,7 @@ impl Parcel {
         made.map(Self::from).or_raise(py)
     }
 
-    /// The parcel, to be passed on, or dropped where the interpreter is let go.
+    /// Returns the engine's parcel, to be passed on, or to be dropped while the interpreter is released.
     pub fn into_inner(mut self) -> bindings::Parcel {
         self.0.take().expect("it is there until it is dropped")
     }

@@ -1,9 +1,12 @@
-//! Pickle, as `ForkingPickler` has it: protocol 5, reducers registered with `copyreg` and with `ForkingPickler`.
+//! Pickling as `ForkingPickler` does it: protocol 5, with the reducers registered with `copyreg` and with
+//! `ForkingPickler`.
 //!
-//! A pickler is dear to make, so each thread keeps one, which writes to a sink of ours and looks reducers up in a mapping of
-//! ours. An object whose pickling pickles something else finds the keeping place empty, and gets a new one.
+//! A pickler is expensive to make, so each thread keeps one. It writes to a [`Sink`] and looks reducers up in
+//! [`Reducers`]. While an object is pickled, the thread keeps none: if its pickling pickles another object, that gets
+//! a new pickler.
 
-use crate::buffer::{Lent, MUCH};
+use crate::buffer::Lent;
+use crate::wait::MUCH;
 use pyo3::buffer::{PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::{PyBufferError, PyKeyError};
 use pyo3::prelude::*;
@@ -12,20 +15,20 @@ use pyo3::types::{PyBytes, PyDict, PyType};
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Buffers smaller than this stay in the pickle: a descriptor of one costs more.
+/// A buffer with fewer bytes stays in the pickle: a buffer beside the pickle costs more than copying it.
 const MIN_BUFFER: usize = 4 << 10;
-/// Parts of a pickle smaller than this are copied: one more system call costs more.
+/// A part of a pickle with fewer bytes is copied: one more system call costs more than copying it.
 const MIN_LENT: usize = 64 << 10;
-/// A stream larger than this is not kept from one object to the next.
+/// A stream with a larger capacity is not kept from one object to the next.
 const KEEP: usize = 1 << 20;
 
 /// A pickle, and the buffers that belong to it.
 #[derive(Default)]
 pub struct Pickled {
     pub stream: Vec<u8>,
-    /// Buffers beside the pickle ([`Form::Parted`]).
+    /// The buffers beside the pickle ([`Form::Parted`]).
     pub buffers: Vec<PyBuffer<u8>>,
-    /// Large parts of the pickle that were not copied, and at which place of the stream each belongs ([`Form::Whole`]).
+    /// The large parts of the pickle that were not copied, each with its place in the stream ([`Form::Whole`]).
     pub lent: Vec<(usize, PyUntypedBuffer)>,
 }
 
@@ -37,17 +40,18 @@ struct Sink {
 }
 
 impl Sink {
+    /// Locks what was written so far.
     fn lock(&self) -> MutexGuard<'_, Pickled> {
         self.pickled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Copies something to the end of the stream, with the interpreter let go where that takes a while.
+    /// Appends a copy of `lent` to the stream. Releases the interpreter if that takes long.
     fn append(&self, py: Python<'_>, lent: Lent) {
         if lent.len() < MUCH {
             lent.append_to(&mut self.lock().stream);
             return;
         }
-        // The pickler is this thread's alone: nobody else looks for the stream meanwhile.
+        // Only this thread uses this pickler, so no other thread looks for the stream meanwhile.
         let mut stream = std::mem::take(&mut self.lock().stream);
         py.detach(|| lent.append_to(&mut stream));
         self.lock().stream = stream;
@@ -62,7 +66,7 @@ impl Sink {
             && (self.form == Form::Parted || bytes.as_bytes().len() < MIN_LENT)
         {
             let bytes = bytes.as_bytes();
-            // SAFETY: borrowed until this returns.
+            // SAFETY: the bytes are borrowed until this function returns.
             self.append(data.py(), unsafe { Lent::of(bytes) });
             return Ok(bytes.len());
         }
@@ -77,7 +81,7 @@ impl Sink {
             pickled.lent.push((place, view));
         } else {
             let start = view.buf_ptr().cast::<u8>().cast_const();
-            // SAFETY: so many bytes are there, in one piece, as long as the view, which is there until this returns.
+            // SAFETY: the view has `len` contiguous bytes, and it exists until this function returns.
             self.append(data.py(), unsafe {
                 Lent::of(std::ptr::slice_from_raw_parts(start, len))
             });
@@ -85,9 +89,9 @@ impl Sink {
         Ok(len)
     }
 
-    /// The pickler's question whether a buffer is to stay in the stream.
+    /// Return whether a buffer stays in the stream. The pickler asks this for every buffer.
     fn keeps(&self, buffer: &Bound<'_, PyAny>) -> PyResult<bool> {
-        // One that is not contiguous has none.
+        // A buffer that is not contiguous has no raw view.
         let Ok(raw) = buffer.call_method0("raw") else {
             return Ok(true);
         };
@@ -100,7 +104,7 @@ impl Sink {
     }
 }
 
-/// The reducers of `ForkingPickler` and those of `copyreg`, the former first.
+/// The reducers of `ForkingPickler`, and those of `copyreg` for classes that it has none for.
 #[pyclass(frozen, mapping)]
 struct Reducers {
     registered: Py<PyDict>,
@@ -119,6 +123,7 @@ impl Reducers {
     }
 }
 
+/// A pickler that a thread keeps.
 struct Pickler {
     dump: Py<PyAny>,
     clear: Py<PyAny>,
@@ -163,21 +168,21 @@ impl Pickler {
     }
 }
 
-/// Where buffers are put.
+/// Where the buffers of an object go.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Beside the pickle, where that is worth it.
+    /// Beside the pickle, if they are large enough.
     Parted,
-    /// In the pickle, as every reader of pickles understands it.
+    /// Into the pickle, so that any reader of pickles can read it.
     Whole,
 }
 
 thread_local! {
-    /// A pickler for each form.
+    /// This thread's pickler for each form.
     static KEPT: [RefCell<Option<Pickler>>; 2] = const { [RefCell::new(None), RefCell::new(None)] };
 }
 
-/// Pickles `object`, and has `use_it` look at the outcome.
+/// Pickles `object`, and calls `use_it` with the pickle.
 pub fn dumps<T>(
     object: &Bound<'_, PyAny>,
     form: Form,
@@ -200,18 +205,18 @@ pub fn dumps<T>(
     } else {
         py.detach(|| drop(pickled.stream));
     }
-    // A pickler that failed may be half-way through something: only one that did not is kept.
+    // A pickler that has failed may be in the middle of an object, so only one that has succeeded is kept.
     KEPT.with(|kept| kept[form as usize].replace(Some(pickler)));
     answer
 }
 
-/// The object of a pickle (`data`: bytes or a view of them).
+/// Returns the object of the pickle in `data`, which is bytes or a view of bytes.
 pub fn loads<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     LOADS.import(data.py(), "pickle", "loads")?.call1((data,))
 }
 
-/// The same with the buffers that belong to it.
+/// Does the same as [`loads`] for a pickle with buffers beside it.
 pub fn loads_with<'py>(
     data: &Bound<'py, PyAny>,
     buffers: Vec<Bound<'py, PyAny>>,

@@ -1,8 +1,12 @@
 //! A descriptor that polls readable while a queue has messages, for `multiprocessing.connection.wait` and `select`.
 //!
-//! It is an event counter of this process, set by a thread that waits at the queue; both exist only once somebody has
-//! asked for the descriptor. The thread sets it and stops looking; whoever then finds the queue empty clears it and has the
-//! thread look again. So it may be set a moment too long, but never clear while there is a message and somebody polls.
+//! The descriptor is an eventfd of this process, and a thread of this process waits at the queue. Both are made when
+//! the descriptor is first asked for.
+//!
+//! 1. When the queue has a message, the thread raises the eventfd, and waits to be told to look again.
+//! 2. A thread that then finds the queue empty lowers the eventfd, and tells the thread to look again.
+//!
+//! So the eventfd may stay raised for a moment too long, but it is never lowered for good while there is a message.
 
 use procession::Error;
 use procession::bindings::{self, Deadline, EventFd, RawQueue};
@@ -11,17 +15,21 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often the thread looks whether anybody still wants it.
+/// How often the thread checks whether its [`PollableFd`] is still there.
 const SLICE: Duration = Duration::from_secs(1);
 
-/// What the thread is to do.
+/// What the thread does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// It waits at the queue.
     Looking,
+    /// It has raised the eventfd, and waits to be told to look again.
     Set,
+    /// It ends.
     Over,
 }
 
+/// What the descriptor and the thread share.
 struct PollerState {
     event: EventFd,
     state: Mutex<State>,
@@ -29,6 +37,7 @@ struct PollerState {
 }
 
 impl PollerState {
+    /// Sets the state, and tells the thread.
     fn change(&self, to: State) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = to;
         self.changed.notify_all();
@@ -37,13 +46,13 @@ impl PollerState {
 
 /// The descriptor and its thread.
 pub struct PollableFd {
-    /// The process whose thread it is: a forked child has none.
+    /// The process that has the thread: a forked child has not.
     process: u32,
     shared: Arc<PollerState>,
 }
 
 impl PollableFd {
-    /// Begins to watch.
+    /// Makes the descriptor and starts the thread.
     pub fn start(queue: &RawQueue) -> io::Result<Self> {
         let shared = Arc::new(PollerState {
             event: EventFd::new().map_err(|error| match error {
@@ -57,7 +66,7 @@ impl PollableFd {
         // Signals are for Python's main thread.
         bindings::without_signals(|| {
             std::thread::Builder::new()
-                .name("procession-watch".into())
+                .name("procession-poller".into())
                 .spawn(move || serve(&theirs, &queue))
         })?;
         Ok(Self {
@@ -66,24 +75,25 @@ impl PollableFd {
         })
     }
 
-    /// Whether its thread is in this process.
+    /// Returns whether the thread is in this process.
     pub fn is_ours(&self) -> bool {
         self.process == bindings::own_number()
     }
 
+    /// Returns the descriptor.
     pub fn fd(&self) -> RawFd {
         self.shared.event.as_fd().as_raw_fd()
     }
 
-    /// To be called when something was taken, or nothing was found.
+    /// Lowers the eventfd if the queue is empty. To be called when a message was taken, or none was found.
     pub fn refresh(&self, queue: &RawQueue) {
-        // A forked child's copy may be locked for ever.
+        // In a forked child the mutex may be locked for ever.
         if !self.is_ours() || !bindings::awake(|| queue.is_empty()).0 || queue.is_shut_down() {
             return;
         }
         let state = *self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state == State::Set {
-            // In this order: what is put between the two is found by the thread.
+            // In this order, so that the thread finds a message that is put between the two.
             self.shared.event.lower();
             self.shared.change(State::Looking);
         }
@@ -98,6 +108,7 @@ impl Drop for PollableFd {
     }
 }
 
+/// Runs the thread: see the module's documentation.
 fn serve(shared: &PollerState, queue: &RawQueue) {
     loop {
         let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);

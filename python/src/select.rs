@@ -1,15 +1,15 @@
-//! Waiting for several things at once.
+//! Waiting for several queues, events and descriptors at once.
 
 use crate::errors::OrRaise;
 use crate::queue::Queue;
 use crate::sync::Event;
 use crate::wait;
-use procession::Event as EngineEvent;
 use procession::bindings::{self, RawQueue, Waitable};
+use procession::{Error, Event as EngineEvent};
 use pyo3::prelude::*;
 use std::os::fd::{BorrowedFd, RawFd};
 
-/// One of the things.
+/// One of the things that a call waits for.
 enum Thing {
     Queue(RawQueue),
     Event(EngineEvent),
@@ -17,6 +17,7 @@ enum Thing {
 }
 
 impl Thing {
+    /// Takes a queue, an event or a descriptor.
     #[allow(unsafe_code)]
     fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(queue) = object.cast::<Queue>() {
@@ -31,11 +32,13 @@ impl Thing {
                 "Invalid file descriptor: {fd}"
             )));
         }
-        // SAFETY: not -1. The caller holds on to whoever owns the descriptor; if another thread closes it meanwhile, the
-        // wait is for whatever has its number then, or an error, as with the system's own calls.
+        // SAFETY: the descriptor is not -1. The caller keeps the object that owns it. If another thread closes it
+        // meanwhile, the wait is for the file that has its number then, or ends with an error, as in the system's own
+        // calls.
         Ok(Self::Descriptor(unsafe { BorrowedFd::borrow_raw(fd) }))
     }
 
+    /// Returns the thing as the engine waits for it.
     fn waitable(&self) -> &dyn Waitable {
         match self {
             Self::Queue(queue) => queue,
@@ -45,7 +48,7 @@ impl Thing {
     }
 }
 
-/// Handles to all of them, the last of which may be among them when the wait is over.
+/// All the things that a call waits for. When the wait is over, these may be the last handles to them.
 struct Things(Vec<Thing>);
 
 impl Drop for Things {
@@ -54,8 +57,9 @@ impl Drop for Things {
     }
 }
 
-/// Wait until one of `things` (queues, events, descriptors) is ready, for at most `timeout` seconds; the positions of those
-/// that are.
+/// Wait until one of `things` (queues, events, descriptors) is ready, for at most `timeout` seconds.
+///
+/// Return the positions of those that are ready.
 #[pyfunction]
 #[pyo3(signature = (things, timeout))]
 pub fn wait_for_any(
@@ -68,10 +72,16 @@ pub fn wait_for_any(
         taken.0.push(Thing::of(thing)?);
     }
     let deadline = wait::deadline(true, timeout);
-    let nothing = |ready: &procession::Result<Vec<usize>>| ready.as_ref().is_ok_and(Vec::is_empty);
-    wait::patiently(py, deadline, nothing, |until| {
+    let ready = wait::patiently(py, deadline, |until| {
         let list: Vec<&dyn Waitable> = taken.0.iter().map(Thing::waitable).collect();
-        bindings::wait_until(&list, until)
-    })
-    .or_raise(py)
+        let ready = bindings::wait_until(&list, until)?;
+        if ready.is_empty() {
+            return Err(Error::Empty);
+        }
+        Ok(ready)
+    });
+    match ready {
+        Err(Error::Empty) => Ok(Vec::new()),
+        ready => ready.or_raise(py),
+    }
 }

@@ -1,4 +1,4 @@
-//! Values and arrays under a lock, whose numbers need no ctypes object.
+//! Values and arrays under a lock, whose numbers are read and written without a ctypes object.
 
 use crate::locks::{Lock, RLock};
 use crate::numbers::{Code, ElementRef};
@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyInt, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use std::sync::OnceLock;
 
-/// What guards a value: a lock of ours, or anything that acquires and releases.
+/// What guards a value: a lock of this package, or any object with `acquire` and `release`.
 enum Guard {
     Lock(Py<Lock>),
     RLock(Py<RLock>),
@@ -28,7 +28,7 @@ impl Guard {
         }
     }
 
-    /// See `for_an_instant` of the locks.
+    /// Runs `work` as `for_an_instant` of the locks does. Returns `None` for an object that is no lock of this package.
     #[inline]
     fn for_an_instant<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         match self {
@@ -48,7 +48,7 @@ impl Guard {
     }
 }
 
-/// Numbers of one sort, from the beginning of shared memory.
+/// An array of numbers of one type, which begins where a region begins.
 struct Numbers {
     memory: Py<Region>,
     code: Code,
@@ -56,7 +56,8 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// Where number `index` is, if there is one; from the end where that is negative.
+    /// Returns the place of number `index`, counted from the end if that is negative. Returns `None` if it is out of
+    /// bounds.
     #[inline]
     fn at(&self, index: isize) -> Option<ElementRef<'_>> {
         let index = if index < 0 {
@@ -76,13 +77,14 @@ impl Numbers {
 struct Guarded {
     guard: Guard,
     numbers: Option<Numbers>,
-    /// The ctypes type of what has no object yet.
+    /// The ctypes type of a number that has no ctypes object yet.
     class: Option<Py<PyAny>>,
+    /// The ctypes object, if there is one.
     object: OnceLock<Py<PyAny>>,
 }
 
 impl Guarded {
-    /// Does something while it is acquired.
+    /// Runs `work` while the guard is acquired.
     #[inline]
     fn held<T>(&self, py: Python<'_>, work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
         self.guard.acquire(py)?;
@@ -91,7 +93,7 @@ impl Guarded {
         answer
     }
 
-    /// Number `index`; `otherwise` asks the ctypes object for what is none.
+    /// Returns number `index`. Where there is no such number, `otherwise` asks the ctypes object.
     #[inline]
     fn get<'py>(
         &self,
@@ -110,7 +112,7 @@ impl Guarded {
         place.code.number(py, bits)
     }
 
-    /// Sets number `index`; `otherwise` tells the ctypes object of what is none.
+    /// Sets number `index`. Where there is no such number, or `value` is none, `otherwise` tells the ctypes object.
     #[inline]
     fn set<'py>(
         &self,
@@ -134,27 +136,30 @@ impl Guarded {
         self.held(py, || otherwise(object))
     }
 
-    /// The ctypes object, made where somebody asks for it first.
+    /// Returns the ctypes object, which is made when it is first asked for.
     fn object<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
         static REBUILD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         if self.object.get().is_none() {
             let (Some(class), Some(numbers)) = (&self.class, &self.numbers) else {
-                return Err(PyRuntimeError::new_err("there is nothing that is guarded"));
+                return Err(PyRuntimeError::new_err(
+                    "this value has neither a number nor a ctypes object: make it with Value() or Array()",
+                ));
             };
             let rebuild = REBUILD.import(py, "procession.sharedctypes", "rebuild_ctype")?;
             let made = rebuild.call1((class, &numbers.memory, py.None()))?;
-            // Another thread may have been faster; then its object is the one.
+            // Another thread may have made one meanwhile. Then that one is used.
             let _ = self.object.set(made.unbind());
         }
         Ok(self.object.get().expect("it was just set").bind(py))
     }
 
-    /// Number `index`, if it is one.
+    /// Returns the place of number `index`, if there are numbers and it is not out of bounds.
     #[inline]
     fn number(&self, index: isize) -> Option<ElementRef<'_>> {
         self.numbers.as_ref()?.at(index)
     }
 
+    /// Shows the garbage collector the objects that this refers to.
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match &self.guard {
             Guard::Lock(lock) => visit.call(lock)?,
@@ -172,8 +177,11 @@ impl Guarded {
     }
 }
 
-/// What `_begin` of both classes takes: the lock (and whether it is just one of this package's, nothing that overrides
-/// anything), the numbers, and the ctypes object or what makes one.
+/// Does the work of `_begin` of both classes.
+///
+/// * `lock`: what guards the value; `plain` if its class is exactly one of this package, so that it overrides nothing.
+/// * `numbers`: the memory, the letter of the type, and how many there are.
+/// * `class`, `object`: the ctypes object, or the type to make one of.
 fn begin(
     cell: &OnceLock<Guarded>,
     lock: &Bound<'_, PyAny>,
@@ -192,7 +200,7 @@ fn begin(
     };
     let numbers = numbers.and_then(|(memory, letter, count)| {
         let code = Code::of(letter)?;
-        // The last one's place is theirs, too.
+        // The last number lies in the memory, too.
         ElementRef::of(memory.get().get()?, code, count.checked_sub(1)?)?;
         Some(Numbers { memory, code, count })
     });
@@ -231,6 +239,7 @@ macro_rules! synchronized {
                 Self { inner: OnceLock::new() }
             }
 
+            /// Set the lock, the numbers and the ctypes object.
             fn _begin(
                 &self,
                 lock: &Bound<'_, PyAny>,
@@ -242,7 +251,7 @@ macro_rules! synchronized {
                 begin(&self.inner, lock, plain, numbers, class, object)
             }
 
-            /// The ctypes object.
+            /// Return the ctypes object.
             #[getter]
             fn _obj<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
                 self.inner()?.object(py).cloned()
@@ -259,9 +268,9 @@ macro_rules! synchronized {
 
 synchronized!(
     Synchronized,
-    "A value under a lock, which is no ctypes object until somebody asks for one.",
+    "A value under a lock. Its ctypes object is made when it is first asked for.",
     {
-        /// Memory and ctypes type of a number.
+        /// Return the memory and the ctypes type of a number.
         #[getter]
         fn _numbers(&self, py: Python<'_>) -> PyResult<Option<(Py<Region>, Py<PyAny>)>> {
             let inner = self.inner()?;
@@ -271,7 +280,7 @@ synchronized!(
             Ok(Some((numbers.memory.clone_ref(py), class.clone_ref(py))))
         }
 
-        /// The value; reading and writing it acquires the lock.
+        /// The value. Reading and writing it acquires the lock.
         #[getter]
         fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
             self.inner()?.get(py, Some(0), |object| object.getattr("value"))
@@ -287,7 +296,7 @@ synchronized!(
 
 synchronized!(
     SynchronizedArray,
-    "A ctypes array under a lock, whose numbers are got and set without ctypes.",
+    "A ctypes array under a lock. Its numbers are read and written without ctypes.",
     {
         fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
             let inner = self.inner()?;
@@ -309,7 +318,7 @@ synchronized!(
     }
 );
 
-/// An index that is just an `int`.
+/// Returns the index of an object of exactly the type `int`, `None` for others.
 #[inline]
 fn position(index: &Bound<'_, PyAny>) -> Option<isize> {
     index.cast_exact::<PyInt>().ok()?.extract().ok()

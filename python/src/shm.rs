@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
-/// As an exception of the standard library's `shm_open`: an `OSError` that knows the name.
+/// Makes the exception that the standard library's `shm_open` raises: an `OSError` with the name.
 fn raised(py: Python<'_>, error: &Error, name: &str) -> PyErr {
     let errno = match error {
         Error::MemoryExists { .. } => libc::EEXIST,
@@ -21,10 +21,11 @@ fn raised(py: Python<'_>, error: &Error, name: &str) -> PyErr {
     };
     let text = std::io::Error::from_raw_os_error(errno).to_string();
     let text = text.split(" (os error").next().unwrap_or_default().to_owned();
-    // The class that belongs to the number is chosen by Python.
+    // Python chooses the class by the number.
     PyOSError::new_err((errno, text, name.to_owned()))
 }
 
+/// Returns the descriptor that `take` answers with.
 fn taken(
     py: Python<'_>,
     name: &str,
@@ -34,26 +35,26 @@ fn taken(
     Ok(file.into_raw_fd())
 }
 
-/// Makes shared memory of so many bytes; its descriptor. Marked, it goes with its last user.
+/// Make shared memory of `size` bytes, and return its descriptor. If it is `marked`, its name goes with its last user.
 #[pyfunction]
 pub fn memory_create(py: Python<'_>, name: &str, size: u64, marked: bool) -> PyResult<RawFd> {
     taken(py, name, || shm::create(name, size, marked))
 }
 
-/// Takes part in the shared memory of this name; its descriptor.
+/// Attach to the shared memory of this name as a user of it, and return its descriptor.
 #[pyfunction]
 pub fn memory_open(py: Python<'_>, name: &str) -> PyResult<RawFd> {
     taken(py, name, || shm::open(name))
 }
 
-/// Takes the name away at once.
+/// Remove the name at once.
 #[pyfunction]
 pub fn memory_unlink(py: Python<'_>, name: &str) -> PyResult<()> {
     py.detach(|| shm::unlink(name))
         .map_err(|error| raised(py, &error, name))
 }
 
-/// Takes away the names that nobody uses; only of marked memory, if so asked.
+/// Remove the names of shared memory without users, with `only_marked` those of marked memory only.
 #[pyfunction]
 pub fn memory_tidy(py: Python<'_>, names: Vec<String>, only_marked: bool) {
     py.detach(|| shm::tidy(names, only_marked));

@@ -1,9 +1,13 @@
-//! Bytes through a descriptor: attempts that do not wait, a few microseconds of looking, and only then sleeping in the
-//! kernel. Nothing is kept in this process: what was not asked for stays in the descriptor, where others find it.
+//! Moving bytes through a descriptor. All system calls of the Python package are in this file.
+//!
+//! 1. Try to move the bytes without waiting, with the interpreter held (not if they are many).
+//! 2. Release the interpreter, and try again for a few microseconds.
+//! 3. Sleep in the kernel until some bytes can be moved. Then go on with step 2.
+//!
+//! Bytes that were not asked for stay in the descriptor, where other processes can read them: nothing is buffered here.
 
-use crate::buffer::MUCH;
 use crate::errors::from_os;
-use crate::wait;
+use crate::wait::{self, MUCH};
 use libc::{c_int, iovec, pollfd};
 use procession::bindings;
 use pyo3::prelude::*;
@@ -12,17 +16,20 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A descriptor that bytes go through: a socket or a pipe, most of the time.
+/// A descriptor that bytes go through, usually a socket or a pipe.
 #[derive(Clone, Copy)]
 pub struct Stream<'a> {
+    /// The descriptor.
     pub fd: RawFd,
-    /// Whether it was found to be no socket. Only a hint: a program may put another file behind a descriptor.
+    /// Whether the descriptor was found to be no socket. This is a hint: a program may replace the file of a
+    /// descriptor.
     pub no_socket: &'a AtomicBool,
-    /// When waiting for the other side of a socket ends with `TimeoutError`.
+    /// The time at which waiting for the other side of a socket ends with `TimeoutError`.
     pub until: Option<Instant>,
 }
 
-/// Bytes on their way in or out. The memory is its maker's, who keeps it in place until the transfer is over.
+/// Bytes that are being read or written. The memory belongs to the caller, which keeps it in place until the transfer
+/// is over.
 pub struct Transfer {
     way: Way,
     done: usize,
@@ -30,21 +37,23 @@ pub struct Transfer {
 }
 
 #[derive(Clone, Copy)]
+/// The direction of a transfer, with its memory.
 enum Way {
     In(*mut u8),
     Out([iovec; 3]),
 }
 
-// SAFETY: the memory behind the addresses stays where it is, whichever thread uses it (see `Transfer::into`, `Transfer::of`).
+// SAFETY: the memory at the addresses stays in place whichever thread uses it (see `Transfer::into` and
+// `Transfer::of`).
 #[allow(unsafe_code)]
 unsafe impl Send for Transfer {}
 
 impl Transfer {
-    /// Bytes to be read.
+    /// Makes a transfer that reads `len` bytes.
     ///
     /// # Safety
     ///
-    /// `len` bytes from `start` may be written, and stay where they are, while the transfer exists.
+    /// `len` bytes from `start` may be written, and stay in place, while the transfer exists.
     #[allow(unsafe_code)]
     pub unsafe fn into(start: *mut u8, len: usize) -> Self {
         Self {
@@ -54,11 +63,11 @@ impl Transfer {
         }
     }
 
-    /// Bytes to be written, one part behind the other.
+    /// Makes a transfer that writes `parts`, one after the other.
     ///
     /// # Safety
     ///
-    /// All may be read, and stay where they are, while the transfer exists.
+    /// The parts may be read, and stay in place, while the transfer exists.
     #[allow(unsafe_code)]
     pub unsafe fn of(parts: [*const [u8]; 3]) -> Self {
         Self {
@@ -71,17 +80,17 @@ impl Transfer {
         }
     }
 
-    /// Whether nothing is left to be moved.
+    /// Returns whether all bytes have been moved.
     pub fn is_whole(&self) -> bool {
         self.done == self.len
     }
 
-    /// Whether bytes have been moved.
+    /// Returns whether some bytes have been moved.
     pub fn has_begun(&self) -> bool {
         self.done > 0
     }
 
-    /// Where the next bytes are read to (the first only) or written from.
+    /// Returns the memory that the next bytes are read to (the first part only) or written from.
     fn rest(&self) -> [iovec; 3] {
         let (mut parts, mut skip) = match self.way {
             Way::In(start) => {
@@ -113,18 +122,18 @@ const NOTHING: iovec = iovec {
 enum Step {
     /// Bytes were moved.
     Moved,
-    /// The other side has closed it.
+    /// The other side has closed the stream.
     Eof,
-    /// It would have had to wait.
+    /// No bytes could be moved without waiting.
     Dry,
 }
 
 impl Stream<'_> {
-    /// Moves all of `transfer`, unless the other side closes the stream: then it is not whole.
+    /// Moves all of `transfer`. If the other side closes the stream, this returns with the transfer not whole.
     ///
-    /// Raises what a signal handler raised, or what the system said; bytes that were moved are gone then.
+    /// Raises what a signal handler raised, or the system's error. Then the bytes that were moved are lost.
     pub fn carry(&self, py: Python<'_>, transfer: &mut Transfer) -> PyResult<()> {
-        // What is there is taken at once: letting go of the interpreter costs more, and far more among busy threads.
+        // First without releasing the interpreter, which costs more than the call, and far more among busy threads.
         if transfer.len <= MUCH && !transfer.is_whole() && self.attempt(transfer).or_raise(py)? == Step::Eof {
             return Ok(());
         }
@@ -134,7 +143,7 @@ impl Stream<'_> {
                 Step::Eof => return Ok(()),
                 Step::Dry => {}
             }
-            // A signal that came until now has interrupted nothing.
+            // A signal that came before the next call does not interrupt it.
             wait::look_for_signals_now(py)?;
             match py.detach(|| self.sleep_and_move(transfer)) {
                 Ok(Step::Eof) => return Ok(()),
@@ -146,7 +155,7 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Moves bytes as long as they come within microseconds: all of them, where it answers `Moved`.
+    /// Moves bytes as long as some can be moved within microseconds. Has moved all of them if the answer is `Moved`.
     fn carry_quickly(&self, transfer: &mut Transfer) -> io::Result<Step> {
         let is_long = transfer.len > MUCH;
         while !transfer.is_whole() {
@@ -155,7 +164,7 @@ impl Stream<'_> {
                 answer = self.attempt(transfer);
                 !matches!(answer, Ok(Step::Dry))
             };
-            // Beside the copying of much, sleeping is cheap.
+            // Beside the copying of many bytes, sleeping is cheap.
             if is_long {
                 try_it();
             } else {
@@ -169,12 +178,12 @@ impl Stream<'_> {
         Ok(Step::Moved)
     }
 
-    /// Moves what can be moved without waiting.
+    /// Moves the bytes that can be moved without waiting.
     #[allow(unsafe_code)]
     fn attempt(&self, transfer: &mut Transfer) -> io::Result<Step> {
         let mut parts = transfer.rest();
         if !self.no_socket.load(Ordering::Relaxed) {
-            // SAFETY: all zero bytes are a valid header of a message without contents.
+            // SAFETY: zero bytes are a valid header of a message without contents.
             let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
             message.msg_iov = parts.as_mut_ptr();
             message.msg_iovlen = 3;
@@ -204,7 +213,7 @@ impl Stream<'_> {
         record_progress(transfer, moved).or_else(dry)
     }
 
-    /// Moves bytes once, waiting until some can be moved.
+    /// Waits until some bytes can be moved, and moves them.
     #[allow(unsafe_code)]
     fn sleep_and_move(&self, transfer: &mut Transfer) -> io::Result<Step> {
         if let Some(until) = self.until {
@@ -215,7 +224,7 @@ impl Stream<'_> {
             if !self.poll(events, Some(until))? {
                 return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
             }
-            // Few bytes may have room where many would wait.
+            // There may be room for a few bytes, so a blocking call for all of them could wait for too long.
             return self.attempt(transfer);
         }
         let parts = transfer.rest();
@@ -229,27 +238,27 @@ impl Stream<'_> {
         record_progress(transfer, moved)
     }
 
-    /// Whether one of `events` (or an error) is there, waiting for it until then (`None`: for ever).
+    /// Waits for one of `events` or an error until `until` (`None`: for ever), and returns whether there is one.
     fn poll(&self, events: i16, until: Option<Instant>) -> io::Result<bool> {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         poll(self.fd, events, left)
     }
 
-    /// Whether the descriptor waits where it has no room, and has none for `len` bytes even if there is nothing in it.
+    /// Returns whether writing `len` bytes to the descriptor would block, even if it is empty.
     #[allow(unsafe_code)]
     pub fn would_wait(&self, len: usize) -> bool {
-        // SAFETY: a question without arguments.
+        // SAFETY: this call takes no pointers.
         let flags = unsafe { libc::fcntl(self.fd, libc::F_GETFL) };
         let waits = flags != -1 && flags & libc::O_NONBLOCK == 0 && self.until.is_none();
         waits && self.room().is_some_and(|room| len > room)
     }
 
-    /// Bytes that there is room for in an empty descriptor; `None` where it is another kind of file.
+    /// Returns how many bytes an empty descriptor has room for, `None` if it is neither a socket nor a pipe.
     #[allow(unsafe_code)]
     fn room(&self) -> Option<usize> {
         let mut room: c_int = 0;
         let mut size = size_of::<c_int>() as libc::socklen_t;
-        // SAFETY: room for a number, and the number of its bytes.
+        // SAFETY: `room` is a number, and `size` is the number of its bytes.
         let answer = unsafe {
             libc::getsockopt(
                 self.fd,
@@ -260,18 +269,18 @@ impl Stream<'_> {
             )
         };
         if answer == -1 {
-            // SAFETY: a question without arguments.
+            // SAFETY: this call takes no pointers.
             room = unsafe { libc::fcntl(self.fd, libc::F_GETPIPE_SZ) };
         }
         usize::try_from(room).ok()
     }
 
-    /// Whether all that was written has been read.
+    /// Returns whether all bytes that were written have been read.
     #[allow(unsafe_code)]
     pub fn is_read(&self) -> bool {
         let mut left: c_int = -1;
-        // A socket tells what it has sent and a pipe what is in it.
-        // SAFETY: room for a number.
+        // TIOCOUTQ is for sockets, FIONREAD for pipes.
+        // SAFETY: `left` is a number.
         let asked = unsafe { libc::ioctl(self.fd, libc::TIOCOUTQ, &raw mut left) };
         if asked == -1 {
             // SAFETY: as above.
@@ -280,7 +289,7 @@ impl Stream<'_> {
         left == 0
     }
 
-    /// Whether nobody can read any more what is written.
+    /// Returns whether no process can read any more what is written.
     pub fn is_broken(&self) -> bool {
         let mut asked = pollfd {
             fd: self.fd,
@@ -290,9 +299,10 @@ impl Stream<'_> {
         look(&mut asked, 0).is_ok() && asked.revents != 0
     }
 
-    /// Whether there is something to read, or the end, waiting for it until then (`None`: for ever).
+    /// Waits for something to read, or the end, until `until` (`None`: for ever), and returns whether there is
+    /// something.
     pub fn wait_readable(&self, py: Python<'_>, until: Option<Instant>) -> PyResult<bool> {
-        // An error is for the call that waits to tell.
+        // An error is reported by the call that waits.
         let is_ready = || poll(self.fd, libc::POLLIN, Some(Duration::ZERO)).unwrap_or(false);
         let is_over = || until.is_some_and(|until| until <= Instant::now());
         if is_ready() {
@@ -302,7 +312,7 @@ impl Stream<'_> {
             return Ok(true);
         }
         loop {
-            // A signal that came until now has interrupted nothing.
+            // A signal that came before the next call does not interrupt it.
             wait::look_for_signals_now(py)?;
             match py.detach(|| self.poll(libc::POLLIN, until)) {
                 Ok(ready) if ready || is_over() => return Ok(ready),
@@ -314,7 +324,7 @@ impl Stream<'_> {
     }
 }
 
-/// Adds what a call has moved.
+/// Adds the bytes that a call has moved to the transfer.
 fn record_progress(transfer: &mut Transfer, moved: isize) -> io::Result<Step> {
     match usize::try_from(moved) {
         Err(_) => Err(io::Error::last_os_error()),
@@ -330,8 +340,8 @@ fn record_progress(transfer: &mut Transfer, moved: isize) -> io::Result<Step> {
     }
 }
 
-/// An attempt that failed because it may not wait, or because nobody can say whether it would (an old kernel, another kind
-/// of file): there is more to be learnt by waiting.
+/// Returns `Dry` for an attempt that failed because it may not wait, or because the kernel cannot tell for this kind
+/// of file whether it would. In both cases the caller has to wait.
 fn dry(error: io::Error) -> io::Result<Step> {
     match error.raw_os_error() {
         Some(libc::EAGAIN | libc::EINTR | libc::EOPNOTSUPP | libc::ENOSYS) => Ok(Step::Dry),
@@ -339,29 +349,33 @@ fn dry(error: io::Error) -> io::Result<Step> {
     }
 }
 
+/// Waits for one of `events` or an error, for at most `span` (`None`: for ever), and returns whether there is one.
 fn poll(fd: RawFd, events: i16, span: Option<Duration>) -> io::Result<bool> {
     let mut asked = pollfd {
         fd,
         events,
         revents: 0,
     };
-    // Rounded up: who wakes early would only look again.
+    // Rounded up: a thread that wakes too early would only poll again.
     let milliseconds = span.map_or(-1, |span| {
         c_int::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)
     });
     look(&mut asked, milliseconds)
 }
 
+/// Calls `poll` for one descriptor, and returns whether there is an event.
 #[allow(unsafe_code)]
 fn look(asked: &mut pollfd, milliseconds: c_int) -> io::Result<bool> {
-    // SAFETY: one structure, which is ours.
+    // SAFETY: `asked` is one structure, borrowed mutably.
     match unsafe { libc::poll(asked, 1, milliseconds) } {
         -1 => Err(io::Error::last_os_error()),
         count => Ok(count > 0),
     }
 }
 
+/// Errors of the system as Python has them.
 trait OrRaise<T> {
+    /// Returns the value, or the error as an `OSError`.
     fn or_raise(self, py: Python<'_>) -> PyResult<T>;
 }
 

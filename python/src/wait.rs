@@ -1,5 +1,6 @@
-//! Waiting with the interpreter let go, for as long as Python says, until Ctrl-C.
+//! Waiting with the interpreter released, until a deadline or Ctrl-C.
 
+use procession::Error;
 use procession::bindings::{self, Deadline};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -7,17 +8,17 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 thread_local! {
-    /// What a Python signal handler raised during a wait of this thread.
+    /// The exception that a Python signal handler raised during a wait of this thread.
     static PENDING: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
-/// Has the engine's waits look for signals.
+/// Makes the engine's waits run Python's signal handlers.
 pub fn install() {
-    // Python's handlers interrupt system calls.
+    // Python's handlers interrupt system calls, so a sleeping thread wakes.
     bindings::on_signal(look_for_signals);
 }
 
-/// Runs Python's signal handlers, if any are due; whether one raised. Only the main thread runs them.
+/// Runs Python's signal handlers that are due, and returns whether one raised. Does nothing outside the main thread.
 fn look_for_signals() -> bool {
     if bindings::own_thread() != std::process::id() {
         return false;
@@ -28,7 +29,8 @@ fn look_for_signals() -> bool {
     ends
 }
 
-/// Runs Python's signal handlers, if any are due, where the next call sleeps and nothing would end it for them.
+/// Runs Python's signal handlers that are due. For callers whose next system call sleeps: a signal that came before
+/// that call does not interrupt it.
 pub fn look_for_signals_now(py: Python<'_>) -> PyResult<()> {
     if bindings::own_thread() == std::process::id() {
         py.check_signals()
@@ -37,14 +39,14 @@ pub fn look_for_signals_now(py: Python<'_>) -> PyResult<()> {
     }
 }
 
-/// What ended the wait that was interrupted.
+/// Returns the exception that ended the wait that was interrupted.
 pub fn pending() -> PyErr {
     PENDING
         .take()
         .unwrap_or_else(|| PyRuntimeError::new_err("a wait was interrupted"))
 }
 
-/// Until when a call with these arguments waits. Negative spans are over at once, as in `queue`.
+/// Returns the deadline of a call with these arguments. A negative timeout is over at once, as in `queue`.
 pub fn deadline(block: bool, timeout: Option<f64>) -> Deadline {
     match timeout {
         _ if !block => Deadline::Now,
@@ -56,38 +58,37 @@ pub fn deadline(block: bool, timeout: Option<f64>) -> Deadline {
     }
 }
 
-/// Tries at once and, where that is not enough and there is time, or somebody is in the middle of a change, again with the
-/// interpreter let go.
+/// Runs `attempt` with the interpreter held and without waiting. If that ends with `Full` or `Empty` before the
+/// deadline, or with `Busy`, runs it again with the interpreter released, until the deadline.
 #[inline]
 pub fn patiently<T: Send>(
     py: Python<'_>,
     deadline: Deadline,
-    wants_more: impl Fn(&procession::Result<T>) -> bool,
     mut attempt: impl FnMut(Deadline) -> procession::Result<T> + Send,
 ) -> procession::Result<T> {
     match awake(py, || attempt(Deadline::Now)) {
-        Err(procession::Error::Busy) => {}
-        answer if deadline == Deadline::Now || !wants_more(&answer) => return answer,
-        _ => {}
+        Err(Error::Busy) => {}
+        Err(Error::Full | Error::Empty) if deadline != Deadline::Now => {}
+        answer => return answer,
     }
     py.detach(|| attempt(deadline))
 }
 
-/// Does something that takes an instant most of the time; where it would have to sleep, because somebody is in the middle of a
-/// change, again with the interpreter let go.
+/// Runs `work`, which seldom sleeps, with the interpreter held. If it would sleep, because another thread is in the
+/// middle of a change, runs it again with the interpreter released.
 #[inline]
 pub fn briefly<T: Send>(
     py: Python<'_>,
     mut work: impl FnMut() -> procession::Result<T> + Send,
 ) -> procession::Result<T> {
     match awake(py, &mut work) {
-        Err(procession::Error::Busy) => py.detach(work),
+        Err(Error::Busy) => py.detach(work),
         answer => answer,
     }
 }
 
-/// Does something with the interpreter held, in which this thread does not sleep over somebody who is in the middle of a change.
-/// What has an error to answer with, answers `Busy` instead; [`briefly`] is for that.
+/// Runs `work` with the interpreter held, and never sleeps while another thread is in the middle of a change. Where
+/// `work` has an error to answer with, it answers `Busy` instead of sleeping; [`briefly`] is for such work.
 #[inline]
 pub fn awake<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
     let (answer, owes_news) = bindings::awake(work);
@@ -97,25 +98,30 @@ pub fn awake<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
     answer
 }
 
-/// Gives up `thing`, which refers to something shared: with the interpreter let go if somebody is in the middle of a change.
+/// Drops `thing`, which refers to a shared object. Releases the interpreter if another thread is in the middle of a
+/// change.
 pub fn let_go<T: Send>(thing: T) {
     if bindings::is_busy() {
         let_go_of_much(thing);
     }
 }
 
-/// The same for what takes a while in any case.
+/// Drops `thing` with the interpreter released, because that takes long.
 #[cold]
 pub fn let_go_of_much<T: Send>(thing: T) {
     let mut thing = Some(thing);
-    // Where there is no interpreter any more, nobody waits for it.
+    // If the interpreter has ended, no thread waits for it.
     let _ = Python::try_attach(|py| py.detach(|| drop(thing.take())));
 }
 
-/// Rounds of looking before the interpreter is let go, about a microsecond: less than letting go of it costs.
+/// Copying this many bytes or more releases the interpreter.
+pub const MUCH: usize = 64 << 10;
+
+/// How many times a thread checks before it releases the interpreter. This takes about a microsecond, less than
+/// releasing it.
 const MOMENT: u32 = 24;
 
-/// Looks `done` a few times, with the interpreter held.
+/// Calls `done` until it returns true, at most [`MOMENT`] times, with the interpreter held.
 #[inline]
 pub fn for_a_moment(mut done: impl FnMut() -> bool) {
     for round in 0..MOMENT {

@@ -97,7 +97,7 @@ class Finished(subprocess.CompletedProcess):
 
 @pytest.fixture
 def run_python(tmp_path):
-    """A function that runs Python with any arguments in `tmp_path`, and returns a `Finished`; options as for `run_script`:
+    """Return a function that runs Python with any arguments in `tmp_path`, and returns a `Finished`:
 
     run_python(*args, timeout=60, input=None, env=None)
     """

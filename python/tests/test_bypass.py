@@ -1,5 +1,7 @@
-"""Large messages between the ends of a pipe: their contents are handed over in shared memory, and nothing shows it but the
-speed. Whoever else reads the descriptor finds the standard library's bytes in it."""
+"""Large messages between the ends of a pipe: their contents are handed over in shared memory.
+
+Only the speed shows this. Another reader of the descriptor finds the standard library's bytes in it.
+"""
 
 import fcntl
 import os
@@ -167,7 +169,7 @@ def test_whoever_reads_the_descriptor_finds_everything_in_it(pipe):
         time.sleep(0.5)  # as long as nobody reads, there is no hurry
         assert in_descriptor(reader) == 12
         assert same(read_all(reader.fileno(), 3 * (12 + MIB)), frames_of(sent))
-    # By now it is known that the other end does not know the lane.
+    # By now it is known that the other end does not know the bypass.
     with Sending(writer.send_bytes, block(4)):
         assert same(read_all(reader.fileno(), 4 + MIB), struct.pack("!i", MIB) + block(4))
 
@@ -443,7 +445,7 @@ def test_a_sender_is_killed_before_the_length_is_written(pipe):
     kill(child)
     assert same([reader.recv_bytes() for _ in range(small)], [b"full"] * small)
     assert not reader.poll()
-    # What it left in the lane is nobody's; the descriptor carries everything.
+    # What it left in the bypass is not taken; the descriptor carries everything.
     for i in range(5):
         with Sending(writer.send_bytes, block(i)):
             assert same(reader.recv_bytes(), block(i))

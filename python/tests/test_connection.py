@@ -1,4 +1,4 @@
-"""Connections: what goes over the wire, what signals and dying peers do, and programs on the standard library beside."""
+"""Connections: the bytes on the wire, signals, dying peers, and peers on the standard library."""
 
 import array
 import os

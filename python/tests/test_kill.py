@@ -584,7 +584,7 @@ def test_exec(run):
 
 
 def test_exec_of_the_holder(run):
-    """A process that becomes another program is none of ours any more: what it held comes back when it ends at the latest."""
+    """A process that becomes another program leaves the program: what it held comes back when it ends at the latest."""
     run(
         "fork",
         """

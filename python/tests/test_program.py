@@ -1,4 +1,4 @@
-"""`python -m procession`, `install()` and the namespace: nothing but speed tells the package from the standard library's."""
+"""`python -m procession`, `install()` and the namespace: only its speed shows that it is not the standard library."""
 
 import importlib
 import json

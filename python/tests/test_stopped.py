@@ -1,5 +1,7 @@
-"""Processes that do not run (SIGSTOP, a debugger, a container that is paused) while they change what is shared, and what takes
-long: neither keeps the other threads of a program from running, nor their waits from ending."""
+"""Processes that are stopped in the middle of a change to shared memory, and calls that take long.
+
+Neither keeps the other threads of a program from running, nor their waits from ending.
+"""
 
 import textwrap
 
@@ -27,8 +29,8 @@ def resume(child):
     os.kill(child.pid, signal.SIGCONT)
 
 def stop_in_a_change(child, probe):
-    # `probe` raises TimeoutError if it needs what the child is in the middle of changing; else what it answers with is called
-    # when the child runs again. A few stops in a hundred suffice.
+    # `probe` raises TimeoutError if it needs what the child is in the middle of changing. Otherwise it returns a function,
+    # which is called when the child runs again. A few stops in a hundred suffice.
     for _ in range(3000):
         time.sleep(0.002 * random.random())
         stop(child)
@@ -153,7 +155,7 @@ def interrupted():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_making_and_dropping(run_script, method):
-    """Somebody is stopped in the middle of a transaction, which all making and dropping needs; the other threads run."""
+    """A process is stopped in a transaction, which all making and dropping needs. The other threads run."""
     result = run_script(
         PROLOGUE
         + textwrap.dedent(

@@ -8,10 +8,10 @@ use super::Heap;
 use super::layout::{header, state};
 use crate::error::{Error, Result};
 use crate::os;
-use crate::os::kept::{Identity, Kept};
+use crate::os::kept::{Identity, Kept, open_same};
 use crate::os::memory;
+use crate::os::segment;
 use crate::wait::atomic::Ordering;
-use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
@@ -34,9 +34,9 @@ impl HeapFile {
         match memory::create(size) {
             Ok(file) => Ok(Self::File(Kept::new(file))),
             // What is said then is the limit, which the user can change.
-            Err(error @ Error::FileSizeLimit { .. }) => {
-                memory::create_segment(size).map(Self::Segment).map_err(|_| error)
-            }
+            Err(error @ Error::FileSizeLimit { .. }) => segment::create_segment(size)
+                .map(Self::Segment)
+                .map_err(|_| error),
             Err(error) => Err(error),
         }
     }
@@ -44,19 +44,19 @@ impl HeapFile {
     /// What a parent passed on: a descriptor, or the number of a segment; its size too.
     pub(super) fn inherited(told: RawFd) -> Result<(Self, u64)> {
         if told < 0 {
-            let size = memory::segment_size(!told)?;
+            let size = segment::segment_size(!told)?;
             return Ok((Self::Segment(!told), size));
         }
-        let file = os::fd::inherited(told)?;
-        let stat = rustix::fs::fstat(&file).map_err(|e| Error::errno("fstat", e))?;
-        Ok((Self::File(Kept::new(file)), stat.st_size as u64))
+        let file = os::descriptor::inherited(told)?;
+        let size = memory::file_size(file.as_fd())?;
+        Ok((Self::File(Kept::new(file)), size))
     }
 
     /// To be called when the memory is mapped for the first time, by who made it.
     pub(super) fn begun(&self) {
         if let Self::Segment(number) = self {
             // From now on it goes with its last user, and can still be attached.
-            memory::forget_segment(*number);
+            segment::forget_segment(*number);
         }
     }
 
@@ -78,7 +78,7 @@ impl HeapFile {
                 None => Err(Errno::BADF),
             },
             Self::Segment(_) if !first.is_null() => memory::reserve_again(first, start, len),
-            Self::Segment(number) => memory::reserve_segment(*number, len),
+            Self::Segment(number) => segment::reserve_segment(*number, len),
         }
     }
 }
@@ -118,7 +118,7 @@ impl Heap {
         if kept.get().is_some_and(|ours| ours.as_raw_fd() == told) {
             return Ok(());
         }
-        let fd = os::fd::inherited(told)?;
+        let fd = os::descriptor::inherited(told)?;
         if kept.get().is_none() && Identity::of(fd.as_fd())? == kept.identity() {
             kept.keep(fd);
         }
@@ -152,7 +152,7 @@ impl Heap {
                 && here < usize::from_str_radix(end, 16).ok()?;
             inside.then_some(range)
         })?;
-        open_if(kept.identity(), &format!("/proc/self/map_files/{range}"))
+        open_same(kept.identity(), &format!("/proc/self/map_files/{range}"))
     }
 
     /// From another process of the program.
@@ -168,7 +168,7 @@ impl Heap {
             let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
             folder
                 .flatten()
-                .find_map(|entry| open_if(kept.identity(), entry.path().to_str()?))
+                .find_map(|entry| open_same(kept.identity(), entry.path().to_str()?))
         })
     }
 
@@ -184,7 +184,7 @@ impl Heap {
     /// To be called by who made the heap.
     pub(super) fn begin_lives(&self) {
         if let HeapFile::Segment(_) = self.source
-            && let Ok(file) = rustix::fs::memfd_create("procession", rustix::fs::MemfdFlags::CLOEXEC)
+            && let Some(file) = os::witness::empty_file()
         {
             self.lives.keep(file);
         }
@@ -220,8 +220,7 @@ impl Heap {
     /// Bytes of shared memory this program occupies now.
     pub(crate) fn resident(&self) -> Result<u64> {
         if let Some(file) = self.source.file() {
-            let stat = rustix::fs::fstat(file).map_err(|e| Error::errno("fstat", e))?;
-            return Ok(stat.st_blocks as u64 * 512);
+            return memory::file_occupies(file);
         }
         // As far as we keep count.
         let counted = [
@@ -236,22 +235,4 @@ impl Heap {
             .sum();
         Ok(sum + super::layout::CHUNK)
     }
-}
-
-/// Opens what is at `path`, if it is this file.
-fn open_if(identity: Identity, path: &str) -> Option<OwnedFd> {
-    // Looked at before it is opened: opening a device or a pipe may do something.
-    let there = rustix::fs::stat(path).ok()?;
-    if Identity::from_stat(&there) != identity {
-        return None;
-    }
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(CWD, path, flags, Mode::empty()).ok()?;
-    // Standard streams that were closed do not become the heap.
-    let fd = if fd.as_raw_fd() < 3 {
-        rustix::io::fcntl_dupfd_cloexec(&fd, 3).ok()?
-    } else {
-        fd
-    };
-    (Identity::of(fd.as_fd()).ok()? == identity).then_some(fd)
 }

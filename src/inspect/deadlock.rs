@@ -1,12 +1,12 @@
 //! Finding threads that wait for each other.
 //!
-//! A thread waits for one lock at a time and a lock has one holder, so from each waiting thread there is at most one way to
-//! go on; a way that comes back to itself is a deadlock.
+//! A thread waits for one lock at a time and a lock has one holder. So each waiting thread has at most one thread
+//! that it waits for, and a path of such threads that comes back to its start is a deadlock.
 
 use super::gather::{Gathered, Thread, Wait};
 use std::collections::BTreeMap;
 
-/// The circles among the waits.
+/// Returns the circles among the waits.
 pub(super) fn cycles(seen: &Gathered) -> Vec<Vec<Wait>> {
     let edges = seen.waits.iter().filter_map(|wait| {
         let holder = seen.things.get(&wait.waits.object)?.holder()?;
@@ -18,16 +18,17 @@ pub(super) fn cycles(seen: &Gathered) -> Vec<Vec<Wait>> {
         .collect()
 }
 
-/// The circles of a graph in which each node has at most one edge, which leads to `next`. Each begins at its least node.
+/// Returns the circles of a graph in which each node has at most one edge, which leads to `next`. Each circle begins
+/// at its least node.
 fn circles<E: Clone>(edges: &BTreeMap<Thread, E>, next: impl Fn(&E) -> Thread) -> Vec<Vec<E>> {
-    // By which walk a node was come by first.
+    // The walk that reached a node first.
     let mut seen: BTreeMap<Thread, Thread> = BTreeMap::new();
     let mut found = Vec::new();
     for &start in edges.keys() {
         let mut at = start;
         while let Some(edge) = edges.get(&at) {
             match seen.get(&at) {
-                // Come back to something on this very walk: a circle, and `at` is on it.
+                // This walk came back to a node of its own: a circle, and `at` is on it.
                 Some(&walk) if walk == start => {
                     found.push(around(edges, at, &next));
                     break;
@@ -43,7 +44,7 @@ fn circles<E: Clone>(edges: &BTreeMap<Thread, E>, next: impl Fn(&E) -> Thread) -
     found
 }
 
-/// The circle that `node` is on.
+/// Returns the circle that `node` is on.
 fn around<E: Clone>(edges: &BTreeMap<Thread, E>, node: Thread, next: impl Fn(&E) -> Thread) -> Vec<E> {
     let mut nodes = vec![node];
     loop {
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_found_once_each_and_those_who_wait_for_them_are_not_in_them() {
+    fn circles_are_found_once_each_without_the_threads_that_wait_for_them() {
         assert_eq!(found(&[(5, 5)]), [[5]]);
         assert_eq!(
             found(&[(0, 3), (1, 2), (2, 3), (3, 1), (7, 8), (8, 7)]),
@@ -93,7 +94,7 @@ mod tests {
     }
 
     proptest! {
-        /// A node is on a circle if, and only if, following the edges from it leads back to it.
+        /// Checks that a node is on a circle if, and only if, following the edges from it leads back to it.
         #[test]
         fn as_following_every_way_says(targets in proptest::collection::vec(0u32..12, 12)) {
             let edges: Vec<(u32, u32)> = (0..).zip(targets.iter().copied()).filter(|&(_, to)| to < 10).collect();

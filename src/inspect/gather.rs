@@ -1,4 +1,4 @@
-//! From what is in the heap to a report.
+//! From the heap's content to a report.
 
 use super::{Deadlock, Inspection, ObjectReport, Party, ProcessReport, User, WaitReport};
 use crate::error::Result;
@@ -12,10 +12,10 @@ use crate::sync::WAITER;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Kinds of objects that no user has made: records of waits, and of what selectors are to be told.
+/// Kinds of objects that users do not make: records of waits, and registrations of selectors.
 const OUR_OWN: [&str; 2] = [WAITER.name, REGISTRATION.name];
 
-/// A thread of the program: owner id of the process, and gettid(2).
+/// A thread of the program: the process's owner id, and gettid(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Thread {
     pub id: u32,
@@ -27,11 +27,11 @@ pub(super) struct Thread {
 pub(super) struct Wait {
     pub who: Thread,
     pub waits: Waits,
-    /// Number of the object.
+    /// The number of the object.
     pub serial: u64,
 }
 
-/// An object, with those who refer to it.
+/// An object, with the processes that refer to it.
 pub(super) struct Thing {
     serial: u64,
     references: u64,
@@ -41,7 +41,7 @@ pub(super) struct Thing {
 }
 
 impl Thing {
-    /// Who holds it, as far as it is known.
+    /// Returns the thread that holds the object, as far as it is known.
     pub(super) fn holder(&self) -> Option<Thread> {
         let Facts { holder, thread, .. } = self.facts;
         (holder != 0).then_some(Thread {
@@ -51,7 +51,7 @@ impl Thing {
     }
 }
 
-/// What was found.
+/// What was found in the heap.
 pub(super) struct Gathered {
     residents: Vec<Resident>,
     pub things: BTreeMap<Off, Thing>,
@@ -59,7 +59,7 @@ pub(super) struct Gathered {
     at: u64,
 }
 
-/// Goes through everything that is held.
+/// Reads everything that the program's processes refer to.
 pub(super) fn gather(heap: &Heap) -> Result<Gathered> {
     let mut residents: Vec<Resident> = heap
         .survey()?
@@ -69,24 +69,24 @@ pub(super) fn gather(heap: &Heap) -> Result<Gathered> {
     let mut things: BTreeMap<Off, Thing> = BTreeMap::new();
     let mut waiting = Vec::new();
     for resident in &mut residents {
-        for hold in &mut resident.references {
-            if let Some(waits) = hold.facts.waits {
+        for reference in &mut resident.references {
+            if let Some(waits) = reference.facts.waits {
                 waiting.push((resident.id, waits));
             }
             let user = User {
                 pid: resident.pid,
-                has: hold.tally,
+                has: reference.tally,
             };
-            let thing = things.entry(hold.off).or_insert_with(|| Thing {
-                serial: hold.serial,
-                references: hold.references,
-                kind: hold.kind,
-                facts: core::mem::take(&mut hold.facts),
+            let thing = things.entry(reference.off).or_insert_with(|| Thing {
+                serial: reference.serial,
+                references: reference.references,
+                kind: reference.kind,
+                facts: core::mem::take(&mut reference.facts),
                 users: Vec::new(),
             });
-            // Another object may have come to be in the same place since.
-            if thing.serial == hold.serial {
-                thing.references += u64::from(hold.borrowed);
+            // Another object may be in the same place by now.
+            if thing.serial == reference.serial {
+                thing.references += u64::from(reference.borrowed);
                 thing.users.push(user);
             }
         }
@@ -111,7 +111,7 @@ pub(super) fn gather(heap: &Heap) -> Result<Gathered> {
 }
 
 impl Gathered {
-    /// The same for the user's eyes.
+    /// Converts to a report for the user.
     pub(super) fn report(&self, deadlocks: &[Vec<Wait>]) -> Inspection {
         let waits = |waits: &[Wait]| waits.iter().filter_map(|wait| self.wait(wait)).collect();
         Inspection {

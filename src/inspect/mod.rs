@@ -1,7 +1,7 @@
 //! Seeing what a program does: its processes, what they share, and what waits for what.
 //!
-//! `gather` reads the heap, `deadlock` finds threads that wait for each other. Nothing here changes anything, and nothing is
-//! recorded for it but what a thread writes down before it goes to sleep.
+//! `gather` reads the heap, and `deadlock` finds threads that wait for each other. Nothing here changes anything. The
+//! only thing recorded for it is what a thread writes down before it goes to sleep.
 
 mod deadlock;
 mod display;
@@ -15,13 +15,13 @@ use std::time::Duration;
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// Its living processes.
+    /// The living processes.
     pub processes: Vec<ProcessReport>,
-    /// What they refer to: queues, locks, values, messages on their way.
+    /// The objects that they refer to: queues, locks, values, messages on their way.
     pub objects: Vec<ObjectReport>,
-    /// Threads that wait, and for what.
+    /// The threads that wait, and what they wait for.
     pub waits: Vec<WaitReport>,
-    /// Threads that wait for each other, and will for ever.
+    /// Threads that wait for each other, for ever.
     pub deadlocks: Vec<Deadlock>,
 }
 
@@ -33,27 +33,27 @@ pub struct ProcessReport {
     pub pid: u32,
     /// Its name.
     pub name: String,
-    /// The process that started it, 0 if that is gone (or there is none).
+    /// The process id of its parent, 0 if that is gone (or there is none).
     pub parent: u32,
     /// Whether it ends with its parent.
     pub daemon: bool,
-    /// How many objects and messages it refers to.
+    /// The number of objects and messages that it refers to.
     pub holds: usize,
 }
 
-/// Something that processes share.
+/// An object that processes share.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ObjectReport {
-    /// The number that no other object of the program ever has.
+    /// A number that no other object of the program ever has.
     pub number: u64,
     /// What it is: "queue", "lock", …
     pub kind: &'static str,
-    /// References to it, those in messages included.
+    /// The number of references to it, those in messages included.
     pub references: u64,
-    /// Who holds it, as a lock is held.
+    /// The thread that holds it, as a lock is held.
     pub holder: Option<Party>,
-    /// What can be said of it in numbers: a queue's messages, a semaphore's value.
+    /// Its state in numbers: a queue's messages, a semaphore's value.
     pub figures: Vec<(&'static str, u64)>,
     /// The processes that refer to it.
     pub users: Vec<User>,
@@ -65,8 +65,8 @@ pub struct ObjectReport {
 pub struct User {
     /// Its process id.
     pub pid: u32,
-    /// What it has of the object, where that is counted: permits of a semaphore, unfinished items of a watched queue. It is
-    /// negative for who released more than it acquired.
+    /// What the process has of the object, where that is counted: permits of a semaphore, unfinished items of a queue
+    /// that tracks its consumers. It is negative for a process that released more than it acquired.
     pub has: i64,
 }
 
@@ -88,44 +88,47 @@ pub struct Party {
 pub struct WaitReport {
     /// The thread.
     pub who: Party,
-    /// Number of the object it waits for.
+    /// The number of the object it waits for.
     pub object: u64,
     /// What the object is.
     pub kind: &'static str,
-    /// What it wants of it: "lock", "get", "put", …
+    /// What it wants from the object: "lock", "get", "put", …
     pub what: &'static str,
-    /// For how long it has waited.
+    /// How long it has waited.
     pub waited: Duration,
 }
 
-/// Threads each of which waits for a lock that the next one holds, and the last for one that the first holds.
+/// Threads that wait for each other: each waits for a lock that the next one holds, and the last for one that the
+/// first holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Deadlock {
-    /// Who waits; each waits for what the next one holds, the last for what the first one holds.
+    /// The waits. Each thread waits for what the next one holds, the last for what the first one holds.
     pub waits: Vec<WaitReport>,
 }
 
-/// Looks at the program: its processes, what they share, who holds what, what each thread waits for, and whether threads wait
-/// for each other.
+/// Reports on the program: its processes, what they share, which thread holds what, what each thread waits for, and
+/// whether threads wait for each other.
 ///
-/// Any process may ask at any time, and about all of them. Each process is seen at a moment of its own, so the parts may
-/// contradict each other where much is going on; a deadlock was seen twice, with nothing changed between, and is one. It is
-/// found among `Lock` and `RLock` (and the lock of a `Condition`), which have a holder; a lock that somebody else than its
-/// holder is going to release, as a signal, looks the same. Permits of semaphores have no holder that a thread could wait for.
+/// Any process may call this at any time, and sees all of them. Each process is read at a different moment, so the
+/// parts may contradict each other in a busy program. A reported deadlock is real: it was seen twice, with no change
+/// in between. Deadlocks are found among `Lock` and `RLock` (and the lock of a `Condition`), which have a holder. A
+/// lock that a thread other than its holder is going to release, as a signal, looks the same. Permits of semaphores
+/// have no holder that a thread could wait for.
 ///
-/// It takes time in proportion to what the program's processes hold, and holds nobody up for more than some microseconds.
+/// The time it takes is proportional to what the program's processes refer to. It delays no other thread for more
+/// than some microseconds.
 ///
 /// # Errors
 ///
-/// What the system said when the program's shared memory was set up.
+/// The system's error, if this call has to make the program's shared memory and cannot.
 ///
 /// ```
 /// let lock = procession::Lock::new()?;
 /// let _guard = lock.lock()?;
 /// let seen = procession::inspect()?;
 /// let it = seen.objects.iter().find(|object| object.kind == "lock").expect("it is there");
-/// assert_eq!(it.holder.as_ref().expect("somebody holds it").pid, std::process::id());
+/// assert_eq!(it.holder.as_ref().expect("this process holds it").pid, std::process::id());
 /// assert!(seen.deadlocks.is_empty());
 /// println!("{seen}");
 /// # Ok::<(), procession::Error>(())

@@ -1,10 +1,11 @@
-//! How much memory this process's control group may have (cgroups(7)): a container's limit, which the machine's memory does not
-//! tell.
+//! The memory limit of this process's control group (cgroups(7)): a container's limit, which the machine's memory
+//! does not show.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Bytes that this process's group and all above it, as far as they can be seen, may have; `None` where nothing limits them.
+/// Returns how many bytes this process's group may have: the least limit of the group and of those above it, as far
+/// as they are visible. Returns `None` without a limit.
 pub(crate) fn memory_limit() -> Option<u64> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
@@ -15,14 +16,14 @@ pub(crate) fn memory_limit() -> Option<u64> {
 struct Hierarchy {
     /// The group that its mount shows at its root.
     root: PathBuf,
-    /// Where it is mounted.
+    /// The mount point.
     mount: PathBuf,
     /// Version 2, in which one hierarchy has every controller.
     unified: bool,
 }
 
 impl Hierarchy {
-    /// What a line of mountinfo says: `35 25 0:30 ROOT MOUNT options tags - TYPE source super-options`.
+    /// Parses a line of mountinfo: `35 25 0:30 ROOT MOUNT options tags - TYPE source super-options`.
     fn of(line: &str) -> Option<Self> {
         let (front, back) = line.split_once(" - ")?;
         let mut back = back.split(' ');
@@ -39,7 +40,7 @@ impl Hierarchy {
         })
     }
 
-    /// The group of this process, as lines `number:controllers:GROUP` have it.
+    /// Returns the group of this process, from lines of the form `number:controllers:GROUP`.
     fn group(&self, groups: &str) -> Option<PathBuf> {
         groups.lines().find_map(|line| {
             let (number, rest) = line.split_once(':')?;
@@ -53,12 +54,12 @@ impl Hierarchy {
         })
     }
 
-    /// The folders of the group and of those above it, up to where it is mounted.
+    /// Returns the folders of the group and of those above it, up to the mount point.
     fn folders(&self, groups: &str) -> Vec<PathBuf> {
         let Some(group) = self.group(groups) else {
             return Vec::new();
         };
-        // A group outside of what is mounted cannot be seen; the mount's own root is above it or beside it.
+        // A group outside of the mount is not visible; the mount's own root is above it or beside it.
         let below = group.strip_prefix(&self.root).unwrap_or(Path::new(""));
         let below = if below.components().any(|part| part.as_os_str() == "..") {
             Path::new("")
@@ -78,7 +79,7 @@ impl Hierarchy {
     }
 }
 
-/// A path of mountinfo, which writes blanks and the like in octal.
+/// Decodes a path of mountinfo, in which blanks and the like are written in octal.
 fn plain(text: &str) -> PathBuf {
     PathBuf::from(
         text.replace("\\040", " ")
@@ -88,7 +89,7 @@ fn plain(text: &str) -> PathBuf {
     )
 }
 
-/// The least of all limits. The files are looked for below `above`, which is `/` but for tests.
+/// Returns the least of all limits. The files are looked up below `above`, which is `/` except in tests.
 fn least_limit(mounts: &str, groups: &str, above: &Path) -> Option<u64> {
     let hierarchies: Vec<Hierarchy> = mounts.lines().filter_map(Hierarchy::of).collect();
     let limits = hierarchies.iter().flat_map(|hierarchy| {

@@ -3,7 +3,7 @@
 use rustix::event::Timespec;
 use std::time::Duration;
 
-/// Nanoseconds on the monotonic clock, which every process of the machine reads alike.
+/// Returns the monotonic clock in nanoseconds. All processes of the machine read the same clock.
 #[allow(unsafe_code)]
 pub(crate) fn now() -> u64 {
     let mut ts = libc::timespec {
@@ -15,7 +15,7 @@ pub(crate) fn now() -> u64 {
     ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
 }
 
-/// From now to a moment of the clock, for calls that take a span.
+/// Returns the time from now to a moment of the clock, for calls that take a duration.
 pub(crate) fn span_until(moment: u64) -> Timespec {
     let left = moment.saturating_sub(now());
     Timespec {
@@ -29,7 +29,7 @@ pub(crate) fn sleep_until(moment: u64) {
     std::thread::sleep(Duration::from_nanos(moment.saturating_sub(now())));
 }
 
-/// Until when somebody is willing to wait.
+/// A moment until which a call may wait.
 ///
 /// One deadline can serve several waits in a row:
 ///
@@ -48,16 +48,16 @@ pub(crate) fn sleep_until(moment: u64) {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
-    /// Not at all: the `try_` forms.
+    /// Do not wait at all, as the `try_` forms.
     Now,
-    /// Until this moment of the monotonic clock, in nanoseconds.
+    /// Wait until this moment of the monotonic clock, in nanoseconds.
     At(u64),
-    /// For ever.
+    /// Wait for ever.
     Never,
 }
 
 impl Deadline {
-    /// The deadline `timeout` from now; a duration too long for the clock is for ever.
+    /// Returns the deadline that is `timeout` from now. A duration too long for the clock gives [`Deadline::Never`].
     pub fn after(timeout: Duration) -> Self {
         match u64::try_from(timeout.as_nanos())
             .ok()
@@ -68,7 +68,7 @@ impl Deadline {
         }
     }
 
-    /// Whether the time is up.
+    /// Returns whether the deadline has passed.
     pub fn passed(self) -> bool {
         match self {
             Self::Now => true,
@@ -77,7 +77,7 @@ impl Deadline {
         }
     }
 
-    /// The earlier of this deadline and `slice` nanoseconds from now, as a moment of the clock.
+    /// Returns the earlier of this deadline and `slice` nanoseconds from now, as a moment of the clock.
     pub(crate) fn within(self, slice: u64) -> u64 {
         let end = now().saturating_add(slice);
         match self {
@@ -87,7 +87,7 @@ impl Deadline {
         }
     }
 
-    /// The time left, for calls that take a span; `None` is for ever.
+    /// Returns the time left, for calls that take a duration; `None` means for ever.
     pub fn left(self) -> Option<Duration> {
         match self {
             Self::Now => Some(Duration::ZERO),

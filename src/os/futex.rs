@@ -2,12 +2,12 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Why a sleeper goes on.
+/// Why a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
-    /// Somebody woke it, or the word no longer had the expected value.
+    /// The thread was woken, or the word no longer had the expected value.
     Woken,
-    /// The moment passed.
+    /// The time was over.
     TimedOut,
     /// A signal handler ran.
     Interrupted,
@@ -20,8 +20,8 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, until: u64) -> Wake {
         tv_sec: (until / 1_000_000_000) as libc::time_t,
         tv_nsec: (until % 1_000_000_000) as libc::c_long,
     };
-    // SAFETY: the word outlives the call (it is borrowed), the timespec is valid, and FUTEX_WAIT_BITSET reads both only.
-    // The absolute time is on CLOCK_MONOTONIC because FUTEX_CLOCK_REALTIME is not given.
+    // SAFETY: the word outlives the call (it is borrowed), the timespec is valid, and FUTEX_WAIT_BITSET reads both
+    // only. The absolute time is on CLOCK_MONOTONIC because FUTEX_CLOCK_REALTIME is not given.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_futex,
@@ -43,13 +43,13 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, until: u64) -> Wake {
     }
 }
 
-/// The most words that [`wait_any`] can be asked to sleep on.
+/// The maximum number of words for [`wait_any`].
 pub(crate) const WORDS: usize = 4;
 
-/// Whether this process has been told that the system cannot do it.
+/// Whether the system has refused `futex_waitv` to this process.
 static ONE_ONLY: AtomicBool = AtomicBool::new(false);
 
-/// As `struct futex_waitv`, of which the `libc` crate knows nothing on some systems.
+/// An element of the array for `futex_waitv`: `struct futex_waitv`, which the `libc` crate lacks for some systems.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Waiter {
@@ -59,15 +59,15 @@ struct Waiter {
     reserved: u32,
 }
 
-/// `FUTEX2_SIZE_U32`; without `FUTEX2_PRIVATE`, so it is shared.
+/// `FUTEX2_SIZE_U32`. Without `FUTEX2_PRIVATE` the futex is shared.
 const SHARED_32: u32 = 2;
 
 /// The number of `futex_waitv(2)`, which is the same on every architecture.
 const FUTEX_WAITV: libc::c_long = 449;
 
-/// Sleeps while each of up to [`WORDS`] words is as expected, at the latest until the monotonic clock shows `until`: why it
-/// goes on, and the place of the word by which it was woken, if that is known. `None` where the system does not offer this
-/// (before Linux 5.16, or where a filter forbids it).
+/// Sleeps while each of up to [`WORDS`] words is as expected, at the latest until the monotonic clock shows `until`.
+/// Returns why the sleep ended, and the index of the word that was woken, if it is known. Returns `None` where the
+/// system does not offer this call (before Linux 5.16, or where a filter forbids it).
 ///
 /// A signal handler that was installed with `SA_RESTART` does not interrupt it.
 #[allow(unsafe_code)]
@@ -108,7 +108,7 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], until: u64) -> Option<(Wake,
     match std::io::Error::last_os_error().raw_os_error() {
         Some(libc::ETIMEDOUT) => Some((Wake::TimedOut, None)),
         Some(libc::EINTR) => Some((Wake::Interrupted, None)),
-        // One of the words is not as expected any more.
+        // One of the words is no longer as expected.
         Some(libc::EAGAIN) => Some((Wake::Woken, None)),
         _ => {
             ONE_ONLY.store(true, Ordering::Relaxed);
@@ -117,14 +117,14 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], until: u64) -> Option<(Wake,
     }
 }
 
-/// As `struct __kernel_timespec`, which is this on every architecture.
+/// `struct __kernel_timespec`, which has this form on every architecture.
 #[repr(C)]
 struct TimeSpec {
     seconds: i64,
     nanoseconds: i64,
 }
 
-/// Wakes up to `count` sleepers on `word`, in any process; how many there were.
+/// Wakes up to `count` threads that sleep on `word`, in any process. Returns their number.
 #[allow(unsafe_code)]
 pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
     let count = count.min(i32::MAX as u32);

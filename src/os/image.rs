@@ -1,10 +1,10 @@
-//! The program's image: which file it was started from, and where its code lies in memory.
+//! The program's image: the file that it was started from, and the place of its code in memory.
 
 use crate::error::{Error, Result};
 use std::os::unix::fs::MetadataExt;
 
-/// A number that tells this build of the program from any other: a function is sent as its position in the image, and
-/// means something else, or nothing, in another one.
+/// Returns a number that tells this build of the program from any other. A function is sent as its position in the
+/// image; in another image the position means another function, or none.
 pub(crate) fn identity() -> Result<u64> {
     let file = std::fs::metadata(OWN).map_err(|error| {
         Error::os(
@@ -29,15 +29,16 @@ pub(crate) fn identity() -> Result<u64> {
     }))
 }
 
-/// The running program's file. The link follows it even when the path was replaced meanwhile.
+/// The running program's file. This link refers to it even if the path was replaced meanwhile.
 pub(crate) const OWN: &str = "/proc/self/exe";
 
-/// Where `function` lies, relative to a function of this crate. Both are in the same image, which is loaded as a whole.
+/// Returns the address of `function` relative to a function of this crate. Both are in the same image, which is
+/// loaded as a whole.
 pub(crate) fn position(function: usize) -> i64 {
     function.wrapping_sub(anchor as *const () as usize) as i64
 }
 
-/// The address that `position` stands for in this process.
+/// Returns the address that `position` means in this process.
 pub(crate) fn address(position: i64) -> usize {
     (anchor as *const () as usize).wrapping_add(position as usize)
 }

@@ -1,18 +1,18 @@
-//! Descriptors that this crate keeps for long, under a number that the program may take away.
+//! Descriptors that this crate keeps for long, under numbers that the program may take away.
 //!
-//! Programs close descriptors that they did not open: a daemon closes all it finds. The number then comes to stand for
-//! whatever the program opens next. So a number that is kept is only used, or closed, after a look whether it stands for the
-//! same file, still.
+//! Some programs close descriptors that they did not open: a daemon closes all it finds. The number then refers to
+//! whatever the program opens next. So a kept number is used, or closed, only after a check that it still refers to
+//! the same file.
 
 use crate::error::{Error, Result};
-use rustix::fs::fstat;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fs::{CWD, Mode, OFlags, fstat};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-/// Which file a descriptor stands for: device and inode.
+/// The file that a descriptor refers to: device and inode.
 ///
-/// (The system gives all event counters and epoll instances one inode, so of these it is only known that they are none of the
-/// program's files, pipes or sockets.)
+/// (The system gives one inode to all eventfds and epoll instances. For these the identity only shows that the
+/// descriptor is not one of the program's files, pipes or sockets.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     device: u64,
@@ -20,12 +20,13 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// What `fd` stands for.
+    /// Returns the identity of the file that `fd` refers to.
     pub(crate) fn of(fd: BorrowedFd<'_>) -> Result<Self> {
         let stat = fstat(fd).map_err(|e| Error::errno("fstat", e))?;
         Ok(Self::from_stat(&stat))
     }
 
+    /// Returns the identity of the file that was looked at.
     pub(crate) fn from_stat(stat: &rustix::fs::Stat) -> Self {
         Self {
             device: stat.st_dev,
@@ -34,10 +35,28 @@ impl Identity {
     }
 }
 
+/// Opens the file at `path` if it has this identity.
+pub(crate) fn open_same(identity: Identity, path: &str) -> Option<OwnedFd> {
+    // The check comes before the opening, because opening a device or a pipe may have an effect.
+    let there = rustix::fs::stat(path).ok()?;
+    if Identity::from_stat(&there) != identity {
+        return None;
+    }
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(CWD, path, flags, Mode::empty()).ok()?;
+    // If standard streams were closed, the heap must not take their numbers.
+    let fd = if fd.as_raw_fd() < 3 {
+        rustix::io::fcntl_dupfd_cloexec(&fd, 3).ok()?
+    } else {
+        fd
+    };
+    (Identity::of(fd.as_fd()).ok()? == identity).then_some(fd)
+}
+
 /// No descriptor.
 const NONE: RawFd = -1;
 
-/// A place for one descriptor. A signal or a fork may come in the middle of anything: nothing is locked.
+/// A place for one descriptor. A signal or a fork may come at any instruction, so there is no lock.
 #[derive(Debug)]
 pub(crate) struct Kept {
     number: AtomicI32,
@@ -46,7 +65,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// An empty place.
+    /// Makes an empty place.
     pub(crate) const fn none() -> Self {
         Self {
             number: AtomicI32::new(NONE),
@@ -55,20 +74,20 @@ impl Kept {
         }
     }
 
-    /// Keeps `fd`.
+    /// Makes a place that keeps `fd`.
     pub(crate) fn new(fd: OwnedFd) -> Self {
         let place = Self::none();
         place.keep(fd);
         place
     }
 
-    /// Keeps `fd` in this place, and closes what was there before. Not by two threads at a time.
+    /// Keeps `fd` in this place, and closes the descriptor that was there before. Not for two threads at a time.
     pub(crate) fn keep(&self, fd: OwnedFd) {
-        // One that the program closed may have had the same number.
+        // If the program closed the old one, the new one may have the same number.
         if self.number() != Some(fd.as_raw_fd()) {
             self.close();
         }
-        // A descriptor that is not understood is never used, as one that was lost.
+        // A descriptor without an identity is never used, like a lost one.
         if let Ok(stat) = fstat(&fd) {
             self.device.store(stat.st_dev, Ordering::Relaxed);
             self.inode.store(stat.st_ino, Ordering::Relaxed);
@@ -76,13 +95,13 @@ impl Kept {
         }
     }
 
-    /// The number, whatever it stands for now; `None` where there never was one.
+    /// Returns the number, whatever it refers to now; `None` if the place is empty.
     pub(crate) fn number(&self) -> Option<RawFd> {
         let number = self.number.load(Ordering::Acquire);
         (number != NONE).then_some(number)
     }
 
-    /// Which file is kept here.
+    /// Returns the identity of the file that is kept here.
     pub(crate) fn identity(&self) -> Identity {
         Identity {
             device: self.device.load(Ordering::Relaxed),
@@ -90,18 +109,18 @@ impl Kept {
         }
     }
 
-    /// The descriptor, if it stands for the same file, still.
+    /// Returns the descriptor if it still refers to the same file.
     #[allow(unsafe_code)]
     pub(crate) fn get(&self) -> Option<BorrowedFd<'_>> {
         let number = self.number()?;
-        // SAFETY: it is only asked what the number stands for, which may be nothing.
+        // SAFETY: the number is only asked what it refers to, which may be nothing.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
-        // It stays open as long as the place lives, unless the program closes it between here and its use, which nobody can
-        // rule out.
+        // It stays open as long as the place lives, unless the program closes it between here and its use. That
+        // cannot be prevented.
         (Identity::of(fd).ok()? == self.identity()).then_some(fd)
     }
 
-    /// The descriptor, or an error that says what became of it.
+    /// Returns the descriptor, or [`Error::DescriptorLost`], which names it.
     pub(crate) fn get_or_lost(&self, what: &str) -> Result<BorrowedFd<'_>> {
         self.get().ok_or_else(|| Error::DescriptorLost {
             number: self.number().unwrap_or(NONE),
@@ -109,15 +128,16 @@ impl Kept {
         })
     }
 
-    /// The number as a descriptor, for somebody who asks the program's own question of it (whether it is readable, say).
+    /// Returns the number as a descriptor without a check, for a question of the program's own (whether it is
+    /// readable, say).
     #[allow(unsafe_code)]
     pub(crate) fn unchecked(&self) -> BorrowedFd<'_> {
-        // SAFETY: it is open as long as the place lives, but for what the program does, which is its own business then. (A
-        // place that has none gives a number that no descriptor ever has.)
+        // SAFETY: it is open as long as the place lives, unless the program closes it; then the program's question is
+        // about its own file. (An empty place gives a number that no descriptor ever has.)
         unsafe { BorrowedFd::borrow_raw(self.number().unwrap_or(RawFd::MAX)) }
     }
 
-    /// Takes the descriptor out of its place, if it is ours.
+    /// Takes the descriptor out of its place, if it still refers to the same file.
     #[allow(unsafe_code)]
     pub(crate) fn take(&self) -> Option<OwnedFd> {
         use std::os::fd::FromRawFd;
@@ -125,11 +145,11 @@ impl Kept {
         self.number
             .compare_exchange(ours, NONE, Ordering::AcqRel, Ordering::Relaxed)
             .ok()?;
-        // SAFETY: open, as was just seen, and out of its place: nobody else here closes it.
+        // SAFETY: open, as was just checked, and out of its place, so nothing else here closes it.
         Some(unsafe { OwnedFd::from_raw_fd(ours) })
     }
 
-    /// Closes the descriptor, if it is ours.
+    /// Closes the descriptor, if it still refers to the same file.
     pub(crate) fn close(&self) {
         drop(self.take());
         self.number.store(NONE, Ordering::Release);
@@ -146,9 +166,8 @@ impl Drop for Kept {
 mod tests {
     use super::*;
     use std::fs::File;
-    use std::os::fd::AsFd;
 
-    /// Has the number of `kept` stand for another file, as a program does that closes it and opens one.
+    /// Makes the number of `kept` refer to another file, as a program does that closes it and opens one.
     #[allow(unsafe_code)]
     fn replace(kept: &Kept, by: BorrowedFd<'_>) {
         let number = kept.number().expect("a number");
@@ -200,9 +219,9 @@ mod tests {
         assert_eq!(
             answer,
             Err(rustix::io::Errno::AGAIN),
-            "the stranger is open, still"
+            "the program's file is still open"
         );
-        drop(crate::os::fd::inherited(number).expect("it is open"));
+        drop(crate::os::descriptor::inherited(number).expect("it is open"));
     }
 
     #[test]
@@ -212,7 +231,7 @@ mod tests {
         let kept = Kept::new(write.try_clone().expect("descriptors"));
         let number = kept.number().expect("a number");
         // Closed by the program and opened again by us, to the same effect as this.
-        let again = crate::os::fd::inherited(number).expect("it is open");
+        let again = crate::os::descriptor::inherited(number).expect("it is open");
         kept.keep(again);
         assert_eq!(kept.get().map(|fd| fd.as_raw_fd()), Some(number));
         drop((kept, write));

@@ -1,7 +1,17 @@
-//! Shared memory: making it, and mapping, opening, committing and giving back parts of it by address.
+//! Shared memory: making it, and mapping, opening, committing and freeing parts of it by address.
 //!
-//! It is an anonymous sparse file (`memfd_create(2)`), or, where a limit on the size of files forbids one, a System V segment
-//! that is marked for removal as soon as it is attached. Either way the kernel frees it with its last user.
+//! The memory is an anonymous sparse file (`memfd_create(2)`). Where a limit on file sizes forbids such a file, it is
+//! a System V segment (see `segment.rs`), which is marked for removal as soon as it is attached. In both cases the
+//! kernel frees the memory with its last user.
+//!
+//! The states of a range of addresses:
+//!
+//! | state | entered by | may be touched |
+//! | --- | --- | --- |
+//! | reserved | [`reserve`]: mapped shared, without access rights | no |
+//! | open | [`open`]: access rights | yes, but a touch may fail for lack of memory (SIGBUS) |
+//! | committed | [`commit`]: its pages exist | yes, and it cannot fail |
+//! | freed | [`remove`] or [`punch`]: its pages are gone, and it reads as zero | as open |
 
 use crate::error::{Error, Result};
 use rustix::fs::{FallocateFlags, MemfdFlags};
@@ -11,16 +21,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-/// Bytes in a page, the unit of committing and giving back.
+pub(crate) use super::random::{random, random_bytes};
+
+/// Returns the size of a page, the unit of committing and freeing.
 pub(crate) fn page() -> u64 {
     rustix::param::page_size() as u64
 }
 
-/// An anonymous file of `size` bytes.
+/// Makes an anonymous file of `size` bytes.
 pub(crate) fn create(size: u64) -> Result<OwnedFd> {
     let fd = rustix::fs::memfd_create("procession", MemfdFlags::CLOEXEC)
         .map_err(|e| Error::errno("memfd_create", e))?;
-    // A file beyond RLIMIT_FSIZE would raise SIGXFSZ, which kills; so the limit is asked first.
+    // Growing a file beyond RLIMIT_FSIZE raises SIGXFSZ, which kills. So the limit is checked first.
     let limit = getrlimit(Resource::Fsize);
     let beyond = limit.current.is_some_and(|most| size > most);
     if beyond && !raise(limit, size) {
@@ -30,14 +42,27 @@ pub(crate) fn create(size: u64) -> Result<OwnedFd> {
     }
     let grown = rustix::fs::ftruncate(&fd, size);
     if beyond {
-        // Back as it was. Going down is always allowed.
+        // Restores the limit. Lowering it is always allowed.
         let _ = setrlimit(Resource::Fsize, limit);
     }
     grown.map_err(|e| Error::errno("ftruncate", e))?;
     Ok(fd)
 }
 
-/// Raises the limit on the size of files to `size`: the soft one, and the hard one where this process may.
+/// Returns the size of a file.
+pub(crate) fn file_size(file: BorrowedFd<'_>) -> Result<u64> {
+    let stat = rustix::fs::fstat(file).map_err(|e| Error::errno("fstat", e))?;
+    Ok(stat.st_size as u64)
+}
+
+/// Returns how many bytes of memory a file occupies.
+pub(crate) fn file_occupies(file: BorrowedFd<'_>) -> Result<u64> {
+    let stat = rustix::fs::fstat(file).map_err(|e| Error::errno("fstat", e))?;
+    Ok(stat.st_blocks as u64 * 512)
+}
+
+/// Raises the limit on file sizes to `size`: the soft limit, and the hard limit if this process may. Returns whether
+/// it succeeded.
 fn raise(from: Rlimit, size: u64) -> bool {
     let enough = Rlimit {
         current: Some(size),
@@ -46,63 +71,12 @@ fn raise(from: Rlimit, size: u64) -> bool {
     setrlimit(Resource::Fsize, enough).is_ok()
 }
 
-/// A System V segment of `size` bytes, of which none has memory yet; its number. It stays until it is attached and
-/// [forgotten](forget_segment).
-#[allow(unsafe_code)]
-pub(crate) fn create_segment(size: u64) -> Result<i32> {
-    let flags = libc::IPC_CREAT | SHM_NORESERVE | 0o600;
-    // SAFETY: integers only.
-    match unsafe { libc::shmget(libc::IPC_PRIVATE, size as usize, flags) } {
-        -1 => Err(super::last_error("shmget")),
-        number => Ok(number),
-    }
-}
-
-/// shmget(2); the libc crate names it for some targets only.
-const SHM_NORESERVE: i32 = 0o10000;
-
-/// Has the segment go when nobody has it attached any more; whoever has its number can attach it until then.
-#[allow(unsafe_code)]
-pub(crate) fn forget_segment(number: i32) {
-    // SAFETY: the command takes no buffer.
-    unsafe { libc::shmctl(number, libc::IPC_RMID, core::ptr::null_mut()) };
-}
-
-/// Bytes of a segment.
-#[allow(unsafe_code)]
-pub(crate) fn segment_size(number: i32) -> Result<u64> {
-    let mut facts = core::mem::MaybeUninit::<libc::shmid_ds>::zeroed();
-    // SAFETY: the structure is there to be filled, and all its values may be zero.
-    unsafe {
-        match libc::shmctl(number, libc::IPC_STAT, facts.as_mut_ptr()) {
-            0 => Ok(facts.assume_init().shm_segsz as u64),
-            _ => Err(super::last_error("shmctl")),
-        }
-    }
-}
-
-/// Reserves addresses for the first `len` bytes of a segment, as [`reserve`] does.
-#[allow(unsafe_code)]
-pub(crate) fn reserve_segment(number: i32, len: u64) -> Result<*mut u8, Errno> {
-    // SAFETY: attached at an address of the kernel's choice. It can only be attached as a whole, which is more than we want, so
-    // another mapping is made of a part of it, and this one, which nobody knows, goes.
-    unsafe {
-        let whole = libc::shmat(number, core::ptr::null(), 0);
-        if whole.addr() == usize::MAX {
-            return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOMEM));
-        }
-        let part = reserve_again(whole.cast(), 0, len);
-        libc::shmdt(whole);
-        part
-    }
-}
-
-/// Bytes of address space this process may have; `None` without a limit.
+/// Returns how many bytes of address space this process may have; `None` without a limit.
 pub(crate) fn address_limit() -> Option<u64> {
     getrlimit(Resource::As).current
 }
 
-/// Reserves address space for `len` bytes of `fd` from `offset` on: mapped shared, but nothing of it may be touched yet.
+/// Reserves addresses for `len` bytes of `fd` from `offset` on: they are mapped shared, but must not be touched yet.
 #[allow(unsafe_code)]
 pub(crate) fn reserve(fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<*mut u8, Errno> {
     // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
@@ -120,16 +94,18 @@ pub(crate) fn reserve(fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<*mut 
     Ok(base.cast())
 }
 
-/// The same without a descriptor, from a mapping of the same memory at `known` (of offset 0).
+/// Reserves addresses like [`reserve`], but without a descriptor: from `known`, a mapping of the same memory at
+/// offset 0.
 ///
-/// `mremap(2)` from a length of zero makes one mapping more of what a shared one shows, and `remap_file_pages(2)` has that show
-/// another part of the file.
+/// `mremap(2)` with an old length of zero makes a second mapping of what a shared mapping shows.
+/// `remap_file_pages(2)` then moves the new mapping to another part of the file.
 #[allow(unsafe_code)]
 pub(crate) fn reserve_again(known: *mut u8, offset: u64, len: u64) -> Result<*mut u8, Errno> {
-    // SAFETY: `known` is the start of a shared mapping, which an old length of zero leaves as it is; the new one is at an
-    // address of the kernel's choice.
+    // SAFETY: `known` is the start of a shared mapping, which an old length of zero leaves as it is; the new one is
+    // at an address of the kernel's choice.
     let base = unsafe { rustix::mm::mremap(known.cast(), 0, len as usize, MremapFlags::MAYMOVE) }?;
-    // SAFETY: nobody knows the new mapping yet. (It may show nothing while it moves, and remap_file_pages keeps the protection.)
+    // SAFETY: no reference to the new mapping exists yet. (It may show nothing while it moves, and remap_file_pages
+    // keeps the protection.)
     let moved = unsafe {
         rustix::mm::mprotect(base, len as usize, MprotectFlags::empty()).and_then(|()| {
             if offset == 0 {
@@ -150,11 +126,12 @@ pub(crate) fn reserve_again(known: *mut u8, offset: u64, len: u64) -> Result<*mu
     Ok(base.cast())
 }
 
-/// Lengthens a reserved mapping of `len` bytes at `base` to `want` where the addresses behind it are free; whether they are.
+/// Lengthens a reserved mapping of `len` bytes at `base` to `want` bytes if the addresses after it are free. Returns
+/// whether they were.
 #[allow(unsafe_code)]
 pub(crate) fn lengthen(base: *mut u8, len: u64, want: u64) -> bool {
-    // SAFETY: the last page of the mapping, which is not moved; what is added lies where nothing is mapped. The kernel adds it
-    // with the rights of that page.
+    // SAFETY: the last page of the mapping, which is not moved; what is added lies where nothing is mapped. The
+    // kernel adds it with the rights of that page.
     unsafe {
         let last = base.add((len - page()) as usize);
         rustix::mm::mremap(
@@ -167,14 +144,14 @@ pub(crate) fn lengthen(base: *mut u8, len: u64, want: u64) -> bool {
     }
 }
 
-/// Ends a mapping that nobody knows.
+/// Removes a mapping to which no reference exists.
 #[allow(unsafe_code)]
 pub(crate) fn unmap(base: *mut u8, len: u64) {
-    // SAFETY: the caller has mapped it, and nobody refers to it.
+    // SAFETY: the caller made the mapping, and no reference to it exists.
     let _ = unsafe { rustix::mm::munmap(base.cast(), len as usize) };
 }
 
-/// Has `len` bytes from `at` on be touched from now on. Doing it again changes nothing.
+/// Allows access to `len` bytes from `at` on. Repeating the call changes nothing.
 #[allow(unsafe_code)]
 pub(crate) fn open(at: *mut u8, len: u64) -> Result<(), Errno> {
     // SAFETY: reserved by this process and shared: more rights harm no reference there may be.
@@ -199,7 +176,7 @@ pub(crate) fn map(fd: BorrowedFd<'_>, size: u64) -> Result<*mut u8> {
     mapped.map_err(|e| Error::errno("mmap", e))
 }
 
-/// A process that crashes writes its core file without this memory: it belongs to others as well, and reading its holes would
+/// Keeps this memory out of this process's core file. It belongs to other processes too, and reading its holes would
 /// fill them.
 #[allow(unsafe_code)]
 fn keep_out_of_core_files(base: *mut u8, len: u64) {
@@ -207,10 +184,11 @@ fn keep_out_of_core_files(base: *mut u8, len: u64) {
     let _ = unsafe { rustix::mm::madvise(base.cast(), len as usize, Advice::LinuxDontDump) };
 }
 
-/// Makes the `len` bytes from `at` on exist, so that touching them cannot fail. They have been opened; `file` gives their
-/// descriptor, if it can be had, and `offset` is their place in it.
+/// Makes the pages of `len` bytes from `at` on exist, so that touching them cannot fail. The range must be open.
+/// `file` returns the descriptor, if one is available, and `offset` is the range's position in the file.
 ///
-/// `MADV_POPULATE_WRITE` (Linux 5.14) also enters them into this process's page table; older kernels get `fallocate`.
+/// `MADV_POPULATE_WRITE` (Linux 5.14) also enters the pages into this process's page table. Older kernels use
+/// `fallocate`.
 #[allow(unsafe_code)]
 pub(crate) fn commit<'f>(
     at: *mut u8,
@@ -225,7 +203,7 @@ pub(crate) fn commit<'f>(
     }
     if !NO_POPULATE.load(Ordering::Relaxed) {
         loop {
-            // SAFETY: opened memory (the caller has seen to it), of which populating changes no contents.
+            // SAFETY: the memory is open (the caller guarantees it), and populating it changes no contents.
             match unsafe { rustix::mm::madvise(at.cast(), len as usize, Advice::LinuxPopulateWrite) } {
                 Ok(()) => return Ok(()),
                 Err(Errno::INTR | Errno::AGAIN) => {}
@@ -237,7 +215,7 @@ pub(crate) fn commit<'f>(
     }
     let Some(file) = file() else {
         for n in (0..len as usize).step_by(page() as usize) {
-            // SAFETY: opened memory; adding no bit to a byte changes none, whoever else uses it.
+            // SAFETY: the memory is open. Adding no bit to a byte does not change it, whoever else uses it.
             unsafe { AtomicU8::from_ptr(at.add(n)).fetch_or(0, Ordering::Relaxed) };
         }
         return Ok(());
@@ -251,12 +229,12 @@ pub(crate) fn commit<'f>(
     }
 }
 
-/// Gives the pages of `len` bytes from `at` on back to the system, by address; they read as zero afterwards. The system refuses
-/// where they are locked into memory.
+/// Frees the pages of `len` bytes from `at` on; they read as zero afterwards. The system refuses if they are locked
+/// into memory.
 #[allow(unsafe_code)]
 pub(crate) fn remove(at: *mut u8, len: u64) -> Result<(), Errno> {
     loop {
-        // SAFETY: opened memory that the caller owns, whose contents it gives up.
+        // SAFETY: the memory is open, and the caller owns it and gives up its contents.
         match unsafe { rustix::mm::madvise(at.cast(), len as usize, Advice::LinuxRemove) } {
             Err(Errno::INTR) => {}
             answer => return answer,
@@ -264,7 +242,7 @@ pub(crate) fn remove(at: *mut u8, len: u64) -> Result<(), Errno> {
     }
 }
 
-/// The same by place in the file.
+/// Frees pages like [`remove`], but by position in the file.
 pub(crate) fn punch(fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<(), Errno> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     loop {
@@ -275,29 +253,16 @@ pub(crate) fn punch(fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<(), Err
     }
 }
 
-/// Bytes of memory that this process may have: the machine's, or what its control group leaves of it.
+/// Returns how many bytes of memory this process may use: the machine's, or the limit of its control group if that is
+/// lower.
 pub(crate) fn available() -> u64 {
     let info = rustix::system::sysinfo();
     let machine = info.totalram as u64 * u64::from(info.mem_unit.max(1));
     super::cgroup::memory_limit().map_or(machine, |limit| limit.min(machine))
 }
 
-/// Ends this process because of something that nobody can be told in another way.
+/// Aborts this process, for an error that cannot be reported in another way. Writes `text` to standard error.
 pub(crate) fn abort(text: &str) -> ! {
-    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+    super::stdio::write_error(text);
     std::process::abort()
-}
-
-/// Eight random bytes from the kernel, for identities that must not be guessed or repeated.
-pub(crate) fn random() -> Result<u64> {
-    random_bytes().map(u64::from_ne_bytes)
-}
-
-/// Up to 256 random bytes from the kernel; so many come all at once.
-pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
-    const { assert!(N <= 256) };
-    let mut bytes = [0u8; N];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map_err(|e| Error::errno("getrandom", e))?;
-    Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! Sockets that listen and connect. All of them are non-blocking; waiting is [`poll`].
+//! Sockets that listen and connect. All of them are non-blocking; [`poll`] waits.
 
 use crate::error::{Error, Result};
 use crate::os::clock::{Deadline, span_until};
@@ -17,14 +17,14 @@ use std::path::Path;
 
 pub(crate) use rustix::event::PollFlags;
 
-/// Connections the system keeps until they are accepted.
+/// The number of connections that the system keeps until they are accepted.
 const BACKLOG: i32 = 128;
 
-/// Where a socket is.
+/// The address of a socket.
 #[derive(Clone, Copy)]
 pub(crate) enum Endpoint<'a> {
     Path(&'a Path),
-    /// A name in the system's own space, without the leading zero.
+    /// An abstract name of unix(7), without the leading zero byte.
     Abstract(&'a [u8]),
     Tcp(SocketAddr),
 }
@@ -53,7 +53,8 @@ impl Endpoint<'_> {
     }
 }
 
-/// A socket that listens at `place`. One with a path lets nobody but its owner in, from its first moment.
+/// Makes a socket that listens at `place`. A socket with a path is accessible to its owner only, from its first
+/// moment.
 pub(crate) fn listen_at(place: Endpoint<'_>) -> Result<OwnedFd> {
     let socket = place.socket()?;
     let bound = match (place, place.unix()?) {
@@ -62,7 +63,7 @@ pub(crate) fn listen_at(place: Endpoint<'_>) -> Result<OwnedFd> {
             bind(&socket, &address)
         }
         (_, Some(address)) => {
-            // unix(7): the file gets the mode that the socket has, less the umask.
+            // unix(7): the file gets the mode of the socket, less the umask.
             rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|e| Error::errno("fchmod", e))?;
             bind(&socket, &address)
         }
@@ -73,18 +74,18 @@ pub(crate) fn listen_at(place: Endpoint<'_>) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Where a listening TCP socket is: the system may have chosen the port.
+/// Returns the address of a listening TCP socket: the system may have chosen the port.
 pub(crate) fn tcp_address(socket: BorrowedFd<'_>) -> Result<SocketAddr> {
     let address = getsockname(socket).map_err(|e| Error::errno("getsockname", e))?;
     SocketAddr::try_from(address).map_err(|e| Error::errno("getsockname", e))
 }
 
-/// The next connection, if one has come in.
+/// Returns the next connection, if one has arrived.
 pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
     loop {
         match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             Ok(socket) => return Ok(Some(set_nodelay(socket))),
-            // Gone before it was accepted: the next one, if any.
+            // This one was gone before it was accepted: take the next one, if any.
             Err(Errno::INTR | Errno::CONNABORTED) => {}
             Err(Errno::AGAIN) => return Ok(None),
             Err(errno) => return Err(Error::errno("accept", errno)),
@@ -92,18 +93,18 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// Has small messages sent at once; a socket that is not TCP does so anyway.
+/// Sends small messages at once. A socket other than TCP does so anyway.
 fn set_nodelay(socket: OwnedFd) -> OwnedFd {
     let _ = set_tcp_nodelay(&socket, true);
     socket
 }
 
-/// How far a connection is.
+/// The state of a connection attempt.
 pub(crate) enum Connecting {
     Done(OwnedFd),
-    /// To be waited for, until it can be written to.
+    /// Begun: wait until the socket is writable.
     Begun(OwnedFd),
-    /// Nothing was begun, because too many wait to be accepted.
+    /// Not begun, because too many connections wait to be accepted.
     Crowded,
 }
 
@@ -123,7 +124,7 @@ pub(crate) fn connect(place: Endpoint<'_>) -> Result<Connecting> {
     }
 }
 
-/// How a connection that was begun has come out.
+/// Returns the result of a connection attempt that was begun.
 pub(crate) fn connected(socket: BorrowedFd<'_>) -> Result<()> {
     match socket_error(socket) {
         Ok(Ok(())) => Ok(()),
@@ -131,27 +132,28 @@ pub(crate) fn connected(socket: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// The user at the other end of a Unix socket, if it is another one than this process's and not the superuser.
+/// Returns the user at the other end of a Unix socket, unless it is this process's own user or the superuser.
 pub(crate) fn foreign_peer(socket: BorrowedFd<'_>) -> Option<u32> {
     let uid = socket_peercred(socket).ok()?.uid;
     (uid != rustix::process::geteuid() && !uid.is_root()).then_some(uid.as_raw())
 }
 
-/// Receives what is there into `room`: how much, 0 at the end; `None` if there is nothing yet.
+/// Receives what has arrived into `room`. Returns the number of bytes, 0 at the end; `None` if nothing has arrived
+/// yet.
 pub(crate) fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> Result<Option<usize>> {
     loop {
         match recv(socket, &mut *room, RecvFlags::empty()) {
             Ok((len, _)) => return Ok(Some(len)),
             Err(Errno::AGAIN) => return Ok(None),
             Err(Errno::INTR) => {}
-            // The peer is gone, and what it had not read is its loss.
+            // The peer is gone. What it had not read is lost.
             Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Some(0)),
             Err(errno) => return Err(Error::errno("recv", errno)),
         }
     }
 }
 
-/// Sends some of `parts`, one after the other: how much; `None` if there is no room yet.
+/// Sends some of `parts`, one after the other. Returns the number of bytes; `None` if there is no room yet.
 pub(crate) fn send(socket: BorrowedFd<'_>, parts: [&[u8]; 2]) -> Result<Option<usize>> {
     let slices = parts.map(IoSlice::new);
     loop {
@@ -171,7 +173,8 @@ pub(crate) fn send(socket: BorrowedFd<'_>, parts: [&[u8]; 2]) -> Result<Option<u
     }
 }
 
-/// Waits until one of `polled` is ready, for `slice` nanoseconds at most, or a signal handler has run; whether one is.
+/// Waits until one of `polled` is ready, a signal handler ran, or `slice` nanoseconds have passed. Returns whether
+/// one is ready.
 pub(crate) fn poll(polled: &mut [PollFd<'_>], deadline: Deadline, slice: u64) -> Result<bool> {
     let span = span_until(deadline.within(slice));
     match rustix::event::poll(polled, Some(&span)) {
@@ -181,7 +184,7 @@ pub(crate) fn poll(polled: &mut [PollFd<'_>], deadline: Deadline, slice: u64) ->
     }
 }
 
-/// What [`poll`] is asked about one socket.
+/// Describes to [`poll`] what to wait for at one socket.
 pub(crate) fn asked(socket: BorrowedFd<'_>, what: PollFlags) -> PollFd<'_> {
     PollFd::from_borrowed_fd(socket, what)
 }

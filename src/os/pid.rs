@@ -1,9 +1,9 @@
-//! Processes by their numbers: collecting how a child ended, sending signals, what somebody is doing.
+//! Processes by number: collecting how a child ended, sending signals, and what a process is doing.
 //!
-//! Whether a process of the program lives is asked of its [witness](super::witness). Only where there is none, its number
-//! has to do. That alone proves nothing, because the system reuses it: a process is named by its pid and the moment it
-//! started (field 22 of /proc/PID/stat, proc(5)), in one pid namespace. A pidfd becomes readable only when *every* thread of
-//! the process is gone, which the state in /proc does not tell.
+//! Whether a process of the program lives is decided by its [witness](super::witness). Only without a witness its
+//! number has to do. A number alone proves nothing, because the system reuses it. So a process is named by its pid
+//! and its start time (field 22 of /proc/PID/stat, proc(5)), in one pid namespace. A pidfd becomes readable only when
+//! *every* thread of the process is gone, which the state in /proc does not show.
 
 use crate::error::{Error, Result};
 use crate::os::clock::{Deadline, span_until};
@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 
-/// This process.
+/// Returns the pid of this process.
 pub(crate) fn own() -> u32 {
     std::process::id()
 }
@@ -23,7 +23,7 @@ thread_local! {
     static THREAD: Cell<u32> = const { Cell::new(0) };
 }
 
-/// The number of this thread, as nobody else on the machine has it (gettid(2)).
+/// Returns the number of this thread, which is unique on the machine (gettid(2)).
 #[inline]
 pub(crate) fn own_thread() -> u32 {
     match THREAD.get() {
@@ -35,7 +35,7 @@ pub(crate) fn own_thread() -> u32 {
 #[cold]
 #[inline(never)]
 fn ask_own_thread() -> u32 {
-    // There need not be a heap, whose own handlers would see to it.
+    // The heap's fork handlers do this too, but there may be no heap.
     static WATCHED: AtomicBool = AtomicBool::new(false);
     super::fork::call_around(&WATCHED, None, None, Some(forget_thread));
     let number = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
@@ -43,18 +43,19 @@ fn ask_own_thread() -> u32 {
     number
 }
 
-/// Called in a forked child, whose thread has another number than the one it is a copy of.
+/// Forgets the thread's number. Called in a forked child, whose thread has another number than the one it is a copy
+/// of.
 pub(crate) extern "C" fn forget_thread() {
     THREAD.set(0);
 }
 
-/// A descriptor that polls readable once process `pid` is dead.
+/// Opens a descriptor (a pidfd) that polls readable once process `pid` is dead.
 pub(crate) fn open(pid: u32) -> Result<OwnedFd, Errno> {
     let pid = Pid::from_raw(pid as i32).ok_or(Errno::SRCH)?;
     rustix::process::pidfd_open(pid, PidfdFlags::empty())
 }
 
-/// Waits until the process behind `pidfd` is dead; false when the deadline came first.
+/// Waits until the process of `pidfd` is dead. Returns false if the deadline came first.
 pub(crate) fn wait_dead(pidfd: BorrowedFd<'_>, deadline: Deadline) -> bool {
     loop {
         let span = span_until(deadline.within(u64::MAX));
@@ -67,16 +68,17 @@ pub(crate) fn wait_dead(pidfd: BorrowedFd<'_>, deadline: Deadline) -> bool {
     }
 }
 
-/// Stands for a start time that /proc did not tell.
+/// The value for a start time that /proc did not tell.
 pub(crate) const UNKNOWN_START: u64 = u64::MAX;
 
-/// When process `pid` started, in clock ticks since boot; `None` if there is none (or /proc cannot be read).
+/// Returns when process `pid` started, in clock ticks since boot; `None` if there is no such process, or /proc cannot
+/// be read.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     stat(pid)?.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// When this process started, as [`start_time`]. It takes no memory: a child that was just forked asks, and would pay for what
-/// its parent has freed and the allocator not yet sorted.
+/// Returns when this process started, as [`start_time`] does, but without allocating. A child that was just forked
+/// calls this, and its first allocation would pay for what its parent has freed and the allocator has not sorted yet.
 pub(crate) fn own_start_time() -> Option<u64> {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     let file = rustix::fs::open(c"/proc/self/stat", flags, rustix::fs::Mode::empty()).ok()?;
@@ -87,33 +89,34 @@ pub(crate) fn own_start_time() -> Option<u64> {
     core::str::from_utf8(fields.nth(19)?).ok()?.parse().ok()
 }
 
-/// The fields of /proc/PID/stat from the third on, the state (proc(5)).
+/// Returns the fields of /proc/PID/stat from the third on, which is the state (proc(5)).
 fn stat(pid: u32) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second is the name in parentheses and may hold anything.
+    // The second field is the name in parentheses, which may contain anything.
     Some(stat.rsplit_once(')')?.1.to_owned())
 }
 
-/// The pid namespace of this process, by its inode; 0 where /proc does not say.
+/// Returns the inode of this process's pid namespace; 0 where /proc does not tell.
 pub(crate) fn namespace() -> u64 {
     rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
 }
 
-/// Whether the process that had `pid` and started at `started` (0: not known) lives, as far as can be told from the two.
+/// Returns whether the process that had `pid` and started at `started` (0: unknown) lives, as far as the two can
+/// tell.
 ///
-/// A process whose first thread has ended while others run lives. In doubt it does: where the system refuses to answer, or
-/// another process may have the number by now.
+/// A process whose first thread has ended while others run is alive. In doubt the answer is yes: where the system
+/// refuses to answer, or another process may have the number by now.
 pub(crate) fn seems_alive(pid: u32, started: u64) -> bool {
     match open(pid).map(|pidfd| wait_dead(pidfd.as_fd(), Deadline::Now)) {
         Ok(true) | Err(Errno::SRCH) => return false,
-        // No descriptor to be had, or no such call: asked by number.
+        // There is no free descriptor, or no such system call: the number decides.
         Err(_) if !exists(pid) || is_zombie(pid) => return false,
         Ok(false) | Err(_) => {}
     }
     matches!(started, 0 | UNKNOWN_START) || start_time(pid).is_none_or(|now| now == started)
 }
 
-/// Whether there is a process with this number, dead and not collected ones included.
+/// Returns whether there is a process with this number. A dead process that was not collected counts.
 fn exists(pid: u32) -> bool {
     let Some(pid) = Pid::from_raw(pid.cast_signed()) else {
         return false;
@@ -121,7 +124,7 @@ fn exists(pid: u32) -> bool {
     rustix::process::test_kill_process(pid) != Err(Errno::SRCH)
 }
 
-/// Whether all threads of process `pid` have ended, as /proc says it.
+/// Returns whether all threads of process `pid` have ended, according to /proc.
 fn is_zombie(pid: u32) -> bool {
     let Some(fields) = stat(pid) else { return false };
     let mut fields = fields.split_ascii_whitespace();
@@ -131,17 +134,19 @@ fn is_zombie(pid: u32) -> bool {
 /// What a process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// A thread of it runs, or waits for a processor.
+    /// A thread of the process runs, or waits for a processor.
     Running,
-    /// It is stopped: by a signal, or by a debugger.
+    /// The process is stopped, by a signal or by a debugger.
     Stopped,
-    /// All its threads sleep, if only for a disk; so they seem to where it is frozen with its container.
+    /// All its threads sleep, if only for a disk. The threads of a process that is frozen with its container look the
+    /// same.
     Idle,
-    /// That cannot be seen from here.
+    /// It cannot be determined.
     Unknown,
 }
 
-/// What process `pid` is doing, as /proc says it (proc(5), state in /proc/PID/stat and /proc/PID/task/TID/stat).
+/// Returns what process `pid` is doing, according to /proc (proc(5), state in /proc/PID/stat and
+/// /proc/PID/task/TID/stat).
 pub(crate) fn activity(pid: u32) -> Activity {
     let of = |path: &str| -> Option<u8> {
         let stat = std::fs::read(path).ok()?;
@@ -152,7 +157,7 @@ pub(crate) fn activity(pid: u32) -> Activity {
         None => Activity::Unknown,
         Some(b'T' | b't') => Activity::Stopped,
         Some(b'R') => Activity::Running,
-        // Its first thread sleeps, or has ended; another may be at work.
+        // The first thread sleeps, or has ended. Another one may be running.
         Some(_) => {
             let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
                 return Activity::Unknown;
@@ -169,7 +174,7 @@ pub(crate) fn activity(pid: u32) -> Activity {
     }
 }
 
-/// Sends `signal` to the process behind `pidfd`; no error if it is gone already.
+/// Sends `signal` to the process of `pidfd`. It is no error if the process is gone.
 pub(crate) fn kill(pidfd: BorrowedFd<'_>, signal: rustix::process::Signal) -> Result<()> {
     match rustix::process::pidfd_send_signal(pidfd, signal) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -177,9 +182,10 @@ pub(crate) fn kill(pidfd: BorrowedFd<'_>, signal: rustix::process::Signal) -> Re
     }
 }
 
-/// Collects the status of the own child `pid` if it has ended, as waitpid(2) gives it.
+/// Collects the status of the child `pid` if it has ended, as waitpid(2) returns it.
 ///
-/// `Ok(None)`: it runs still. `Err`: it is no child of ours, or somebody else collected it.
+/// `Ok(None)`: the child is still running. `Err`: `pid` is not a child of this process, or its status was collected
+/// before.
 #[allow(unsafe_code)]
 pub(crate) fn reap(pid: u32) -> Result<Option<i32>> {
     let mut status = 0;
@@ -204,7 +210,7 @@ pub(crate) fn reap(pid: u32) -> Result<Option<i32>> {
     }
 }
 
-/// Collects any one child of this process that has ended: pid and status.
+/// Collects any child of this process that has ended: its pid and status.
 #[allow(unsafe_code)]
 pub(crate) fn reap_any() -> Option<(u32, i32)> {
     let mut status = 0;
@@ -213,10 +219,10 @@ pub(crate) fn reap_any() -> Option<(u32, i32)> {
     (pid > 0).then_some((pid as u32, status))
 }
 
-/// Ends and reaps a child that nobody will know.
+/// Kills and reaps a child that was not published yet.
 #[allow(unsafe_code)]
 pub(crate) fn abort_child(pid: u32) {
-    // SAFETY: a child of ours that was not reaped, so the number is its own.
+    // SAFETY: the child was not reaped, so the number is still its own.
     unsafe {
         libc::kill(pid as i32, libc::SIGKILL);
         libc::waitpid(pid as i32, core::ptr::null_mut(), 0);

@@ -1,15 +1,15 @@
-//! Processors: which ones a thread may run on, and leaving the one it runs on.
+//! Processors: which ones a thread may run on, and moving it to another one.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
-/// The processors this thread may run on, as bits of their numbers modulo 64; all, where the system does not say. Limits on
-/// processor *time* (of a container, say) do not matter here.
+/// Returns the processors this thread may run on, as bits of their numbers modulo 64; all bits where the system does
+/// not tell. Limits on processor *time* (of a container, say) are not considered.
 #[allow(unsafe_code)]
 pub(crate) fn allowed() -> u64 {
     // Room for 8,192 processors; the system refuses if it has more.
     let mut set = [0u64; 128];
-    // SAFETY: the system writes at most as many bytes as it is told into the array; it has the layout of a set of processors
-    // where `long` has 64 bits or the machine is little-endian.
+    // SAFETY: the system writes at most as many bytes as it is told into the array; it has the layout of a set of
+    // processors where `long` has 64 bits or the machine is little-endian.
     let bytes = unsafe {
         libc::syscall(
             libc::SYS_sched_getaffinity,
@@ -31,15 +31,16 @@ pub(crate) fn allowed() -> u64 {
     }
 }
 
-/// Number of processors this process may run on; at least one.
+/// Returns the number of processors this process may run on, at least one.
 pub(crate) fn count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Moves this thread to another of the processors it may run on; returns whether there was one.
+/// Moves this thread to another of the processors it may run on. Returns whether there was one.
 ///
-/// The system moves a thread at once when its set of processors no longer has the one it runs on; afterwards the set is
-/// what it was. A set of all processors is given back as one without limits, so that it goes on growing with the machine.
+/// The system moves a thread at once when its set of processors no longer contains the current one. Afterwards the
+/// set is restored. A set of all processors is restored as one without limits, so that it continues to grow with the
+/// machine.
 pub(crate) fn leave() -> bool {
     let Ok(before) = sched_getaffinity(None) else {
         return false;
@@ -53,7 +54,7 @@ pub(crate) fn leave() -> bool {
     if before.count() as usize == configured() {
         (0..CpuSet::MAX_CPU).for_each(|n| after.set(n));
     }
-    // The system allows what it has allowed before; there is nobody to tell if not.
+    // The system allows what it allowed before. If it does not, there is no way to report it.
     let _ = sched_setaffinity(None, &after);
     true
 }
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore)]
-    fn whoever_leaves_runs_elsewhere_and_may_run_where_it_could() {
+    fn a_thread_that_leaves_runs_elsewhere_and_keeps_its_set() {
         let before = sched_getaffinity(None).unwrap();
         let mut here = CpuSet::new();
         here.set(sched_getcpu());

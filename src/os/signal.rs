@@ -1,13 +1,14 @@
-//! Signals: reaping forgotten children as they end, and the dispositions a new process starts with.
+//! Signals: reaping children whose handles were dropped, and the signal dispositions of a new process.
 
 use crate::error::{Error, Result};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 
-/// Forgotten children in one list; further lists are linked behind it.
+/// The number of pids in one list. Further lists are linked to the first.
 const LIST: usize = 64;
 
-/// Pids to be reaped by the handler, 0 where free. Lists are only ever added, so the handler can walk them any time.
+/// Pids that the handler is to reap; 0 where free. Lists are only ever added, so the handler can walk them at any
+/// time.
 struct Forgotten {
     pids: [AtomicI32; LIST],
     next: AtomicPtr<Forgotten>,
@@ -17,13 +18,13 @@ static FIRST: Forgotten = Forgotten {
     pids: [const { AtomicI32::new(0) }; LIST],
     next: AtomicPtr::new(core::ptr::null_mut()),
 };
-/// The handler that was there before ours.
+/// The handler that was installed before ours.
 static PREVIOUS: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
 
-/// Has `pid`, a child whose handle was dropped, reaped when it ends.
+/// Reaps `pid`, a child whose handle was dropped, when it ends.
 ///
-/// Installs a handler for SIGCHLD the first time (calling the one that was there). It reaps only such children, so
-/// whoever waits for its own is not disturbed.
+/// The first call installs a handler for SIGCHLD, which also calls the previous handler. It reaps only such children,
+/// so it does not disturb code that waits for its own.
 #[allow(unsafe_code)]
 pub(crate) fn reap_when_dead(pid: u32) {
     static ONCE: std::sync::Once = std::sync::Once::new();
@@ -44,7 +45,7 @@ pub(crate) fn reap_when_dead(pid: u32) {
         }
     });
     remember(pid as i32);
-    // It may have ended before it was on the list.
+    // The child may have ended before it was on the list.
     reap_all();
 }
 
@@ -71,7 +72,7 @@ fn remember(pid: i32) {
                 .compare_exchange(none, more, Ordering::AcqRel, Ordering::Acquire)
                 .is_err()
             {
-                // SAFETY: made above and seen by nobody, since the exchange failed.
+                // SAFETY: made above and never shared, since the exchange failed.
                 drop(unsafe { Box::from_raw(more) });
             }
         }
@@ -80,7 +81,7 @@ fn remember(pid: i32) {
     }
 }
 
-/// A forked child has no children: nothing to reap.
+/// Empties the lists in a forked child, which has no children.
 #[allow(unsafe_code)]
 pub(crate) fn forget_all() {
     let mut list = &raw const FIRST;
@@ -118,8 +119,8 @@ extern "C" fn on_child(signal: i32, info: *mut libc::siginfo_t, context: *mut li
     reap_all();
     let previous = PREVIOUS.load(Ordering::Relaxed);
     if previous != libc::SIG_DFL && previous != libc::SIG_IGN {
-        // SAFETY: the handler that was installed for this signal; on the platforms of this room a handler that takes one
-        // argument can be called with three.
+        // SAFETY: the handler that was installed for this signal; on the platforms of this room a handler that takes
+        // one argument can be called with three.
         unsafe {
             let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) =
                 core::mem::transmute::<usize, _>(previous);
@@ -130,7 +131,7 @@ extern "C" fn on_child(signal: i32, info: *mut libc::siginfo_t, context: *mut li
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// Ignores Ctrl-C in this process, or gives it back its usual meaning.
+/// Ignores Ctrl-C in this process, or restores its default action.
 #[allow(unsafe_code)]
 pub(crate) fn ignore_interrupt(ignore: bool) {
     let action = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
@@ -138,7 +139,7 @@ pub(crate) fn ignore_interrupt(ignore: bool) {
     unsafe { libc::signal(libc::SIGINT, action) };
 }
 
-/// The event counter of [`child_events`].
+/// The eventfd of [`child_events`].
 static EVENTS: AtomicI32 = AtomicI32::new(-1);
 
 #[allow(unsafe_code)]
@@ -157,7 +158,7 @@ extern "C" fn on_event(_signal: i32) {
     }
 }
 
-/// A descriptor that polls readable when a child of this process has ended, whichever thread the system tells.
+/// Returns a descriptor that polls readable when a child of this process has ended, whichever thread gets the signal.
 #[allow(unsafe_code)]
 pub(crate) fn child_events() -> Result<OwnedFd> {
     let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
@@ -168,14 +169,19 @@ pub(crate) fn child_events() -> Result<OwnedFd> {
     Ok(events)
 }
 
-/// In a child forked by a process that watches its children: it does not.
+/// Lowers the descriptor of [`child_events`].
+pub(crate) fn clear_child_events(events: &OwnedFd) {
+    let _ = rustix::io::read(events, &mut [0u8; 8]);
+}
+
+/// Restores the default action of SIGCHLD, in a child forked by a process that called [`child_events`].
 #[allow(unsafe_code)]
 pub(crate) fn no_child_events() {
     // SAFETY: setting the default disposition.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// Unblocks every signal: a new process starts with a clean mask.
+/// Unblocks every signal: a new process starts with an empty mask.
 #[allow(unsafe_code)]
 pub(crate) fn unblock_all() {
     // SAFETY: setting this thread's mask to the empty set.
@@ -186,11 +192,12 @@ pub(crate) fn unblock_all() {
     }
 }
 
-/// Runs `start` with every signal blocked, so that a thread it starts leaves them to the others.
+/// Runs `start` with every signal blocked, so that a thread started by it leaves signals to the other threads.
 #[allow(unsafe_code)]
 pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     let (mut all, mut before) = (core::mem::MaybeUninit::uninit(), core::mem::MaybeUninit::uninit());
-    // SAFETY: both sets are valid memory for the calls to fill; a new thread inherits the mask of the one that starts it.
+    // SAFETY: both sets are valid memory for the calls to fill; a new thread inherits the mask of the one that starts
+    // it.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());

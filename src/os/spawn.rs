@@ -5,21 +5,21 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// What to start and what it gets.
+/// A program to start, and what it gets.
 pub(crate) struct Program<'a> {
     pub path: &'a OsStr,
     pub args: Vec<CString>,
     pub env: Vec<CString>,
     pub cwd: Option<CString>,
-    /// Descriptors it keeps, under their numbers.
+    /// Descriptors that the program inherits, under the same numbers.
     pub keep: Vec<RawFd>,
-    /// What its descriptors 0, 1 and 2 are, where not ours.
+    /// The program's descriptors 0, 1 and 2, where they differ from this process's.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
-    /// Signals that it blocks from its first instruction on.
+    /// Signals that are blocked from the program's first instruction on.
     pub blocked: &'a [i32],
 }
 
-/// A C string, or an error that names what has a NUL in it.
+/// Converts to a C string. The error names the text that contains a NUL.
 pub(crate) fn c_string(text: &OsStr) -> Result<CString> {
     CString::new(text.as_bytes()).map_err(|_| Error::Os {
         call: format!("a NUL byte in {}", text.to_string_lossy()),
@@ -55,11 +55,11 @@ fn checked(call: &str, answer: i32) -> Result<()> {
     }
 }
 
-/// Starts the program; its pid.
+/// Starts the program, and returns its pid.
 #[allow(unsafe_code)]
 pub(crate) fn spawn(program: &Program<'_>) -> Result<u32> {
     let path = c_string(program.path)?;
-    // A source among 0, 1 and 2 could be overwritten by an earlier action: such are moved away first.
+    // An earlier action could overwrite a source among 0, 1 and 2. Such sources are copied to other numbers first.
     let mut moved: Vec<OwnedFd> = Vec::new();
     let mut sources = [None; 3];
     for (to, from) in program.stdio.iter().enumerate() {
@@ -90,7 +90,7 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<u32> {
             }
         }
         for &fd in &program.keep {
-            // Onto itself: only the close-on-exec mark goes.
+            // Duplicating a descriptor onto itself only removes the close-on-exec flag.
             checked(
                 "posix_spawn",
                 libc::posix_spawn_file_actions_adddup2(&raw mut actions.0, fd, fd),
@@ -146,24 +146,6 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<u32> {
     }
 }
 
-/// The null device, to read nothing from or to write to nowhere.
-pub(crate) fn null() -> Result<OwnedFd> {
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    Ok(file.into())
-}
-
-/// One of our own standard descriptors.
-pub(crate) fn own_stdio(number: usize) -> BorrowedFd<'static> {
-    match number {
-        0 => rustix::stdio::stdin(),
-        1 => rustix::stdio::stdout(),
-        _ => rustix::stdio::stderr(),
-    }
-}
-
 /// Removes an environment variable of this process.
 #[allow(unsafe_code)]
 pub(crate) fn forget_variable(name: &str) {
@@ -174,11 +156,12 @@ pub(crate) fn forget_variable(name: &str) {
 
 /// Sets an environment variable of a forked child, which has one thread.
 ///
-/// Not the standard library's way: another thread of the parent may have held its lock at the moment of the fork.
+/// This does not use the standard library: another thread of the parent may have held its lock at the moment of the
+/// fork.
 #[allow(unsafe_code)]
 pub(crate) fn set_variable(name: &OsStr, value: &OsStr) -> Result<()> {
     let (name, value) = (c_string(name)?, c_string(value)?);
-    // SAFETY: two strings, which are copied; no other thread reads the environment meanwhile, for there is none.
+    // SAFETY: the call copies both strings; no other thread reads the environment meanwhile, because there is none.
     match unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) } {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error().into()),

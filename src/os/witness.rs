@@ -1,13 +1,18 @@
-//! A witness of life that the kernel keeps: a lock on one byte of an open file, which goes when the process does.
+//! The witness: proof, kept by the kernel, that a process lives. It is a lock on one byte of an open file, which the
+//! kernel releases when the process ends.
 //!
-//! The lock belongs to an *open file description* (`F_OFD_SETLK`, fcntl(2)), not to a process, and is given up when the last
-//! reference to that is gone. The parent of a process opens the file anew and takes the lock, before there is a child; the
-//! child inherits the description, maps a page of it, and closes the descriptor. The mapping is a reference, too, which
-//! nobody can close: it goes with the process's memory, so when nobody can write to what is shared any more: at its end,
-//! however it ends, and at `execve`. A child of the child does not get it (`MADV_DONTFORK`).
+//! The lock belongs to an *open file description* (`F_OFD_SETLK`, fcntl(2)), not to a process. The kernel releases it
+//! with the last reference to the description:
 //!
-//! Whether the lock is held is one question (`F_OFD_GETLK`) through any other description of the file. Process numbers and
-//! their namespaces, /proc and pidfds play no part in it.
+//! 1. The parent opens the file anew and takes the lock, before there is a child ([`claim`]).
+//! 2. The child inherits the description, maps a page of it ([`keep`]), and closes the descriptor. The mapping is a
+//!    reference, too, and nothing in the process can close it by mistake.
+//! 3. The kernel drops the mapping with the process's memory, so at a moment when the process can no longer write to
+//!    shared memory: at its end, however it ends, and at `execve`. A child of the child does not get the mapping
+//!    (`MADV_DONTFORK`).
+//!
+//! Whether the lock is held is one question (`F_OFD_GETLK`), asked through any other description of the file
+//! ([`is_held`]). Process numbers, their namespaces, /proc and pidfds play no part.
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -15,16 +20,16 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Descriptors with locks for children that are about to be started: a child that is forked meanwhile must not keep them. 0
-/// where there is none.
+/// Descriptors with locks for children that are about to be started. A child that is forked meanwhile must not keep
+/// them. 0 marks a free place.
 static OPEN: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
 
-/// What a place in [`OPEN`] says.
+/// The content of a place in [`OPEN`].
 #[derive(Clone, Copy)]
 struct Entry {
     number: RawFd,
     byte: u64,
-    /// Whether no handle owns the descriptor any more.
+    /// No handle owns the descriptor any more.
     left_open: bool,
 }
 
@@ -42,16 +47,17 @@ impl Entry {
     }
 }
 
-/// A description with a lock for a process that is about to be, as long as this process has a descriptor of it.
+/// A description with a lock for a process that is about to be started. It lives as long as this process has a
+/// descriptor of it.
 #[derive(Debug)]
 pub(crate) struct Claim {
     fd: OwnedFd,
-    /// Where in [`OPEN`].
+    /// Index in [`OPEN`].
     place: usize,
 }
 
 impl Claim {
-    /// Leaves it open, for [`give_up`] or [`close_inherited`].
+    /// Leaves the descriptor open, for [`give_up`] or [`close_inherited`].
     pub(crate) fn into_raw(self) -> RawFd {
         let number = self.fd.as_raw_fd();
         let place = &OPEN[self.place];
@@ -79,19 +85,24 @@ impl AsFd for Claim {
     }
 }
 
-/// Another open file description of `file`; `None` without /proc, or a descriptor.
+/// Makes an empty file without a name, to take locks on; `None` if there is no free descriptor.
+pub(crate) fn empty_file() -> Option<OwnedFd> {
+    rustix::fs::memfd_create("procession", rustix::fs::MemfdFlags::CLOEXEC).ok()
+}
+
+/// Opens another open file description of `file`; `None` without /proc, or without a free descriptor.
 pub(crate) fn reopen(file: BorrowedFd<'_>) -> Option<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let fd = rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    // Standard streams that were closed do not become a lock.
+    // If standard streams were closed, the lock must not take their numbers.
     if fd.as_raw_fd() < 3 {
         return rustix::io::fcntl_dupfd_cloexec(&fd, 3).ok();
     }
     Some(fd)
 }
 
-/// Opens `file` anew and takes the lock on `byte`. `None` where that cannot be done: there is no /proc or no descriptor left,
-/// the system does not know such locks, somebody has this one.
+/// Opens `file` anew and takes the lock on `byte`. Returns `None` where that is impossible: there is no /proc or no
+/// free descriptor, the system has no such locks, or the lock is held.
 pub(crate) fn claim(file: BorrowedFd<'_>, byte: u64) -> Option<Claim> {
     let fd = reopen(file)?;
     let mut lock = byte_of(byte, libc::F_WRLCK);
@@ -109,13 +120,13 @@ pub(crate) fn claim(file: BorrowedFd<'_>, byte: u64) -> Option<Claim> {
     Some(Claim { fd, place })
 }
 
-/// Closes the descriptor of a claim that was [left open](Claim::into_raw), if it still is one: the program may have closed it
-/// and have something else under its number.
+/// Closes the descriptor of a claim that was [left open](Claim::into_raw), if the number still refers to it: the
+/// program may have closed it and opened something else.
 pub(crate) fn give_up(number: RawFd, is_ours: impl Fn(BorrowedFd<'_>) -> bool) {
     close_those(|entry| entry.left_open && entry.number == number, is_ours);
 }
 
-/// Closes a descriptor that was sent to this process, if it is one of the file on which lives are witnessed.
+/// Closes a descriptor that was sent to this process, if it refers to the file of the witnesses.
 pub(crate) fn close_sent(number: RawFd, is_ours: impl Fn(BorrowedFd<'_>) -> bool) {
     if let Some(fd) = borrow(number)
         && is_ours(fd)
@@ -124,13 +135,13 @@ pub(crate) fn close_sent(number: RawFd, is_ours: impl Fn(BorrowedFd<'_>) -> bool
     }
 }
 
-/// The same for whatever was left open of the lock on `byte`.
+/// Closes whatever was left open of the lock on `byte`, like [`give_up`].
 pub(crate) fn give_up_byte(byte: u64, is_ours: impl Fn(BorrowedFd<'_>) -> bool) {
     close_those(|entry| entry.left_open && entry.byte == byte, is_ours);
 }
 
-/// In a forked child: closes its copies of the locks that were meant for others, and of its own, which it [keeps](keep); not
-/// `but`, which the thread that forked has a handle of.
+/// Closes, in a forked child, its copies of the locks that were meant for other processes, and of its own, which it
+/// [keeps](keep). It leaves `but` open, for which the thread that forked has a handle.
 pub(crate) fn close_inherited(but: RawFd, is_ours: impl Fn(BorrowedFd<'_>) -> bool) {
     close_those(|entry| entry.number != but, is_ours);
 }
@@ -151,11 +162,11 @@ fn close_those(wanted: impl Fn(Entry) -> bool, is_ours: impl Fn(BorrowedFd<'_>) 
     }
 }
 
-/// Keeps the lock of the description behind `fd` for as long as this process has its memory, whatever becomes of `fd`.
+/// Keeps the lock of the description of `fd` as long as this process has its memory, whatever happens to `fd`.
 #[allow(unsafe_code)]
 pub(crate) fn keep(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let len = rustix::param::page_size();
-    // SAFETY: a fresh mapping at an address of the kernel's choice, which nobody reads or writes and which stays for ever.
+    // SAFETY: a fresh mapping at an address of the kernel's choice, which is never read or written and never removed.
     let page = unsafe {
         rustix::mm::mmap(
             core::ptr::null_mut(),
@@ -167,11 +178,13 @@ pub(crate) fn keep(fd: BorrowedFd<'_>) -> Result<(), Errno> {
         )?
     };
     for advice in [Advice::LinuxDontFork, Advice::LinuxDontDump] {
-        // SAFETY: the page was just mapped and nobody refers to it; the advice changes nothing for this process.
+        // SAFETY: the page was just mapped and no reference to it exists; the advice changes nothing for this
+        // process.
         if let Err(errno) = unsafe { rustix::mm::madvise(page, len, advice) }
             && advice == Advice::LinuxDontFork
         {
-            // SAFETY: as above; a child must not keep its parent's lock, so there is none to keep.
+            // SAFETY: as above. A child must not keep its parent's lock, so without the advice this process cannot
+            // keep one.
             let _ = unsafe { rustix::mm::munmap(page, len) };
             return Err(errno);
         }
@@ -179,8 +192,8 @@ pub(crate) fn keep(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether somebody holds the lock on `byte`, asked through a description that holds none itself; `None` where the system
-/// does not say.
+/// Returns whether the lock on `byte` is held. Asked through a description that holds no lock itself; `None` where
+/// the system does not answer.
 pub(crate) fn is_held(file: BorrowedFd<'_>, byte: u64) -> Option<bool> {
     let mut lock = byte_of(byte, libc::F_WRLCK);
     ask(file, libc::F_OFD_GETLK, &mut lock).ok()?;
@@ -212,16 +225,17 @@ fn ask(file: BorrowedFd<'_>, command: i32, lock: &mut libc::flock) -> Result<(),
     }
 }
 
-/// The descriptor of that number; `None` for a negative one.
+/// Returns the descriptor of this number; `None` for a negative number.
 #[allow(unsafe_code)]
 pub(crate) fn borrow<'a>(number: RawFd) -> Option<BorrowedFd<'a>> {
-    // SAFETY: only its identity is asked before anything is done with it; a number that is not open answers with an error.
+    // SAFETY: its identity is checked before anything is done with it; for a number that is not open the check fails.
     (number >= 0).then(|| unsafe { BorrowedFd::borrow_raw(number) })
 }
 
 #[allow(unsafe_code)]
 fn close(number: RawFd) {
-    // SAFETY: a copy of a descriptor of ours, as the caller has checked, whose owner lives in the parent's memory only.
+    // SAFETY: a copy of a descriptor of ours, as the caller has checked; its owner exists in the parent's memory
+    // only.
     unsafe { libc::close(number) };
 }
 
@@ -243,6 +257,6 @@ mod tests {
         keep(claim.as_fd()).expect("a mapping");
         drop(claim);
         assert_eq!(is_held(file.as_fd(), 7), Some(true), "the mapping keeps it");
-        assert!(super::claim(file.as_fd(), 7).is_none(), "nobody else gets it");
+        assert!(super::claim(file.as_fd(), 7).is_none(), "no other claim succeeds");
     }
 }

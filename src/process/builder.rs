@@ -1,76 +1,18 @@
-//! How a process is to be started.
+//! `Builder`: how a process is to be started.
 
 use super::function::{self, Function};
 use super::handle::Process;
-use super::{child, children, start};
+use super::plan::{Plan, StartMethod, Stdio};
+use super::{children, run, start};
 use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The ways to start a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum StartMethod {
-    /// Start this program anew: nothing is inherited but what is passed. About a millisecond. The default.
-    #[default]
-    Spawn,
-    /// Have a single-threaded copy of this program fork: as clean, and several times faster.
-    ForkServer,
-    /// Copy this process as it is (fork(2)): fastest. Only the calling thread exists in the copy; whatever the other
-    /// threads of this process hold (a mutex of the standard library, say) stays held there for ever. This crate's own
-    /// objects are safe.
-    Fork,
-}
-
-/// What a standard stream of a new process is.
-#[derive(Debug)]
-pub struct Stdio(StdioKind);
-
-#[derive(Debug)]
-enum StdioKind {
-    Inherit,
-    Null,
-    Descriptor(OwnedFd),
-}
-
-impl Stdio {
-    /// The starting process's own.
-    pub fn inherit() -> Self {
-        Self(StdioKind::Inherit)
-    }
-
-    /// Nothing to read, and what is written goes nowhere.
-    pub fn null() -> Self {
-        Self(StdioKind::Null)
-    }
-
-    fn open(self) -> Result<Option<OwnedFd>> {
-        match self.0 {
-            StdioKind::Inherit => Ok(None),
-            StdioKind::Null => crate::os::spawn::null().map(Some),
-            StdioKind::Descriptor(fd) => Ok(Some(fd)),
-        }
-    }
-}
-
-impl From<OwnedFd> for Stdio {
-    fn from(fd: OwnedFd) -> Self {
-        Self(StdioKind::Descriptor(fd))
-    }
-}
-
-impl From<File> for Stdio {
-    fn from(file: File) -> Self {
-        Self(StdioKind::Descriptor(file.into()))
-    }
-}
-
-/// A process to be started; made by [`Process::builder`].
+/// A process to be started, made by [`Process::builder`].
 ///
 /// ```
 /// use procession::{Process, StartMethod};
@@ -99,42 +41,32 @@ pub struct Builder {
     stdio: [Option<Stdio>; 3],
 }
 
-/// What a builder was asked for, with everything opened.
-pub(super) struct Plan {
-    pub name: String,
-    pub daemon: bool,
-    pub method: StartMethod,
-    pub env: Vec<(OsString, OsString)>,
-    pub cwd: Option<OsString>,
-    pub program: Option<OsString>,
-    pub stdio: [Option<OwnedFd>; 3],
-    /// A forked daemon's own copy of the lifeline.
-    pub lifeline: Option<OwnedFd>,
-}
-
 impl Builder {
-    /// Its name, for messages and for `ps`: up to 64 bytes are kept (15 by the system). `Process-1` and so on otherwise.
+    /// Sets the name, for messages and for `ps`: up to 64 bytes are kept (15 by the system). The default is
+    /// `Process-1` and so on.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// A daemon ends with this process, however this one ends, and may not start processes itself.
+    /// Makes the process a daemon, or not. A daemon ends with this process, however this one ends, and may not start
+    /// processes itself.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
         self
     }
 
-    /// How it is started.
+    /// Sets the start method.
     pub fn method(mut self, method: StartMethod) -> Self {
         self.method = method;
         self
     }
 
-    /// Sets an environment variable in it; the others are this process's (with [`StartMethod::ForkServer`], those of the
-    /// process that first used the fork server).
+    /// Sets an environment variable in the process. The others are this process's (with [`StartMethod::ForkServer`],
+    /// those of the process that first used the fork server).
     ///
-    /// An empty name, one with `=` in it, or a NUL byte anywhere makes starting it fail: [`Error::Os`] with `EINVAL`.
+    /// An empty name, a name that contains `=`, or a NUL byte in name or value makes the start fail: [`Error::Os`]
+    /// with `EINVAL`.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.retain(|(other, _)| other != name.as_ref());
         self.env
@@ -142,44 +74,46 @@ impl Builder {
         self
     }
 
-    /// Its working directory.
+    /// Sets the working directory.
     pub fn current_dir(mut self, path: impl AsRef<Path>) -> Self {
         self.cwd = Some(path.as_ref().as_os_str().to_owned());
         self
     }
 
-    /// The program file to start instead of this one, for [`StartMethod::Spawn`]. It must be the same build: a copy at
-    /// another path is not, and the process says so ([`ProcessError::OtherBuild`](crate::ProcessError::OtherBuild)).
+    /// Sets the program file to start in place of this one, for [`StartMethod::Spawn`]. It must be the same build. A
+    /// copy at another path is not the same, and the process reports that
+    /// ([`ProcessError::OtherBuild`](crate::ProcessError::OtherBuild)).
     pub fn program(mut self, path: impl AsRef<Path>) -> Self {
         self.program = Some(path.as_ref().as_os_str().to_owned());
         self
     }
 
-    /// Its standard input.
+    /// Sets the standard input.
     pub fn stdin(mut self, stdio: impl Into<Stdio>) -> Self {
         self.stdio[0] = Some(stdio.into());
         self
     }
 
-    /// Its standard output.
+    /// Sets the standard output.
     pub fn stdout(mut self, stdio: impl Into<Stdio>) -> Self {
         self.stdio[1] = Some(stdio.into());
         self
     }
 
-    /// Its standard error.
+    /// Sets the standard error.
     pub fn stderr(mut self, stdio: impl Into<Stdio>) -> Self {
         self.stdio[2] = Some(stdio.into());
         self
     }
 
-    /// Starts a process that runs `function` with `args`: one argument as it is, none or several as a tuple.
+    /// Starts a process that runs `function` with `args`. One argument is passed as it is, none or several as a
+    /// tuple.
     ///
     /// # Errors
     ///
     /// [`Error::NotInitialised`] where [`init`](crate::init) did not run, [`Error::DaemonChildren`] in a daemon,
-    /// [`Error::Encode`] for arguments that cannot be encoded, [`Error::Os`] for what the system refuses. Nothing is left
-    /// behind then.
+    /// [`Error::Encode`] for arguments that cannot be encoded, [`Error::Os`] for what the system refuses. After an
+    /// error nothing of the process remains.
     pub fn spawn<F, A, M>(self, function: F, args: A) -> Result<Process<F::Output>>
     where
         F: Function<A, M>,
@@ -187,13 +121,13 @@ impl Builder {
     {
         let plan = self.plan()?;
         let heap = crate::program::heap()?;
-        // A started program has them before it gets to its function; a forked one sets them itself.
+        // A started program has them before it gets to its function. A forked process sets them itself.
         let (env, cwd) = match plan.method {
             StartMethod::Spawn => (&[][..], None),
             StartMethod::ForkServer | StartMethod::Fork => (&plan.env[..], plan.cwd.as_deref()),
         };
         let block = function::start_block(heap, function, &args, env, cwd)?;
-        let started = start::start(heap, &plan, Some(block), || child::run(heap))?;
+        let started = start::start(heap, &plan, Some(block), || run::run(heap))?;
         Ok(Process::new(started))
     }
 
@@ -208,23 +142,26 @@ impl Builder {
     ) -> Result<Process<R>> {
         if self.method == StartMethod::ForkServer || self.program.is_some() {
             return Err(Error::Unsendable(
-                "a closure that captures something can only be run by a fork of this process".to_owned(),
+                "a closure can only be run by a fork of this process, \
+                 and neither by StartMethod::ForkServer nor by another program file"
+                    .to_owned(),
             ));
         }
         self.method = StartMethod::Fork;
         let plan = self.plan()?;
         let heap = crate::program::heap()?;
         let (env, cwd) = (&plan.env[..], plan.cwd.as_deref());
-        let started = start::start(heap, &plan, None, || child::run_closure(heap, env, cwd, closure))?;
+        let started = start::start(heap, &plan, None, || run::run_closure(heap, env, cwd, closure))?;
         Ok(Process::new(started))
     }
 
     fn plan(self) -> Result<Plan> {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         if self.program.is_some() && self.method != StartMethod::Spawn {
-            return Err(Error::Unsendable(
-                "another program file can only be started by StartMethod::Spawn".to_owned(),
-            ));
+            return Err(Error::Unsendable(format!(
+                "another program file can only be started by StartMethod::Spawn, and not by {:?}",
+                self.method
+            )));
         }
         self.env.iter().try_for_each(check_variable)?;
         let [stdin, stdout, stderr] = self.stdio.map(|s| s.map_or(Ok(None), Stdio::open));
@@ -247,7 +184,39 @@ impl Builder {
     }
 }
 
-/// Complains about what cannot be an environment variable.
+impl Process<()> {
+    /// Returns a builder for a process that [`Process::spawn`] cannot start: with a name, as a daemon, by another
+    /// start method, with another environment.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts a copy of this process that runs `closure`: see [`Builder::fork`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::fork`].
+    pub fn fork<R: Serialize + DeserializeOwned>(closure: impl FnOnce() -> R) -> Result<Process<R>> {
+        Builder::default().fork(closure)
+    }
+}
+
+impl<R> Process<R> {
+    /// Starts a process that runs `function` with `args`: see [`Builder::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::spawn`].
+    pub fn spawn<F, A, M>(function: F, args: A) -> Result<Self>
+    where
+        F: Function<A, M, Output = R>,
+        A: Serialize + DeserializeOwned,
+    {
+        Builder::default().spawn(function, args)
+    }
+}
+
+/// Checks that name and value can be an environment variable.
 fn check_variable((name, value): &(OsString, OsString)) -> Result<()> {
     let cannot_be = |text: &OsStr, marks: &[u8]| text.as_bytes().iter().any(|byte| marks.contains(byte));
     if name.is_empty() || cannot_be(name, b"=\0") || cannot_be(value, b"\0") {

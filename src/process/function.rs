@@ -1,4 +1,4 @@
-//! Functions that can be sent: as their position in the program's image.
+//! Functions that can be sent, as their position in the program's image.
 
 use crate::codec;
 use crate::error::{Error, Result};
@@ -8,19 +8,20 @@ use crate::os::image;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// A function that [`Process::spawn`](crate::Process::spawn) can run with `Args`: a function of the program, or a closure
-/// that captures nothing, of up to six parameters. One parameter is passed as it is, several (or none) as a tuple.
+/// A function that [`Process::spawn`](crate::Process::spawn) can run with `Args`: a function of the program, or a
+/// closure that captures nothing, of up to six parameters. One parameter is passed as it is, several (or none) as a
+/// tuple.
 ///
-/// `Marker` only tells the numbers of parameters apart; it is always inferred.
+/// `Marker` only distinguishes the numbers of parameters; it is always inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be run in a process with arguments of type `{Args}`",
     note = "pass a function and its arguments: one by itself, none or several as a tuple; arguments and result must implement serde's Serialize and Deserialize"
 )]
 pub trait Function<Args, Marker>: Copy + 'static {
-    /// What it returns.
+    /// The type that the function returns.
     type Output: Serialize + DeserializeOwned;
 
-    /// Calls it.
+    /// Calls the function.
     fn call(self, args: Args) -> Self::Output;
 }
 
@@ -56,18 +57,18 @@ where
     }
 }
 
-/// What a start message says before the arguments.
+/// The first part of a start message, before the arguments.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Start {
-    /// Position of the [`Runner`] to call.
+    /// The position of the [`Runner`] to call.
     runner: i64,
-    /// Environment variables to set, for children that are not started as a program.
+    /// Environment variables to set, in a child that is not started as a program.
     pub env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
-    /// Working directory to go to, likewise.
+    /// The working directory to go to, likewise.
     pub cwd: Option<std::ffi::OsString>,
 }
 
-/// How a function ended, in front of its value.
+/// The first part of a result block: how the function ended.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Outcome {
     /// The value follows.
@@ -80,7 +81,8 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
-/// Decodes arguments, runs a function, and encodes what it returns: one for each function type and arguments.
+/// Decodes arguments, runs a function, and encodes what it returns. There is one for each type of function and
+/// arguments.
 type Runner = fn(&'static Heap, &mut Option<Block>, usize) -> Result<Block>;
 
 fn runner<F, A, M>(heap: &'static Heap, block: &mut Option<Block>, at: usize) -> Result<Block>
@@ -89,7 +91,7 @@ where
     A: DeserializeOwned,
 {
     let args: A = match block.take() {
-        // The block goes back before the function runs.
+        // The block is freed before the function runs.
         Some(block) => codec::decode_block_from(&block, at)?,
         None => return Err(Error::BadHeap("a start message without arguments".to_owned())),
     };
@@ -97,12 +99,12 @@ where
     returned(heap, &output)
 }
 
-/// A result block for a function that returned.
+/// Makes the result block of a function that returned.
 pub(super) fn returned<R: Serialize>(heap: &'static Heap, value: &R) -> Result<Block> {
     codec::encode_block(heap, &(Outcome::Returned, value))
 }
 
-/// The one value of a function's type.
+/// Returns the only value of a function's type.
 #[allow(unsafe_code)]
 fn conjure<F: Copy + 'static>() -> F {
     const {
@@ -112,11 +114,11 @@ fn conjure<F: Copy + 'static>() -> F {
         );
     };
     // SAFETY: `F` has no bytes (checked above at compile time) and is `Copy`, and the parent had a value of it, so
-    // another one takes nothing from anybody: it is what copying the parent's would give.
+    // making one equals copying the parent's.
     unsafe { core::ptr::NonNull::<F>::dangling().read() }
 }
 
-/// The start message of a function with its arguments.
+/// Makes the start message of a function with its arguments.
 pub(super) fn start_block<F, A, M>(
     heap: &'static Heap,
     _function: F,
@@ -143,12 +145,12 @@ where
     codec::encode_block(heap, &(start, args))
 }
 
-/// Reads what a start message says, and where its arguments begin.
+/// Reads the first part of a start message, and where its arguments begin.
 pub(super) fn open(block: &Block) -> Result<(Start, usize)> {
     codec::decode_prefix(block)
 }
 
-/// Runs the function of a start message; the result block.
+/// Runs the function of a start message. Returns the result block.
 #[allow(unsafe_code)]
 pub(super) fn run(heap: &'static Heap, start: &Start, block: Block, at: usize) -> Result<Block> {
     // SAFETY: the position was computed by `start_block` from a `Runner` of the same image: the caller has compared the

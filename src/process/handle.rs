@@ -1,9 +1,9 @@
-//! The handle to a process.
+//! `Process`: the handle to a process.
 
-use super::builder::Builder;
-use super::children::{self, Child};
+use super::children;
 use super::error::{ExitStatus, ProcessError};
-use super::function::{Function, Outcome};
+use super::function::Outcome;
+use super::known::Child;
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::heap::block::result_field;
@@ -13,17 +13,16 @@ use crate::os::clock::Deadline;
 use crate::select::{Source, Waitable};
 use core::fmt;
 use core::marker::PhantomData;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A process that runs a function of this program, and will give back what the function returns.
+/// A process that runs a function of this program, and returns its result.
 ///
-/// Dropping the handle lets the process run on; it is reaped when it ends, so no zombie is left. When this program ends
-/// well, it waits for the processes that still run, but ends daemons; when it ends by an error, it ends all of them: see
-/// [`init`](crate::init).
+/// Dropping the handle lets the process run on. It is reaped when it ends, so no zombie remains. When this program
+/// ends with exit code 0, it waits for the processes that still run, but ends daemons. When it ends by an error, it
+/// ends all of them: see [`init`](crate::init).
 ///
 /// ```
 /// use procession::Process;
@@ -45,23 +44,6 @@ pub struct Process<R> {
     result: PhantomData<fn() -> R>,
 }
 
-impl Process<()> {
-    /// A process to be started otherwise than by [`Process::spawn`]: with a name, as a daemon, by another start method,
-    /// with another environment.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
-    /// Starts a copy of this process that runs `closure`: see [`Builder::fork`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Builder::fork`].
-    pub fn fork<R: Serialize + DeserializeOwned>(closure: impl FnOnce() -> R) -> Result<Process<R>> {
-        Builder::default().fork(closure)
-    }
-}
-
 impl<R> Process<R> {
     pub(super) fn new(child: Arc<Child>) -> Self {
         Self {
@@ -71,40 +53,27 @@ impl<R> Process<R> {
         }
     }
 
-    /// Starts a process that runs `function` with `args`: see [`Builder::spawn`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`Builder::spawn`].
-    pub fn spawn<F, A, M>(function: F, args: A) -> Result<Self>
-    where
-        F: Function<A, M, Output = R>,
-        A: Serialize + DeserializeOwned,
-    {
-        Builder::default().spawn(function, args)
-    }
-
-    /// Its number in the system.
+    /// Returns the process's number in the system.
     pub fn pid(&self) -> u32 {
         self.child.pid
     }
 
-    /// Its name.
+    /// Returns the process's name.
     pub fn name(&self) -> &str {
         &self.child.name
     }
 
-    /// Whether it is a daemon.
+    /// Returns whether the process is a daemon.
     pub fn is_daemon(&self) -> bool {
         self.child.daemon
     }
 
-    /// Whether it runs still.
+    /// Returns whether the process is still running.
     pub fn is_alive(&self) -> bool {
         matches!(self.child.wait(Deadline::Now), Ok(None))
     }
 
-    /// How it ended; `None` while it runs.
+    /// Returns how the process ended; `None` while it runs.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         self.child
             .wait(Deadline::Now)
@@ -113,7 +82,7 @@ impl<R> Process<R> {
             .map(|(status, _)| status)
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     ///
     /// # Errors
     ///
@@ -122,7 +91,7 @@ impl<R> Process<R> {
         self.wait_until(Deadline::Never)
     }
 
-    /// Waits until it has ended, for at most `timeout`.
+    /// Waits until the process has ended, for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -138,7 +107,7 @@ impl<R> Process<R> {
             .ok_or(Error::Timeout)
     }
 
-    /// Asks it to end: SIGTERM. No error if it has ended.
+    /// Asks the process to end, by SIGTERM. It is no error if it has ended.
     ///
     /// # Errors
     ///
@@ -147,7 +116,7 @@ impl<R> Process<R> {
         self.child.signal(rustix::process::Signal::TERM)
     }
 
-    /// Ends it: SIGKILL. No error if it has ended.
+    /// Ends the process, by SIGKILL. It is no error if it has ended.
     ///
     /// # Errors
     ///
@@ -156,15 +125,15 @@ impl<R> Process<R> {
         self.child.signal(rustix::process::Signal::KILL)
     }
 
-    /// A descriptor (a pidfd) that polls readable once it has ended, to wait for beside other things. `None` if it had
-    /// ended before the descriptor could be had.
+    /// Returns a descriptor (a pidfd) that polls readable once the process has ended, to wait for beside other
+    /// things. Returns `None` if the process had ended before the descriptor could be opened.
     pub fn sentinel(&self) -> Option<BorrowedFd<'_>> {
-        children::pidfd(&self.child)
+        self.child.pidfd()
     }
 }
 
 impl<R: DeserializeOwned> Process<R> {
-    /// Waits until it has ended; what its function returned.
+    /// Waits until the process has ended. Returns what its function returned.
     ///
     /// # Errors
     ///
@@ -173,7 +142,7 @@ impl<R: DeserializeOwned> Process<R> {
         self.join_until(Deadline::Never)
     }
 
-    /// The same for at most `timeout`; may be called again after a timeout.
+    /// Waits like [`join`](Self::join), for at most `timeout`. After a timeout it may be called again.
     ///
     /// # Errors
     ///
@@ -218,6 +187,7 @@ impl<R: DeserializeOwned> Process<R> {
     }
 }
 
+/// Returns the error for a process that left no result.
 fn without_result(name: String, status: ExitStatus, started: bool) -> ProcessError {
     match status {
         _ if !started => ProcessError::NotStarted {

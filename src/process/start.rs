@@ -1,13 +1,18 @@
 //! Starting a process, in each of the three ways.
 //!
-//! All of them begin alike: an unborn entry in the process table, holding the start message. If the parent dies before
-//! the child is there, the entry goes with it; if the child dies before it takes the entry over, its parent sees that it
-//! never started.
+//! All of them begin with a reserved entry in the process table, which holds the start message. If the parent dies
+//! before the child exists, the entry goes with the parent. If the child dies before it adopts the entry, the parent
+//! sees that it never started.
 
-use super::builder::{Plan, StartMethod};
-use super::child::{self, StartOrder};
-use super::children::{self, Child};
+use super::children;
+use super::exec;
 use super::forkserver;
+use super::info;
+use super::known::Child;
+use super::leave;
+use super::order::StartOrder;
+use super::plan::{Plan, StartMethod};
+use super::ready;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::heap::block::{Block, start_field};
@@ -15,26 +20,23 @@ use crate::heap::table::{CHILD, DAEMON, Reserved, VIA_SERVER, WANTED, index_of};
 use crate::os;
 use crate::os::fork::Forked;
 use crate::os::kept::Kept;
-use crate::os::spawn::{Program, c_string};
 use crate::wait::atomic::Ordering;
 use rustix::io::Errno;
-use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
-/// Starts a child that runs the function of a start message, or, forked, what `forked` does; `forked` gives its exit
-/// code.
+/// Starts a child that runs the function of a start message. A forked child calls `forked` instead, which returns its
+/// exit code.
 pub(super) fn start(
     heap: &'static Heap,
     plan: &Plan,
     block: Option<Block>,
     forked: impl FnOnce() -> i32,
 ) -> Result<Arc<Child>> {
-    if !child::is_ready() {
+    if !ready::is_ready() {
         return Err(Error::NotInitialised);
     }
-    if children::am_daemon(heap) {
+    if info::am_daemon(heap) {
         return Err(Error::DaemonChildren);
     }
     if plan.method != StartMethod::Fork {
@@ -51,7 +53,7 @@ pub(super) fn start(
             heap.hand_to_entry(block, start_field(index_of(id)))
         })
         .and_then(|()| start_child(heap, plan, &reserved, forked));
-    // The child has it now, and only while nobody else has does it witness its life.
+    // The child has the lock now. It is a witness of the child's life only if no other process has it.
     drop(reserved);
     let (pid, pidfd) = match child {
         Ok(child) => child,
@@ -74,8 +76,10 @@ pub(super) fn start(
     Ok(child)
 }
 
+/// The pid of a child, and its pidfd if there is one.
 type StartedChild = (u32, Option<OwnedFd>);
 
+/// Starts the process for a reserved entry, by the plan's start method.
 fn start_child(
     heap: &'static Heap,
     plan: &Plan,
@@ -106,19 +110,19 @@ fn start_child(
                 stdout: -1,
             };
             let program = plan.program.as_deref();
-            let pid = start_program(order, program, &plan.env, plan.cwd.as_deref(), stdio)?;
+            let pid = exec::start_program(order, program, &plan.env, plan.cwd.as_deref(), stdio)?;
             open_pidfd(heap, id, pid)
         }
         StartMethod::ForkServer => {
             let pid = forkserver::request(heap, reserved, stdio, lifeline)?;
             let pidfd = os::pid::open(pid).ok();
-            // It may be over already, and its number somebody else's.
+            // The process may have ended already, and another process may have its number.
             Ok((pid, pidfd.filter(|_| heap.alive(id))))
         }
         StartMethod::Fork => {
             use std::io::Write;
-            // Held over the fork, so that no other thread holds them in the child; and what is buffered would be
-            // written twice.
+            // Held during the fork, so that no other thread holds them in the child. Flushed, because the child would
+            // write what is buffered a second time.
             let mut streams = (std::io::stdout().lock(), std::io::stderr().lock());
             let _ = streams.0.flush();
             crate::heap::fork::adopt_as(id, claim);
@@ -129,25 +133,30 @@ fn start_child(
                 Forked::Child => {
                     os::witness::close_inherited(-1, |fd| heap.is_own(fd));
                     for (number, fd) in stdio.into_iter().enumerate() {
-                        if fd.is_some_and(|fd| os::fd::become_stdio(fd, number as i32).is_err()) {
+                        if fd.is_some_and(|fd| os::stdio::become_stdio(fd, number as i32).is_err()) {
                             os::fork::exit_now(1);
                         }
                     }
-                    // The read end was closed with the rest of the parent's lifeline; the copy for us is in the plan.
-                    match plan.lifeline.as_ref().map(|own| os::fd::die_with(own.as_fd())) {
+                    // The read end was closed with the rest of the parent's lifeline. The copy for this process is in
+                    // the plan.
+                    match plan
+                        .lifeline
+                        .as_ref()
+                        .map(|own| os::lifeline::die_with(own.as_fd()))
+                    {
                         Some(Err(_)) => os::fork::exit_now(1),
                         Some(Ok(lifeline_end)) => core::mem::forget(lifeline_end),
                         None => {}
                     }
-                    forkserver::finish(forked())
+                    leave::finish(forked())
                 }
             }
         }
     }
 }
 
-/// Notes a child's pid and opens its descriptor. Where this process has none left, the child is ended again; where the system
-/// has no such descriptors, it can be waited for without.
+/// Notes a child's pid and opens its pidfd. If this process has no free descriptor, the child is ended again. If the
+/// system has no pidfds, the parent can wait for the child without one.
 fn open_pidfd(heap: &Heap, id: u32, pid: u32) -> Result<StartedChild> {
     heap.entry(index_of(id))
         .pid
@@ -160,87 +169,4 @@ fn open_pidfd(heap: &Heap, id: u32, pid: u32) -> Result<StartedChild> {
         }
         Err(_) => Ok((pid, None)),
     }
-}
-
-/// Starts a copy of this program (or another build of it) with an order for [`child::init`].
-pub(super) fn start_program(
-    mut order: StartOrder,
-    program: Option<&OsStr>,
-    env: &[(OsString, OsString)],
-    cwd: Option<&OsStr>,
-    stdio: [Option<BorrowedFd<'_>>; 3],
-) -> Result<u32> {
-    let (args, harness) = child::own_arguments();
-    let mut keep: Vec<i32> = [order.heap, order.claim, order.lifeline, order.server]
-        .into_iter()
-        .filter(|&fd| fd >= 0)
-        .collect();
-    let mut streams = stdio;
-    // The test harness writes a line or two before it comes to the test: not to our standard output.
-    let aside = if harness && program.is_none() {
-        Some(set_stdout_aside(stdio[1])?)
-    } else {
-        None
-    };
-    if let Some((null, real)) = &aside {
-        order.stdout = real.as_raw_fd();
-        keep.push(order.stdout);
-        streams[1] = Some(null.as_fd());
-    }
-    let (name, value) = order.variable();
-    let mut env = env.to_vec();
-    env.push((name.into(), value.into()));
-    os::spawn::spawn(&Program {
-        path: program.unwrap_or(OsStr::new(os::image::OWN)),
-        args: args.iter().map(|a| c_string(a)).collect::<Result<_>>()?,
-        env: environment(&env)?,
-        cwd: cwd.map(c_string).transpose()?,
-        keep,
-        stdio: streams,
-        blocked: &[],
-    })
-}
-
-/// Starts a copy of this program that is not a process of it but one of [`HELPERS`](crate::program::HELPERS), and gets one
-/// descriptor, whose number the variable tells. It has no streams.
-pub(crate) fn start_helper(variable: &str, socket: BorrowedFd<'_>) -> Result<()> {
-    if !child::is_ready() {
-        return Err(Error::NotInitialised);
-    }
-    let (args, _) = child::own_arguments();
-    let own = (variable.into(), socket.as_raw_fd().to_string().into());
-    let null = os::spawn::null()?;
-    let pid = os::spawn::spawn(&Program {
-        path: OsStr::new(os::image::OWN),
-        args: args.iter().map(|a| c_string(a)).collect::<Result<_>>()?,
-        env: environment(&[own])?,
-        cwd: None,
-        keep: vec![socket.as_raw_fd()],
-        stdio: [Some(null.as_fd()); 3],
-        // It must outlive what ends a program at a terminal.
-        blocked: &[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT],
-    })?;
-    os::signal::reap_when_dead(pid);
-    Ok(())
-}
-
-/// This process's environment with these variables in it.
-fn environment(own: &[(OsString, OsString)]) -> Result<Vec<CString>> {
-    std::env::vars_os()
-        .filter(|(key, _)| !own.iter().any(|(name, _)| name == key))
-        .chain(own.iter().cloned())
-        .map(|(key, value)| c_string(&pair(&key, &value)))
-        .collect()
-}
-
-/// The null device, and a copy of what is to be standard output later.
-fn set_stdout_aside(stdout: Option<BorrowedFd<'_>>) -> Result<(OwnedFd, OwnedFd)> {
-    let real = stdout.unwrap_or_else(|| os::spawn::own_stdio(1));
-    let real = rustix::io::fcntl_dupfd_cloexec(real, 3).map_err(|e| Error::errno("fcntl", e))?;
-    Ok((os::spawn::null()?, real))
-}
-
-/// `KEY=value`.
-fn pair(key: &OsStr, value: &OsStr) -> OsString {
-    OsString::from_vec([key.as_bytes(), b"=", value.as_bytes()].concat())
 }

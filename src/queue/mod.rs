@@ -3,7 +3,6 @@
 mod any;
 mod bytes;
 mod claims;
-mod error;
 mod get;
 mod joinable;
 mod kind;
@@ -22,11 +21,11 @@ mod values;
 mod view;
 mod wait;
 
+pub use crate::error::PutError;
 pub(crate) use any::any_queue;
 pub use any::{AnyJoinableQueue, AnyQueue};
 pub use bytes::{ByteQueue, Message, Reservation};
 pub(crate) use bytes::{get_bytes, put_bytes};
-pub use error::PutError;
 pub use joinable::JoinableQueue;
 pub(crate) use kind::{QUEUE, RingKind};
 pub use producer::Producer;

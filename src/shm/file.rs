@@ -1,8 +1,9 @@
-//! The life of a name: made, found, and taken away when nobody uses what it leads to. The protocol is in README.md beside
-//! this file. The Python door works by these functions, too.
+//! The life of a name: made, found, and removed when the memory is no longer in use. README.md in this folder has the
+//! protocol. The Python package uses these functions, too.
 
 use crate::error::{Error, Result};
-use crate::os::shm::{self, leads_to};
+use crate::os::file_facts::{facts, leads_to};
+use crate::os::shm_file;
 use crate::wait::atomic::crash_point;
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -12,14 +13,14 @@ use std::time::Duration;
 /// The longest name, as of any file.
 const LONGEST: usize = 255;
 
-/// Seconds that a file is left alone which nobody seems to use: whoever made it may be about to say that he does.
+/// The age, in seconds, up to which an unused file is left alone: its maker may not have recorded its use yet.
 const YOUNG: i64 = 10;
 
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
-/// Pauses double up to here: two seconds in all.
+/// The longest pause. Pauses double up to this one, which makes two seconds in all.
 const LAST_PAUSE: Duration = Duration::from_millis(1000);
 
-/// The name without the `/` that it may have in front, as `shm_open(3)` allows it.
+/// Checks a name, and returns it without the leading `/` that `shm_open(3)` allows.
 pub(super) fn checked(name: &str) -> Result<&str> {
     let plain = name.strip_prefix('/').unwrap_or(name);
     if plain.is_empty()
@@ -35,22 +36,23 @@ pub(super) fn checked(name: &str) -> Result<&str> {
 }
 
 fn path(name: &str) -> Result<CString> {
-    shm::path(checked(name)?)
+    shm_file::path(checked(name)?)
 }
 
-/// Makes shared memory of `size` bytes and takes part in it. It has its size, its lock and its mark before it has its name.
+/// Makes shared memory of `size` bytes and takes the shared lock. The file has its size, its lock and its mark before
+/// it has its name.
 pub(crate) fn create(name: &str, size: u64, marked: bool) -> Result<OwnedFd> {
     let path = path(name)?;
     if size == 0 {
         return Err(Error::os("shared memory of 0 bytes", libc::EINVAL));
     }
-    let file = shm::unnamed(size, marked)?;
+    let file = shm_file::unnamed(size, marked)?;
     crash_point();
-    shm::share(file.as_fd())?;
+    shm_file::share(file.as_fd())?;
     crash_point();
-    let published = match shm::publish(file.as_fd(), &path) {
+    let published = match shm_file::publish(file.as_fd(), &path) {
         Err(Errno::EXIST) if is_left(&path) && tidy(name, true) == Tidied::Gone => {
-            shm::publish(file.as_fd(), &path)
+            shm_file::publish(file.as_fd(), &path)
         }
         answer => answer,
     };
@@ -64,19 +66,21 @@ pub(crate) fn create(name: &str, size: u64, marked: bool) -> Result<OwnedFd> {
     }
 }
 
-/// Whether the name leads to what should have gone with its last user, and is old enough that one would be known.
+/// Returns whether the name refers to a file that should have gone with its last user, and that is old enough for a
+/// user to be known.
 fn is_left(path: &CString) -> bool {
-    let there = shm::open(path).and_then(|file| shm::facts(file.as_fd()).map_err(|_| Errno::ACCESS));
+    let there = shm_file::open(path).and_then(|file| facts(file.as_fd()).map_err(|_| Errno::ACCESS));
     there.is_ok_and(|facts| facts.marked && facts.age > YOUNG)
 }
 
-/// Takes part in the shared memory that has this name.
+/// Opens the shared memory that has this name, and takes the shared lock.
 ///
-/// Where the program that made it has ended, and no process but this one has it, its time is over: the name goes now.
+/// If the program that made the memory has ended, and no other process has the memory, its time is over: the name
+/// goes now.
 pub(crate) fn open(name: &str) -> Result<OwnedFd> {
     let path = path(name)?;
     let file = find(name, &path)?;
-    if shm::facts(file.as_fd())?.left && shm::is_only_ours(file.as_fd()) {
+    if facts(file.as_fd())?.left && shm_file::is_only_ours(file.as_fd()) {
         unlink_from(name, file.as_fd())?;
         return Err(Error::NoSuchMemory {
             name: name.to_owned(),
@@ -86,14 +90,15 @@ pub(crate) fn open(name: &str) -> Result<OwnedFd> {
     take_part(name)
 }
 
+/// Opens the file of this name and takes the shared lock.
 fn take_part(name: &str) -> Result<OwnedFd> {
     let path = path(name)?;
     loop {
         let file = find(name, &path)?;
         crash_point();
-        shm::share(file.as_fd())?;
+        shm_file::share(file.as_fd())?;
         crash_point();
-        // It may have been taken away between the two.
+        // The name may have been removed between the two steps.
         if leads_to(&path, file.as_fd()) {
             return Ok(file);
         }
@@ -101,24 +106,24 @@ fn take_part(name: &str) -> Result<OwnedFd> {
 }
 
 fn find(name: &str, path: &CString) -> Result<OwnedFd> {
-    let file = shm::open(path).map_err(|errno| match errno {
+    let file = shm_file::open(path).map_err(|errno| match errno {
         Errno::NOENT => Error::NoSuchMemory {
             name: name.to_owned(),
         },
         errno => Error::errno("open", errno),
     })?;
-    shm::facts(file.as_fd())?;
+    facts(file.as_fd())?;
     Ok(file)
 }
 
-/// Takes the name away from whatever has it; who uses that goes on.
+/// Removes the name, whatever it refers to. Users of the memory keep it.
 pub(crate) fn unlink(name: &str) -> Result<()> {
-    // Having part in it, so that nobody who thinks it unused takes the name from something else.
+    // With the shared lock, so that no process finds the file unused and removes the name from another file.
     let file = take_part(name)?;
     unlink_from(name, file.as_fd())
 }
 
-/// Takes the name away from `file`, in which this process takes part.
+/// Removes the name of `file`, of which this process holds the shared lock.
 pub(super) fn unlink_from(name: &str, file: BorrowedFd<'_>) -> Result<()> {
     let path = path(name)?;
     let gone = || Error::NoSuchMemory {
@@ -127,47 +132,47 @@ pub(super) fn unlink_from(name: &str, file: BorrowedFd<'_>) -> Result<()> {
     if !leads_to(&path, file) {
         return Err(gone());
     }
-    match shm::unlink(&path) {
+    match shm_file::unlink(&path) {
         Ok(()) => Ok(()),
         Err(Errno::NOENT) => Err(gone()),
         Err(errno) => Err(Error::errno("unlink", errno)),
     }
 }
 
-/// What came of [`tidy`].
+/// The result of [`tidy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tidied {
-    /// The name leads nowhere, or to something that does not go with its last user.
+    /// The name refers to nothing, or to a file that does not go with its last user.
     Gone,
-    /// Somebody uses it, and will look for himself or be looked after.
+    /// The file is in use. Its user, or that one's tracker, tidies later.
     InUse,
 }
 
-/// Takes the name away if nobody uses what it leads to; with `only_marked`, if that is to go with its last user.
+/// Removes the name if its file is not in use; with `only_marked`, only if the file is to go with its last user.
 pub(crate) fn tidy(name: &str, only_marked: bool) -> Tidied {
     let Ok(path) = path(name) else { return Tidied::Gone };
     loop {
         let Ok(file) = find(name, &path) else {
             return Tidied::Gone;
         };
-        if only_marked && !shm::facts(file.as_fd()).is_ok_and(|facts| facts.marked) {
+        if only_marked && !facts(file.as_fd()).is_ok_and(|facts| facts.marked) {
             return Tidied::Gone;
         }
         crash_point();
-        if !shm::try_own(file.as_fd()) {
+        if !shm_file::try_own(file.as_fd()) {
             return Tidied::InUse;
         }
         crash_point();
         if leads_to(&path, file.as_fd()) {
-            let _ = shm::unlink(&path);
+            let _ = shm_file::unlink(&path);
             return Tidied::Gone;
         }
     }
 }
 
-/// Names to be looked at again, because a lock can outlive its user for a moment: a process that died may not be gone yet,
-/// and one that is being started has its parent's descriptors until it runs its program. What is in use for two seconds
-/// is somebody else's.
+/// Names to be checked again, because a lock can outlive its user for a moment: a process that died may not be gone
+/// yet, and one that is being started has its parent's descriptors until it runs its program. A name that is in use
+/// for two seconds has another user.
 #[derive(Default)]
 pub(crate) struct Again {
     names: Vec<String>,
@@ -180,12 +185,12 @@ impl Again {
         self.pause = FIRST_PAUSE;
     }
 
-    /// How long to wait before the next look, if there is to be one.
+    /// Returns how long to wait before the next check, if there is one.
     pub(crate) fn pause(&self) -> Option<Duration> {
         (!self.names.is_empty()).then_some(self.pause)
     }
 
-    /// Tidies; `gone` is told what need not be looked at again.
+    /// Tidies all names. `gone` is called for those that need no further check.
     pub(crate) fn look(&mut self, only_marked: bool, mut gone: impl FnMut(&str)) {
         self.names.retain(|name| {
             let in_use = tidy(name, only_marked) == Tidied::InUse;
@@ -201,7 +206,7 @@ impl Again {
     }
 }
 
-/// [`tidy`], for somebody whose processes have just died.
+/// Tidies these names, for a caller whose processes have just died.
 pub(crate) fn tidy_behind_the_dead(names: impl IntoIterator<Item = String>, only_marked: bool) {
     let mut again = Again::default();
     names.into_iter().for_each(|name| again.add(name));
@@ -213,13 +218,13 @@ pub(crate) fn tidy_behind_the_dead(names: impl IntoIterator<Item = String>, only
     }
 }
 
-/// Takes away what programs left whose keepers were killed as well: what is to go with its last user, and has none.
+/// Removes marked files that are not in use: they are left from programs whose trackers were killed, too.
 pub(crate) fn sweep() {
     sweep_older_than(YOUNG);
 }
 
 fn sweep_older_than(seconds: i64) {
-    for name in shm::marked(seconds) {
+    for name in shm_file::marked(seconds) {
         tidy(&name, true);
     }
 }
@@ -240,7 +245,7 @@ mod tests {
         PathBuf::from(format!("/dev/shm/{name}"))
     }
 
-    /// Runs `work` in processes that are killed at its first, second, third … step, until one gets through.
+    /// Runs `work` in processes that are killed at their first, second, third … step, until one of them finishes.
     fn dies_at_every_step(work: impl Fn(), check: impl Fn(bool)) {
         for step in 1.. {
             let pid = match fork().expect("a fork") {
@@ -268,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn who_dies_making_it_leaves_nothing_or_what_can_be_taken_away() {
+    fn a_death_while_creating_leaves_nothing_or_what_can_be_removed() {
         let _one = one_at_a_time();
         let name = name("create");
         dies_at_every_step(
@@ -287,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn who_dies_opening_it_holds_it_no_longer() {
+    fn a_death_while_opening_ends_the_use() {
         let _one = one_at_a_time();
         let name = name("open");
         dies_at_every_step(
@@ -300,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn who_dies_taking_it_away_leaves_it_to_the_next() {
+    fn a_death_while_tidying_leaves_it_to_the_next() {
         let _one = one_at_a_time();
         let name = name("tidy");
         dies_at_every_step(
@@ -326,15 +331,15 @@ mod tests {
         assert!(file(&name).exists());
         assert_eq!(tidy(&name, false), Tidied::Gone);
         assert!(!file(&name).exists());
-        // Nor is anything else touched that stands there.
-        std::fs::write(file(&name), "somebody's").expect("room");
+        // Other files in the folder are not touched either.
+        std::fs::write(file(&name), "another file").expect("room");
         assert_eq!(tidy(&name, true), Tidied::Gone);
         assert!(file(&name).exists());
         std::fs::remove_file(file(&name)).expect("it is there");
     }
 
     #[test]
-    fn a_sweep_takes_what_nobody_uses() {
+    fn a_sweep_removes_what_is_not_in_use() {
         let _one = one_at_a_time();
         let (left, used) = (name("left"), name("used"));
         drop(create(&left, 1, true).expect("room"));
@@ -380,10 +385,10 @@ mod tests {
             }
             Forked::Parent(pid) => pid,
         };
-        while shm::is_only_ours(made.as_fd()) {
+        while shm_file::is_only_ours(made.as_fd()) {
             std::thread::yield_now();
         }
-        drop(open(&name).expect("somebody else has it"));
+        drop(open(&name).expect("another process has it"));
         crate::os::pid::abort_child(other);
         drop(made);
         assert!(matches!(open(&name), Err(Error::NoSuchMemory { .. })));

@@ -1,31 +1,33 @@
-//! Shared memory by name, for programs that are not related. The protocol is in README.md beside this file.
+//! Shared memory by name, for programs that are not related. README.md in this folder has the protocol.
 
 pub(crate) mod file;
 pub(crate) mod tracker;
 
 use crate::error::{Error, Result};
+use crate::os::file_facts::facts;
 use crate::os::kept::Kept;
-use crate::os::shm::{self, Mapping};
+use crate::os::mapping::Mapping;
 use core::fmt;
 use file::Tidied;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// A piece of shared memory that other programs of the same user find by its name (POSIX shared memory, `/dev/shm`).
+/// A piece of shared memory that other programs of the same user can find by its name (POSIX shared memory,
+/// `/dev/shm`).
 ///
-/// Programs that are related have queues, values and arrays, which need no names; this is for those that are not, and for
-/// programs in Python: `multiprocessing.shared_memory` speaks of the same memory.
+/// Processes of one program have queues, values and arrays, which need no names. This type is for programs that are
+/// not related, and for programs in Python: `multiprocessing.shared_memory` uses the same memory.
 ///
-/// * The name goes when the last user does, in whichever program it is: with its last handle, or with its process, also by
-///   SIGKILL. It is never taken away from somebody who uses it. (A small *keeper* process waits for the end of each
-///   process that uses named memory, so `procession::init()` must have run. A forked child shares its parent's, if there is
-///   one: then it waits for both.)
-/// * [`unlink`](Self::unlink) takes the name away at once, as POSIX has it; who has a handle keeps the memory.
-/// * A program on the standard library of Python does not say that it uses it: it keeps the memory that it has, but not the
-///   name, and may unlink the name when it ends.
+/// * The name goes with the last user, in whichever program that is: with its last handle, or with its process,
+///   SIGKILL included. The name is never taken away from a process that uses the memory. (A small *tracker* process
+///   waits for the end of each process that uses named memory, so `procession::init()` must have run. A forked child
+///   shares its parent's tracker, if there is one; that waits for both.)
+/// * [`unlink`](Self::unlink) removes the name immediately, as in POSIX. Existing handles keep the memory.
+/// * A program on the standard library of Python does not record its use. It keeps the memory that it has, but not
+///   the name, and it may unlink the name when it ends.
 ///
-/// All clones of a handle are the same use. Anybody may write at any time: nothing here excludes others.
+/// All clones of a handle are one use. Any user may write at any time: there is no lock.
 ///
 /// ```
 /// use procession::{Process, SharedMemory};
@@ -56,17 +58,17 @@ pub struct SharedMemory {
 /// This process's use of a piece of memory.
 struct Use {
     name: String,
-    /// Both keep the lock; taken apart only when it ends.
+    /// Both keep the lock. `None` only while the use ends.
     open: Option<(Mapping, Kept)>,
 }
 
 impl SharedMemory {
-    /// Makes memory of `size` bytes, all zero, with this name or (`None`) one that nothing else has.
+    /// Makes memory of `size` bytes, all zero, with this name, or with a name that is not in use (`None`).
     ///
     /// # Errors
     ///
-    /// [`Error::MemoryExists`] if something has the name; [`Error::BadName`]; [`Error::OutOfMemory`] if there are not so
-    /// many bytes (the memory exists from the start: touching it cannot fail later); [`Error::NotInitialised`];
+    /// [`Error::MemoryExists`] if the name is in use; [`Error::BadName`]; [`Error::OutOfMemory`] if there is less
+    /// memory than that (the memory exists from the start: touching it cannot fail later); [`Error::NotInitialised`];
     /// [`Error::Os`], with `EINVAL` for a size of 0.
     pub fn create(name: Option<&str>, size: usize) -> Result<Self> {
         sweep_once();
@@ -82,19 +84,19 @@ impl SharedMemory {
         Self::with(name, |name| file::create(name, size as u64, true))
     }
 
-    /// Takes part in the memory that has this name.
+    /// Opens the memory that has this name, and uses it from now on.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchMemory`] if nothing has the name; [`Error::BadName`]; [`Error::NotInitialised`]; [`Error::Os`], with
-    /// `EACCES` if it is not memory of this user.
+    /// [`Error::NoSuchMemory`] if there is no such name; [`Error::BadName`]; [`Error::NotInitialised`];
+    /// [`Error::Os`], with `EACCES` if it is not memory of this user.
     pub fn open(name: &str) -> Result<Self> {
         Self::with(name, file::open)
     }
 
     fn with(name: &str, get: impl FnOnce(&str) -> Result<OwnedFd>) -> Result<Self> {
         let name = file::checked(name)?.to_owned();
-        // Before the name is there, so that there is no moment in which nobody would take it away.
+        // Registered before the name exists, so that at every moment a process is responsible for removing it.
         tracker::register(&name)?;
         let file = match get(&name) {
             Ok(file) => file,
@@ -103,7 +105,7 @@ impl SharedMemory {
                 return Err(error);
             }
         };
-        let map = shm::facts(file.as_fd()).and_then(|facts| Mapping::new(&file, facts.size as usize));
+        let map = facts(file.as_fd()).and_then(|facts| Mapping::new(&file, facts.size as usize));
         match map {
             Ok(map) => Ok(Self {
                 shared: Arc::new(Use {
@@ -119,17 +121,17 @@ impl SharedMemory {
         }
     }
 
-    /// Its name, without a `/`.
+    /// Returns the name, without a `/`.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// Bytes it has.
+    /// Returns the size in bytes.
     pub fn len(&self) -> usize {
         self.map().len()
     }
 
-    /// Never: there is no memory of no bytes.
+    /// Returns false: memory of zero bytes cannot be made.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -150,7 +152,8 @@ impl SharedMemory {
         }
     }
 
-    /// Copies the bytes from `offset` on. What others write meanwhile may be seen in part.
+    /// Copies the bytes from `offset` on into `into`. If other processes write meanwhile, part of their data may be
+    /// seen.
     ///
     /// # Errors
     ///
@@ -161,7 +164,7 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Copies `from` to the bytes from `offset` on. Who reads meanwhile may see a part of it.
+    /// Copies `from` to the bytes from `offset` on. A process that reads meanwhile may see a part of it.
     ///
     /// # Errors
     ///
@@ -172,12 +175,14 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// The four bytes at `offset` as an atomic, to agree with others by; `None` if they are not there or not aligned.
+    /// Returns the four bytes at `offset` as an atomic, for coordination with other processes; `None` if they are out
+    /// of range or not aligned.
     pub fn atomic_u32(&self, offset: usize) -> Option<&AtomicU32> {
         self.map().atomic_u32(offset)
     }
 
-    /// The eight bytes at `offset` as an atomic, to agree with others by; `None` if they are not there or not aligned.
+    /// Returns the eight bytes at `offset` as an atomic, for coordination with other processes; `None` if they are
+    /// out of range or not aligned.
     ///
     /// ```
     /// # #[procession::main]
@@ -194,39 +199,41 @@ impl SharedMemory {
         self.map().atomic_u64(offset)
     }
 
-    /// Where it lies in this process, page-aligned; valid as long as a handle lives. To be used as others use it at the
-    /// same time: by atomics, or under an agreement with them.
+    /// Returns the memory's address in this process. It is page-aligned, and valid as long as a handle exists. Other
+    /// processes use the memory at the same time, so access it by atomics, or under an agreement with them.
     pub fn as_ptr(&self) -> *mut u8 {
         self.map().base()
     }
 
-    /// The bytes as they lie there.
+    /// Returns the bytes in place.
     ///
     /// # Safety
     ///
-    /// Nobody, in any program, may write to them while the slice lives.
+    /// No program may write to them while the slice lives.
     #[allow(unsafe_code)]
     pub unsafe fn as_slice(&self) -> &[u8] {
-        // SAFETY: mapped and as long as this, while the handle lives; that nobody writes is the caller's promise.
+        // SAFETY: the memory is mapped with this length while the handle lives; the caller promises that no program
+        // writes.
         unsafe { core::slice::from_raw_parts(self.as_ptr(), self.len()) }
     }
 
-    /// The bytes as they lie there, to be changed.
+    /// Returns the bytes in place, to be changed.
     ///
     /// # Safety
     ///
-    /// Nobody else, in any program or through another handle, may read or write them while the slice lives.
+    /// No other code, in any program or through another handle, may read or write them while the slice lives.
     #[allow(unsafe_code, clippy::mut_from_ref)]
     pub unsafe fn as_mut_slice(&self) -> &mut [u8] {
-        // SAFETY: as for `as_slice`; that nobody else looks is the caller's promise.
+        // SAFETY: as for `as_slice`; the caller promises that no other code accesses them.
         unsafe { core::slice::from_raw_parts_mut(self.as_ptr(), self.len()) }
     }
 
-    /// Takes the name away at once: nobody can open it any more, and the name is free. Who has a handle keeps the memory.
+    /// Removes the name immediately: the memory can no longer be opened, and the name is free. Existing handles keep
+    /// the memory.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchMemory`] if the name is gone, or leads to something else by now.
+    /// [`Error::NoSuchMemory`] if the name is gone, or refers to something else by now.
     pub fn unlink(&self) -> Result<()> {
         match &self.shared.open {
             Some((_, file)) => file::unlink_from(self.name(), file.get_or_lost("a piece of named memory")?),
@@ -246,13 +253,13 @@ impl fmt::Debug for SharedMemory {
 
 impl Drop for Use {
     fn drop(&mut self) {
-        // First the use ends, then it is asked whether it was the last.
+        // First this use ends, then it is checked whether it was the last.
         drop(self.open.take());
         leave(&self.name);
     }
 }
 
-/// A use of this process has ended: takes the name away if nobody else uses it.
+/// Ends a use of this process: removes the name if the memory is not in use.
 fn leave(name: &str) {
     match file::tidy(name, true) {
         Tidied::Gone => tracker::forget(name),
@@ -260,7 +267,7 @@ fn leave(name: &str) {
     }
 }
 
-/// Clears up after programs whose keepers were killed with them; once in a process is enough.
+/// Clears up after programs whose trackers were killed with them. Only the first call in a process does so.
 pub(crate) fn sweep_once() {
     static SWEPT: AtomicBool = AtomicBool::new(false);
     if !SWEPT.swap(true, Ordering::Relaxed) {

@@ -1,23 +1,33 @@
-//! The keeper: a tiny process that outlives this one, and then takes away the names that nobody uses any more.
+//! The tracker: a small process that outlives this one, and then removes the names that are no longer in use.
+//!
+//! Messages to the tracker are one byte and a name:
+//!
+//! | byte | meaning |
+//! | --- | --- |
+//! | `+` | the name is used; sent before the memory is made or opened |
+//! | `-` | one registration less |
+//! | `?` | a use has ended, but the file seems to be in use: check again for a while |
+//!
+//! At the end of file the tracker tidies all registered names, and exits.
 
 use super::file::{Again, tidy_behind_the_dead};
 use crate::error::Result;
 use crate::heap::fork::steady;
 use crate::os::kept::Kept;
-use crate::os::{self, fd, socket};
+use crate::os::{self, descriptor, poll, send_fds};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-/// Environment variable through which a copy of this program learns that it is to be a keeper, and on which descriptor.
-pub(crate) const VARIABLE: &str = "PROCESSION_KEEPER";
+/// The environment variable that tells a copy of this program to be a tracker, and on which descriptor.
+const VARIABLE: &str = "PROCESSION_TRACKER";
 
-/// A message is one of these and a name.
+/// The first byte of a message; a name follows.
 const WATCH: u8 = b'+';
 const FORGET: u8 = b'-';
 const LEFT: u8 = b'?';
 
-/// How many watches there are for each name.
+/// The number of registrations for each name.
 type Names = BTreeMap<String, u64>;
 
 fn change(names: &mut Names, verb: u8, name: &str) {
@@ -33,7 +43,7 @@ fn change(names: &mut Names, verb: u8, name: &str) {
     }
 }
 
-/// This process's end, and what it has told; a forked child goes on with both.
+/// This process's end of the socket, and what it has registered. A forked child continues with both.
 struct Told {
     socket: Option<Kept>,
     names: Names,
@@ -44,35 +54,36 @@ static TOLD: Mutex<Told> = Mutex::new(Told {
     names: Names::new(),
 });
 
-/// Has the name watched; to be called before it is made or opened.
+/// Registers the name. Call this before the memory is made or opened.
 pub(super) fn register(name: &str) -> Result<()> {
     tell(WATCH, name)
 }
 
-/// The name, watched before, need not be watched any longer, unless somebody else had it watched, too.
+/// Removes one registration of the name.
 pub(super) fn forget(name: &str) {
-    // Where this fails there is no keeper that could remember.
+    // If this fails, there is no tracker with a registration.
     let _ = tell(FORGET, name);
 }
 
-/// A use of the name, watched before, has ended, and it seems to be in use still.
+/// Reports that a use of a registered name has ended while the file seems to be in use.
 pub(super) fn recheck(name: &str) {
     let _ = tell(LEFT, name);
 }
 
 fn tell(verb: u8, name: &str) -> Result<()> {
-    // No fork leaves the lock held in a child, nor a keeper that only one of two knows.
+    // Under a no-fork guard, no child inherits the lock locked, and no tracker is known to only one of two processes.
     crate::program::heap()?;
     let _steady = steady();
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     let message = [&[verb], name.as_bytes()].concat();
     change(&mut told.names, verb, name);
     if let Some(socket) = told.socket.as_ref().and_then(Kept::get)
-        && socket::send(socket, &message, &[]).is_ok()
+        && send_fds::send(socket, &message, &[]).is_ok()
     {
         return Ok(());
     }
-    // There is none, it was killed, or the program closed the descriptor: a new one is told everything.
+    // There is no tracker, it was killed, or the program closed the descriptor: start a new one and register
+    // everything again.
     told.socket = None;
     if !told.names.is_empty() {
         match start(&told.names) {
@@ -89,32 +100,43 @@ fn tell(verb: u8, name: &str) -> Result<()> {
 }
 
 fn start(names: &Names) -> Result<OwnedFd> {
-    let (ours, theirs) = socket::pair()?;
+    let (ours, theirs) = send_fds::pair()?;
     crate::process::start_helper(VARIABLE, theirs.as_fd())?;
     drop(theirs);
     for (name, &count) in names {
         for _ in 0..count {
-            socket::send(ours.as_fd(), &[&[WATCH], name.as_bytes()].concat(), &[])?;
+            send_fds::send(ours.as_fd(), &[&[WATCH], name.as_bytes()].concat(), &[])?;
         }
     }
     Ok(ours)
 }
 
-/// The keeper's life. Never returns.
-pub(crate) fn serve(number: &str) -> ! {
+/// Serves as a tracker and ends the process, if this copy of the program was started as one. Returns otherwise.
+pub(crate) fn serve_if_asked() {
+    if let Ok(number) = std::env::var(VARIABLE) {
+        serve(&number);
+    }
+}
+
+/// Runs the tracker, and exits.
+fn serve(number: &str) -> ! {
     os::fork::set_name("tracker");
-    if let Some(socket) = number.parse().ok().and_then(|number| fd::inherited(number).ok()) {
+    if let Some(socket) = number
+        .parse()
+        .ok()
+        .and_then(|number| descriptor::inherited(number).ok())
+    {
         let mut names = Names::new();
         let mut again = Again::default();
         let mut message = [0; 512];
         loop {
             if let Some(pause) = again.pause()
-                && !socket::readable_within(socket.as_fd(), pause)
+                && !poll::readable_within(socket.as_fd(), pause)
             {
                 again.look(true, |name| change(&mut names, FORGET, name));
                 continue;
             }
-            let Ok(Some((len, _))) = socket::receive(socket.as_fd(), &mut message) else {
+            let Ok(Some((len, _))) = send_fds::receive(socket.as_fd(), &mut message) else {
                 break;
             };
             let Some((&verb, name)) = message[..len].split_first() else {
@@ -129,7 +151,7 @@ pub(crate) fn serve(number: &str) -> ! {
                 change(&mut names, verb, name);
             }
         }
-        // Everybody who could use them here is dead.
+        // Every process that could use the names through this tracker is dead.
         tidy_behind_the_dead(names.into_keys(), true);
     }
     os::fork::exit_now(0)

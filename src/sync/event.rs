@@ -186,10 +186,10 @@ impl Event {
     }
 }
 
-/// Waits until an event is set.
+/// The wait until an event is set.
 struct UntilSet<'e> {
     event: &'e Event,
-    /// What its state was when the wait began.
+    /// The state word when the wait began.
     before: u64,
 }
 

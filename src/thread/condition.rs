@@ -1,4 +1,4 @@
-//! Waiting until something is so, with the lock that guards it.
+//! A condition variable with its lock and its data.
 
 use super::persist;
 use crate::error::{Error, Result};
@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A lock with data inside, and a line of threads that wait for the data to change. All clones are the same condition.
+/// A lock with data inside, and a queue of threads that wait for the data to change. All clones are the same condition.
 ///
-/// `notify(n)` wakes the `n` that have waited longest, neither more nor fewer; nobody who comes later, and nobody whose
-/// time was up, takes a notification from them.
+/// `notify(n)` wakes exactly the `n` threads that have waited longest. No thread that begins to wait later, and no
+/// thread whose timeout has passed, takes a notification from them.
 ///
-/// A thread that panics while it has the lock lets it go; what it left is there for the next.
+/// If a thread panics while it holds the lock, the lock is released. The next owner finds the data as the thread left
+/// it.
 ///
 /// ```
 /// use procession::thread::{Condition, Thread};
@@ -47,8 +48,8 @@ pub struct Condition<T = ()> {
 
 struct ConditionState<T> {
     data: Mutex<T>,
-    /// Those who wait, in the order in which they came. Never held while anything else is waited for.
-    line: Mutex<VecDeque<Arc<Waiter>>>,
+    /// The waiting threads, the longest waiting one first. No thread waits for anything else while it holds this mutex.
+    waiters: Mutex<VecDeque<Arc<Waiter>>>,
 }
 
 struct Waiter {
@@ -57,35 +58,35 @@ struct Waiter {
 }
 
 impl<T> Condition<T> {
-    /// A condition about `data`; `()` where that is elsewhere.
+    /// Makes a condition about `data`. Use `()` if the data is elsewhere.
     pub fn new(data: T) -> Self {
         Self {
             shared: Arc::new(ConditionState {
                 data: Mutex::new(data),
-                line: Mutex::default(),
+                waiters: Mutex::default(),
             }),
         }
     }
 
-    /// Takes the lock, waiting for it.
+    /// Takes the lock, and waits for it.
     ///
     /// # Errors
     ///
-    /// [`Error::Interrupted`] where a hook asks for it.
+    /// [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) ends the wait.
     pub fn lock(&self) -> Result<ConditionGuard<'_, T>> {
         self.lock_until(Deadline::Never)
     }
 
-    /// Takes the lock if nobody has it.
+    /// Takes the lock if it is free, without waiting.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if somebody has it.
+    /// [`Error::Timeout`] if another thread holds the lock.
     pub fn try_lock(&self) -> Result<ConditionGuard<'_, T>> {
         self.lock_until(Deadline::Now)
     }
 
-    /// Takes the lock, waiting for at most `timeout`.
+    /// Takes the lock, and waits for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -94,6 +95,7 @@ impl<T> Condition<T> {
         self.lock_until(Deadline::after(timeout))
     }
 
+    /// Takes the lock, and waits until `deadline`. It asks the hook for interruptions after each slice.
     fn lock_until(&self, deadline: Deadline) -> Result<ConditionGuard<'_, T>> {
         let shared = &*self.shared;
         let slice = Duration::from_nanos(BACKSTOP);
@@ -124,12 +126,12 @@ impl<T> fmt::Debug for Condition<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Condition")
             .field("is_locked", &self.shared.data.is_locked())
-            .field("waiters", &self.shared.line.lock().len())
+            .field("waiters", &self.shared.waiters.lock().len())
             .finish_non_exhaustive()
     }
 }
 
-/// The lock of a [`Condition`] is held while this lives; it leads to the data.
+/// Holds the lock of a [`Condition`], and gives access to the data. Dropping it releases the lock.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ConditionGuard<'c, T> {
     shared: &'c ConditionState<T>,
@@ -137,25 +139,26 @@ pub struct ConditionGuard<'c, T> {
 }
 
 impl<T> ConditionGuard<'_, T> {
-    /// Lets the lock go, waits for a notification, and takes the lock again.
+    /// Releases the lock, waits for a notification, and takes the lock again.
     ///
     /// # Errors
     ///
-    /// [`Error::Interrupted`] where a hook asks for it; the lock is held then, too.
+    /// [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) ends the wait. The lock is
+    /// held after an error too.
     pub fn wait(&mut self) -> Result<()> {
         self.wait_until(Deadline::Never)
     }
 
-    /// The same for at most `timeout`.
+    /// Waits like [`wait`](Self::wait), for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if nobody notified in time; as for [`wait`](Self::wait).
+    /// [`Error::Timeout`] if there was no notification in time; as for [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<()> {
         self.wait_until(Deadline::after(timeout))
     }
 
-    /// Waits until `condition` is true of the data: looks at once, and again after each notification.
+    /// Waits until `condition` is true for the data. It is checked at once, and again after each notification.
     ///
     /// # Errors
     ///
@@ -164,11 +167,11 @@ impl<T> ConditionGuard<'_, T> {
         self.wait_for_until(condition, Deadline::Never)
     }
 
-    /// The same for at most `timeout`.
+    /// Waits like [`wait_for`](Self::wait_for), for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if it is not true in time; as for [`wait`](Self::wait).
+    /// [`Error::Timeout`] if `condition` is not true in time; as for [`wait`](Self::wait).
     pub fn wait_for_timeout(
         &mut self,
         condition: impl FnMut(&mut T) -> bool,
@@ -177,13 +180,14 @@ impl<T> ConditionGuard<'_, T> {
         self.wait_for_until(condition, Deadline::after(timeout))
     }
 
+    /// Waits until `condition` is true or `deadline` passes.
     fn wait_for_until(
         &mut self,
         mut condition: impl FnMut(&mut T) -> bool,
         deadline: Deadline,
     ) -> Result<()> {
         let mut ended = Ok(());
-        // Looked at once more when the time is up.
+        // After the deadline, the condition is checked once more.
         while !condition(&mut self.data) {
             ended?;
             ended = self.wait_until(deadline);
@@ -191,12 +195,13 @@ impl<T> ConditionGuard<'_, T> {
         Ok(())
     }
 
+    /// Waits for a notification until `deadline`.
     fn wait_until(&mut self, deadline: Deadline) -> Result<()> {
         let waiter = Arc::new(Waiter {
             notified: AtomicBool::new(false),
             event_count: EventCount::new(),
         });
-        self.shared.line.lock().push_back(waiter.clone());
+        self.shared.waiters.lock().push_back(waiter.clone());
         let notified = || waiter.notified.load(Ordering::Acquire);
         let outcome = MutexGuard::unlocked(&mut self.data, || {
             persist(&waiter.event_count, deadline, notified, || {
@@ -204,34 +209,35 @@ impl<T> ConditionGuard<'_, T> {
             })
         });
         if outcome.is_err() {
-            let mut line = self.shared.line.lock();
-            let Some(place) = line.iter().position(|other| Arc::ptr_eq(other, &waiter)) else {
-                // Notified at the last moment: it is ours, and nobody else has it.
+            let mut waiters = self.shared.waiters.lock();
+            let Some(position) = waiters.iter().position(|other| Arc::ptr_eq(other, &waiter)) else {
+                // Notified at the last moment: the notification was for this thread alone.
                 return Ok(());
             };
-            line.remove(place);
+            waiters.remove(position);
         }
         Ok(outcome?)
     }
 
-    /// Wakes the `n` that have waited longest, or all where there are fewer. They go on once this guard is dropped.
+    /// Wakes the `n` threads that have waited longest, or all if there are fewer. They continue after this guard is
+    /// dropped.
     pub fn notify(&self, n: usize) {
-        let mut line = self.shared.line.lock();
-        let n = n.min(line.len());
-        let woken: Vec<_> = line.drain(..n).collect();
-        drop(line);
+        let mut waiters = self.shared.waiters.lock();
+        let n = n.min(waiters.len());
+        let woken: Vec<_> = waiters.drain(..n).collect();
+        drop(waiters);
         for waiter in woken {
             waiter.notified.swap(true, Ordering::AcqRel);
             waiter.event_count.notify_one();
         }
     }
 
-    /// Wakes the one that has waited longest.
+    /// Wakes the thread that has waited longest.
     pub fn notify_one(&self) {
         self.notify(1);
     }
 
-    /// Wakes all that wait.
+    /// Wakes all waiting threads.
     pub fn notify_all(&self) {
         self.notify(usize::MAX);
     }

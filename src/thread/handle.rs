@@ -1,7 +1,7 @@
-//! A thread with a result.
+//! Threads with results: starting and joining.
 
-use super::{ThreadError, persist};
-use crate::error::{Error, Result};
+use super::persist;
+use crate::error::{Error, Result, ThreadError};
 use crate::os::clock::Deadline;
 use crate::panic::{self, Panic};
 use crate::wait::event_count::EventCount;
@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A thread that runs a function of yours, and gives back what the function returns.
+/// A thread that runs a function. Joining it returns the function's result.
 ///
-/// Dropping the handle lets the thread run on. Threads end with their process, finished or not: join those that matter.
+/// After the handle is dropped, the thread continues to run. Threads end with their process, finished or not: join the
+/// threads that must finish.
 ///
 /// ```
 /// use procession::thread::Thread;
@@ -34,19 +35,20 @@ pub struct Thread<R> {
 struct ThreadState<R> {
     name: String,
     outcome: Mutex<Option<Result<R, Panic>>>,
-    /// Set once, behind the outcome.
+    /// Set once, after the outcome.
     ended: AtomicBool,
     joiners: EventCount,
 }
 
 impl<R> ThreadState<R> {
+    /// Returns whether the function has ended and its outcome is there.
     fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 }
 
 impl Thread<()> {
-    /// A thread to be started with a name or a stack size of your choice.
+    /// Returns a builder for a thread with a chosen name or stack size.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -57,39 +59,40 @@ impl<R: Send + 'static> Thread<R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] if the system has no room for another thread.
+    /// [`Error::Os`] if the system cannot start another thread.
     pub fn spawn(function: impl FnOnce() -> R + Send + 'static) -> Result<Self> {
         Builder::default().spawn(function)
     }
 }
 
 impl<R> Thread<R> {
-    /// Its name.
+    /// Returns the thread's name.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// Whether its function runs still.
+    /// Returns whether the thread's function is still running.
     pub fn is_alive(&self) -> bool {
         !self.shared.has_ended()
     }
 
-    /// Waits until it has ended; what its function returned.
+    /// Waits until the thread has ended, and returns the function's result.
     ///
     /// # Errors
     ///
-    /// [`Error::Thread`] tells of a panic, with its message and place; [`Error::Interrupted`] where a hook asks for it,
-    /// and then the thread runs on.
+    /// [`Error::Thread`] if the function panicked, with the panic's message and location. [`Error::Interrupted`] if the
+    /// hook of [`on_interrupt`](crate::on_interrupt) ends the wait; the thread then continues to run.
     pub fn join(mut self) -> Result<R> {
         let outcome = self.join_until(Deadline::Never);
         if self.shared.has_ended() {
-            // What the thread does behind its function (destructors of thread-local values) is over, too.
+            // Waits for what the thread does after its function: the destructors of thread-local values.
             let _ = self.handle.join();
         }
         outcome
     }
 
-    /// The same for at most `timeout`; may be called again after a timeout.
+    /// Joins the thread like [`join`](Self::join), and waits for at most `timeout`. It can be called again after a
+    /// timeout.
     ///
     /// # Errors
     ///
@@ -98,6 +101,7 @@ impl<R> Thread<R> {
         self.join_until(Deadline::after(timeout))
     }
 
+    /// Waits until the function has ended or `deadline` passes, and takes the outcome.
     fn join_until(&mut self, deadline: Deadline) -> Result<R> {
         let shared = &self.shared;
         let ended = || shared.has_ended();
@@ -125,7 +129,7 @@ impl<R> fmt::Debug for Thread<R> {
     }
 }
 
-/// A thread to be started; made by [`Thread::builder`].
+/// A thread to be started. [`Thread::builder`] makes it.
 ///
 /// ```
 /// use procession::thread::Thread;
@@ -142,13 +146,14 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Its name, for messages and for `top`, which shows 15 bytes of it. `Thread-1` and so on otherwise.
+    /// Sets the thread's name, for messages and for `top`, which shows 15 bytes of it. Without this call, names are
+    /// `Thread-1` and so on.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Bytes of its stack; the standard library's choice otherwise.
+    /// Sets the size of the thread's stack in bytes. Without this call, the standard library chooses.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
@@ -158,7 +163,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] if the system has no room for another thread, or the name has a NUL in it.
+    /// [`Error::Os`] if the system cannot start another thread, or the name contains a NUL byte.
     pub fn spawn<R: Send + 'static>(
         self,
         function: impl FnOnce() -> R + Send + 'static,
@@ -191,6 +196,7 @@ impl Builder {
     }
 }
 
+/// Returns the name of the next thread without one.
 fn next_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(1);
     format!("Thread-{}", COUNT.fetch_add(1, Ordering::Relaxed))

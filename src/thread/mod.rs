@@ -1,18 +1,19 @@
-//! The same vocabulary for the threads of one process: nothing is encoded, so any `T: Send` travels.
+//! Threads, and queues, conditions and semaphores between the threads of one process. Nothing is encoded, so any
+//! `T: Send` can be sent.
 //!
 //! | between processes | between threads |
 //! | --- | --- |
 //! | [`Process`](crate::Process) | [`Thread`] |
 //! | [`Queue`](crate::Queue), [`JoinableQueue`](crate::JoinableQueue) | [`Queue`], [`LifoQueue`], [`PriorityQueue`] |
-//! | `Condition` | [`Condition`], which has what it is about inside |
+//! | [`Condition`](crate::Condition) | [`Condition`], which contains the data that it is about |
 //! | [`Semaphore`](crate::Semaphore) | [`Semaphore`] |
 //!
-//! Names, errors, deadlines and shutting down are the same on both sides, so code can move from one to the other; queues
-//! of both sides are [`AnyQueue`](crate::AnyQueue)s. Handles are cloned, not put into an `Arc`.
+//! Names, errors, deadlines and shutdown are the same for processes and for threads, so code can change from one to the
+//! other. All queues implement [`AnyQueue`](crate::AnyQueue). Handles are cloned, not put into an `Arc`.
 //!
-//! Queues and semaphores of this crate work between threads, too: these here are for values that cannot be encoded, and
-//! quicker. They know nothing of a process that forks: as with the standard library's mutexes, the copy of one in
-//! a forked child may be in the middle of what another thread did.
+//! The types between processes work between threads too. The types of this module are faster, and take values that
+//! cannot be encoded. They do not support a fork: as with the standard library's mutexes, the copy in a forked child
+//! may be in the middle of another thread's change.
 //!
 //! ```
 //! use procession::thread::{Queue, Thread};
@@ -30,14 +31,13 @@
 //! ```
 
 mod condition;
-mod error;
 mod handle;
 mod queue;
 mod semaphore;
 mod store;
 
+pub use crate::error::ThreadError;
 pub use condition::{Condition, ConditionGuard};
-pub use error::ThreadError;
 pub use handle::{Builder, Thread};
 pub use queue::{Iter, LifoQueue, PriorityQueue, Queue};
 pub use semaphore::{Permit, Semaphore};
@@ -46,17 +46,17 @@ use crate::error::Error;
 use crate::os::clock::Deadline;
 use crate::wait::event_count::{Ended, EventCount, Wait};
 
-/// Makes attempts until one answers, and sleeps at `gate` in between while it does not look `ready`.
+/// Calls `attempt` until it returns a value. Between attempts the thread sleeps on `event_count` until `ready` is true.
 ///
-/// The gate's protocol ([README.md](../wait/README.md)) asks that whoever changes what `ready` looks at does so by a
-/// read-modify-write, and notifies behind it.
+/// The event count's protocol ([README.md](../wait/README.md)) has two rules for code that changes what `ready` reads:
+/// change it by a read-modify-write, and notify the event count after that.
 fn persist<T>(
     event_count: &EventCount,
     deadline: Deadline,
     ready: impl Fn() -> bool,
     attempt: impl FnMut() -> Option<T>,
 ) -> Result<T, Ended> {
-    // Nobody outside this process can ask what its threads wait for here: nothing is announced.
+    // No other process can inspect this wait, so it is not announced.
     event_count.attempt_or_wait(&mut Locally { ready, attempt }, deadline)
 }
 

@@ -1,16 +1,16 @@
-//! Queues between threads.
+//! Queues between threads: first in first out, last in first out, and by priority.
 
 use super::store::Store;
-use crate::error::{Error, Result};
+use crate::error::{Error, PutError, Result};
 use crate::os::clock::Deadline;
-use crate::queue::{PutError, any_queue};
+use crate::queue::any_queue;
 use core::fmt;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A queue: what they all can, over one store or another.
+/// Defines a queue type over a store with the order `$order`.
 macro_rules! queue {
     ($(#[$doc:meta])* $name:ident, ($($bound:tt)*), $order:ty) => {
         $(#[$doc])*
@@ -27,18 +27,18 @@ macro_rules! queue {
         }
 
         impl<T: $($bound)*> $name<T> {
-            /// A queue that takes any number of values.
+            /// Makes a queue for any number of values.
             pub fn unbounded() -> Self {
                 Self {
                     store: Arc::new(Store::new(0)),
                 }
             }
 
-            /// A queue that holds at most `capacity` values; `put` waits while it is full.
+            /// Makes a queue for at most `capacity` values. `put` waits while it is full.
             ///
             /// # Errors
             ///
-            /// [`Error::Capacity`] for 0.
+            /// [`Error::Capacity`] if `capacity` is 0.
             pub fn bounded(capacity: usize) -> Result<Self> {
                 if capacity == 0 {
                     return Err(Error::Capacity {
@@ -51,17 +51,17 @@ macro_rules! queue {
                 })
             }
 
-            /// Puts `value`, waiting while the queue is full.
+            /// Puts `value`, and waits while the queue is full.
             ///
             /// # Errors
             ///
-            /// [`PutError::ShutDown`] after a shutdown; [`PutError::Failed`] with [`Error::Interrupted`] where a hook asks
-            /// for it. The value is given back.
+            /// [`PutError::ShutDown`] after a shutdown. [`PutError::Failed`] with [`Error::Interrupted`] if the hook of
+            /// [`on_interrupt`](crate::on_interrupt) ends the wait. The error gives the value back.
             pub fn put(&self, value: T) -> Result<(), PutError<T>> {
                 self.put_until(value, Deadline::Never)
             }
 
-            /// Puts `value` if there is room.
+            /// Puts `value` if there is room, without waiting.
             ///
             /// # Errors
             ///
@@ -70,7 +70,7 @@ macro_rules! queue {
                 self.put_until(value, Deadline::Now)
             }
 
-            /// Puts `value`, waiting for room for at most `timeout`.
+            /// Puts `value`, and waits for room for at most `timeout`.
             ///
             /// # Errors
             ///
@@ -79,21 +79,21 @@ macro_rules! queue {
                 self.put_until(value, Deadline::after(timeout))
             }
 
-            /// Puts `value`, waiting for room until `deadline`.
+            /// Puts `value`, and waits for room until `deadline`.
             ///
             /// # Errors
             ///
-            /// As for [`put`](Self::put); [`PutError::Full`] where the deadline is [`Deadline::Now`], or else
+            /// As for [`put`](Self::put); [`PutError::Full`] if the deadline is [`Deadline::Now`], otherwise
             /// [`PutError::Timeout`].
             pub fn put_until(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
                 self.store.put(value, deadline)
             }
 
-            /// Puts every value, in turn, waiting while the queue is full. Answers how many were put.
+            /// Puts the values one after the other, and waits while the queue is full. Returns how many were put.
             ///
             /// # Errors
             ///
-            /// As for [`put`](Self::put); the values not put are given back.
+            /// As for [`put`](Self::put); the error gives back the values that were not put.
             pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<usize, PutError<Vec<T>>> {
                 let mut values = values.into_iter();
                 let mut put = 0;
@@ -105,16 +105,17 @@ macro_rules! queue {
                 Ok(put)
             }
 
-            /// Takes the next value, waiting for one.
+            /// Takes the next value, and waits for one.
             ///
             /// # Errors
             ///
-            /// [`Error::ShutDown`] once the queue is shut down and empty; [`Error::Interrupted`] where a hook asks for it.
+            /// [`Error::ShutDown`] if the queue is shut down and empty. [`Error::Interrupted`] if the hook of
+            /// [`on_interrupt`](crate::on_interrupt) ends the wait.
             pub fn get(&self) -> Result<T> {
                 self.get_until(Deadline::Never)
             }
 
-            /// Takes the next value if there is one.
+            /// Takes the next value if there is one, without waiting.
             ///
             /// # Errors
             ///
@@ -123,7 +124,7 @@ macro_rules! queue {
                 self.get_until(Deadline::Now)
             }
 
-            /// Takes the next value, waiting for at most `timeout`.
+            /// Takes the next value, and waits for at most `timeout`.
             ///
             /// # Errors
             ///
@@ -132,27 +133,27 @@ macro_rules! queue {
                 self.get_until(Deadline::after(timeout))
             }
 
-            /// Takes the next value, waiting until `deadline`.
+            /// Takes the next value, and waits until `deadline`.
             ///
             /// # Errors
             ///
-            /// As for [`get`](Self::get); [`Error::Empty`] where the deadline is [`Deadline::Now`], or else
+            /// As for [`get`](Self::get); [`Error::Empty`] if the deadline is [`Deadline::Now`], otherwise
             /// [`Error::Timeout`].
             pub fn get_until(&self, deadline: Deadline) -> Result<T> {
                 self.store.get(deadline)
             }
 
-            /// Takes up to `most` values: waits for the first, then takes what is there.
+            /// Takes up to `max` values: waits for the first, and then takes those that are there.
             ///
             /// # Errors
             ///
             /// As for [`get`](Self::get).
-            pub fn get_many(&self, most: usize) -> Result<Vec<T>> {
-                if most == 0 {
+            pub fn get_many(&self, max: usize) -> Result<Vec<T>> {
+                if max == 0 {
                     return Ok(Vec::new());
                 }
                 let mut values = vec![self.get()?];
-                while values.len() < most
+                while values.len() < max
                     && let Ok(value) = self.try_get()
                 {
                     values.push(value);
@@ -160,29 +161,30 @@ macro_rules! queue {
                 Ok(values)
             }
 
-            /// The values as they come, until the queue is shut down and empty.
+            /// Returns an iterator that takes values, and waits for them, until the queue is shut down and empty.
             pub fn iter(&self) -> Iter<'_, T> {
                 Iter {
                     get: Box::new(|| self.get()),
                 }
             }
 
-            /// Values in the queue; where others are at work, old news at once.
+            /// Returns the number of values in the queue. While other threads use the queue, it may be outdated at
+            /// once.
             pub fn len(&self) -> usize {
                 self.store.len()
             }
 
-            /// Whether there is no value.
+            /// Returns whether the queue has no values.
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
             }
 
-            /// Whether a bounded queue has no room; an unbounded one always has.
+            /// Returns whether a bounded queue has no room. An unbounded queue always has room.
             pub fn is_full(&self) -> bool {
                 self.store.is_full()
             }
 
-            /// The most values it holds; `None` for an unbounded queue.
+            /// Returns the largest number of values that the queue holds, `None` for an unbounded queue.
             pub fn capacity(&self) -> Option<usize> {
                 match self.store.capacity() {
                     0 => None,
@@ -190,41 +192,42 @@ macro_rules! queue {
                 }
             }
 
-            /// Lets no more values in, for good: every later `put` fails with `ShutDown`, a waiting one too. Consumers get
-            /// what is left, then [`Error::ShutDown`]; those that wait on the empty queue get it at once.
+            /// Shuts the queue down for good. Every later `put` fails with [`PutError::ShutDown`], and so does every
+            /// waiting one. Consumers get the values that are left, and then [`Error::ShutDown`].
             pub fn shutdown(&self) {
                 self.store.shutdown(false);
             }
 
-            /// The same, and drops the values that are there; the work on them counts as done.
+            /// Shuts the queue down like [`shutdown`](Self::shutdown), and drops the values in it. The work on them
+            /// counts as done.
             pub fn shutdown_now(&self) {
                 self.store.shutdown(true);
             }
 
-            /// Whether it was shut down.
+            /// Returns whether the queue was shut down.
             pub fn is_shut_down(&self) -> bool {
                 self.store.is_closed()
             }
 
-            /// The work on one value that was taken is done.
+            /// Counts the work on one value that was taken as done.
             ///
             /// # Errors
             ///
-            /// [`Error::TooManyTasksDone`] if every value put so far has had its call.
+            /// [`Error::TooManyTasksDone`] if it was called for every value already.
             pub fn task_done(&self) -> Result<()> {
                 self.store.task_done()
             }
 
-            /// Waits until every value that was put has been taken and had its [`task_done`](Self::task_done).
+            /// Waits until every value was taken, and [`task_done`](Self::task_done) was called for it.
             ///
             /// # Errors
             ///
-            /// [`Error::Interrupted`] where a hook asks for it.
+            /// [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) ends the wait.
             pub fn join(&self) -> Result<()> {
                 self.join_until(Deadline::Never)
             }
 
-            /// The same for at most `timeout`.
+            /// Waits like [`join`](Self::join), for at most `timeout`.
             ///
             /// # Errors
             ///
@@ -233,7 +236,7 @@ macro_rules! queue {
                 self.join_until(Deadline::after(timeout))
             }
 
-            /// The same until `deadline`.
+            /// Waits like [`join`](Self::join), until `deadline`.
             ///
             /// # Errors
             ///
@@ -242,7 +245,8 @@ macro_rules! queue {
                 self.store.join(deadline)
             }
 
-            /// Values whose work is not done: those in the queue and those that consumers work on.
+            /// Returns the number of values whose work is not done: those in the queue, and those that consumers have
+            /// taken.
             pub fn unfinished(&self) -> usize {
                 self.store.unfinished()
             }
@@ -274,8 +278,8 @@ macro_rules! queue {
 queue!(
     /// A first-in, first-out queue for any number of producers and consumers in the threads of this process.
     ///
-    /// A handle is cheap to clone, and all clones are the same queue. Values are moved, not encoded. The names are those of
-    /// Python's `queue.Queue` where it has one.
+    /// A handle is cheap to clone, and all clones are the same queue. Values are moved, not encoded. Names are those of
+    /// Python's `queue.Queue`, where that has the function.
     ///
     /// ```
     /// use procession::thread::{Queue, Thread};
@@ -296,7 +300,7 @@ queue!(
 );
 
 queue!(
-    /// A queue that gives the value that was put last: for work that is best done while it is fresh.
+    /// A last-in, first-out queue: consumers get the value that was put last.
     ///
     /// ```
     /// use procession::thread::LifoQueue;
@@ -311,8 +315,8 @@ queue!(
 );
 
 queue!(
-    /// A queue that gives the smallest value first, as Python's does; of equal ones, any. `std::cmp::Reverse` turns it
-    /// around.
+    /// A priority queue: consumers get the smallest value first, as in Python. The order of equal values is not
+    /// defined. For the largest first, wrap values in [`std::cmp::Reverse`].
     ///
     /// ```
     /// use procession::thread::PriorityQueue;
@@ -327,7 +331,7 @@ queue!(
     BinaryHeap<Reverse<T>>
 );
 
-/// Iterator over a queue's values; see [`Queue::iter`].
+/// An iterator over a queue's values. See [`Queue::iter`].
 pub struct Iter<'q, T> {
     get: Box<dyn Fn() -> Result<T> + 'q>,
 }

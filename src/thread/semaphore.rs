@@ -1,4 +1,4 @@
-//! Counting permits, between threads.
+//! A counting semaphore between threads.
 
 use super::persist;
 use crate::error::{Error, Result};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A number of permits that threads take and give back. All clones are the same semaphore.
+/// A semaphore: a number of permits that threads acquire and release. All clones are the same semaphore.
 ///
 /// ```
 /// use procession::thread::Semaphore;
@@ -27,41 +27,43 @@ pub struct Semaphore {
 
 struct SemaphoreState {
     value: AtomicUsize,
-    most: usize,
+    max: usize,
     free: EventCount,
 }
 
 impl Semaphore {
-    /// A semaphore with `value` permits.
+    /// Makes a semaphore with `value` permits.
     pub fn new(value: usize) -> Self {
         Self::with(value, usize::MAX)
     }
 
-    /// The same, but releasing it more often than it was acquired is an error.
+    /// Makes a semaphore with `value` permits, which is its largest value: releasing it more times than it was acquired
+    /// is an error.
     pub fn bounded(value: usize) -> Self {
         Self::with(value, value)
     }
 
-    fn with(value: usize, most: usize) -> Self {
+    /// Makes a semaphore whose value cannot exceed `max`.
+    fn with(value: usize, max: usize) -> Self {
         Self {
             shared: Arc::new(SemaphoreState {
                 value: AtomicUsize::new(value),
-                most,
+                max,
                 free: EventCount::new(),
             }),
         }
     }
 
-    /// Takes a permit, waiting for one; it goes back when the answer is dropped.
+    /// Acquires a permit, and waits for one. Dropping the [`Permit`] releases it.
     ///
     /// # Errors
     ///
-    /// [`Error::Interrupted`] where a hook asks for it.
+    /// [`Error::Interrupted`] if the hook of [`on_interrupt`](crate::on_interrupt) ends the wait.
     pub fn acquire(&self) -> Result<Permit<'_>> {
         self.acquire_until(Deadline::Never)
     }
 
-    /// Takes a permit if there is one.
+    /// Acquires a permit if there is one, without waiting.
     ///
     /// # Errors
     ///
@@ -70,7 +72,7 @@ impl Semaphore {
         self.acquire_until(Deadline::Now)
     }
 
-    /// Takes a permit, waiting for at most `timeout`.
+    /// Acquires a permit, and waits for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -79,6 +81,7 @@ impl Semaphore {
         self.acquire_until(Deadline::after(timeout))
     }
 
+    /// Acquires a permit, and waits until `deadline`.
     fn acquire_until(&self, deadline: Deadline) -> Result<Permit<'_>> {
         let SemaphoreState { value, free, .. } = &*self.shared;
         let less = |n: usize| n.checked_sub(1);
@@ -91,22 +94,22 @@ impl Semaphore {
         Ok(Permit { semaphore: self })
     }
 
-    /// Gives back a permit that was [forgotten](Permit::forget), or adds one.
+    /// Releases a permit that was [forgotten](Permit::forget), or adds one.
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyReleases`] for a bounded semaphore that has all its permits.
+    /// [`Error::TooManyReleases`] if the semaphore is bounded and has all its permits.
     pub fn release(&self) -> Result<()> {
-        let SemaphoreState { value, most, free } = &*self.shared;
-        let more = |n: usize| (n < *most).then(|| n + 1);
+        let SemaphoreState { value, max, free } = &*self.shared;
+        let more = |n: usize| (n < *max).then(|| n + 1);
         value
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
-            .map_err(|_| Error::TooManyReleases { max: *most as u64 })?;
+            .map_err(|_| Error::TooManyReleases { max: *max as u64 })?;
         free.notify_one();
         Ok(())
     }
 
-    /// Permits to be had; with others at work, old news at once.
+    /// Returns the number of free permits. While other threads use the semaphore, it may be outdated at once.
     pub fn value(&self) -> usize {
         self.shared.value.load(Ordering::Acquire)
     }
@@ -120,15 +123,15 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// A permit of a [`Semaphore`], given back when this is dropped.
-#[must_use = "the permit goes back when this is dropped"]
+/// A permit of a [`Semaphore`]. Dropping it releases the permit.
+#[must_use = "the permit is released when this is dropped"]
 #[derive(Debug)]
 pub struct Permit<'s> {
     semaphore: &'s Semaphore,
 }
 
 impl Permit<'_> {
-    /// Keeps the permit beyond this value, for [`Semaphore::release`] to give back.
+    /// Keeps the permit acquired after this value is gone. [`Semaphore::release`] releases it.
     pub fn forget(self) {
         core::mem::forget(self);
     }
@@ -136,7 +139,7 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        // It can only fail where somebody released a permit that was not theirs.
+        // It fails only if another thread released a permit that it had not acquired.
         let _ = self.semaphore.release();
     }
 }

@@ -1,23 +1,26 @@
-//! What is under the queues of threads: values under a mutex, and three gates.
+//! The store under the queues between threads: values under a mutex, and three event counts for waiting.
 
 use super::persist;
-use crate::error::{Error, Result};
+use crate::error::{Error, PutError, Result};
 use crate::os::clock::Deadline;
-use crate::queue::{PutError, in_time};
+use crate::queue::in_time;
 use crate::wait::event_count::{Ended, EventCount};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Values in the order in which they come out.
+/// A collection of values that returns them in a certain order.
 pub(super) trait StoreOrder<T>: Default {
+    /// Adds a value.
     fn put(&mut self, value: T);
+    /// Removes the next value and returns it.
     fn take(&mut self) -> Option<T>;
+    /// Returns the number of values.
     fn len(&self) -> usize;
 }
 
-/// First in, first out.
+/// Returns the first value first.
 impl<T> StoreOrder<T> for VecDeque<T> {
     fn put(&mut self, value: T) {
         self.push_back(value);
@@ -30,7 +33,7 @@ impl<T> StoreOrder<T> for VecDeque<T> {
     }
 }
 
-/// Last in, first out.
+/// Returns the last value first.
 impl<T> StoreOrder<T> for Vec<T> {
     fn put(&mut self, value: T) {
         self.push(value);
@@ -43,7 +46,7 @@ impl<T> StoreOrder<T> for Vec<T> {
     }
 }
 
-/// The smallest first.
+/// Returns the smallest value first.
 impl<T: Ord> StoreOrder<T> for BinaryHeap<Reverse<T>> {
     fn put(&mut self, value: T) {
         self.push(Reverse(value));
@@ -56,14 +59,15 @@ impl<T: Ord> StoreOrder<T> for BinaryHeap<Reverse<T>> {
     }
 }
 
-/// A queue of values in the order of `O`.
+/// A queue of values in the order of `O`, for any number of producers and consumers.
 pub(super) struct Store<O> {
     values: Mutex<O>,
-    /// 0 for no limit.
+    /// The largest number of values, 0 for no limit.
     capacity: usize,
-    // What follows is changed with the mutex held, but for the count of work done, and looked at without.
+    // The fields from here on are changed with the mutex held (`unfinished` also without), and read without it.
     len: AtomicUsize,
     closed: AtomicBool,
+    /// Values put whose `task_done` has not been called.
     unfinished: AtomicUsize,
     not_empty: EventCount,
     not_full: EventCount,
@@ -71,6 +75,7 @@ pub(super) struct Store<O> {
 }
 
 impl<O: Default> Store<O> {
+    /// Makes an empty store for `capacity` values, 0 for no limit.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             values: Mutex::default(),
@@ -84,26 +89,32 @@ impl<O: Default> Store<O> {
         }
     }
 
+    /// Returns the number of values.
     pub(super) fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
 
+    /// Returns the largest number of values, 0 for no limit.
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }
 
+    /// Returns whether there is no room.
     pub(super) fn is_full(&self) -> bool {
         self.capacity != 0 && self.len() >= self.capacity
     }
 
+    /// Returns whether the queue was shut down.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Returns the number of values whose work is not done.
     pub(super) fn unfinished(&self) -> usize {
         self.unfinished.load(Ordering::Acquire)
     }
 
+    /// Puts `value`, and waits for room until `deadline`.
     pub(super) fn put<T>(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>>
     where
         O: StoreOrder<T>,
@@ -122,7 +133,8 @@ impl<O: Default> Store<O> {
         }
     }
 
-    /// Takes the value out of `value` if there is room; `None` where there is none, and one may wait for it.
+    /// Puts the value if there is room, and leaves `None` in `value`. Returns `None` if there is no room and the caller
+    /// may wait.
     fn try_put<T>(&self, value: &mut Option<T>) -> Option<()>
     where
         O: StoreOrder<T>,
@@ -144,6 +156,7 @@ impl<O: Default> Store<O> {
         Some(())
     }
 
+    /// Takes the next value, and waits for one until `deadline`.
     pub(super) fn get<T>(&self, deadline: Deadline) -> Result<T>
     where
         O: StoreOrder<T>,
@@ -158,6 +171,7 @@ impl<O: Default> Store<O> {
         })
     }
 
+    /// Takes the next value. Returns `None` if there is none and the caller may wait.
     fn try_get<T>(&self) -> Option<Result<T>>
     where
         O: StoreOrder<T>,
@@ -172,6 +186,7 @@ impl<O: Default> Store<O> {
         Some(Ok(value))
     }
 
+    /// Shuts the queue down. With `discard`, drops the values that are left.
     pub(super) fn shutdown<T>(&self, discard: bool)
     where
         O: StoreOrder<T>,
@@ -189,10 +204,11 @@ impl<O: Default> Store<O> {
         for event_count in [&self.not_empty, &self.not_full, &self.all_done] {
             event_count.wake_unconditionally();
         }
-        // Their destructors are not our business, nor is how long they take.
+        // Without the lock, because the values' destructors may take any time, or use this queue.
         drop(dropped);
     }
 
+    /// Counts the work on one value as done.
     pub(super) fn task_done(&self) -> Result<()> {
         let less = |n: usize| n.checked_sub(1);
         match self
@@ -209,6 +225,7 @@ impl<O: Default> Store<O> {
         }
     }
 
+    /// Waits until the work on all values is done.
     pub(super) fn join(&self, deadline: Deadline) -> Result<()> {
         let done = || self.unfinished() == 0;
         Ok(persist(&self.all_done, deadline, done, || done().then_some(()))?)

@@ -8,20 +8,21 @@ static HOOK: OnceLock<Hook> = OnceLock::new();
 
 struct Hook {
     ask: fn() -> bool,
-    /// Whether it is asked once a second besides.
+    /// The hook is also called once a second.
     often: bool,
 }
 
-/// Has `hook` asked whenever a wait of this process (for a message, room, a lock, a permit) wakes and must go on
-/// waiting: after a signal handler ran, and at least once a second. Where it answers true, the wait ends with
-/// [`Error::Interrupted`](crate::Error::Interrupted) and nothing is changed. Without a hook, waits go on after signals.
+/// Sets a hook that can end the waits of this process. It is called whenever a wait (for a message, room, a lock, a
+/// permit) wakes and would go on waiting: after a signal handler ran, and at least once a second. If it returns true,
+/// the wait ends with [`Error::Interrupted`](crate::Error::Interrupted) and nothing is changed. Without a hook, waits
+/// go on after signals.
 ///
-/// That once a second costs each thread that waits a wake-up a second, for as long as it waits; without a hook, one thread of
-/// the program wakes for all.
+/// The call once a second costs each waiting thread a wake-up a second. Without a hook, one thread of the program
+/// wakes for all.
 ///
-/// It is asked on the waiting thread, which holds nothing of this crate meanwhile. It may fork, but must not return in the
-/// forked child, which would go on waiting in its parent's name. Only the first hook counts; whether
-/// this was the first is the answer.
+/// The hook runs on the waiting thread, which holds no lock of this crate meanwhile. It may fork, but must not return
+/// in the forked child, which would go on waiting in its parent's name. Only the first hook is used. Returns whether
+/// this was the first.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,24 +34,25 @@ pub fn on_interrupt(hook: fn() -> bool) -> bool {
     HOOK.set(Hook { ask: hook, often }).is_ok()
 }
 
-/// The same for a hook that has nothing to say but after a signal handler ran that does interrupt system calls (that was
-/// installed without `SA_RESTART`): it is asked then, and a few times more, and no thread wakes for its sake.
+/// Sets a hook like [`on_interrupt`], for a hook that only matters after a signal handler that interrupts system
+/// calls (installed without `SA_RESTART`). It is called then, and a few times more, and no thread wakes for it.
 pub(crate) fn on_signal(hook: fn() -> bool) -> bool {
     let often = false;
     HOOK.set(Hook { ask: hook, often }).is_ok()
 }
 
-/// Whether every wait of this process is to wake once a second to ask the hook.
+/// Returns whether every wait of this process must wake once a second to call the hook.
 pub(crate) fn is_asked_often() -> bool {
     HOOK.get().is_some_and(|hook| hook.often)
 }
 
-/// The longest sleep of a thread that only the system wakes (for a descriptor, say), in nanoseconds: deaths are nothing to it.
+/// Returns the longest sleep, in nanoseconds, of a thread that only the system wakes (for a descriptor, say). Such a
+/// thread does not depend on deaths.
 pub(crate) fn longest_sleep() -> u64 {
     if is_asked_often() { BACKSTOP } else { LONG }
 }
 
-/// Whether a wait that woke for nothing is to end.
+/// Calls the hook. Returns whether a wait that woke without a result is to end.
 #[inline]
 pub(crate) fn interrupted() -> bool {
     HOOK.get().is_some_and(|hook| (hook.ask)())

@@ -1,12 +1,14 @@
-//! The lookout: of all who sleep for long, one looks after the dead, so that the others can sleep on.
+//! The lookout: of all threads that sleep for long, one checks for dead processes, so that the others can sleep on.
 //!
-//! A wake-up can die with the process that was to send it or to pass it on. So somebody has to look now and then whether a
-//! process has died, clear up after it, and wake those whom it should have woken. Whoever has slept for a while in vain
-//! takes one of two *posts*, if it finds one free, and looks, on time, as long as its wait lasts. Who does not get one sleeps
-//! until it is woken: by what it waits for, because a post comes free, or because somebody has died.
+//! A wake-up can die with the process that was to send it or to pass it on. So a thread has to check now and then
+//! whether a process has died, clear up after it, and wake the threads that it should have woken. A thread that has
+//! slept for a while in vain takes one of two *posts*, if one is free, and checks on time as long as its wait lasts.
+//! A thread without a post sleeps until it is woken: by what it waits for, because a post becomes free, or because a
+//! process has died.
 //!
-//! A post is a robust mutex: when the thread that has it ends, the system wakes one who sleeps on it. The second post is
-//! for the case that the holder of the first is stopped. README.md beside this file has the whole protocol.
+//! A post is a robust mutex: when the thread that holds it ends, the system wakes one thread that sleeps on it. The
+//! second post is for the case that the holder of the first is stopped. README.md in this folder has the whole
+//! protocol.
 
 #![cfg_attr(loom, allow(dead_code, reason = "to a model checker time does not pass"))]
 
@@ -18,30 +20,31 @@ use crate::os::pid::{own, own_thread};
 use crate::os::robust::{Expected, OWNER_DIED, Robust, TryLock, WAITERS};
 use std::sync::OnceLock;
 
-/// How many look out, if there are so many sleepers: the second one only whether the first does.
+/// The number of posts. The holder of the second one only checks whether the first one works.
 const POSTS: usize = 2;
 
-/// The program looks so often after the dead, in nanoseconds. With what clearing up takes it is less than a second.
+/// The interval, in nanoseconds, at which the program checks for dead processes. With the time for clearing up it is
+/// less than a second.
 pub(super) const PACE: u64 = BACKSTOP / 20 * 19;
 
-/// Who has no post looks at least so often whether those who have one do what they should: none does where they are all
-/// stopped. Each thread has a time of its own between this and a hundred times a [`BACKSTOP`] more. (Nothing may need that, and
-/// in unit tests nothing gets it.)
+/// The least interval, in nanoseconds, at which a thread without a post checks whether the posts work: they do not if
+/// all their holders are stopped. Each thread has an interval of its own, up to a hundred [`BACKSTOP`]s longer.
+/// (Nothing may depend on this check, and in unit tests it never happens.)
 pub(super) const LONG: u64 = if cfg!(test) {
     3_600_000_000_000
 } else {
     30 * BACKSTOP
 };
 
-/// What the lookout needs in shared memory.
+/// The words of the lookout in shared memory.
 #[repr(C)]
 pub(crate) struct Words {
     posts: [Post; POSTS],
-    /// Counts the processes that were cleared up after.
+    /// The number of processes that were cleared up after.
     deaths: AtomicU32,
-    /// As many deaths were told to everybody who sleeps.
+    /// The number of deaths that were told to all sleepers.
     told: AtomicU32,
-    /// 1 where the system has such mutexes.
+    /// 1 where the system has robust mutexes.
     usable: AtomicU32,
     _pad: u32,
 }
@@ -49,26 +52,26 @@ pub(crate) struct Words {
 #[repr(C)]
 struct Post {
     mutex: Robust,
-    /// The process that has it, or had it last: one process is not to have both.
+    /// The process that holds it, or held it last: one process must not hold both.
     process: AtomicU32,
     _pad: u32,
 }
 
 impl Words {
-    /// To be called once, when the heap is made.
+    /// Initialises the words. Call this once, when the heap is made.
     pub(crate) fn begin(&self) {
         let usable = self.posts.iter().all(|post| post.mutex.begin());
         self.usable.store(u32::from(usable), Ordering::Relaxed);
     }
 
-    /// A process was cleared up after. To be called by one at a time.
+    /// Counts a process that was cleared up after. Not for two threads at a time.
     pub(crate) fn count_death(&self) {
         let deaths = self.deaths.load(Ordering::Relaxed);
         self.deaths.store(deaths.wrapping_add(1), Ordering::Release);
     }
 
-    /// Wakes everybody who sleeps for long, if there was a death since it was last done: what the dead should have told
-    /// them they now see for themselves.
+    /// Wakes all threads that sleep for long, if there was a death since this was last done. They check for
+    /// themselves what the dead process should have told them.
     fn tell(&self) {
         let deaths = self.deaths.load(Ordering::Acquire);
         if self.told.swap(deaths, Ordering::AcqRel) != deaths {
@@ -78,12 +81,12 @@ impl Words {
 }
 
 impl Post {
-    /// Nobody has it: it was given up, or its holder has ended.
+    /// Returns whether no thread holds it: it was given up, or its holder has ended.
     fn is_free(&self) -> bool {
         self.mutex.word().load(Ordering::Relaxed) & !(WAITERS | OWNER_DIED) == 0
     }
 
-    /// This thread has it, in a wait that it has interrupted for another one.
+    /// Returns whether this thread holds it, in a wait that is interrupted by the current one.
     fn is_mine(&self) -> bool {
         self.mutex.word().load(Ordering::Relaxed) & !(WAITERS | OWNER_DIED) == own_thread()
     }
@@ -92,13 +95,14 @@ impl Post {
         if !self.is_free() || self.mutex.try_lock() == TryLock::No {
             return false;
         }
-        // Others may sleep on it, who saw another holder.
+        // Threads may sleep on it that saw another holder.
         self.mutex.word().fetch_or(WAITERS, Ordering::Relaxed);
         self.process.store(own(), Ordering::Relaxed);
         true
     }
 
-    /// Wakes one who sleeps on it if it is free: for somebody who may have been woken for that, and is leaving.
+    /// Wakes a thread that sleeps on it, if it is free. For a thread that leaves and may have been woken for the
+    /// post.
     fn hand_over(&self) {
         if self.is_free() {
             futex::wake(self.mutex.word(), 1);
@@ -106,29 +110,29 @@ impl Post {
     }
 }
 
-/// This process's view of it.
+/// This process's access to the lookout.
 pub(super) struct Lookout {
     words: &'static Words,
-    /// When somebody of the program last looked after the dead.
+    /// When a thread of the program last checked for dead processes.
     looked: &'static AtomicU64,
     look: fn(),
 }
 
 static LOOKOUT: OnceLock<Lookout> = OnceLock::new();
 
-/// Lets this process's sleepers take part. `look` clears up after the dead unless somebody has done so a moment ago, and
-/// writes into `looked` when.
+/// Connects this process to the lookout. `look` clears up after the dead unless that was done a moment ago, and
+/// writes the time into `looked`.
 pub(crate) fn install(words: &'static Words, looked: &'static AtomicU64, look: fn()) {
     LOOKOUT.get_or_init(|| Lookout { words, looked, look });
 }
 
-/// A post that this thread has.
+/// A post that this thread holds.
 pub(super) struct Duty {
     lookout: &'static Lookout,
     rank: usize,
-    /// It is another, interrupted wait of this thread that has it.
+    /// Another, interrupted wait of this thread holds the post.
     borrowed: bool,
-    /// It looks so often, in [`PACE`]s: the second one seldom, as long as the first one does.
+    /// The interval between checks, in [`PACE`]s. That of the second post is longer as long as the first one works.
     pace: u64,
 }
 
@@ -137,13 +141,13 @@ impl Lookout {
         LOOKOUT.get()
     }
 
-    /// Whether there are posts in this program.
+    /// Returns whether this program has posts.
     pub(super) fn has_posts(&self) -> bool {
         self.words.usable.load(Ordering::Relaxed) != 0
     }
 
-    /// How many deaths there have been. Who looks at what it waits for behind this, and sleeps until the number is another one,
-    /// has seen what the dead did until then.
+    /// Returns how many deaths there have been. A thread that checks its condition after this call, and sleeps only
+    /// while the number is the same, has seen everything that the dead processes did.
     pub(super) fn deaths(&self) -> u32 {
         self.words.deaths.load(Ordering::Acquire)
     }
@@ -170,13 +174,15 @@ impl Lookout {
         None
     }
 
-    /// This process has one of the posts before it, and should that be stopped, so would be this one.
+    /// Returns whether this process holds a post of lower rank. One process must not hold both: if it were stopped,
+    /// no post would work.
     fn is_for_others(&self, rank: usize) -> bool {
         (self.words.posts[..rank].iter())
             .any(|post| !post.is_free() && post.process.load(Ordering::Relaxed) == own())
     }
 
-    /// Sleeps while `word` is `expected`, the posts are taken and nobody else dies; `None` where the system cannot do that.
+    /// Sleeps while `word` is `expected`, the posts are held, and no other process dies; `None` where the system
+    /// cannot do that.
     #[cfg(not(loom))]
     pub(super) fn sleep_on(
         &self,
@@ -196,7 +202,7 @@ impl Lookout {
                 if self.is_for_others(rank) {
                     continue;
                 }
-                // It has come free this moment.
+                // It has become free at this moment.
                 return Some(Wake::TimedOut);
             }
             if seen & WAITERS == 0 {
@@ -214,35 +220,35 @@ impl Lookout {
         Some(match (wake, place) {
             (Wake::Woken, Some(0)) => Wake::Woken,
             (Wake::Woken, None) if word.load(Ordering::Relaxed) != expected => Wake::Woken,
-            // A post, a death: it looks at everything, as if its time were up.
+            // A post or a death: the caller checks everything, as if the time were over.
             (Wake::Woken, _) => Wake::TimedOut,
             (wake, _) => wake,
         })
     }
 
-    /// Sees to it, until the answer is dropped, that somebody else is woken for the first post should this thread be woken for
-    /// it and die: many may be killed at once.
+    /// Notes, until the result is dropped, that this thread may be woken for the first post. If it then dies, the
+    /// system wakes another one: many threads may be killed at once.
     pub(super) fn expect_post(&self) -> Expected {
         self.words.posts[0].mutex.expect()
     }
 
-    /// For somebody who slept as said above and goes away: it may have been woken for a post.
+    /// Passes on the wake-up for a post, in a thread that has slept by [`sleep_on`](Self::sleep_on) and leaves.
     pub(super) fn hand_over(&self) {
         self.words.posts.iter().for_each(Post::hand_over);
     }
 }
 
 impl Duty {
-    /// Sleeps while `word` is `expected`, at the latest until the time to look has come; then it looks.
+    /// Sleeps while `word` is `expected`, at the latest until the next check is due; then it checks.
     pub(super) fn sleep(&mut self, word: &AtomicU32, expected: u32, deadline: Deadline) -> Wake {
         let Lookout { looked, look, .. } = self.lookout;
         let now = clock::now();
         let next = || looked.load(Ordering::Relaxed).saturating_add(self.pace * PACE);
-        // Never further away than that, whatever the clock of another process shows.
+        // It is never later than that, whatever the clock of another process shows.
         let due = next().min(now + self.pace * PACE);
         let wake = word.futex_wait(expected, deadline.within(due.saturating_sub(now)));
         if wake == Wake::TimedOut && clock::now() >= due {
-            // Somebody else may have looked meanwhile.
+            // Another thread may have checked meanwhile.
             let late = clock::now() >= next();
             self.pace = if late { 1 } else { self.rank as u64 + 1 };
             look();
@@ -252,7 +258,8 @@ impl Duty {
         wake
     }
 
-    /// Takes a post before its own that is free although others sleep on it: who was woken for it has died.
+    /// Takes a post of lower rank if it is free although threads sleep on it: the thread that was woken for it has
+    /// died.
     fn step_up(&mut self) {
         let posts = &self.lookout.words.posts;
         if !self.borrowed
@@ -278,10 +285,10 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::thread;
 
-    /// What another process's number could be; this one is not to have both posts.
+    /// The number of another process: this process must not hold both posts.
     const OTHER: u32 = u32::MAX;
 
-    /// A lookout of its own for a test.
+    /// Makes a lookout for one test.
     #[allow(unsafe_code)]
     fn lookout() -> &'static Lookout {
         // SAFETY: `Words` consists of atomics, for which all zeros are valid.
@@ -292,7 +299,7 @@ mod tests {
         Box::leak(Box::new(Lookout { words, looked, look }))
     }
 
-    /// Runs `wake` while somebody sleeps on a word and has no post; how that one woke.
+    /// Runs `wake` while a thread without a post sleeps on a word. Returns how that thread woke.
     fn sleeper(lookout: &'static Lookout, wake: impl FnOnce(&AtomicU32)) -> Wake {
         let word = &AtomicU32::new(0);
         let deaths = lookout.deaths();
@@ -302,7 +309,7 @@ mod tests {
             let sleeper = scope.spawn(move || {
                 ready.send(rustix::thread::gettid()).unwrap();
                 let wake = lookout.sleep_on(word, 0, deadline, deaths).unwrap();
-                assert!(!deadline.passed(), "nobody woke it");
+                assert!(!deadline.passed(), "it was not woken");
                 wake
             });
             let tid = is_ready.recv().unwrap().as_raw_nonzero();
@@ -324,7 +331,7 @@ mod tests {
         let lookout = lookout();
         let first = lookout.take_post().unwrap();
         assert_eq!((first.rank, first.borrowed), (0, false));
-        // A wait within this thread's wait.
+        // This is a wait within this thread's wait.
         let inner = lookout.take_post().unwrap();
         assert_eq!((inner.rank, inner.borrowed), (0, true));
         drop(inner);
@@ -351,7 +358,7 @@ mod tests {
             lookout.words.tell();
         };
         assert_eq!(sleeper(lookout, died), Wake::TimedOut);
-        // Somebody has died since it last looked: it does not fall asleep.
+        // A process has died since the thread's last check: it does not fall asleep.
         let deaths = lookout.deaths();
         lookout.words.count_death();
         let word = AtomicU32::new(0);

@@ -1,5 +1,5 @@
-//! Models of the latch and the gate for loom: every interleaving and every order that the memory model allows.
-//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom_`.
+//! Models of the robust lock and of the event count for loom: every interleaving, and every order that the memory
+//! model allows. Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom_`.
 
 use super::atomic::{AtomicU64, Ordering, fence_after_rmw};
 use super::event_count::{EventCount, Probe};
@@ -19,7 +19,7 @@ struct Guarded {
     value: UnsafeCell<u32>,
 }
 
-// SAFETY: the models touch `value` only while they hold `latch`; loom checks that they do.
+// SAFETY: the models touch `value` only while they hold `lock`; loom checks that they do.
 #[allow(unsafe_code)]
 unsafe impl Sync for Guarded {}
 
@@ -34,7 +34,7 @@ impl Guarded {
             .lock
             .lock_as(manner, me, Deadline::Never, all_alive, || false, || ())
             .unwrap();
-        // SAFETY: exclusive while the latch is held; loom reports it if not.
+        // SAFETY: exclusive while the lock is held; loom reports it if not.
         self.value.with_mut(|v| unsafe { *v += 1 });
         self.lock.unlock();
         locked
@@ -74,7 +74,7 @@ fn loom_robust_lock_of_the_dead_is_inherited_once() {
             lock: RobustLock::new(),
             value: UnsafeCell::new(0),
         });
-        // Process 7 takes the latch and dies; a survivor marks it while two others ask for it.
+        // Process 7 takes the lock and dies; a survivor marks it while two others ask for it.
         assert_eq!(
             shared
                 .lock
@@ -99,19 +99,19 @@ fn loom_robust_lock_of_the_dead_is_inherited_once() {
     });
 }
 
-/// Whoever has slept starves, and so does the next.
+/// Each thread that has slept starves, and so does the next one.
 const HUNGRY: Manner = Manner::Fair {
     starves_after: 0,
     content: 0,
 };
-/// Whoever has slept starves, and the one that gets the latch takes the mark away.
+/// Each thread that has slept starves, and the one that gets the lock removes the mark.
 const FED: Manner = Manner::Fair {
     starves_after: 0,
     content: u64::MAX,
 };
 
-/// A latch that is handed over excludes as any other, and nobody sleeps on for ever: neither those it is handed over to, nor
-/// those who come meanwhile, whether or not the mark stays.
+/// Checks that a lock that is handed over excludes like any other, and that no thread sleeps for ever, whether or not
+/// the mark stays: neither those it is handed over to, nor those that come meanwhile.
 fn starving_lock(manner: Manner, lock: fn() -> RobustLock) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);
@@ -127,7 +127,7 @@ fn starving_lock(manner: Manner, lock: fn() -> RobustLock) {
             })
             .into_iter()
             .collect();
-        // It is held, by this thread.
+        // The lock is held, by this thread.
         assert!(shared.lock.unlock());
         assert_eq!(shared.increment_as(manner, 3), Acquired::Clean);
         others.into_iter().for_each(|t| t.join().unwrap());
@@ -147,13 +147,13 @@ fn loom_starving_lock_is_satisfied() {
     starving_lock(FED, || RobustLock::held(7));
 }
 
-/// The mark of somebody who died is on it: it is handed over to nobody.
+/// Checks a lock with the mark of a process that died: it is handed over to no thread, and becomes free.
 #[test]
 fn loom_robust_lock_that_starves_for_nobody_comes_free() {
     starving_lock(FED, || RobustLock::starving(7));
 }
 
-/// The one that a latch is handed over to leaves; the others get it.
+/// Checks that the others get the lock if the thread it is handed over to leaves.
 #[test]
 fn loom_starving_lock_waiter_that_leaves_forgets_nobody() {
     let mut model = loom::model::Builder::new();
@@ -185,7 +185,7 @@ fn loom_starving_lock_waiter_that_leaves_forgets_nobody() {
     });
 }
 
-/// One notifier makes a change; the sleeper must see it, whatever the order.
+/// Checks that the sleeper sees the one change of a notifier, in every order.
 #[test]
 fn loom_event_count_loses_no_wake_up() {
     loom::model(|| {
@@ -194,7 +194,7 @@ fn loom_event_count_loses_no_wake_up() {
             let shared = shared.clone();
             thread::spawn(move || {
                 shared.1.store(1, Ordering::Release);
-                // Stands for the latch that every change is made under: a read-modify-write before the notification.
+                // In place of the lock under which every change is made: a read-modify-write before the notification.
                 shared.2.swap(1, Ordering::AcqRel);
                 shared.0.notify_one();
             })
@@ -209,7 +209,8 @@ fn loom_event_count_loses_no_wake_up() {
     });
 }
 
-/// Two items, two sleepers that each want one: a notification that finds the gate disarmed is made good by `pass_baton`.
+/// Checks two items and two sleepers that each want one: `pass_baton` makes good a notification that found no
+/// `WAITERS`.
 #[test]
 fn loom_event_count_passes_on() {
     let mut model = loom::model::Builder::new();
@@ -259,7 +260,8 @@ fn loom_event_count_passes_on() {
     });
 }
 
-/// Two wait for a held latch, and one of them gives up: if the wake-up was for it, the other one is not forgotten.
+/// Checks two waiters of a held lock of which one gives up: if the wake-up was for that one, the other still gets the
+/// lock.
 #[test]
 fn loom_robust_lock_waiter_that_leaves_forgets_nobody() {
     let mut model = loom::model::Builder::new();
@@ -278,7 +280,7 @@ fn loom_robust_lock_waiter_that_leaves_forgets_nobody() {
         let leaver = {
             let shared = shared.clone();
             thread::spawn(move || {
-                // Woken, it leaves, unless it gets the latch first.
+                // Woken, it leaves, unless it gets the lock first.
                 if shared
                     .lock
                     .lock(1, Deadline::Never, 0, all_alive, || true, || ())
@@ -293,14 +295,15 @@ fn loom_robust_lock_waiter_that_leaves_forgets_nobody() {
             thread::spawn(move || assert_eq!(shared.increment(2), Acquired::Clean))
         };
         shared.lock.unlock();
-        // And somebody who comes along, and may take it from under the nose of the one who was woken.
+        // And a newcomer, which may take the lock before the one that was woken.
         assert_eq!(shared.increment(3), Acquired::Clean);
         leaver.join().unwrap();
         stayer.join().unwrap();
     });
 }
 
-/// A semaphore's count and gate; the latch and the journal, which make its changes one, are an atomic exchange here.
+/// A semaphore's count and its event count. An atomic exchange stands for the lock and the journal that make its
+/// changes one.
 struct Permits {
     value: AtomicU64,
     free: EventCount,
@@ -314,7 +317,7 @@ impl Permits {
         })
     }
 
-    /// As `View::try_acquire` and `View::release`: adds `n` unless the count would fall below nothing.
+    /// Adds `n` unless the count would become negative, as `View::try_acquire` and `View::release` do.
     fn add(&self, n: i64) -> bool {
         let mut value = self.value.load(Ordering::Relaxed);
         loop {
@@ -349,7 +352,7 @@ impl Permits {
         assert!(taken.is_ok());
     }
 
-    /// Somebody whose timeout is over when it wakes for the first time; whether it got one.
+    /// Acquires with a timeout that is over at the first wake-up. Returns whether it got a permit.
     fn acquire_or_leave(&self) -> bool {
         let tries = core::cell::Cell::new(0);
         let mut probe = Probe {
@@ -368,7 +371,7 @@ impl Permits {
     }
 }
 
-/// Releases in a burst, of which only the first may find the gate armed: everybody gets a permit.
+/// Checks a burst of releases, of which only the first may find `WAITERS`: each waiter gets a permit.
 #[test]
 fn loom_semaphore_wakes_as_many_as_there_are_permits() {
     let mut model = loom::model::Builder::new();
@@ -393,7 +396,7 @@ fn loom_semaphore_wakes_as_many_as_there_are_permits() {
     });
 }
 
-/// Somebody goes away with nothing, having been woken: who stays is woken by the next release all the same.
+/// Checks a waiter that was woken and leaves with nothing: the next release still wakes the one that stays.
 #[test]
 fn loom_semaphore_waiter_that_leaves_swallows_no_wake_up() {
     let mut model = loom::model::Builder::new();
@@ -408,7 +411,8 @@ fn loom_semaphore_waiter_that_leaves_swallows_no_wake_up() {
             let permits = permits.clone();
             thread::spawn(move || permits.acquire())
         };
-        // One who never sleeps takes what the first release gave, if it is quick: who is woken finds nothing.
+        // A thread that never sleeps takes what the first release gave, if it is quick: the one that is woken finds
+        // nothing.
         permits.release();
         let quick = permits.add(-1);
         permits.release();

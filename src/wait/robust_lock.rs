@@ -1,14 +1,18 @@
-//! The latch: a lock in shared memory that outlives its owner.
+//! The robust lock: a lock in shared memory that survives the death of its owner.
 //!
-//! One word. Zero: free. Otherwise the owner's id (30 bits), [`SLEEPERS`] and [`STARVING`]. An owner that dies leaves its id
-//! behind; whoever waits looks now and then whether the owner lives, takes the latch over if not, and is told so
-//! ([`Acquired::OwnerDied`]): it must repair what the latch protects. [`OWNER_DEAD`] marks a latch whose owner's death is known.
+//! It is one word. Zero: free. Otherwise it holds the owner's id (30 bits), [`SLEEPERS`] and [`STARVING`]. An owner
+//! that dies leaves its id in the word. A waiter checks now and then whether the owner lives, takes the lock over if
+//! not, and gets [`Acquired::OwnerDied`]: it must repair what the lock protects. [`OWNER_DEAD`] marks a lock whose
+//! owner's death is known.
 //!
-//! Whoever comes at the right moment takes a latch that is released, while the one that was woken for it is still on its
-//! way. That is quick, and unfair. So a waiter of a user's lock that has waited for too long marks it as [`STARVING`]:
-//! released, it is *handed over* then, to those who have slept, in the order in which they went to sleep.
+//! A thread that comes at the right moment takes a released lock while the one that was woken for it is still on its
+//! way. That is quick, and unfair. So a waiter of a user's lock that has waited too long marks the lock as
+//! [`STARVING`]. When such a lock is released it is *handed over*: to threads that have slept, in the order in which
+//! they went to sleep.
 //!
-//! Pairs: the `Release` of [`RobustLock::unlock`] with the `Acquire` of the exchange that takes the latch next.
+//! README.md in this folder lists the steps, and what a death after each of them leaves.
+//!
+//! Pairs: the `Release` of [`RobustLock::unlock`] with the `Acquire` of the exchange that takes the lock next.
 
 use super::atomic::{AtomicU32, Ordering};
 use super::sleeper::Sleeper;
@@ -16,51 +20,53 @@ use super::spin;
 use crate::os::clock::{self, Deadline};
 use crate::os::futex::Wake;
 
-/// Somebody may sleep on the word.
+/// A thread may sleep on the word.
 const SLEEPERS: u32 = 1 << 31;
-/// Somebody has waited for too long. Without an owner: only those who have slept may take it.
+/// A thread has waited too long. Without an owner: only threads that have slept may take the lock.
 const STARVING: u32 = 1 << 30;
 const MARKS: u32 = SLEEPERS | STARVING;
-/// Bits of an owner's id.
+/// The number of bits of an owner's id.
 pub(crate) const OWNER_BITS: u32 = 30;
 /// The owner is known to be dead. No process has this id.
 pub(crate) const OWNER_DEAD: u32 = (1 << OWNER_BITS) - 1;
 
-/// How one waits for a latch.
+/// How a thread waits for a lock.
 #[derive(Clone, Copy)]
 pub(crate) enum Manner {
-    /// For one that is held for a moment only: asks after so many nanoseconds of sleep whether the owner lives, and again
-    /// and again.
+    /// For a lock that is held for a moment only. After each sleep of this many nanoseconds the waiter checks whether
+    /// the owner lives.
     Short(u64),
-    /// For one that is held for as long as its user likes.
+    /// For a lock that is held for as long as its user likes.
     Fair {
-        /// Who has waited for so many nanoseconds marks the latch as starving.
+        /// A thread that has waited for this many nanoseconds marks the lock as starving.
         starves_after: u64,
-        /// Who gets a starving latch within so many nanoseconds takes the mark away: the line is short again.
+        /// A thread that gets a starving lock within this many nanoseconds removes the mark: the queue is short
+        /// again.
         content: u64,
     },
 }
 
 impl Manner {
-    /// As one waits for a user's lock. Some thousand sections fit into the starves_after, and processes that merely take turns never
-    /// run out of it; handing over costs a switch of processes each time, so it ends as soon as nobody waits for long.
+    /// The manner of waiting for a user's lock. Some thousand sections fit into `starves_after`, and processes that
+    /// merely take turns never reach it. Handing over costs a switch of processes each time, so it ends as soon as no
+    /// thread waits long.
     pub(crate) const USERS: Self = Self::Fair {
         starves_after: 30_000_000,
         content: 1_000_000,
     };
 }
 
-/// A lock word in shared memory. All zero is a free latch.
+/// A lock word in shared memory. All zero is a free lock.
 #[repr(transparent)]
 pub(crate) struct RobustLock(AtomicU32);
 
-/// How a latch was taken.
+/// How a lock was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Acquired {
-    /// From an owner that released it.
+    /// The previous owner released it.
     Clean,
-    /// From an owner that died holding it (its id, or [`OWNER_DEAD`]).
+    /// The previous owner died holding it (its id, or [`OWNER_DEAD`]).
     OwnerDied(u32),
 }
 
@@ -70,21 +76,21 @@ impl RobustLock {
         Self(AtomicU32::new(0))
     }
 
-    /// One that `owner` holds.
+    /// Makes a lock that `owner` holds.
     #[cfg(loom)]
     pub(crate) fn held(owner: u32) -> Self {
         Self(AtomicU32::new(owner))
     }
 
-    /// The same, with marks of somebody who is no longer there.
+    /// Makes a lock that `owner` holds, with the marks of a thread that no longer exists.
     #[cfg(loom)]
     pub(crate) fn starving(owner: u32) -> Self {
         Self(AtomicU32::new(owner | MARKS))
     }
 
-    /// Takes the latch for `me`, or `None` at the deadline or where `give_up` says so, which is asked after every sleep.
-    /// `slice` is how long to sleep before `alive` is asked about the owner. `announce` is called before the first sleep;
-    /// what it gives is dropped at the end of the wait.
+    /// Takes the lock for `me`. Returns `None` at the deadline, or where `give_up` returns true, which is called
+    /// after every sleep. `slice` is how long to sleep before `alive` is asked about the owner. `announce` is called
+    /// before the first sleep; its result is dropped at the end of the wait.
     #[inline]
     pub(crate) fn lock<A>(
         &self,
@@ -98,7 +104,7 @@ impl RobustLock {
         self.lock_as(Manner::Short(slice), me, deadline, alive, give_up, announce)
     }
 
-    /// The same, waiting in one [`Manner`] or the other.
+    /// Takes the lock like [`lock`](Self::lock), waiting in the given [`Manner`].
     #[inline]
     pub(crate) fn lock_as<A>(
         &self,
@@ -119,7 +125,8 @@ impl RobustLock {
         self.lock_slow(manner, me, deadline, alive, give_up, announce)
     }
 
-    /// Takes the latch if it is free this moment: no waiting, no system call, no question whether its owner lives.
+    /// Takes the lock if it is free at this moment: without waiting, without a system call, and without checking
+    /// whether its owner lives.
     #[inline]
     pub(crate) fn try_quick(&self, me: u32) -> bool {
         self.0.load(Ordering::Relaxed) == 0
@@ -178,7 +185,7 @@ impl RobustLock {
         }
     }
 
-    /// Looks for a few microseconds, unless the latch is handed over to those who sleep: then spinning is of no use.
+    /// Spins for a few microseconds, unless the lock is handed over to sleepers: then spinning is useless.
     fn take_spinning(&self, me: u32) -> Option<Acquired> {
         let mut taken = None;
         let starving = || self.0.load(Ordering::Relaxed) & STARVING != 0;
@@ -191,24 +198,24 @@ impl RobustLock {
         taken
     }
 
-    /// Takes the latch if it is free, or handed over and this thread was `asleep` before.
+    /// Takes the lock if it is free, or if it is handed over and this thread was `asleep` before.
     fn take_in_turn(&self, me: u32, wait: &Wait, asleep: bool) -> Option<Acquired> {
         if !asleep {
             return self.take_if_free(me, SLEEPERS);
         }
-        // Once asleep, we no longer know whether others sleep: the mark stays with the latch. The other one stays while there
-        // are others who wait for long.
+        // Once asleep, this thread no longer knows whether others sleep: `SLEEPERS` stays. `STARVING` stays while
+        // threads wait long.
         let keep = if wait.is_content() { SLEEPERS } else { MARKS };
         let word = self.0.load(Ordering::Relaxed);
         self.take_from(word, me | SLEEPERS | (word & keep))
     }
 
-    /// Says on the word that somebody sleeps, and whether it is starving: what it is then, to sleep on; `None` where it has
-    /// become free, or changed meanwhile.
+    /// Marks the word: a thread sleeps on it, and perhaps starves. Returns the marked word, to sleep on; `None` if
+    /// the lock has become free, or the word changed meanwhile.
     fn mark(&self, wait: &Wait, asleep: bool) -> Option<u32> {
         let word = self.0.load(Ordering::Relaxed);
         let free = match word & !MARKS {
-            // Handed over, and not to those who come only now: until it is taken they sleep, like everybody else.
+            // Handed over, but not to newcomers: until it is taken they sleep, like all others.
             0 => asleep || word & STARVING == 0,
             owner => owner == OWNER_DEAD,
         };
@@ -225,14 +232,16 @@ impl RobustLock {
         .then_some(marked)
     }
 
-    /// A sleeper goes away that may have been woken in place of another: the others are not forgotten.
+    /// Leaves the queue. This thread may have been woken in place of another, so it does not let the wake-up get
+    /// lost.
     fn leave(&self) {
         if self.0.fetch_or(SLEEPERS, Ordering::AcqRel) & !MARKS == 0 {
             self.wake_one();
         }
     }
 
-    /// Wakes one sleeper of a latch that is free or owner_dead. If nobody sleeps there is nobody to hand it over to.
+    /// Wakes one sleeper of a lock that is free or whose owner is dead. If none sleeps, the lock is handed over to no
+    /// thread and becomes free.
     fn wake_one(&self) {
         let nobody = self.0.futex_wake(1) == 0;
         let word = self.0.load(Ordering::Relaxed);
@@ -244,13 +253,13 @@ impl RobustLock {
                 .compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         {
-            // Somebody may have gone to sleep on the word in between.
+            // A thread may have gone to sleep on the word in between.
             self.0.futex_wake(1);
         }
     }
 
-    /// Takes a free latch, or one of a process known to be dead; one that is handed over only if `marks` has [`STARVING`].
-    /// The marks in it stay with it.
+    /// Takes a free lock, or one of a process known to be dead; a lock that is handed over only if `marks` contains
+    /// [`STARVING`]. The marks in the word stay.
     fn take_if_free(&self, me: u32, marks: u32) -> Option<Acquired> {
         let word = self.0.load(Ordering::Relaxed);
         if word & !MARKS == 0 && word & STARVING & !marks != 0 {
@@ -259,7 +268,7 @@ impl RobustLock {
         self.take_from(word, me | (word & MARKS))
     }
 
-    /// Makes `word` into `mine` if that is free or owner_dead.
+    /// Changes `word` to `mine` if it is free or its owner is dead.
     fn take_from(&self, word: u32, mine: u32) -> Option<Acquired> {
         let locked = match word & !MARKS {
             0 => Acquired::Clean,
@@ -284,8 +293,8 @@ impl RobustLock {
             .map(|_| Acquired::OwnerDied(owner))
     }
 
-    /// Releases the latch, and wakes one sleeper; with one exchange where `me` holds it and nobody has put a mark on it. False
-    /// if nobody held it.
+    /// Releases the lock, and wakes one sleeper. It takes one exchange where `me` holds the lock and there is no
+    /// mark. Returns false if the lock was not held.
     #[inline]
     pub(crate) fn unlock_mine(&self, me: u32) -> bool {
         let quick = self
@@ -300,7 +309,7 @@ impl RobustLock {
         self.unlock()
     }
 
-    /// Releases a latch that nobody waits for [fairly](Manner::Fair), and wakes one sleeper.
+    /// Releases a lock that no thread waits for [fairly](Manner::Fair), and wakes one sleeper.
     #[inline]
     pub(crate) fn unlock_short(&self) {
         if self.0.swap(0, Ordering::AcqRel) & SLEEPERS != 0 {
@@ -308,7 +317,7 @@ impl RobustLock {
         }
     }
 
-    /// Releases the latch, whoever holds it, and wakes one sleeper. False if nobody held it.
+    /// Releases the lock, whichever process holds it, and wakes one sleeper. Returns false if it was not held.
     #[inline]
     pub(crate) fn unlock(&self) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);
@@ -322,7 +331,7 @@ impl RobustLock {
                 .compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed)
             {
                 Ok(_) => break,
-                // A waiter has put a mark on it.
+                // A waiter has set a mark.
                 Err(now) => word = now,
             }
         }
@@ -332,10 +341,11 @@ impl RobustLock {
         true
     }
 
-    /// Marks a latch that `dead` holds as owner_dead and wakes a sleeper, who inherits it at once. Whether `dead` held it.
+    /// Marks a lock that `dead` holds, and wakes a sleeper, which takes it over at once. Returns whether `dead` held
+    /// it.
     pub(crate) fn mark_owner_dead(&self, dead: u32) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);
-        // A waiter may put its mark on the word at any moment.
+        // A waiter may set its mark at any moment.
         while word & !MARKS == dead {
             let owner_dead = OWNER_DEAD | SLEEPERS | (word & STARVING);
             match self
@@ -349,14 +359,14 @@ impl RobustLock {
                 Err(now) => word = now,
             }
         }
-        // It may have been handed over to the dead one, or that one have been woken to take it.
+        // It may have been handed over to the dead process, or that process may have been woken to take it.
         if word != 0 && word & !MARKS == 0 {
             self.wake_one();
         }
         false
     }
 
-    /// The same without [`OWNER_DEAD`].
+    /// Returns the owner like [`owner`](Self::owner), but 0 in place of [`OWNER_DEAD`].
     pub(crate) fn living_owner(&self) -> u32 {
         match self.owner() {
             OWNER_DEAD => 0,
@@ -364,16 +374,16 @@ impl RobustLock {
         }
     }
 
-    /// The id of whoever holds it (perhaps [`OWNER_DEAD`]), or 0. Old news at once.
+    /// Returns the id of the owner (perhaps [`OWNER_DEAD`]), or 0. The value may be stale when the caller reads it.
     pub(crate) fn owner(&self) -> u32 {
         self.0.load(Ordering::Relaxed) & !MARKS
     }
 }
 
-/// One wait for a latch.
+/// One wait for a lock.
 struct Wait {
     manner: Manner,
-    /// When it first went to sleep.
+    /// When the thread first went to sleep.
     since: u64,
     sleeper: Sleeper,
 }
@@ -387,7 +397,7 @@ impl Wait {
         }
     }
 
-    /// How long it has waited since it first slept.
+    /// Returns for how long the thread has waited since its first sleep.
     fn waited(&self) -> u64 {
         clock::now().saturating_sub(self.since)
     }

@@ -1,4 +1,4 @@
-//! One wait, from its first sleep to its last: when it looks for itself, and when others look for it.
+//! One wait, from its first sleep to its last: when the thread checks for itself, and when the lookout checks for it.
 
 #[cfg(not(loom))]
 use super::BACKSTOP;
@@ -10,18 +10,18 @@ use super::lookout::{Duty, LONG, Lookout, PACE};
 use crate::os::clock::Deadline;
 use crate::os::futex::Wake;
 
-/// The first sleep of a wait lasts so long at most, in nanoseconds; what ends sooner has nothing to do with the lookout.
+/// The longest first sleep of a wait, in nanoseconds. A wait that ends sooner does not use the lookout.
 #[cfg(not(loom))]
 const BRIEF: u64 = BACKSTOP / 2;
 
 /// A thread that waits for something in shared memory.
 #[cfg(not(loom))]
 pub(crate) struct Sleeper {
-    /// It has slept for [`BRIEF`].
+    /// The thread has slept for [`BRIEF`].
     is_patient: bool,
-    /// It has slept without a post.
+    /// The thread has slept without a post.
     leaves: bool,
-    /// What the number of deaths was when it last looked at what it waits for, or before.
+    /// The number of deaths at or before the thread's last check of its condition.
     deaths: u32,
     duty: Option<Duty>,
 }
@@ -38,10 +38,11 @@ impl Sleeper {
         }
     }
 
-    /// Sleeps while `word` is `expected`, at the latest until the deadline. It may wake at any time before ([`Wake::TimedOut`]),
-    /// to look at what it waits for: after half a second, and whenever a process has died.
+    /// Sleeps while `word` is `expected`, at the latest until the deadline. It may return earlier
+    /// ([`Wake::TimedOut`]), so that the thread checks its condition: after half a second, and whenever a process has
+    /// died.
     ///
-    /// Where it is not [`Wake::Woken`], somebody may have woken it all the same.
+    /// The thread may have been woken even if the result is not [`Wake::Woken`].
     pub(crate) fn sleep(&mut self, word: &AtomicU32, expected: u32, deadline: Deadline) -> Wake {
         let lookout = Lookout::get();
         let wake = if self.is_patient {
@@ -55,7 +56,7 @@ impl Sleeper {
             self.deaths = lookout.deaths();
         }
         if wake == Wake::Interrupted {
-            // A hook is about to be asked, and may take its time.
+            // A hook is called next, and it may take long.
             self.duty = None;
         }
         wake
@@ -69,11 +70,11 @@ impl Sleeper {
         deadline: Deadline,
     ) -> Wake {
         let by_itself = || word.futex_wait(expected, deadline.within(PACE));
-        // Then each thread has to wake for the hook's sake.
+        // Each thread has to wake to call the hook.
         if interrupt::is_asked_often() {
             return by_itself();
         }
-        // Without shared memory there is nobody in whose death a wake-up could get lost.
+        // Without shared memory there is no other process with which a wake-up could be lost.
         let Some(lookout) = lookout else {
             return word.futex_wait(expected, deadline.within(LONG));
         };
@@ -110,7 +111,7 @@ impl Drop for Sleeper {
     }
 }
 
-/// To a model checker time does not pass: it sleeps until it is woken.
+/// A sleeper for the model checker, in which time does not pass: it sleeps until it is woken.
 #[cfg(loom)]
 pub(crate) struct Sleeper;
 

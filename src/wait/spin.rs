@@ -1,4 +1,5 @@
-//! Spinning: what ends within a few microseconds should never have gone to sleep.
+//! Spinning: a wait that ends within a few microseconds should never go to sleep. README.md in this folder explains
+//! it.
 
 use super::atomic::{AtomicU64 as SharedU64, Ordering};
 use crate::os;
@@ -6,55 +7,59 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
-/// Rounds of the longest spin, some 20 µs; a round is a look and up to 16 pause instructions.
+/// The number of rounds of the longest spin, some 20 µs. A round is a check and up to 16 pause instructions.
 const MAX: u32 = 64;
-/// Rounds of the shortest: one in this many waits is worth a look even where spinning never helps.
+/// The number of rounds of the shortest spin. So few are worth trying in every wait, even where spinning never helps.
 const MIN: u32 = 10;
-/// One in this many waits is spent looking where that has not helped and sleeping is quick.
+/// One in this many waits spins before a sleep in the kernel although that has not helped of late.
 const SELDOM: u32 = 8;
-/// Looks between giving the processor to somebody else, after spinning proper.
+/// The number of checks with a yield after each spin.
 const YIELDS: u32 = 4;
 
-/// So many waits in a row that end in a turn given away are no accident: whoever we wait for runs on the same processor.
+/// After this many waits in a row that end after a yield, the thread assumes that its partner runs on the same
+/// processor.
 const NEIGHBOURS: u32 = 4;
-/// After so many, one of the two should go where there is room.
+/// After this many such waits, one of the two should move to another processor.
 const PART_MIN: u32 = 8;
-/// After so many at most, where that has not helped: some milliseconds.
+/// The largest such number, where moving has not helped: some milliseconds.
 const PART_MAX: u32 = 512;
-/// In the place of a number of turns: this thread or its neighbour has left, and this thread shall see whether that has
-/// helped.
+/// The value of `TURNS` that says: this thread or its neighbour has moved, and this thread is to find out whether
+/// that helped.
 const PARTED: u32 = u32::MAX;
-/// One thread of the program leaves its processor in this many nanoseconds, so that neighbours do not follow each other.
+/// One thread of the program may leave its processor in this many nanoseconds, so that neighbours do not follow each
+/// other.
 const PART_PAUSE: u64 = 1_000_000;
 
-/// Rounds that outlast waking from a sleep in the kernel, where each is a system call: some 60 µs.
+/// The number of rounds before a sleep in the kernel, where each check is a system call: some 60 µs, which is longer
+/// than waking from such a sleep takes.
 const LONG: u32 = 96;
 
 thread_local! {
-    /// Rounds that the last sleeps in the kernel deserved.
+    /// The budget of rounds before a sleep in the kernel.
     static KERNEL: Cell<u32> = const { Cell::new(LONG) };
-    /// How many waits in a row were over when this thread had given its turn away; or [`PARTED`].
+    /// How many waits in a row ended after this thread had yielded; or [`PARTED`].
     static TURNS: Cell<u32> = const { Cell::new(0) };
-    /// At how many of them it parts from its neighbour.
+    /// At how many of them the thread parts from its neighbour.
     static PART: Cell<u32> = const { Cell::new(PART_MIN) };
-    /// Waits that were not over before sleeping.
+    /// The number of waits that did not end before sleeping.
     static FAILED: Cell<u32> = const { Cell::new(0) };
-    /// How many rounds the last waits of this thread deserved.
+    /// The budget of rounds, from the last waits of this thread.
     static BUDGET: Cell<u32> = const { Cell::new(MAX) };
-    /// The waits of this thread since it last looked before a sleep.
+    /// The waits of this thread since it last spun before a sleep in the kernel.
     static PASSED: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Looks `done` over and over for a few microseconds; whether it came true.
+/// Checks `done` again and again for a few microseconds. Returns whether it became true.
 ///
-/// The budget follows success: it grows where waits end while spinning and shrinks where they do not. Where nobody else can
-/// make progress meanwhile there is no spinning, but the turn is given away, as everywhere.
+/// The budget follows success: it grows where waits end while spinning and shrinks where they do not. Where no other
+/// thread can make progress meanwhile, the thread does not spin but yields, as it always does after spinning.
 pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
-    // To a model checker a spin is only more of the same.
+    // In a model, spinning adds nothing.
     if cfg!(loom) {
         return done();
     }
-    // Who answered in the turns that were given away of late runs where this thread runs: spinning keeps it from that.
+    // A partner that answered during the last yields runs on this thread's processor: spinning would keep it from
+    // answering.
     let mut turns = TURNS.get();
     let mut neighbours = (NEIGHBOURS..PARTED).contains(&turns);
     if neighbours && turns >= PART.get() && !is_alone() {
@@ -96,10 +101,12 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     false
 }
 
-/// The same before a sleep in the kernel, from which it takes longer to wake than [`until`] ever looks: whoever looks for less
-/// never meets somebody who slept, and two who wait for each other would both sleep for ever after. So it looks for longer
-/// than that takes, as long as it helps, and where it has not helped, in one of some waits. The turn is not given away
-/// first, which costs much among busy processes.
+/// Checks `done` again and again before a sleep in the kernel. Returns whether it became true.
+///
+/// Waking from such a sleep takes longer than [`until`] ever spins. If two threads wait for each other and spin for
+/// less than that, each always finds that the other sleeps, and so both would sleep in every wait. So this spins for
+/// longer than a wake-up takes as long as that helps, and where it has not helped, in one of [`SELDOM`] waits. It
+/// does not yield, which is expensive among busy processes.
 pub(crate) fn before_sleep(mut done: impl FnMut() -> bool) -> bool {
     let budget = KERNEL.get();
     let seldom = budget <= MIN && !PASSED.get().is_multiple_of(SELDOM);
@@ -119,15 +126,15 @@ pub(crate) fn before_sleep(mut done: impl FnMut() -> bool) -> bool {
     false
 }
 
-/// Leaves the memory alone for a moment, after this many looks for longer.
+/// Leaves the memory alone for a moment; longer after more rounds.
 fn pause(round: u32) {
     for _ in 0..(round + 1).min(16) {
         core::hint::spin_loop();
     }
 }
 
-/// Parts this thread from its neighbour: it goes to another processor, unless a thread of the program has just done so, which
-/// may be the neighbour.
+/// Parts this thread from its neighbour: it moves to another processor, unless a thread of the program has just done
+/// so, which may be the neighbour.
 #[cold]
 fn part() {
     PART.set((PART.get() * 2).min(PART_MAX));
@@ -145,33 +152,33 @@ fn part() {
     }
 }
 
-/// Words of shared memory, the same for every process of the program.
+/// Words of shared memory that all processes of the program have in common.
 struct Shared {
-    /// Which processors the program's processes may run on.
+    /// The processors that the program's processes may run on.
     processors: &'static SharedU64,
-    /// When one of its threads last left its processor.
+    /// When a thread of the program last left its processor.
     parted: &'static SharedU64,
 }
 
 static PROGRAM: OnceLock<Shared> = OnceLock::new();
 
-/// The one processor that this process may run on, as a bit; [`SEVERAL`]; or 0 while that is not known. Asked more than once
-/// rather than waited for: a thread that was about to know does not exist in a forked child, which would wait for it for
-/// ever.
+/// The one processor that this process may run on, as a bit; [`SEVERAL`]; or 0 while that is unknown. A thread that
+/// finds 0 asks the system itself. It does not wait for another one that is asking, because that one does not exist
+/// in a forked child.
 static ALLOWED: AtomicU64 = AtomicU64::new(0);
 const SEVERAL: u64 = u64::MAX;
 
-/// After so many waits that were not over after spinning, the system is asked again where this process may run.
+/// After this many waits that did not end while spinning, the system is asked again where this process may run.
 const ASK_AGAIN: u32 = 256;
 
-/// Has this process say in `processors` where it may run and look there for the others, and say in `parted` when one of
-/// its threads leaves its processor.
+/// Sets the shared words: in `processors` each process says where it may run, and in `parted` when one of its threads
+/// left its processor.
 pub(crate) fn install(processors: &'static SharedU64, parted: &'static SharedU64) {
     PROGRAM.get_or_init(|| Shared { processors, parted });
     learn();
 }
 
-/// Whether nobody else of the program can run while this thread does: then it is no use looking.
+/// Returns whether no other process of the program can run while this thread does. Then spinning is useless.
 fn is_alone() -> bool {
     let own = match ALLOWED.load(Ordering::Relaxed) {
         0 => learn(),
@@ -183,6 +190,7 @@ fn is_alone() -> bool {
             .is_none_or(|program| program.processors.load(Ordering::Relaxed) & !own == 0)
 }
 
+/// Asks the system where this process may run, and publishes it.
 #[cold]
 fn learn() -> u64 {
     let mask = os::processor::allowed();

@@ -1,1 +1,1 @@
-"""Tests of what everything else stands on: who is a process, whether it lives, whose memory and descriptors these are."""
+"""Tests of the ground: which processes there are, whether they live, and whose memory and descriptors these are."""

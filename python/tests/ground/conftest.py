@@ -16,7 +16,7 @@ from ground_helpers import *
 
 @pytest.fixture
 def program(run_script, tmp_path):
-    """A function that runs a program that begins with what is in `ground_helpers`, and must say `ok` and end with code 0:
+    """Return a function that runs a program, which begins with `ground_helpers`, prints `ok` and ends with code 0:
 
         program(text, *args, timeout=60, env=None)
 

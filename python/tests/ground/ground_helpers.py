@@ -37,7 +37,7 @@ def check(condition, *told):
 
 
 def well():
-    """End this program at once, content, with its children and without its files: for programs that have made a mess."""
+    """End this program at once with exit code 0, with its children and without its files, whatever its state is."""
     import shutil
 
     print("ok", flush=True)
@@ -159,7 +159,7 @@ def fill(channel, sizes=(MIB, 60_000, 20_000, 9_000)):
 
 
 def pause_at_birth():
-    """From now on each child forked from here stops before anybody else's first instruction in it, until it gets SIGUSR1."""
+    """Make each child forked from now on stop, before other code runs in it, until it gets SIGUSR1."""
     signal.signal(signal.SIGUSR1, lambda *_: None)
     try:
         register = LIBC.__register_atfork

@@ -1,4 +1,4 @@
-"""A small program in places that take something away: system calls, numbers of processes, /proc, descriptors, processors."""
+"""A small program in environments without some system calls, processes, /proc, descriptors or processors."""
 
 import os
 import shutil

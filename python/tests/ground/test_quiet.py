@@ -122,7 +122,7 @@ if len(os.sched_getaffinity(0)) < 2:
 
 @pytest.mark.skipif("PROCESSION_LONG" not in os.environ, reason="needs an idle machine: PROCESSION_LONG=1")
 def test_where_one_processor_is_allowed_nobody_spins(program):
-    """There, two that answer each other take no longer than with the standard library's pipes. The best of some tries counts."""
+    """There, round trips take no longer than with the standard library's pipes. The best of some tries counts."""
     program(
         ONE_OF_TWO
         + """

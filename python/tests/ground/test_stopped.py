@@ -1,4 +1,4 @@
-"""A process that is stopped (SIGSTOP, a debugger, `docker pause`) wherever it is keeps nobody from an answer in time."""
+"""A process that is stopped (SIGSTOP, a debugger, `docker pause`) anywhere delays no other beyond its timeout."""
 
 import pytest
 
@@ -175,7 +175,7 @@ def arrays(count):
 
 
 def test_what_a_wait_leaves_behind_writes_into_nothing_of_others(program):
-    """A wait ends while somebody is stopped, and cannot take out what it put into the queue's list of those who watch."""
+    """A wait ends while a process is stopped, and cannot remove its entry from the queue's list of registrations."""
     program(
         STUCK
         + """
@@ -217,7 +217,7 @@ print("ok")
 
 
 def test_waits_of_new_threads_keep_their_deadlines_beside_a_stopped_process(program):
-    """A thread that waits for the first time makes a record of its wait, and looks around: both take the engine's locks."""
+    """A thread's first wait makes a waiter record and looks for dead processes: both need the engine's locks."""
     program(
         STUCK
         + """

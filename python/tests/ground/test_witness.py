@@ -171,7 +171,7 @@ def test_a_lock_whose_holder_became_another_program_is_free(program):
 
 
 def test_a_death_is_noticed_within_a_second(program):
-    """Nobody collects the dead one, and this process is not its parent. The best of some tries counts: machines are busy."""
+    """The dead process is not reaped, and this process is not its parent. The best of some tries counts."""
     program(
         """
         import procession as mp

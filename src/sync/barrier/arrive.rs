@@ -226,12 +226,13 @@ impl Barrier {
 
     fn wait_until(&self, deadline: Deadline, over: impl Fn() -> bool) -> Result<(), Ended> {
         let mut until_over = UntilOver { barrier: self, over };
-        let event_count = &self.shared().event_count;
-        event_count.attempt_or_wait(&mut until_over, deadline)
+        self.shared()
+            .event_count
+            .attempt_or_wait(&mut until_over, deadline)
     }
 }
 
-/// Waits until a barrier's generation is over, or until its next one begins.
+/// The wait until a barrier's generation is over.
 struct UntilOver<'b, F> {
     barrier: &'b Barrier,
     over: F,
@@ -256,7 +257,7 @@ impl<F: Fn() -> bool> Wait for UntilOver<'_, F> {
     }
 
     fn on_idle(&self) {
-        // Some party may be dead.
+        // A party may have died.
         self.barrier.0.heap().sweep_dead_rate_limited();
     }
 }

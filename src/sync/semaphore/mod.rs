@@ -141,8 +141,7 @@ impl Semaphore {
             semaphore: self,
             deadline,
         };
-        let free = &self.view().shared.free;
-        let taken = free.attempt_or_wait(&mut acquiring, deadline);
+        let taken = self.0.layout().free.attempt_or_wait(&mut acquiring, deadline);
         match taken {
             Ok(returned) => Ok(Permit {
                 semaphore: self,
@@ -262,7 +261,7 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// Waits for a permit. It answers whether the permit comes from a dead process.
+/// The wait for a permit. The answer is true if the permit came back from a dead process.
 struct Acquiring<'s> {
     semaphore: &'s Semaphore,
     deadline: Deadline,

@@ -1,4 +1,6 @@
 //! Rule: the documentation of a function begins with what it does: "Returns", not "Return", "Whether" or "The".
+//!
+//! What PyO3 makes a docstring of is Python's, where it is "Return".
 
 use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, Lit, Meta};
@@ -11,11 +13,15 @@ use super::tree::Tree;
 pub fn check(tree: &Tree, config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, rust) in tree.rust("").filter(|(file, _)| !file.is_test) {
-        let mut functions = Functions(Vec::new());
+        let mut functions = Functions::default();
         functions.visit_file(rust);
-        for function in functions.0 {
+        for function in functions.found {
             let first = function.first.trim_end_matches([',', ':', ';', '.']);
-            if !config.function_docs.verbs.iter().any(|verb| verb == first) {
+            let expected = |verb: &String| match function.is_docstring {
+                true => verb.strip_suffix('s') == Some(first) || verb.strip_suffix("es") == Some(first),
+                false => verb == first,
+            };
+            if !config.function_docs.verbs.iter().any(expected) {
                 findings.push(Finding::new(
                     &file.path,
                     function.line,
@@ -38,7 +44,12 @@ fn complaint(name: &str, first: &str) -> String {
     )
 }
 
-struct Functions(Vec<Function>);
+#[derive(Default)]
+struct Functions {
+    found: Vec<Function>,
+    /// Whether the functions of this `impl` are methods of a Python class.
+    in_python_class: bool,
+}
 
 /// A function with documentation.
 struct Function {
@@ -46,13 +57,25 @@ struct Function {
     line: usize,
     /// The first word of its documentation.
     first: String,
+    /// Whether Python shows it.
+    is_docstring: bool,
 }
 
 impl Functions {
     fn add(&mut self, signature: &syn::Signature, attributes: &[Attribute]) {
         if let Some((line, first)) = attributes.iter().find_map(first_word) {
             let name = signature.ident.to_string();
-            self.0.push(Function { name, line, first });
+            let is_getter = has(attributes, "getter");
+            let is_docstring = self.in_python_class || has(attributes, "pyfunction");
+            // An attribute's documentation says what it is.
+            if !is_getter {
+                self.found.push(Function {
+                    name,
+                    line,
+                    first,
+                    is_docstring,
+                });
+            }
         }
     }
 }
@@ -61,6 +84,12 @@ impl<'ast> Visit<'ast> for Functions {
     fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
         self.add(&function.sig, &function.attrs);
         visit::visit_item_fn(self, function);
+    }
+
+    fn visit_item_impl(&mut self, methods: &'ast syn::ItemImpl) {
+        self.in_python_class = has(&methods.attrs, "pymethods");
+        visit::visit_item_impl(self, methods);
+        self.in_python_class = false;
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
@@ -72,6 +101,11 @@ impl<'ast> Visit<'ast> for Functions {
         self.add(&function.sig, &function.attrs);
         visit::visit_trait_item_fn(self, function);
     }
+}
+
+/// Returns whether one of the attributes has this name.
+fn has(attributes: &[Attribute], name: &str) -> bool {
+    attributes.iter().any(|attribute| attribute.path().is_ident(name))
 }
 
 /// Returns the first word of a line of documentation, and the line's number.
@@ -105,6 +139,14 @@ mod tests {
 /// Returns it.\nfn a() {}\n/// Whether it is.\nfn b() {}\nimpl A {\n/// The number.\nfn c() {}\n}\n\
 trait B {\n/// Return it.\nfn d();\n}\n/// Waits, and goes on.\n#[inline]\nfn e() {}\nfn f() {}\n";
         assert_eq!(lines(text), [3, 6, 10]);
+    }
+
+    #[test]
+    fn docstrings_are_imperative() {
+        let text = "\
+#[pymethods]\nimpl A {\n/// Return it.\nfn a() {}\n/// Returns it.\nfn b() {}\n/// The number.\n#[getter]\nfn c() {}\n}\n\
+/// Wait.\n#[pyfunction]\nfn d() {}\nimpl A {\n/// Wait.\nfn e() {}\n}\n";
+        assert_eq!(lines(text), [5, 15]);
     }
 
     #[test]
