@@ -165,7 +165,7 @@ impl RawQueue {
         self.ring.is_closed()
     }
 
-    /// Tracks consumers; see [`JoinableQueue::track_consumers`](crate::JoinableQueue::track_consumers).
+    /// Keeps track of consumers; see [`JoinableQueue::track_consumers`](crate::JoinableQueue::track_consumers).
     pub fn track_consumers(&self) {
         self.ring.track_consumers();
     }

@@ -5,8 +5,8 @@ use crate::codec::Handle;
 use crate::error::Result;
 use crate::queue::{ProducersKind, Token as Inner};
 
-/// What each producer of a [`RawQueue`] has: with the last reference to it, in whatever process, the queue is shut down.
-/// See [`Queue::producer`](crate::Queue::producer).
+/// What each producer of a [`RawQueue`] has: with the last reference to it, in whatever process, the queue is shut
+/// down. See [`Queue::producer`](crate::Queue::producer).
 #[derive(Clone, Debug)]
 pub struct Token(Inner);
 

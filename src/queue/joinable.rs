@@ -84,8 +84,8 @@ impl<T> JoinableQueue<T> {
         self.queue.ring().task_done()
     }
 
-    /// Tracks consumers from now on: if one dies with messages that it has taken and not finished, [`join`](Self::join)
-    /// fails instead of waiting for ever.
+    /// Keeps track of consumers from now on: if one dies with messages that it has taken and not finished,
+    /// [`join`](Self::join) fails instead of waiting for ever.
     ///
     /// Call it before there are consumers. A consumer is a process: one of its threads may finish what another one
     /// took, but another process may not.

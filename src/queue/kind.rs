@@ -42,7 +42,7 @@ pub(super) fn lasting() -> &'static Heap {
     Heap::existing().expect("there is a queue, so there is a heap")
 }
 
-/// Repairs what a process was changing that used the queue and died, and sends the wake-ups that it owed.
+/// Restores what a process was changing that used the queue and died, and sends the wake-ups that it owed.
 fn on_holder_death(heap: &Heap, off: Off, dead: u32, tally: Off) -> Result<()> {
     let view = View::of(heap, off);
     // Taking a lock repairs what it protects.

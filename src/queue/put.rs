@@ -183,7 +183,7 @@ impl<'h> View<'h> {
         Ok(block)
     }
 
-    /// Links a new segment after the one that is full.
+    /// Appends a new segment after the one that is full.
     #[cold]
     fn add_segment(
         &self,

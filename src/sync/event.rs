@@ -111,10 +111,8 @@ impl Event {
     pub fn set(&self) -> bool {
         let shared = self.shared();
         let changed = self.change(|state| (state & SET == 0).then_some((state + 2) | SET));
-        if changed {
-            if shared.event_count.notify(u32::MAX) {
-                tell(self.0.heap(), self.registrations());
-            }
+        if changed && shared.event_count.notify(u32::MAX) {
+            tell(self.0.heap(), self.registrations());
         }
         changed
     }

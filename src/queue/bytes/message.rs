@@ -15,6 +15,8 @@ pub struct Reservation {
     block: Block,
 }
 
+// A reservation that was refused is given back by value: boxing it would cost an allocation.
+#[allow(clippy::result_large_err)]
 impl Reservation {
     pub(super) fn new(ring: Ring, block: Block) -> Self {
         Self { ring, block }
