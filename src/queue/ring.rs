@@ -117,7 +117,6 @@ impl Ring {
         }
     }
 
-    #[cold]
     #[inline(never)]
     fn wait_and_put(&self, message: &mut OutgoingMessage<'_>, deadline: Deadline) -> Result<(), Refused> {
         let mut putting = Putting {
@@ -162,7 +161,6 @@ impl Ring {
         self.try_get(sink, Consumer { tally, deadline })
     }
 
-    #[cold]
     #[inline(never)]
     fn wait_and_get<S: Sink>(&self, sink: &mut S, deadline: Deadline) -> Result<()> {
         let mut getting = Getting {

@@ -158,7 +158,7 @@ impl EventCount {
     }
 
     /// Waits here until an attempt of `wait` answers. The caller has made the first attempt.
-    #[cold]
+    #[inline(never)]
     pub(crate) fn wait<W: Wait>(&self, wait: &mut W, deadline: Deadline) -> Result<W::Answer, Ended> {
         let (mut announced, mut sleeper) = (None, Sleeper::new());
         // What has not come in half a second does not come in the next microseconds.
