@@ -151,7 +151,7 @@ fn an_action_that_panics_breaks_it() {
 // ---- breaking ----
 
 #[test]
-fn one_whose_patience_ends_breaks_it_for_all() {
+fn a_party_that_times_out_breaks_it_for_all() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(3).unwrap();
     for timeout in [0, 1, 100].map(Duration::from_millis) {

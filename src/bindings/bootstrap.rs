@@ -3,7 +3,7 @@
 //!
 //! | step | if somebody dies behind it |
 //! | --- | --- |
-//! | the parent makes an unborn entry ([`JoinToken::new`]) | the parent: the entry is cleared up |
+//! | the parent makes a reserved entry ([`JoinToken::new`]) | the parent: the entry is cleared up |
 //! | it hands the entry the start message, with the handles in it | the same, and the message with it |
 //! | the child is started, and told descriptor and numbers | child: the parent says so ([`ended`]) |
 //! | the child takes the entry over ([`attach`]) | it is a process like any other |
@@ -105,7 +105,7 @@ fn not_expected() -> Error {
 /// Takes what was left in the entry that was made for this process over to the one it has.
 ///
 /// The lock that was sent for that entry keeps it until then, and is closed: this process has one of its own. (It may be the
-/// parent's own descriptor, where this process was forked with the invitation.)
+/// parent's own descriptor, where this process was forked with the join token.)
 fn merge(heap: &'static Heap, JoinToken { id, claim, .. }: JoinToken) -> Result<()> {
     let (theirs, mine) = (index_of(id), index_of(heap.me()));
     let merged = heap.transact(|tx| {

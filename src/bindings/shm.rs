@@ -1,4 +1,4 @@
-//! Shared memory by name for a door whose handles live otherwise than [`SharedMemory`](crate::SharedMemory): see "Programs in
+//! Shared memory by name for a front door whose handles live otherwise than [`SharedMemory`](crate::SharedMemory): see "Programs in
 //! Python" in the room's README.md. The answers take part in the memory until they and their mappings are closed.
 
 use crate::error::Result;

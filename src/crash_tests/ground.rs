@@ -370,12 +370,12 @@ fn a_maker_of_things_becomes_another_program() {
 fn a_child_that_comes_to_life_while_it_is_asked_for_lives() {
     let _one = one_at_a_time();
     let heap = crate::program::heap().expect("a heap");
-    for birth in 1..=8 {
+    for change in 1..=8 {
         for look in 1..=12 {
             let reserved = entry(heap);
             let id = reserved.id;
             let (here, there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
-            crash::stop_child_at(birth);
+            crash::stop_child_at(change);
             let pid = start(reserved, || {
                 crash::stop_at(0);
                 let _ = rustix::io::write(&there, b"!");
@@ -395,7 +395,7 @@ fn a_child_that_comes_to_life_while_it_is_asked_for_lives() {
             clear_up_after(heap, id);
             assert!(
                 alive,
-                "stopped at change {birth} of its birth, it went on before look {look} of the question, and was said to be dead"
+                "stopped at change {change} of its start, it went on before look {look} of the question, and was said to be dead"
             );
             if due || !stopped {
                 break;

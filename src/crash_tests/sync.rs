@@ -273,7 +273,7 @@ fn acting() {
 }
 
 #[test]
-fn losing_patience() {
+fn timing_out() {
     dies_at_every_step(
         || Met::of(3),
         |met| {

@@ -1,8 +1,13 @@
 //! Signals: reaping children whose handles were dropped, and the signal dispositions of a new process.
 
+pub(crate) use rustix::process::Signal;
+
 use crate::error::{Error, Result};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
+
+/// The signals that end a program at a terminal.
+pub(crate) const FROM_TERMINAL: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
 /// The number of pids in one list. Further lists are linked to the first.
 const LIST: usize = 64;

@@ -66,7 +66,7 @@ pub(crate) fn start_helper(variable: &str, socket: BorrowedFd<'_>) -> Result<()>
         keep: vec![socket.as_raw_fd()],
         stdio: [Some(null.as_fd()); 3],
         // The helper must survive the signals that end a program at a terminal.
-        blocked: &[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT],
+        blocked: &os::signal::FROM_TERMINAL,
     })?;
     os::signal::reap_when_dead(pid);
     Ok(())

@@ -140,7 +140,7 @@ impl Child {
     }
 
     /// Sends a signal to the child. It is no error if the child has ended.
-    pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+    pub(super) fn signal(&self, signal: os::signal::Signal) -> Result<()> {
         if let Some(pidfd) = self.pidfd()
             && os::pid::kill(pidfd, signal).is_ok()
         {

@@ -14,18 +14,18 @@ pub(in crate::process) fn serve(heap: &'static Heap, socket: OwnedFd) -> ! {
     // Ctrl-C is meant for the processes that the user sees.
     os::signal::ignore_interrupt(true);
     let events = os::signal::child_events();
-    let mut born: HashMap<u32, u32> = HashMap::new();
+    let mut children: HashMap<u32, u32> = HashMap::new();
     while let Ok(events) = &events {
         let [asked, ended] = poll::wait_readable([socket.as_fd(), events.as_fd()]);
         if ended {
             // One signal may stand for any number of children.
             os::signal::clear_child_events(events);
-            reap(heap, &mut born);
+            reap(heap, &mut children);
         }
         if asked {
             let mut request = [0u32; 2];
             match send_fds::receive(socket.as_fd(), bytemuck::bytes_of_mut(&mut request)) {
-                Ok(Some((8, fds))) => make(heap, request, fds, &socket, events, &mut born),
+                Ok(Some((8, fds))) => make(heap, request, fds, &socket, events, &mut children),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             }
@@ -35,9 +35,9 @@ pub(in crate::process) fn serve(heap: &'static Heap, socket: OwnedFd) -> ! {
     os::fork::exit_now(0)
 }
 
-fn reap(heap: &Heap, born: &mut HashMap<u32, u32>) {
+fn reap(heap: &Heap, children: &mut HashMap<u32, u32>) {
     while let Some((pid, status)) = os::pid::reap_any() {
-        if let Some(id) = born.remove(&pid) {
+        if let Some(id) = children.remove(&pid) {
             report(heap, id, status);
         }
     }
@@ -63,7 +63,7 @@ fn make(
     mut fds: Vec<OwnedFd>,
     socket: &OwnedFd,
     events: &OwnedFd,
-    born: &mut HashMap<u32, u32>,
+    children: &mut HashMap<u32, u32>,
 ) {
     let failed = |errno: i32| report(heap, id, errno << 8);
     if fds.len() < 4 + claims as usize {
@@ -74,7 +74,7 @@ fn make(
     match os::fork::fork() {
         Err(_) => failed(1),
         Ok(Forked::Parent(pid)) => {
-            born.insert(pid, id);
+            children.insert(pid, id);
             if let Some(entry) = heap.entry_of(id) {
                 entry.pid.store(u64::from(pid), Ordering::Release);
                 change_phase(entry);
