@@ -4,8 +4,8 @@
 //! The kernel's lock is a count of those who have its description; it is held while that is not zero. A transaction is a
 //! mutex here: what it writes is read without it, in any order that the memory model allows.
 
-use super::layout::{ProcessEntry, state};
-use super::table::Life;
+use super::memory::layout::{ProcessEntry, state};
+use super::memory::owners::Life;
 use crate::wait::atomic::Ordering;
 use loom::sync::atomic::AtomicU32;
 use loom::sync::{Arc, Mutex};

@@ -1,0 +1,158 @@
+//! Objects: what lives in the heap and is referred to from anywhere in the program.
+//!
+//! References are held by processes (a slot of the hold table) and by blocks that carry them (messages, arguments,
+//! results). Each is made and given up in a transaction, so the count is always the number of holders, whoever died; but for
+//! those that borrow a page of slots from another process, which holds for them: see `holds/loans.rs`.
+
+use super::head::uncount;
+use super::references::Slotted;
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::heap::memory::layout::{EXTRA, Head, MIN_CELL, Off, REFS, SERIAL};
+use crate::heap::memory::tx::Tx;
+use crate::wait::atomic::Ordering;
+use std::sync::Arc;
+// This process's own memory: no crash points, no model.
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+// At their old paths, for the rooms below.
+pub(crate) use super::head::refer;
+pub(crate) use crate::heap::memory::facts::{Facts, Waits};
+pub(crate) use crate::heap::memory::heap::ObjectKind;
+pub(crate) use crate::heap::memory::layout::SharedLayout;
+
+/// A reference of this process to an object; all that it has to one object share a slot, and the last one dropped gives
+/// it up.
+#[derive(Clone, Debug)]
+pub(crate) struct Object(Arc<HeldReference>);
+
+#[derive(Debug)]
+struct HeldReference {
+    off: Off,
+    slot: u64,
+    /// Where the tally is, for the process of this owner id: a forked child has its own elsewhere.
+    tally: AtomicU64,
+    noted_for: AtomicU32,
+}
+
+impl Drop for HeldReference {
+    fn drop(&mut self) {
+        if let Some(heap) = Heap::existing() {
+            heap.let_go(self.off);
+        }
+    }
+}
+
+impl Object {
+    /// Where it is.
+    pub(crate) fn off(&self) -> Off {
+        self.0.off
+    }
+
+    pub(in crate::heap) fn slot(&self) -> u64 {
+        self.0.slot
+    }
+
+    /// A handle that [`Heap::share`] has counted.
+    pub(in crate::heap) fn of(off: Off, slot: u64) -> Self {
+        Self(Arc::new(HeldReference {
+            off,
+            slot,
+            tally: AtomicU64::new(0),
+            noted_for: AtomicU32::new(0),
+        }))
+    }
+
+    /// Where the tally of the process `me` is, which `find` finds out the first time.
+    #[inline]
+    pub(in crate::heap) fn tally(&self, me: u32, find: impl FnOnce() -> Result<Off>) -> Result<Off> {
+        let held = &self.0;
+        if held.noted_for.load(Ordering::Acquire) == me {
+            return Ok(held.tally.load(Ordering::Relaxed));
+        }
+        let tally = find()?;
+        held.tally.store(tally, Ordering::Relaxed);
+        held.noted_for.store(me, Ordering::Release);
+        Ok(tally)
+    }
+
+    /// The object's number, unlike that of any other object of the program, ever.
+    pub(crate) fn serial(&self, heap: &Heap) -> u64 {
+        heap.word(self.off() + SERIAL).load(Ordering::Relaxed)
+    }
+}
+
+impl Heap {
+    /// One more reference of this process to an object that somebody it trusts refers to meanwhile.
+    pub(crate) fn acquire(&self, off: Off) -> Result<Object> {
+        let held = self.share(off, || Ok(true), || self.hold_if(off, |_| true))?;
+        held.ok_or(Error::OutOfMemory { requested: 8 })
+    }
+
+    /// One more reference of this process to the object at `off`, if that is (still) the one with this kind, type and
+    /// serial number, and somebody refers to it.
+    pub(crate) fn acquire_if_there(
+        &self,
+        off: Off,
+        kind: u8,
+        extra: u64,
+        serial: u64,
+    ) -> Result<Option<Object>> {
+        if !off.is_multiple_of(MIN_CELL) || self.chunk_of(off).is_none() {
+            return Ok(None);
+        }
+        self.reach(off, MIN_CELL)?;
+        let is_there = |tx: &Tx<'_>| {
+            if !self.is_in_use(tx, off) {
+                return false;
+            }
+            let (is_kind, refs) = uncount(tx.get(off + REFS));
+            let same = is_kind == kind && tx.get(off + EXTRA) == extra && tx.get(off + SERIAL) == serial;
+            same && refs > 0
+        };
+        let look = || self.transact(|tx| Ok(is_there(tx)));
+        self.share(off, look, || self.hold_if(off, is_there))
+    }
+
+    /// One more reference of this process to the object whose offset stands in `field`, a word of an object that it refers to. The
+    /// word itself is no reference: it is changed before the object's memory is freed. `None` where the object is being given
+    /// up, or there is none.
+    pub(crate) fn acquire_uncounted(&self, field: Off) -> Result<Option<Object>> {
+        let off = self.word(field).load(Ordering::Acquire);
+        if off == 0 || !off.is_multiple_of(MIN_CELL) {
+            return Ok(None);
+        }
+        let is_there = |tx: &Tx<'_>| tx.get(field) == off && uncount(tx.get(off + REFS)).1 > 0;
+        let look = || self.transact(|tx| Ok(is_there(tx)));
+        self.share(off, look, || self.hold_if(off, is_there))
+    }
+
+    /// Takes a reference into a slot of this process, if `is_there` says so in the same transaction; gives the slot.
+    fn hold_if(&self, off: Off, is_there: impl Fn(&Tx<'_>) -> bool) -> Result<Slotted<u64>> {
+        let held = self.with_spare_slot(|tx, slot| {
+            if !is_there(tx) {
+                return Ok(None);
+            }
+            self.reach_whole(tx, off)?;
+            refer(tx, off);
+            slot.hold(tx, off);
+            Ok(Some(()))
+        })?;
+        Ok(held.map(|((), slot)| slot))
+    }
+
+    /// Where this process's tally on an object is.
+    #[inline]
+    pub(crate) fn tally_of(&self, object: &Object) -> Result<Off> {
+        object.tally(self.me(), || self.tally_at(object.slot()))
+    }
+
+    /// Kind number and type of the object at `off`.
+    pub(crate) fn kind_of(&self, off: Off) -> (u8, u64) {
+        let head: &Head = self.shared(off);
+        (
+            uncount(head.refs.load(Ordering::Relaxed)).0,
+            head.extra.load(Ordering::Relaxed),
+        )
+    }
+}
