@@ -3,6 +3,7 @@
 use crate::heap::memory::heap::ObjectKind;
 use crate::heap::memory::layout::{EXTRA, HEAD, Head, LEN, Off, REFS, SERIAL, header};
 use crate::heap::memory::tx::Tx;
+
 /// The first word of an object of `kind` with `refs` references.
 pub(in crate::heap) fn counted(kind: u8, refs: u64) -> u64 {
     u64::from(kind) | refs << 8

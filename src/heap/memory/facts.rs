@@ -1,6 +1,7 @@
 //! What objects say of themselves to whoever inspects the program.
 
 use super::layout::Off;
+
 /// What an object says of itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {

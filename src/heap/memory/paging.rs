@@ -1,6 +1,7 @@
 //! Making pages and giving them back: it takes long, and is done under no lock that others wait for.
 
 use super::rank::Rank;
+
 /// Something follows that takes long and is done under no lock that others wait for: pages are made or given back.
 pub(in crate::heap) fn before_paging() {
     Rank::Steady.is_not_reached();

@@ -4,6 +4,7 @@ use super::page::{BUMP, FREE, NEXT, PAGE_SLOTS, USED, concern, page_at};
 use super::slot::Slot;
 use crate::heap::Heap;
 use crate::heap::memory::layout::{FREEING, entry};
+
 impl Heap {
     /// Counts the references of an entry, and panics where its lists contradict its pages. Nobody else may be at work.
     pub(in crate::heap) fn count_references(&self, entry: u64) -> u64 {

@@ -3,6 +3,7 @@
 use super::page::{BUMP, FREE, PAGE_SLOTS, USED, concern, delist, offer, remove_if_spare};
 use crate::heap::memory::layout::{HEAD, Off};
 use crate::heap::memory::tx::Tx;
+
 /// A slot of some process's table, within a transaction. Outside of one a slot is known by its number, which a
 /// forked child's copy of a handle shares with the parent's: each means the slot of its own process.
 #[derive(Clone, Copy)]
