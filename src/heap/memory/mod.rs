@@ -1,6 +1,8 @@
 //! The memory that all processes share: where it is, what its words mean, how they change, and who gets which part of it.
 
+mod bounds;
 pub(in crate::heap) mod chunks;
+mod descriptor;
 pub(crate) mod facts;
 pub(in crate::heap) mod heap;
 pub(crate) mod layout;

@@ -1,23 +1,12 @@
-//! What the heap is to the system, and how a child gets it.
-//!
-//! It is a file without a name, and this process has a descriptor of it. A program that closes all its descriptors loses that
-//! one, too: the heap goes on working, because it is mapped, and only children that do not inherit the mapping need the
-//! descriptor. Then it is had again from the mapping or from another process of the program, if the system lets us.
+//! Where the heap's memory comes from: an anonymous file, or a System V segment where no file may be as long.
 
-use super::heap::Heap;
-use super::layout::{header, state};
 use crate::error::{Error, Result};
 use crate::os;
-use crate::os::kept::{Identity, Kept, open_same};
+use crate::os::kept::Kept;
 use crate::os::memory;
 use crate::os::segment;
-use crate::wait::atomic::Ordering;
 use rustix::io::Errno;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
-
-/// What a lost descriptor was.
-const WHAT: &str = "Procession's shared memory; no other process can be asked for it, so only forked children can join the program";
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 /// Where the heap's memory comes from.
 #[derive(Debug)]
@@ -80,159 +69,5 @@ impl HeapFile {
             Self::Segment(_) if !first.is_null() => memory::reserve_again(first, start, len),
             Self::Segment(number) => segment::reserve_segment(*number, len),
         }
-    }
-}
-
-/// What a child must be told to get the heap: a descriptor that it must inherit, or (negative) a segment's number.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Told<'h>(Result<BorrowedFd<'h>, i32>);
-
-impl Told<'_> {
-    /// As a number.
-    pub(crate) fn number(self) -> RawFd {
-        match self.0 {
-            Ok(fd) => fd.as_raw_fd(),
-            Err(segment) => !segment,
-        }
-    }
-}
-
-impl Heap {
-    /// What a child must be told, checked to be the heap and nothing else.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::DescriptorLost`] where the program closed the descriptor and it cannot be had again.
-    pub(crate) fn descriptor(&self) -> Result<Told<'_>> {
-        match &self.source {
-            HeapFile::File(kept) => self.find(kept).map(|fd| Told(Ok(fd))),
-            HeapFile::Segment(number) => Ok(Told(Err(*number))),
-        }
-    }
-
-    /// Takes over what a child was told that has the heap already: it may have lost its own descriptor, and needs no second one.
-    pub(crate) fn adopt_descriptor(&self, told: RawFd) -> Result<()> {
-        let HeapFile::File(kept) = &self.source else {
-            return Ok(());
-        };
-        if kept.get().is_some_and(|ours| ours.as_raw_fd() == told) {
-            return Ok(());
-        }
-        let fd = os::descriptor::inherited(told)?;
-        if kept.get().is_none() && Identity::of(fd.as_fd())? == kept.identity() {
-            kept.keep(fd);
-        }
-        Ok(())
-    }
-
-    fn find<'k>(&self, kept: &'k Kept) -> Result<BorrowedFd<'k>> {
-        static FINDING: Mutex<()> = Mutex::new(());
-        if let Some(fd) = kept.get() {
-            return Ok(fd);
-        }
-        // A child that was forked in the middle would find the lock taken for ever.
-        let _steady = super::steady::steady();
-        let _finding = FINDING.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.get().is_none()
-            && let Some(found) = self.own_again(kept).or_else(|| self.anothers(kept))
-        {
-            kept.keep(found);
-        }
-        kept.get_or_lost(WHAT)
-    }
-
-    /// By way of the mapping, which is for privileged processes.
-    fn own_again(&self, kept: &Kept) -> Option<OwnedFd> {
-        let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-        let here = self.base.addr();
-        let range = maps.lines().find_map(|line| {
-            let range = line.split(' ').next()?;
-            let (start, end) = range.split_once('-')?;
-            let inside = usize::from_str_radix(start, 16).ok()? <= here
-                && here < usize::from_str_radix(end, 16).ok()?;
-            inside.then_some(range)
-        })?;
-        open_same(kept.identity(), &format!("/proc/self/map_files/{range}"))
-    }
-
-    /// From another process of the program.
-    fn anothers(&self, kept: &Kept) -> Option<OwnedFd> {
-        let top = self.word(header!(table_top)).load(Ordering::Acquire);
-        let others = (0..top).filter_map(|index| {
-            let entry = self.entry(index);
-            let lives = entry.state.load(Ordering::Acquire) == state::LIVE;
-            let pid = entry.pid.load(Ordering::Relaxed) as u32;
-            (lives && pid != 0 && pid != os::pid::own()).then_some(pid)
-        });
-        others.into_iter().find_map(|pid| {
-            let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-            folder
-                .flatten()
-                .find_map(|entry| open_same(kept.identity(), entry.path().to_str()?))
-        })
-    }
-
-    /// The file on which the lives of the program's processes are witnessed: that of the heap, or, where the heap is none, an
-    /// empty one.
-    fn lives(&self) -> &Kept {
-        match &self.source {
-            HeapFile::File(kept) => kept,
-            HeapFile::Segment(_) => &self.lives,
-        }
-    }
-
-    /// To be called by who made the heap.
-    pub(in crate::heap) fn begin_lives(&self) {
-        if let HeapFile::Segment(_) = self.source
-            && let Some(file) = os::witness::empty_file()
-        {
-            self.lives.keep(file);
-        }
-    }
-
-    /// In a child that was started with this lock, which lies on the file that it needs.
-    pub(in crate::heap) fn join_lives(&self, claim: BorrowedFd<'_>) {
-        if self.lives().get().is_none()
-            && let Some(file) = os::witness::reopen(claim)
-        {
-            self.lives().keep(file);
-        }
-    }
-
-    /// Whether `fd` is a descriptor of the file on which lives are witnessed.
-    pub(crate) fn is_own(&self, fd: BorrowedFd<'_>) -> bool {
-        Identity::of(fd).is_ok_and(|file| file == self.lives().identity())
-    }
-
-    /// That file, to ask; `None` if the program has closed it.
-    pub(in crate::heap) fn witnesses(&self) -> Option<BorrowedFd<'_>> {
-        self.lives().get()
-    }
-
-    /// The same, looked for again if it was closed.
-    pub(in crate::heap) fn witnesses_again(&self) -> Option<BorrowedFd<'_>> {
-        match &self.source {
-            HeapFile::File(kept) => self.find(kept).ok(),
-            HeapFile::Segment(_) => self.lives.get(),
-        }
-    }
-
-    /// Bytes of shared memory this program occupies now.
-    pub(crate) fn resident(&self) -> Result<u64> {
-        if let Some(file) = self.source.file() {
-            return memory::file_occupies(file);
-        }
-        // As far as we keep count.
-        let counted = [
-            header!(used_bytes),
-            header!(warm_bytes),
-            header!(described),
-            header!(tabled),
-        ];
-        let sum: u64 = counted
-            .iter()
-            .map(|&word| self.word(word).load(Ordering::Relaxed))
-            .sum();
-        Ok(sum + super::layout::CHUNK)
     }
 }

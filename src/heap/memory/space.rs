@@ -9,7 +9,8 @@
 //! lost costs addresses and nothing else. Nothing is locked but where a reservation that turned out too short (`RLIMIT_AS`)
 //! is lengthened: two threads that did so at once would each be refused what the other has got.
 
-use super::layout::{MORE, NEAR, Off, SEGMENTS, TABLES, TABLES_END};
+use super::bounds::{Bounds, FIRST, REGIONS};
+use super::layout::{MORE, NEAR, Off, TABLES};
 use super::source::HeapFile;
 use crate::error::{Error, Result};
 use crate::os::memory;
@@ -17,63 +18,12 @@ use core::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The first of the chunks' regions, and the only one of most programs.
-const FIRST: usize = 0;
-/// The process table, but for its beginning.
-const TABLE: usize = SEGMENTS;
-/// All of them: for each segment one, the process table, and for each segment but the first its chunks' descriptors.
-const REGIONS: usize = 2 * SEGMENTS;
-
 /// The first step of opening, and what each is a multiple of.
 const STEP: u64 = 1 << 20;
 /// No structure is longer than this.
 pub(in crate::heap) const MARGIN: u64 = 64 << 10;
 /// The longest step, but for a block that is longer.
 const STRIDE: u64 = 64 << 20;
-
-/// A range of offsets that is contiguous in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bounds {
-    number: usize,
-    start: Off,
-    end: Off,
-}
-
-impl Bounds {
-    /// Of the region that `off` lies in.
-    fn of(off: Off) -> Self {
-        let doubling = |off: Off, first: Off, base: Off, number: usize| {
-            let n = off.ilog2() - first.ilog2();
-            Self {
-                number: number + n as usize,
-                start: base + (first << n),
-                end: base + (first << (n + 1)),
-            }
-        };
-        match off {
-            ..NEAR => Self {
-                number: FIRST,
-                start: 0,
-                end: NEAR,
-            },
-            NEAR..TABLES => doubling(off, NEAR, 0, FIRST + 1),
-            TABLES..MORE => Self {
-                number: TABLE,
-                start: TABLES,
-                end: TABLES_END,
-            },
-            MORE.. => doubling((off - MORE).max(NEAR >> 10), NEAR >> 10, MORE, TABLE + 1),
-        }
-    }
-}
-
-impl Bounds {
-    /// Its length, halved so many times, in whole pages.
-    fn halved(self, times: u64) -> u64 {
-        let len = (self.end - self.start).checked_shr(times as u32).unwrap_or(0);
-        len.next_multiple_of(memory::page())
-    }
-}
 
 /// What this process has of one region. All of it is set once, or grows.
 #[derive(Debug)]
@@ -324,7 +274,7 @@ fn reservation(word: u64, bounds: Bounds) -> (*mut u8, u64) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::heap::memory::layout::{CHUNK, descriptor, entry_at};
+    use crate::heap::memory::layout::{CHUNK, descriptor};
     use crate::os::kept::Kept;
 
     /// A file as large as a heap of 256 GiB, and nothing of it mapped.
@@ -359,37 +309,6 @@ mod tests {
     fn read(at: *mut u8) -> u8 {
         // SAFETY: as above.
         unsafe { at.read() }
-    }
-
-    #[test]
-    fn every_aligned_block_is_inside_one_region() {
-        for order in 0..22 {
-            let len = CHUNK << order;
-            for off in [len, 2 * len, 3 * len, (128 << 30) - len, (256 << 30) - len] {
-                let bounds = Bounds::of(off);
-                if off.is_multiple_of(len) && off > 0 && off + len <= 256 << 30 {
-                    assert!(
-                        bounds.start <= off && off + len <= bounds.end,
-                        "{off:#x} {len:#x}"
-                    );
-                }
-            }
-        }
-        let ends: Vec<_> = [0, NEAR, 2 * NEAR, 128 << 30].map(Bounds::of).into();
-        assert_eq!(
-            ends.iter().map(|b| b.number).collect::<Vec<_>>(),
-            [0, 1, 2, SEGMENTS - 1]
-        );
-    }
-
-    #[test]
-    fn tables_have_regions_of_their_own() {
-        assert_eq!(Bounds::of(descriptor(0)).number, FIRST);
-        assert_eq!(Bounds::of(entry_at(0)).number, FIRST);
-        assert_eq!(Bounds::of(entry_at(32_767)).number, TABLE);
-        let last = descriptor((256 << 30) / CHUNK - 1);
-        assert_eq!(Bounds::of(last).number, REGIONS - 1);
-        assert_eq!(Bounds::of(descriptor(NEAR / CHUNK)).number, TABLE + 1);
     }
 
     #[test]
