@@ -1,4 +1,4 @@
-//! How a process comes to the program's heap: the first one makes it, the others attach what their parent tells them of.
+//! Opening the program's heap: the first process makes it, the others attach the one that their parent tells them of.
 
 use crate::error::{Error, Result};
 use crate::heap::Heap;
@@ -15,17 +15,17 @@ use std::os::fd::RawFd;
 
 /// The smallest heap worth having.
 const MIN_SIZE: u64 = 32 << 20;
-/// Environment variable that sets a smaller size than the largest, in bytes.
+/// Environment variable that sets the size of the heap in bytes, where it is to be smaller than the largest.
 const SIZE_VARIABLE: &str = "PROCESSION_HEAP_BYTES";
 
 impl Heap {
-    /// The program's heap; the first process of a program makes it here.
+    /// Returns the program's heap; the first process of a program makes it here.
     pub(crate) fn get_or_create(kinds: &'static [&'static ObjectKind]) -> Result<&'static Self> {
         static MAKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
         if let Some(heap) = HEAP.get() {
             return Ok(heap);
         }
-        // A child that was forked in the middle would find the lock taken by a thread that it does not have.
+        // A child that was forked in the middle would inherit the mutex locked by a thread that the child does not have.
         fork::install_handlers();
         let _steady = steady();
         let _making = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -37,7 +37,7 @@ impl Heap {
         Ok(Self::install(heap))
     }
 
-    /// Attaches the heap that a parent told of: see [`descriptor`](Self::descriptor).
+    /// Attaches the heap that a parent has told of: see [`descriptor`](Self::descriptor).
     pub(crate) fn attach(
         told: RawFd,
         id: u64,
@@ -45,7 +45,9 @@ impl Heap {
     ) -> Result<&'static Self> {
         let (source, size) = HeapFile::inherited(told)?;
         if size < layout::TABLES_END {
-            return Err(Error::BadHeap(format!("it has {size} bytes")));
+            return Err(Error::BadHeap(format!(
+                "it has {size} bytes, too few for the tables of a heap"
+            )));
         }
         let heap = Self::begin(source, MIN_SIZE, size, kinds)?;
         let header = heap.header();
@@ -62,7 +64,7 @@ impl Heap {
         Ok(Self::install(heap))
     }
 
-    /// The heap with nothing mapped but its header. Of its addresses the first `end` bytes are chunks.
+    /// Opens a heap of which only the header is mapped. Chunks take the first `end` bytes of its offsets.
     fn begin(
         source: HeapFile,
         end: u64,
@@ -82,10 +84,12 @@ impl Heap {
         })
     }
 
+    /// Makes `heap` the heap of this process, and installs what depends on it: fork handlers, exit handler,
+    /// lookout.
     fn install(heap: Self) -> &'static Self {
-        // First, so that no child takes itself for its parent.
+        // First, so that no forked child mistakes itself for its parent.
         fork::install_handlers();
-        // Among the first that is asked for, so among the last that is done. Whoever ends without exit(3) says it himself.
+        // Registered among the first, so run among the last. A process that ends without exit(3) calls `take_leave` itself.
         os::fork::at_exit(take_leave);
         let heap = HEAP.get_or_init(|| heap);
         let header = heap.header();
@@ -94,6 +98,7 @@ impl Heap {
         heap
     }
 
+    /// Creates a heap of `want` bytes.
     fn create(want: u64, kinds: &'static [&'static ObjectKind]) -> Result<Self> {
         let chunks = want / CHUNK;
         let more = layout::MORE + (chunks * size_of::<Chunk>() as u64).next_multiple_of(CHUNK);
@@ -121,18 +126,20 @@ impl Heap {
     }
 }
 
+/// Calls [`Heap::take_leave`] when this process exits.
 extern "C" fn take_leave() {
     Heap::existing().map(Heap::take_leave);
 }
 
-/// What the lookout does.
+/// Sweeps for dead processes: the work of the lookout.
 fn sweep_dead_rate_limited() {
     if let Some(heap) = Heap::existing() {
         heap.sweep_dead_rate_limited();
     }
 }
 
-/// As large as it is asked to be, or, where the address space is limited, at most a quarter of that.
+/// Returns the size to make the heap: as large as configured, but at most a quarter of a limit on the address
+/// space.
 fn wanted_size() -> Result<u64> {
     let mut size = asked_size()?;
     let most = os::memory::address_limit().map_or(u64::MAX, |limit| limit / 4);
@@ -142,6 +149,7 @@ fn wanted_size() -> Result<u64> {
     Ok(size)
 }
 
+/// Reads the configured size of the heap.
 fn asked_size() -> Result<u64> {
     match std::env::var(SIZE_VARIABLE) {
         Err(_) => Ok(layout::MAX_BYTES),

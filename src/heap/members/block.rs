@@ -1,8 +1,8 @@
 //! Blocks: bytes on their way from one process to another, with the references they carry.
 //!
 //! A large message, the arguments of a process and its result are blocks. A block has one owner at a time: the process
-//! that fills it, then whatever it is handed to (a queue, an entry of the process table), then the process that reads it.
-//! Behind the payload stands the list of objects it refers to; [`EXTRA`] says how many of them are counted so far, so a
+//! that fills it, then the queue or the entry of the process table to which it is handed, then the process that reads it.
+//! After the payload comes the list of objects it refers to. [`EXTRA`] is the number of them that are counted so far, so a
 //! death while the list is counted up or down leaves it exact.
 
 use super::head::refer;
@@ -49,7 +49,7 @@ pub(crate) struct Block {
 unsafe impl Sync for Block {}
 
 impl Block {
-    /// A block for `len` bytes, whose contents are arbitrary, and `carried` references.
+    /// Makes a block for `len` bytes, whose contents are arbitrary, and `carried` references.
     pub(crate) fn new(heap: &'static Heap, len: u64, carried: u64) -> Result<Self> {
         let bytes = HEAD + len.next_multiple_of(8) + 8 * carried;
         let wrap = |off, slot| {
@@ -63,7 +63,7 @@ impl Block {
         }
     }
 
-    /// A block with these bytes, referring to these objects, which the caller refers to meanwhile.
+    /// Makes a block with these bytes that refers to these objects, to which the caller refers meanwhile.
     pub(crate) fn with(heap: &'static Heap, bytes: &[u8], objects: &[Off]) -> Result<Self> {
         let mut block = Self::new(heap, bytes.len() as u64, objects.len() as u64)?;
         block.copy_from_slice(bytes);
@@ -71,7 +71,7 @@ impl Block {
         Ok(block)
     }
 
-    /// A block for `len` bytes, whose contents are arbitrary, referring to these objects.
+    /// Makes a block for `len` bytes, whose contents are arbitrary, that refers to these objects.
     pub(crate) fn carrying(heap: &'static Heap, len: u64, objects: &[&Object]) -> Result<Self> {
         let block = Self::new(heap, len, objects.len() as u64)?;
         let offs: Vec<Off> = objects.iter().map(|object| object.off()).collect();
@@ -79,6 +79,7 @@ impl Block {
         Ok(block)
     }
 
+    /// Writes the list of objects, and counts the references.
     fn carry(&self, objects: &[Off]) -> Result<()> {
         let list = self.heap.carried_list(self.off);
         for (i, &object) in objects.iter().enumerate() {
@@ -98,7 +99,7 @@ impl Block {
         Ok(())
     }
 
-    /// The objects it carries references to.
+    /// Returns the offsets of the objects it refers to.
     pub(crate) fn carried(&self) -> Vec<Off> {
         let (list, n) = (
             self.heap.carried_list(self.off),
@@ -109,22 +110,22 @@ impl Block {
             .collect()
     }
 
-    /// Where it is.
+    /// Returns its offset.
     pub(crate) fn off(&self) -> Off {
         self.off
     }
 
-    /// Where the payload is in this process.
+    /// Returns the address of the payload in this process.
     pub(crate) fn address(&self) -> *mut u8 {
         self.heap.address(self.off + HEAD, self.len)
     }
 
-    /// Bytes of payload.
+    /// Returns the bytes of payload.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Runs a transaction that gives the block to something else, which `stage` stages. Then the block is to be
+    /// Runs a transaction that hands the block over, which `stage` stages. After it the caller calls
     /// [`given`](Self::given).
     pub(crate) fn give(&self, stage: impl Fn(&mut Tx<'_>)) -> Result<()> {
         let entry = self.heap.my_entry();
@@ -137,12 +138,12 @@ impl Block {
         })
     }
 
-    /// To be called when a transaction that gave the block away was carried out.
+    /// Forgets the block, after a transaction that handed it over was carried out.
     pub(crate) fn given(self) {
         core::mem::forget(self);
     }
 
-    /// Takes, in a transaction that removes it from where it was, a block; `stage` names it.
+    /// Takes a block in a transaction that removes it from its old place; `stage` names it.
     pub(crate) fn take(
         heap: &'static Heap,
         stage: impl Fn(&mut Tx<'_>) -> Result<Option<Off>>,
@@ -156,8 +157,8 @@ impl Block {
         }
     }
 
-    /// The same for those who hold locks: where this process has less than so many free slots, they call
-    /// [`make_slots_for`](Heap::make_slots_for) when they do not any more.
+    /// Takes a block as [`take`](Self::take) does, for callers that hold locks: if fewer than `slots` slots of this
+    /// process are free, they release these, call [`make_slots_for`](Heap::make_slots_for), and try again.
     pub(crate) fn take_into_spare(
         heap: &'static Heap,
         slots: u64,
@@ -183,8 +184,8 @@ impl Deref for Block {
     type Target = [u8];
     #[allow(unsafe_code)]
     fn deref(&self) -> &[u8] {
-        // SAFETY: the payload lies in committed memory of the heap behind the head; this process owns the block (its
-        // hold slot says so), nobody else writes to it, and it is not freed before the slot is cleared, on drop.
+        // SAFETY: the payload lies in committed memory of the heap after the head; this process owns the block (it is in
+        // a slot of this process), no other process writes to it, and it is not freed before the slot is cleared, on drop.
         unsafe { core::slice::from_raw_parts(self.address(), self.len as usize) }
     }
 }
@@ -204,13 +205,13 @@ impl Drop for Block {
 }
 
 impl Heap {
-    /// Offset of a block's list of references.
+    /// Returns the offset of a block's list of references.
     fn carried_list(&self, off: Off) -> Off {
         off + HEAD + self.word(off + LEN).load(Ordering::Relaxed).next_multiple_of(8)
     }
 
-    /// Slots that this process needs for handles of what the block at `off` carries and it has none of yet. The block is that of
-    /// somebody who does not pass it on meanwhile.
+    /// Returns the number of slots that this process lacks for handles to what the block at `off` carries. The
+    /// owner of the block must not hand it over meanwhile.
     #[inline]
     pub(crate) fn slots_for_carried(&self, off: Off) -> Result<u64> {
         self.reach(off, HEAD)?;
@@ -220,6 +221,7 @@ impl Heap {
         }
     }
 
+    /// Counts the objects in the list to which this process has no slot.
     #[cold]
     fn count_strange(&self, off: Off, carried: u64) -> Result<u64> {
         let list = self.carried_list(off);
@@ -250,7 +252,7 @@ impl Heap {
         Ok(())
     }
 
-    /// Puts a block that this process owns into word `field` of entry `index` (`start` or `result`).
+    /// Puts a block of this process into word `field` of an entry (`start` or `result`).
     pub(crate) fn hand_to_entry(&self, block: Block, field: Off) -> Result<()> {
         block.give(|tx| tx.set(field, block.off()))?;
         block.given();
@@ -267,12 +269,12 @@ impl Heap {
     }
 }
 
-/// The fields blocks are kept in.
+/// Returns the offset of the word for the start message in an entry.
 pub(crate) fn start_field(index: u64) -> Off {
     entry!(index, start)
 }
 
-/// See [`start_field`].
+/// Returns the offset of the word for the result in an entry.
 pub(crate) fn result_field(index: u64) -> Off {
     entry!(index, result)
 }

@@ -1,12 +1,14 @@
-//! Copying the table of references of this process to an unborn child's, slot for slot.
+//! Copying the table of references of this process to that of a child which is about to be forked, slot for slot.
 //!
-//! What the child gets is a page for each of ours that holds something, under the same number: first all pages, still empty,
-//! so that a want of memory shows before any reference is counted; then what is in them. Full pages are lent, which is one
-//! step: see `holds/loans.rs`. Of others the slots are copied, a few dozen in each transaction. The slots' words are written
-//! before the transaction that extends the page over them, where nobody looks yet.
+//! The child gets a page for each page of this process that has a reference, under the same number:
 //!
-//! No thread of this process can fill a slot meanwhile, but objects without references may be freed: those, like memory that
-//! is being made or given back, have no count, and the child has no handle to them.
+//! 1. All pages are made, empty. A lack of memory shows here, before any reference is counted.
+//! 2. Full pages are lent, each in one transaction: see `references/loans.rs`.
+//! 3. Of the other pages the slots are copied, 64 in a transaction. The words of the slots are written before the transaction
+//!    that extends the page over them; until then nothing reads them.
+//!
+//! No thread of this process can fill a slot meanwhile. Objects without references may be freed: like memory that is being
+//! made or given back they have no count, and the child has no handle to them.
 
 use super::references::{self, BATCH};
 use crate::error::Result;
@@ -14,7 +16,8 @@ use crate::heap::Heap;
 use crate::heap::memory::layout::MAX_CELL;
 
 impl Heap {
-    /// Sees to it that there are as many free cells as a copy of this process's table needs, if nobody else takes them.
+    /// Ensures that there are enough free cells for a copy of this process's table, unless another process takes
+    /// them.
     pub(in crate::heap) fn make_room_for_copy(&self) -> Result<()> {
         let from = self.my_entry();
         let (mut pages, mut next) = (0, 0);
@@ -29,9 +32,10 @@ impl Heap {
         self.make_cells(MAX_CELL, needed)
     }
 
-    /// Gives the entry `to`, which holds nothing, a reference to everything this process holds, under the same numbers. The
-    /// caller keeps other threads from changing what that is. Where there are not enough free cells it answers false, and no
-    /// reference has been copied: then it can be called again, also when what is held has changed.
+    /// Gives the entry `to`, which has no references, a reference to everything that this process refers to, under
+    /// the same numbers. The caller keeps other threads from changing the references. If there are not enough free
+    /// cells it returns false, and no reference has been copied; then it can be called again, also when the
+    /// references have changed.
     pub(in crate::heap) fn copy_references(&self, to: u64) -> Result<bool> {
         let from = self.my_entry();
         let mut next = 0;
@@ -53,7 +57,7 @@ impl Heap {
         Ok(true)
     }
 
-    /// Makes an empty page number `page` of an entry exist; false if there is no free cell.
+    /// Makes an empty page number `page` of an entry exist. Returns false if there is no free cell.
     fn copy_page(&self, to: u64, page: u64) -> Result<bool> {
         self.transact(|tx| {
             while references::page_at(tx, to, page) == 0 {

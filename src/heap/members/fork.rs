@@ -1,22 +1,25 @@
-//! Forking: a child of fork(2) is a process of its own from its first instruction on, whoever called fork.
+//! Forking: a child of fork(2) is a process of its own from its first instruction on, whichever code called fork.
 //!
-//! `pthread_atfork(3)` tells us, from before there is a heap, and no process forks while it makes one.
+//! `pthread_atfork(3)` calls this file. The handlers are installed before there is a heap, and no process forks while it
+//! makes one.
 //!
-//! | step | who | what others see; what a survivor finds if it dies here |
+//! | step | in the | meanwhile, or if the process dies here |
 //! | --- | --- | --- |
-//! | look at two entries, whether their processes are dead | parent | - |
-//! | no thread changes what is held from here on | parent | - |
-//! | reserve an entry; take the lock that is to witness its life | parent | it lives as the parent does, then as the lock |
-//! | give it a reference to all that the parent holds, slot for slot, or page by page | parent | dies here: the lock goes, the entry is dead, and what it holds is given up |
-//! | fork | parent | child: has the lock's description; fork fails: nobody has, as soon as the parent closes its own |
-//! | close the descriptor of the lock; is it held still? | parent | not: the fork failed, or the child is dead already; the entry goes |
-//! | take the entry over (it must be reserved still), map the lock, close it | child | the lock goes with the child, however it ends, and at `execve` |
+//! | 1. check two entries for dead processes | parent | - |
+//! | 2. keep other threads from changing references | parent | - |
+//! | 3. reserve an entry; take the lock that witnesses its life | parent | the entry lives as long as the parent, then as long as the lock is held |
+//! | 4. give the entry a reference to everything that the parent refers to, slot for slot, or page by page | parent | the lock goes, the entry is dead, its references are given up |
+//! | 5. fork | parent | the child shares the lock; if the fork fails, the lock goes when the parent closes it |
+//! | 6. close the descriptor of the lock; check whether it is still held | parent | if not, the fork failed or the child is dead already: the entry is freed |
+//! | 7. adopt the entry (it must still be reserved), map the lock, close it | child | the lock goes with the child, however it ends, and at `execve` |
 //!
-//! So the handles that the child inherits and its table of references agree, and a child that is late (its parent gone, its
-//! processor taken away) keeps its entry. A child for which there is no room, although the dead were cleared up after and some
-//! entries and memory are for forks alone, has no id: every operation is [`Error::NoIdentity`](crate::Error::NoIdentity) there.
-//! So it is in a child that the C library does not see being made (a bare `clone`): its id is in memory that the kernel
-//! clears in every child (`MADV_WIPEONFORK`).
+//! So the handles that the child inherits and its table of references agree. A child that is late (its parent gone, its
+//! processor taken away) keeps its entry.
+//!
+//! Some entries and some memory are for forks alone. A child for which there is no room even so, after dead processes were
+//! cleared up after, has no owner id: every operation in it is [`Error::NoIdentity`](crate::Error::NoIdentity). The same holds
+//! in a child that is made without the C library (a bare `clone`): the id is in memory that the kernel clears in every child
+//! (`MADV_WIPEONFORK`).
 
 use crate::error::Result;
 use crate::heap::Heap;
@@ -32,7 +35,7 @@ use std::sync::atomic::AtomicBool;
 // At their old paths, for the rooms below.
 pub(crate) use crate::heap::memory::steady::steady;
 
-/// How often room is made for a child that others take in between.
+/// The number of attempts to make room for a child, where others take the room in between.
 const TRIES: u32 = 16;
 
 /// The entry of the child that a fork makes.
@@ -41,7 +44,7 @@ struct PendingChild {
     id: u32,
     /// The descriptor of the lock that witnesses its life, -1 for none.
     claim: RawFd,
-    /// Whether it was reserved by who asked for the child, who will hear of its end; otherwise it was by the fork itself.
+    /// Whether the code that starts the child reserved the entry, and learns of its end; otherwise the fork itself did.
     planned: bool,
 }
 
@@ -54,11 +57,11 @@ impl PendingChild {
 }
 
 thread_local! {
-    /// Whether the first of the three functions below was called, and neither of the others yet.
+    /// Whether `before` was called, and neither `after_in_parent` nor `after_in_child` yet.
     static BEGUN: Cell<bool> = const { Cell::new(false) };
-    /// What the child that is being forked is to take over.
+    /// The entry that the child which is being forked will adopt.
     static RESERVED: Cell<PendingChild> = const { Cell::new(PendingChild::NONE) };
-    /// Asks for the child to be somebody's in particular: see [`adopt_as`].
+    /// The entry for the next child, where one was set: see [`adopt_as`].
     static PLANNED: Cell<PendingChild> = const { Cell::new(PendingChild::NONE) };
     /// The child that this thread forked last.
     static LAST: Cell<u32> = const { Cell::new(0) };
@@ -72,7 +75,7 @@ pub(crate) fn on_child(function: fn()) {
     let _ = ON_CHILD.set(function);
 }
 
-/// The next fork of this thread makes the process of this entry, which its parent has reserved and whose lock `claim` is.
+/// Makes the next fork of this thread use an entry that its parent has reserved, and whose lock is `claim`.
 pub(crate) fn adopt_as(id: u32, claim: RawFd) {
     PLANNED.set(PendingChild {
         id,
@@ -81,12 +84,12 @@ pub(crate) fn adopt_as(id: u32, claim: RawFd) {
     });
 }
 
-/// Owner id of the child that this thread forked last, 0 for none.
+/// Returns the owner id of the child that this thread forked last, 0 for none.
 pub(crate) fn last_child() -> u32 {
     LAST.get()
 }
 
-/// Has the C library call us around every fork of this process.
+/// Has the C library call the functions below around every fork of this process.
 pub(crate) fn install_handlers() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     os::fork::call_around(
@@ -102,7 +105,7 @@ extern "C" fn before() {
         return;
     }
     let outermost = !is_steady();
-    // Who reserved the entry of a planned child has looked.
+    // For a planned child this was done when its entry was reserved.
     if outermost
         && !PLANNED.get().planned
         && let Some(heap) = Heap::existing()
@@ -148,8 +151,9 @@ extern "C" fn after_in_child() {
 }
 
 impl Heap {
-    /// An entry that holds what this process holds: `planned`, or a new one where that is none. Called, and left, with other
-    /// threads kept from changing that; where it must make room, it lets them go on meanwhile.
+    /// Fills an entry with references to everything that this process refers to: `planned`, or a new entry if that
+    /// is none. On entry and on return other threads are kept from changing the references; while room must be
+    /// made, they go on.
     fn prepare_child(&self, planned: PendingChild, outermost: bool) -> PendingChild {
         let mut pending = planned;
         let mut cleared = false;
@@ -166,7 +170,7 @@ impl Heap {
             let mut room = copied.and_then(|_| self.make_room_for_copy());
             set_makes_child(false);
             if room.is_err() && !cleared {
-                // What was copied in part goes; then so does what nobody needs.
+                // The partial copy goes, and then all memory that is not needed.
                 cleared = true;
                 room = self.drop_copy(pending);
                 self.make_room();
@@ -177,13 +181,14 @@ impl Heap {
             }
         }
         if !pending.planned {
-            // Without its lock the entry is dead, and whoever looks after the dead frees it.
+            // Without its lock the entry is dead, and clearing up frees it.
             self.give_up_claim(pending.claim);
         }
         PendingChild::NONE
     }
 
-    /// Reserves an entry, if `birth` is none yet, and copies into it; false if there is not enough room.
+    /// Reserves an entry, if `pending` has none yet, and copies the references into it. Returns false if there is
+    /// not enough room.
     fn reserve_and_copy(&self, pending: &mut PendingChild) -> Result<bool> {
         if pending.id == 0 {
             let reserved = self.reserve_quickly(self.me(), 0, "fork", PROCESSES)?;
@@ -196,7 +201,7 @@ impl Heap {
         self.copy_references(index_of(pending.id))
     }
 
-    /// Takes back what a copy that failed has put into its entry.
+    /// Takes back what a failed copy has put into its entry.
     fn drop_copy(&self, pending: PendingChild) -> Result<()> {
         if pending.id == 0 {
             Ok(())
@@ -205,8 +210,9 @@ impl Heap {
         }
     }
 
-    /// In the parent: the child has the lock of its entry, or there is no child. The error of a fork is seen by its caller, who
-    /// may be anybody; the lock tells whether there was one, and where there is none, what error was left behind.
+    /// Closes, in the parent, the lock that the child now has; frees the entry if there is no child. The error of a
+    /// failed fork is seen only by its caller, which may be any code. The lock tells whether there is a child;
+    /// without a lock, the error that fork left tells.
     fn see_off(&self, child: PendingChild, failed: bool) {
         self.give_up_claim(child.claim);
         let is_there = if child.claim >= 0 {
@@ -215,15 +221,14 @@ impl Heap {
             !failed
         };
         if !is_there && !is_steady() {
-            // An error leaves it to whoever looks after the dead.
+            // After an error, clearing up after dead processes frees it.
             let _ = self.drop_entry(child.id);
         }
     }
 
-    /// In a forked child: takes its entry over.
+    /// Adopts the entry, in a forked child.
     fn wake_up(&self, child: PendingChild) {
-        // Without an entry (there was no room for one) the process has no id, and whatever it wants to do with what is
-        // shared is an error.
+        // Without an entry (there was no room for one) the process has no id, and every use of shared objects is an error.
         self.set_me(0);
         self.space.forked();
         if child.id != 0 {
@@ -235,12 +240,12 @@ impl Heap {
 
     /// Closes this process's descriptor of a lock that is meant for a child.
     pub(crate) fn give_up_claim(&self, claim: RawFd) {
-        // No child is forked between its being forgotten and its being closed.
+        // No child is forked between the removal from the list and the closing.
         let _steady = steady();
         os::witness::give_up(claim, |fd| self.is_own(fd));
     }
 
-    /// Closes a descriptor of a lock that this process was sent; not the one that it asks with.
+    /// Closes a descriptor of a lock that this process was sent, unless it is the one with which it asks for locks.
     pub(crate) fn close_claim(&self, claim: RawFd) {
         let asked = self.witnesses().map(|fd| fd.as_raw_fd());
         if asked != Some(claim) {

@@ -4,12 +4,12 @@ use crate::heap::memory::heap::ObjectKind;
 use crate::heap::memory::layout::{EXTRA, HEAD, Head, LEN, Off, REFS, SERIAL, header};
 use crate::heap::memory::tx::Tx;
 
-/// The first word of an object of `kind` with `refs` references.
+/// Returns the first word of an object of `kind` with `refs` references.
 pub(in crate::heap) fn counted(kind: u8, refs: u64) -> u64 {
     u64::from(kind) | refs << 8
 }
 
-/// Kind and references of an object's first word.
+/// Returns kind and count of references of an object's first word.
 pub(in crate::heap) fn uncount(word: u64) -> (u8, u64) {
     (word as u8, word >> 8)
 }
@@ -27,11 +27,11 @@ pub(crate) fn refer(tx: &mut Tx<'_>, off: Off) {
     tx.add(off + REFS, 1 << 8);
 }
 
-/// The serial number lives in the header, next to what it numbers.
+/// Stages and returns a new serial number. The last one is in the header of the heap, next to what it numbers.
 fn next_serial(tx: &mut Tx<'_>) -> u64 {
     tx.add(header!(serial), 1);
     tx.get(header!(serial))
 }
 
-/// Payloads start behind the head and its padding.
+/// Payloads start after the head and its padding.
 const _: () = assert!(size_of::<Head>() as u64 <= HEAD && LEN == 24);

@@ -1,4 +1,7 @@
-//! Making objects and blocks: memory, head and slot of the maker's in one transaction, or in two with memory made between them.
+//! Making objects and blocks.
+//!
+//! A small one gets its cell, its head and its slot in one transaction. For a large one, a first transaction takes a raw block
+//! and a slot, then pages are committed, and a second transaction writes the head.
 
 use super::head::write_head;
 use super::object::Object;
@@ -10,14 +13,15 @@ use crate::heap::memory::steady::steady;
 use crate::heap::memory::tx::Tx;
 use crate::wait::atomic::Ordering;
 
-/// What an object cannot be made for want of.
+/// What an object cannot be made without, and is not there.
 enum Missing {
     Slot,
     Cell,
 }
 
 impl Heap {
-    /// Makes an object of `bytes` (its [`Head`] included), all zero but for the head, referred to by this process.
+    /// Makes an object of `bytes` (its [`Head`](crate::heap::layout::Head) included), all zero except for the head,
+    /// with a reference from this process.
     pub(crate) fn make_object(&self, kind: &ObjectKind, bytes: u64, extra: u64) -> Result<Object> {
         if bytes <= MAX_CELL {
             self.make(kind, bytes, extra, Self::introduce)
@@ -26,7 +30,8 @@ impl Heap {
         }
     }
 
-    /// The same in a cell; `wrap` makes a handle of offset and number of the slot, before this process can fork again.
+    /// Makes an object in a cell. `wrap` makes a handle from the offset and the number of the slot, before this
+    /// process can fork again.
     pub(in crate::heap) fn make<T>(
         &self,
         kind: &ObjectKind,
@@ -49,7 +54,7 @@ impl Heap {
         }
     }
 
-    /// Slot and cell are taken together, so neither is ever without the other.
+    /// Takes slot and cell together, so that neither is ever without the other.
     fn try_make(
         &self,
         tx: &mut Tx<'_>,
@@ -71,8 +76,8 @@ impl Heap {
         Ok(made)
     }
 
-    /// Makes an object of chunks of its own; its contents are arbitrary unless they are to be `zeroed`. `wrap` makes a handle
-    /// of offset and number of the slot, before this process can fork again.
+    /// Makes an object that has chunks of its own. Its contents are arbitrary unless they are to be `zeroed`.
+    /// `wrap` makes a handle from the offset and the number of the slot, before this process can fork again.
     pub(in crate::heap) fn make_large<T>(
         &self,
         kind: &ObjectKind,
@@ -96,12 +101,12 @@ impl Heap {
             return Err(error);
         }
         if zeroed {
-            // What it was used for before; the memory that is added is zero.
+            // Only what was used before must be cleared: memory that is committed anew is zero.
             let warm = self.word(chunk!(taken.index, committed)).load(Ordering::Relaxed);
             self.clear(off, warm.min(bytes));
         }
         let made = self.commit(taken, bytes).and_then(|()| {
-            // A child that was forked up to here has no reference: it was raw.
+            // A child that was forked before this has no reference, because the block was raw.
             let _steady = steady();
             self.transact_apart(self.my_entry(), slot, |tx, _| {
                 write_head(tx, off, kind, extra);

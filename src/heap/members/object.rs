@@ -1,8 +1,9 @@
-//! Objects: what lives in the heap and is referred to from anywhere in the program.
+//! Objects: things in the heap to which any process of the program may refer.
 //!
-//! References are held by processes (a slot of the hold table) and by blocks that carry them (messages, arguments,
-//! results). Each is made and given up in a transaction, so the count is always the number of holders, whoever died; but for
-//! those that borrow a page of slots from another process, which holds for them: see `holds/loans.rs`.
+//! References are held by processes (in a slot of the table of references) and by blocks that carry them (messages, arguments,
+//! results). Each is made and given up in a transaction, so the count always equals the number of references, whichever
+//! process dies. Processes that borrow a page of slots are not counted: the lender is counted for them (see
+//! `references/loans.rs`).
 
 use super::head::uncount;
 use super::references::Slotted;
@@ -21,8 +22,8 @@ pub(crate) use crate::heap::memory::facts::{Facts, Waits};
 pub(crate) use crate::heap::memory::heap::ObjectKind;
 pub(crate) use crate::heap::memory::layout::SharedLayout;
 
-/// A reference of this process to an object; all that it has to one object share a slot, and the last one dropped gives
-/// it up.
+/// A handle of this process to an object. All handles that a process has to one object share a slot; the reference is given
+/// up when the last of them is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Object(Arc<HeldReference>);
 
@@ -30,7 +31,7 @@ pub(crate) struct Object(Arc<HeldReference>);
 struct HeldReference {
     off: Off,
     slot: u64,
-    /// Where the tally is, for the process of this owner id: a forked child has its own elsewhere.
+    /// The offset of the tally of the process `noted_for`: a forked child has its own elsewhere.
     tally: AtomicU64,
     noted_for: AtomicU32,
 }
@@ -44,16 +45,17 @@ impl Drop for HeldReference {
 }
 
 impl Object {
-    /// Where it is.
+    /// Returns its offset.
     pub(crate) fn off(&self) -> Off {
         self.0.off
     }
 
+    /// Returns the number of its slot.
     pub(in crate::heap) fn slot(&self) -> u64 {
         self.0.slot
     }
 
-    /// A handle that [`Heap::share`] has counted.
+    /// Returns a handle that [`Heap::share`] has counted.
     pub(in crate::heap) fn of(off: Off, slot: u64) -> Self {
         Self(Arc::new(HeldReference {
             off,
@@ -63,7 +65,7 @@ impl Object {
         }))
     }
 
-    /// Where the tally of the process `me` is, which `find` finds out the first time.
+    /// Returns the offset of the tally of the process `me`, which `find` finds the first time.
     #[inline]
     pub(in crate::heap) fn tally(&self, me: u32, find: impl FnOnce() -> Result<Off>) -> Result<Off> {
         let held = &self.0;
@@ -76,21 +78,22 @@ impl Object {
         Ok(tally)
     }
 
-    /// The object's number, unlike that of any other object of the program, ever.
+    /// Returns its serial number, which no other object of the program ever has.
     pub(crate) fn serial(&self, heap: &Heap) -> u64 {
         heap.word(self.off() + SERIAL).load(Ordering::Relaxed)
     }
 }
 
 impl Heap {
-    /// One more reference of this process to an object that somebody it trusts refers to meanwhile.
+    /// Acquires a reference to an object that meanwhile is referred to by a process or block that this process
+    /// trusts.
     pub(crate) fn acquire(&self, off: Off) -> Result<Object> {
         let held = self.share(off, || Ok(true), || self.hold_if(off, |_| true))?;
         held.ok_or(Error::OutOfMemory { requested: 8 })
     }
 
-    /// One more reference of this process to the object at `off`, if that is (still) the one with this kind, type and
-    /// serial number, and somebody refers to it.
+    /// Acquires a reference to the object at `off`, if that is (still) the one with this kind, type and serial
+    /// number, and it has references.
     pub(crate) fn acquire_if_there(
         &self,
         off: Off,
@@ -114,9 +117,9 @@ impl Heap {
         self.share(off, look, || self.hold_if(off, is_there))
     }
 
-    /// One more reference of this process to the object whose offset stands in `field`, a word of an object that it refers to. The
-    /// word itself is no reference: it is changed before the object's memory is freed. `None` where the object is being given
-    /// up, or there is none.
+    /// Acquires a reference to the object whose offset is in `field`, a word of an object that this process refers
+    /// to. The word itself is no reference: it is changed before the memory of the object is freed. `None` if the
+    /// object is being given up, or there is none.
     pub(crate) fn acquire_uncounted(&self, field: Off) -> Result<Option<Object>> {
         let off = self.word(field).load(Ordering::Acquire);
         if off == 0 || !off.is_multiple_of(MIN_CELL) {
@@ -127,7 +130,8 @@ impl Heap {
         self.share(off, look, || self.hold_if(off, is_there))
     }
 
-    /// Takes a reference into a slot of this process, if `is_there` says so in the same transaction; gives the slot.
+    /// Takes a reference into a slot of this process, if `is_there` says so in the same transaction. Returns the
+    /// number of the slot.
     fn hold_if(&self, off: Off, is_there: impl Fn(&Tx<'_>) -> bool) -> Result<Slotted<u64>> {
         let held = self.with_spare_slot(|tx, slot| {
             if !is_there(tx) {
@@ -141,13 +145,13 @@ impl Heap {
         Ok(held.map(|((), slot)| slot))
     }
 
-    /// Where this process's tally on an object is.
+    /// Returns the offset of this process's tally on an object.
     #[inline]
     pub(crate) fn tally_of(&self, object: &Object) -> Result<Off> {
         object.tally(self.me(), || self.tally_at(object.slot()))
     }
 
-    /// Kind number and type of the object at `off`.
+    /// Returns kind number and type of the object at `off`.
     pub(crate) fn kind_of(&self, off: Off) -> (u8, u64) {
         let head: &Head = self.shared(off);
         (

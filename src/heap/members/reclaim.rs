@@ -1,4 +1,4 @@
-//! Memory that is short: what is kept warm goes back to the system, the dead are cleared up after, and then it is tried again.
+//! Reclaiming memory: warm blocks are given back to the system and, where memory is short, dead processes are cleared up after.
 
 use crate::error::{Error, Result};
 use crate::heap::Heap;
@@ -14,11 +14,12 @@ use crate::os::clock::Deadline;
 use crate::wait::atomic::Ordering;
 
 impl Heap {
-    /// Runs `take`; if memory is out, once more after everything that can be given back was. The caller holds no lock.
+    /// Runs `take`. If memory is short, gives back all that can be given back and runs `take` once more. The caller
+    /// holds no lock.
     pub(in crate::heap) fn retrying<T>(&self, bytes: u64, take: impl Fn() -> Result<T>) -> Result<T> {
         Rank::Sweep.is_not_reached();
         match take() {
-            // In the middle of a fork other latches than the heap's must not be waited for.
+            // In the middle of a fork a thread must wait for no lock except the heap's.
             Err(Error::OutOfMemory { .. }) if !forking() => {
                 let cooled = self.cool_everything()?;
                 if self.clear_up_all_dead() || cooled {
@@ -31,7 +32,7 @@ impl Heap {
         }
     }
 
-    /// Runs a transaction with a cell of at least `bytes`, which is taken if `stage` answers true.
+    /// Runs a transaction with a cell of at least `bytes`, which is taken if `stage` returns true.
     pub(in crate::heap) fn with_cell(
         &self,
         bytes: u64,
@@ -49,7 +50,8 @@ impl Heap {
         self.retrying(CHUNK, || self.grow(class, count))
     }
 
-    /// Gives back the warm blocks unused for longest while the warm are more than they may be.
+    /// Gives back the warm blocks that have been unused for longest, while there is more warm memory than
+    /// permitted.
     pub(in crate::heap) fn trim(&self) -> Result<()> {
         let header = self.header();
         let excess = || {
@@ -63,12 +65,12 @@ impl Heap {
         Ok(())
     }
 
-    /// Nothing has happened for a while: memory that was kept for more of the same goes back.
+    /// Gives back the memory that is kept for demand, after a while in which nothing has happened.
     pub(crate) fn release_reserve(&self) {
         if self.header().demand.load(Ordering::Relaxed) == 0 {
             return;
         }
-        // Beside somebody who is stopped it fails; then it goes back some other time. Nobody waits for that.
+        // It fails while a process is stopped in a transaction. Then the memory goes back some other time.
         let _ = until(Deadline::Now, || {
             self.transact(|tx| {
                 tx.set(header!(demand), 0);
@@ -78,7 +80,7 @@ impl Heap {
         });
     }
 
-    /// Makes all warm memory cold, so that other sizes can have it; whether there was any.
+    /// Makes all warm memory cold, so that blocks of other sizes can have it. Returns whether there was any.
     pub(in crate::heap) fn cool_everything(&self) -> Result<bool> {
         let mut any = false;
         while self.give_back(|_| true)? {
@@ -87,11 +89,13 @@ impl Heap {
         Ok(any)
     }
 
+    /// Gives back the warm block that has been unused for longest, if it is `wanted`. Returns whether there was
+    /// one.
     fn give_back(&self, wanted: impl Fn(&Tx<'_>) -> bool) -> Result<bool> {
-        // The victim is held like any block of this process while its memory goes back, so a death leaks nothing.
+        // The block is in a slot of this process while its memory goes back, so a death leaks nothing.
         let entry = self.my_entry();
         let victim = self.transact(|tx| {
-            // Too many at once for that: somebody else will do it.
+            // No slot: too much is being freed at once. Another call will do it.
             let slot = Self::freeing_slot(tx, entry).filter(|_| wanted(tx));
             let Some(slot) = slot else { return Ok(None) };
             let Some(index) = take_oldest(tx) else {

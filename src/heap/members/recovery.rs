@@ -1,8 +1,14 @@
-//! Clearing up after the dead: repairing what they were changing and giving up what they held.
+//! Clearing up after dead processes: repairing what they were changing, and giving up their references.
 //!
-//! Whoever notices does it: the parent that reaps, a process that starts another (it looks at two entries each time),
-//! whoever waits in vain for what the dead may have had, or runs out of memory or of entries. One at a time, under the
-//! sweep latch; each step is a transaction, so a death while clearing up leaves the rest to the next.
+//! It is done by the process that notices the death:
+//!
+//! * the parent that reaps the dead process;
+//! * a process that starts another one, which checks two entries each time;
+//! * a thread that waits in vain for something that a dead process may have;
+//! * a process that runs out of memory or of entries.
+//!
+//! One process at a time clears up, under the sweep lock. Each step is a transaction, so a death while clearing up leaves the
+//! rest to the next process.
 
 use super::table::WANTED;
 use crate::error::Result;
@@ -17,43 +23,44 @@ use crate::os::clock::Deadline;
 use crate::wait::BACKSTOP;
 use crate::wait::atomic::Ordering;
 
-/// Entries a process that makes one looks at.
+/// The number of entries that a process checks when it starts another.
 const GLANCES: u64 = 2;
-/// How long somebody who waits looks at others, once a second, in nanoseconds.
+/// The time for which a waiting thread checks entries, once a second, in nanoseconds.
 const LOOK: u64 = 120_000;
 
 impl Heap {
     /// Clears up after process `id`, which is dead. Its entry stays while its parent may ask for result and status.
     pub(crate) fn clear_up(&self, id: u32) -> Result<()> {
         let sweep = &self.header().sweep;
-        // Known to be dead: nobody need wait to ask.
+        // Known to be dead: a thread that waits for the lock need not check that first.
         self.header().tx_lock.mark_owner_dead(id);
         sweep.mark_owner_dead(id);
-        // Sweeping begins at the beginning, whoever died sweeping.
+        // A sweep begins at the beginning, so the death of the last owner needs no repair.
         self.lock_internal(sweep, Rank::Sweep)?;
         let answer = self.sweep(id);
         unlock_internal(sweep, Rank::Sweep);
         answer
     }
 
-    /// The same for a process that seems to be dead, unless somebody clears up already: then that one, or whoever looks next,
-    /// does it. Whether it was dead.
+    /// Clears up after a process that seems to be dead, unless another process is clearing up already: then that
+    /// one, or the next to check the entry, does it. Returns whether it was dead and cleared up after.
     fn clear_up_quickly(&self, id: u32) -> bool {
         let (sweep, me) = (&self.header().sweep, self.me());
-        // Nobody's is one that a waiter has marked and not taken.
+        // Without an owner is also a lock that a waiting thread has marked and not yet taken.
         let is_dead = |owner| owner == 0 || !self.alive(owner);
         let locked = self.try_internal(sweep, Rank::Sweep)
             || (me != 0 && is_dead(sweep.owner()) && self.lock_internal(sweep, Rank::Sweep).is_ok());
         if !locked {
             return false;
         }
-        // Asked once more: its entry may have been taken over, or freed, since the caller looked.
+        // Checked once more: the entry may have been cleared up after or freed since the caller looked.
         let due = self.is_due(index_of(id), id);
         let done = due && self.sweep(id).is_ok();
         unlock_internal(sweep, Rank::Sweep);
         done
     }
 
+    /// Clears up after process `id`, under the lock.
     fn sweep(&self, id: u32) -> Result<()> {
         self.replay_journal()?;
         let index = index_of(id);
@@ -90,7 +97,7 @@ impl Heap {
         Ok(())
     }
 
-    /// The parent of `id` has no more questions: its entry can go once it is dead.
+    /// Records that the parent of `id` has no more questions: the entry can go once the process is dead.
     pub(crate) fn no_longer_wanted(&self, id: u32) -> Result<()> {
         let index = index_of(id);
         let gone = self.transact(|tx| {
@@ -103,7 +110,7 @@ impl Heap {
         if gone { self.clear_up(id) } else { Ok(()) }
     }
 
-    /// Looks at the next entries in turn, so that the dead nobody waits for are found in time.
+    /// Checks the next entries in turn, so that dead processes for which no process waits are found in time.
     pub(in crate::heap) fn sweep_next_entries(&self) {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
         for _ in 0..GLANCES.min(top) {
@@ -111,9 +118,9 @@ impl Heap {
         }
     }
 
-    /// For somebody who has waited in vain for what a dead process may have, and cannot know whose it is: looks at others in turn,
-    /// unless somebody of the program has done so within the last second. It looks at all where they are not many, and at as
-    /// many as it can in [`LOOK`].
+    /// Checks entries in turn, for a thread that has waited in vain for what a dead process may have, and cannot
+    /// know which process that is. Does nothing if a process of the program has done so within the last second.
+    /// Checks all entries if they are few, and as many as it can within [`LOOK`].
     pub(crate) fn sweep_dead_rate_limited(&self) {
         let (looked, now) = (&self.header().looked, os::clock::now());
         let last = looked.load(Ordering::Relaxed);
@@ -123,7 +130,7 @@ impl Heap {
                 .compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         {
-            // Whoever looks has a deadline of its own, and somebody else will look.
+            // This thread waits with a deadline of its own, and another one will check.
             until(Deadline::Now, || {
                 let top = self.word(header!(table_top)).load(Ordering::Acquire);
                 for _ in 0..top {
@@ -134,26 +141,26 @@ impl Heap {
                 }
             });
         }
-        // What this process could not give up beside somebody who was stopped.
+        // What this process could not give up while another one was stopped.
         self.give_up_postponed();
     }
 
-    /// Looks at the entry whose turn it is; whether its process was dead.
+    /// Checks the entry whose turn it is. Returns whether its process was dead.
     fn check_next_entry(&self, top: u64) -> bool {
-        // Two who look at a time may look at the same, and do nothing twice.
+        // Two threads at a time may check the same entry; nothing is done twice.
         let turn = &self.header().janitor;
         let index = turn.load(Ordering::Relaxed) % top.max(1);
         turn.store(index + 1, Ordering::Relaxed);
         self.check_entry(index)
     }
 
-    /// Clears up after entry `index` if it is somebody's who is dead; whether it was.
+    /// Clears up after entry `index` if its process is dead. Returns whether it was.
     fn check_entry(&self, index: u64) -> bool {
         let id = self.entry(index).id.load(Ordering::Acquire) as u32;
         id != 0 && self.is_due(index, id) && self.clear_up_quickly(id)
     }
 
-    /// Whether entry `index` is that of a dead process `id` that is to be cleared up after.
+    /// Returns whether entry `index` is that of a dead process `id`, and is to be cleared up after.
     fn is_due(&self, index: u64, id: u32) -> bool {
         let entry = self.entry(index);
         let orphan = || {
@@ -168,15 +175,15 @@ impl Heap {
         due && entry.id.load(Ordering::Acquire) as u32 == id
     }
 
-    /// Clears up after every dead process of the program; whether there was one.
+    /// Clears up after every dead process of the program. Returns whether there was one.
     pub(crate) fn clear_up_all_dead(&self) -> bool {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
-        // All of them, not just the first that is dead.
+        // `count` visits all entries; `any` would stop at the first dead one.
         (0..top).filter(|&index| self.check_entry(index)).count() > 0
     }
 
-    /// Makes room for another process: clears up after the dead, and gives back memory that is kept warm; whether there was
-    /// any. Nobody calls it under another lock.
+    /// Makes room for another process: clears up after dead processes, and gives warm memory back. Returns whether
+    /// there was any. Not to be called under another lock.
     pub(in crate::heap) fn make_room(&self) -> bool {
         let dead = self.clear_up_all_dead();
         self.cool_everything().unwrap_or(false) || dead

@@ -1,12 +1,15 @@
-//! Giving references up, one's own and those of the dead; with the last one the object goes.
+//! Giving up references, those of this process and those of dead ones. With the last reference the object is freed:
 //!
-//! The transaction that gives up the last reference leaves the object in a slot, with a count of zero, where nobody finds it
-//! by its address any more. Then it is emptied, and freed in the transaction that clears the slot. Whoever dies on the way
-//! leaves the slot to a survivor, who goes on; so does an error (somebody is stopped in the middle of a change, say), after
-//! which this process goes on itself when it next gives something up.
+//! 1. A transaction gives up the reference. It leaves the object in a slot, with a count of zero. Nothing finds the object by
+//!    its address any more.
+//! 2. The object is cleared: it gives up what it refers to.
+//! 3. A transaction frees the memory and empties the slot.
 //!
-//! None of this needs memory, and none of it is done under the guard against forks but the first transaction: a child that is
-//! forked meanwhile gets no reference to what has none.
+//! If the process dies on the way, a survivor goes on from the slot. After an error (another process is stopped in the middle
+//! of a change, for example) this process goes on itself, when it next gives something up.
+//!
+//! None of this needs memory. Only the first transaction is run under the guard against forks: a child that is forked later
+//! gets no reference to an object that has none.
 
 use super::head::{counted, uncount};
 use super::references::{BATCH, Batch, Cutting};
@@ -20,22 +23,23 @@ use crate::heap::memory::tx::Tx;
 use crate::os::clock::Deadline;
 // This process's own memory: no crash points, no model.
 
-/// What became of a reference that was taken from somewhere to be given up.
+/// The outcome of giving up a reference that was taken from a word.
 pub(crate) enum Detached {
     /// There was none.
     Nothing,
-    /// Others refer to the object.
+    /// The object has other references.
     Shared,
-    /// It was the last: the object is to be freed.
+    /// It was the last reference: the object is to be freed.
     Last(Doomed),
 }
 
-/// An object without references, to be freed with [`Heap::free_detached`]. If it is not, that is done some time later.
+/// An object without references, to be freed with [`Heap::free_detached`]. If it is dropped instead, it is freed later.
 #[must_use]
 pub(crate) struct Doomed {
     slot: u64,
 }
 
+/// Returns the owner id of this process.
 fn own_id() -> u32 {
     Heap::existing().map_or(0, Heap::me)
 }
@@ -59,7 +63,7 @@ impl Heap {
         }
     }
 
-    /// Frees what [`give_up`](Self::give_up) has found to be without references, and what was postponed.
+    /// Frees the object that [`give_up`](Self::give_up) has found to be without references, and what was postponed.
     pub(in crate::heap) fn free_last(&self, number: u64, last: Option<(Off, u8)>) {
         if let Some((off, kind)) = last
             && self.free_held(self.my_entry(), number, off, kind).is_err()
@@ -72,7 +76,8 @@ impl Heap {
         }
     }
 
-    /// Tries again what was postponed, if there is any; for threads that hold no locks, and wait for something.
+    /// Tries again to give up what was postponed, if there is any. For threads that hold no locks and wait for
+    /// something.
     pub(crate) fn give_up_postponed(&self) {
         if self.has_postponed() {
             until(Deadline::Now, || self.catch_up());
@@ -96,7 +101,7 @@ impl Heap {
         }
     }
 
-    /// The same for any process: a survivor does it for the dead.
+    /// Gives up the reference in a slot of any process: a survivor does it for a dead one.
     pub(in crate::heap) fn release_of(&self, entry: u64, number: u64) -> Result<()> {
         match self.give_up(entry, number)? {
             None => Ok(()),
@@ -104,7 +109,8 @@ impl Heap {
         }
     }
 
-    /// Gives up the reference in a slot. If it was the last, the slot keeps the object, whose offset and kind are the answer.
+    /// Gives up the reference in a slot. If it was the last, the slot keeps the object, whose offset and kind are
+    /// returned.
     pub(in crate::heap) fn give_up(&self, entry: u64, number: u64) -> Result<Option<(Off, u8)>> {
         self.transact_apart(entry, number, |tx, slot| {
             let Some(slot) = slot else {
@@ -144,13 +150,14 @@ impl Heap {
             clear(tx);
             Ok(())
         })?;
-        // A failure leaves more warm memory than there should be, until the next time.
+        // A failure only leaves more warm memory than there should be, until the next time.
         let _ = self.trim();
         Ok(())
     }
 
-    /// Runs a transaction that takes a reference from where it was (`stage` names the object) to give it up. What was the
-    /// last one is in a slot of this process then; for those who hold locks it is enough to free it when they do not.
+    /// Runs a transaction that takes a reference from its place to give it up; `stage` names the object. If it was
+    /// the last reference, the object is in a slot of this process then. A caller that holds locks frees it after
+    /// it has released them.
     pub(crate) fn detach(&self, stage: impl FnOnce(&mut Tx<'_>) -> Result<Option<Off>>) -> Result<Detached> {
         let entry = self.my_entry();
         self.transact(|tx| {
@@ -177,7 +184,7 @@ impl Heap {
         freed
     }
 
-    /// Gives up the block or object that a word of an entry or of another object refers to.
+    /// Gives up the block or object to which a word of an entry or of another object refers.
     pub(crate) fn drop_reference(&self, field: Off) -> Result<()> {
         let detached = self.detach(|tx| {
             let off = tx.get(field);
@@ -190,9 +197,9 @@ impl Heap {
         }
     }
 
-    /// Lets the objects that a dead process held know of its death; may be run again after a death half-way.
+    /// Tells the objects to which a dead process referred of its death. It may run again after a death half-way.
     pub(in crate::heap) fn bury_references(&self, dead: u32, entry: u64) -> Result<()> {
-        // Not those in the entry itself: nobody has anything to do with what is being freed.
+        // Not those in the entry itself: what is being freed has no other user.
         let mut next = 0;
         while let Some((page, used)) = self.next_page(entry, next)? {
             for start in (0..used).step_by(BATCH as usize) {
@@ -203,6 +210,7 @@ impl Heap {
         Ok(())
     }
 
+    /// Tells the objects of some slots.
     fn bury_some(&self, dead: u32, entry: u64, page: u64, start: u64) -> Result<()> {
         let mut found = [(0, 0, 0); BATCH as usize];
         let count = self.transact(|tx| {
@@ -224,7 +232,7 @@ impl Heap {
         Ok(())
     }
 
-    /// Gives up everything that a dead process held.
+    /// Gives up all references of a dead process.
     pub(in crate::heap) fn drop_references(&self, entry: u64) -> Result<()> {
         for number in Self::reserved_numbers() {
             self.release_of(entry, number)?;
@@ -240,7 +248,8 @@ impl Heap {
         self.drop_pages(entry)
     }
 
-    /// Gives up what slots at the end of a page hold, up to one that has to be given up by itself, whose number is the answer.
+    /// Gives up the references at the end of a page, up to one that has to be given up by itself. Returns the
+    /// number of its slot.
     fn cut_page(&self, entry: u64, page: u64) -> Result<Option<u64>> {
         let mut more = true;
         while more {
@@ -279,7 +288,8 @@ impl Heap {
     }
 }
 
-/// Stages one reference less; if it was the last, the object's kind. Nobody finds it by its address any more then.
+/// Stages one reference less. Returns the object's kind if it was the last; then nothing finds the object by its
+/// address any more.
 fn unrefer(tx: &mut Tx<'_>, off: Off) -> Option<u8> {
     let (kind, refs) = uncount(tx.get(off + REFS));
     tx.set(off + REFS, counted(kind, refs.saturating_sub(1)));

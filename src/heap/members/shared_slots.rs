@@ -1,12 +1,12 @@
-//! Which slot this process has for which object: one for all its handles, wherever each came from.
+//! The table of shared slots: all handles that this process has to one object share one slot, wherever each came from.
 //!
-//! So what is noted in the slot (permits that this process has, items it works on) is noted of the process and not of a
-//! handle, and may be taken through one and given back through another. A slot whose tally says that the process has
-//! something stays when the last handle goes: should the process die so, a survivor must find it.
+//! So the tally in the slot (permits that this process has, items it works on) belongs to the process and not to a handle:
+//! a permit may be taken through one handle and given back through another. A slot with a tally that is not zero stays when
+//! the last handle goes: if the process dies then, a survivor must find it.
 //!
-//! Other threads, which may hold what still others need (an interpreter's lock), wait for the table as for any mutex. So nobody
-//! sleeps over a transaction with it: where that is somebody else's, it is waited for with nothing held, and then all is
-//! looked at again.
+//! Other threads wait for the table as for any mutex, and may hold what still others need (an interpreter's lock). So no
+//! thread sleeps on a transaction while it holds the table. If another transaction is going on, the thread releases the
+//! table, waits for the transaction, and looks at everything again.
 
 use super::object::Object;
 use super::references::Slotted;
@@ -19,31 +19,35 @@ use crate::heap::memory::steady::steady;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A slot and how many handles share it; none where only the tally keeps it.
+/// A slot and the number of handles that share it; zero if only the tally keeps it.
 struct Use {
     slot: u64,
     handles: u64,
 }
 
-/// Locked only by who keeps this process from forking, so that no child finds it locked, and who does not sleep.
+/// Locked only under the guard against forks, so a forked child never inherits it locked, and never across a sleep.
 static SLOTS: Mutex<BTreeMap<Off, Use>> = Mutex::new(BTreeMap::new());
 
+/// Locks the table.
 fn slots() -> MutexGuard<'static, BTreeMap<Off, Use>> {
     SLOTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Heap {
-    /// A handle for an object that this process has just made, in slot `slot`. The caller keeps it from forking.
+    /// Returns a handle for an object that this process has just made, in slot `slot`. The caller keeps the process
+    /// from forking.
     pub(in crate::heap) fn introduce(off: Off, slot: u64) -> Object {
         let _steady = steady();
         slots().insert(off, Use { slot, handles: 1 });
         Object::of(off, slot)
     }
 
-    /// A handle for the object at `off`, through the slot that this process has for it, or else one that `fill` fills.
+    /// Returns a handle for the object at `off`, through the slot that this process has for it, or else through one
+    /// that `fill` fills.
     ///
-    /// `is_it` says whether what this process has there is what was meant: since the caller looked, another thread may
-    /// have given that up and made something else in its place. It is asked where nobody here can give it up.
+    /// `is_it` says whether the object in the slot is the one that was meant: since the caller looked, another
+    /// thread may have given that up and made another one in its place. It is called while no thread of this
+    /// process can give the object up.
     pub(in crate::heap) fn share(
         &self,
         off: Off,
@@ -78,7 +82,7 @@ impl Heap {
         }
     }
 
-    /// Runs `attempt`, which has the table and so does not sleep, until no transaction of others is in its way.
+    /// Repeats `attempt`, which holds the table and so must not sleep, until no transaction is in its way.
     fn without_sleep<T>(&self, attempt: impl Fn() -> Result<T>) -> Result<T> {
         loop {
             match awake(&attempt).0 {
@@ -88,19 +92,19 @@ impl Heap {
         }
     }
 
-    /// Waits until nobody is in the middle of a transaction.
+    /// Waits until no transaction is going on.
     fn await_transaction(&self) -> Result<()> {
         self.transact(|_| Ok(()))
     }
 
-    /// How many of these objects this process has no slot for.
+    /// Counts those of these objects for which this process has no slot.
     pub(in crate::heap) fn count_unknown(objects: &[Off]) -> u64 {
         let _steady = steady();
         let slots = slots();
         objects.iter().filter(|off| !slots.contains_key(off)).count() as u64
     }
 
-    /// A handle goes away, and with the last one the reference.
+    /// Counts one handle less, and gives up the reference with the last one.
     pub(in crate::heap) fn let_go(&self, off: Off) {
         let given_up = {
             let _steady = steady();
@@ -109,7 +113,7 @@ impl Heap {
             known.handles -= 1;
             let (given_up, _) = awake(|| self.give_up_unused(&mut slots, off));
             if given_up.is_err() {
-                // It stays known, so that another handle finds it; and a child that is forked now knows that it is due, too.
+                // It stays in the table: another handle finds it there, and a child that is forked now knows that it is due.
                 postpone(Postponed::Handle(off));
             }
             given_up
@@ -125,7 +129,7 @@ impl Heap {
         }
     }
 
-    /// Tries again to give up the reference to an object of which this process has no handle any more.
+    /// Tries again to give up the reference to an object to which this process has no handle any more.
     pub(in crate::heap) fn let_go_unused(&self, off: Off) -> Result<()> {
         let given_up = self.without_sleep(|| {
             let _steady = steady();
@@ -137,7 +141,8 @@ impl Heap {
         Ok(())
     }
 
-    /// Gives up the reference to `off` where no handle and no tally keeps it: its slot, and what is to be freed in it.
+    /// Gives up the reference to `off` if no handle and no tally keeps it. Returns its slot, and what is to be
+    /// freed in it.
     #[allow(
         clippy::type_complexity,
         reason = "the answer of `give_up` and the slot it was asked about"

@@ -1,5 +1,5 @@
-//! Looking at everything the processes of the program hold, for inspection. It changes nothing, and is in nobody's way for
-//! longer than it takes to read a few hundred words.
+//! Surveying the references of all processes, for inspection. It changes nothing, and holds no lock for longer than it takes
+//! to read a few hundred words.
 
 use super::head::uncount;
 use super::references::{BATCH, PAGE_SLOTS};
@@ -18,7 +18,7 @@ pub(crate) struct Resident {
     /// Owner id.
     pub id: u32,
     pub pid: u32,
-    /// Owner id of the process that asked for it.
+    /// Owner id of the process that started it.
     pub parent: u32,
     pub name: String,
     pub daemon: bool,
@@ -30,19 +30,20 @@ pub(crate) struct Resident {
 pub(crate) struct Reference {
     pub off: Off,
     pub serial: u64,
-    /// The count of the object's references, without those that are borrowed.
+    /// The count of the object's references, without the borrowed ones.
     pub references: u64,
-    /// Whether this one is: see `holds/loans.rs`.
+    /// Whether this reference is borrowed: see `references/loans.rs`.
     pub borrowed: bool,
-    /// What the process has of it: see the kind.
+    /// The tally of the process: its meaning depends on the kind.
     pub tally: i64,
-    /// What it is, and what that says of itself.
+    /// The kind of the object, and its description.
     pub kind: &'static str,
     pub facts: Facts,
 }
 
 impl Heap {
-    /// Every process and what it holds. Each process is seen at one moment or a few, not all at the same.
+    /// Returns every process with its references. Each process is seen at one moment or a few, and not all
+    /// processes at the same moment.
     pub(crate) fn survey(&self) -> Result<Vec<Resident>> {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
         let mut residents = Vec::new();
@@ -61,7 +62,8 @@ impl Heap {
         Ok(residents)
     }
 
-    /// The processes that these have started, and those that they have, and so on; not these themselves.
+    /// Returns the processes that the given ones have started, those that these have started, and so on, without
+    /// the given ones.
     pub(crate) fn descendants(&self, of: &[u32]) -> Vec<u32> {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
         let related = |index| {
@@ -84,6 +86,7 @@ impl Heap {
         family.split_off(of.len())
     }
 
+    /// Returns the process `id` in entry `index`; `None` if the entry is no longer its.
     fn resident_at(&self, index: u64, id: u32) -> Result<Option<Resident>> {
         let mut references = Vec::new();
         let mut next = 0;
@@ -115,6 +118,7 @@ impl Heap {
         }))
     }
 
+    /// Returns the reference in a slot, if the slot has one that can be read.
     fn reference_at(&self, tx: &Tx<'_>, index: u64, number: u64) -> Option<Reference> {
         let (off, tally_at) = self.seen_at(tx, index, number).ok()??;
         let (kind, references) = uncount(tx.get(off));

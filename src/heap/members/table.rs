@@ -1,4 +1,4 @@
-//! The process table: who belongs to the program, and whether they live.
+//! The process table: the processes of the program, from the reservation of an entry to its release.
 
 use crate::error::{Error, Result};
 use crate::heap::Heap;
@@ -18,12 +18,12 @@ pub(crate) use crate::heap::memory::owners::index_of;
 pub(crate) const DAEMON: u64 = 1;
 /// Its parent has a handle and will ask how it ended.
 pub(crate) const WANTED: u64 = 2;
-/// It was born of another process than the one that asked for it, which collects its exit status.
+/// Another process than its parent forked it (the fork server), and that one collects its exit status.
 pub(crate) const VIA_SERVER: u64 = 4;
-/// Its parent answers for it: waits for it at its own end, or ends it.
+/// Its parent is responsible for it: at its own end it waits for the child, or ends it.
 pub(crate) const CHILD: u64 = 8;
 
-/// Entries that only forks may use, which cannot be refused.
+/// Entries that only forks may use, because a fork cannot be refused.
 const FOR_FORKS: u64 = 64;
 
 /// An entry for a process that is about to be started.
@@ -36,12 +36,12 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
-    /// The number of the lock's descriptor; -1 for none.
+    /// Returns the number of the lock's descriptor; -1 for none.
     pub(crate) fn claim_fd(&self) -> RawFd {
         self.claim.as_ref().map_or(-1, |claim| claim.as_fd().as_raw_fd())
     }
 
-    /// Leaves the descriptor open, for [`Heap::give_up_claim`]; its number, -1 for none.
+    /// Leaves the descriptor open, for [`Heap::give_up_claim`], and returns its number; -1 for none.
     pub(crate) fn into_raw(mut self) -> RawFd {
         self.claim.take().map_or(-1, Claim::into_raw)
     }
@@ -49,7 +49,7 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        // No child is forked between its being forgotten and its being closed.
+        // No child is forked between the removal from the list and the closing.
         let _steady = steady();
         drop(self.claim.take());
     }
@@ -58,18 +58,20 @@ impl Drop for Reserved {
 impl Heap {
     /// Enters the first process of the program.
     pub(in crate::heap) fn register_first(&self) -> Result<()> {
-        // It needs an owner id to take the latch for the first time; nobody else sees the heap yet.
+        // It needs an owner id to take the lock for the first time. No other process sees the heap yet.
         self.set_me(id_of(0, 1));
         let reserved = self.reserve_quickly(0, 0, "main", PROCESSES)?;
         debug_assert_eq!(reserved.id, self.me());
         self.adopt_entry(reserved.id, reserved.claim.as_ref().map(AsFd::as_fd))
     }
 
-    /// This process takes over the entry `id`, which its parent reserved, with the lock that witnesses its life.
+    /// Takes over, for this process, the entry `id`, which its parent reserved, with the lock that witnesses its
+    /// life.
     ///
     /// # Errors
     ///
-    /// [`Error::NoIdentity`] if the entry is not (or no longer) for it, and [`Error::OwnerStopped`] without a lock; then it has none.
+    /// [`Error::NoIdentity`] if the entry is not (or no longer) for this process, and, without a lock,
+    /// [`Error::OwnerStopped`]; then the process has no entry.
     pub(crate) fn adopt_entry(&self, id: u32, claim: Option<BorrowedFd<'_>>) -> Result<()> {
         self.set_me(id);
         let witnessed = claim.is_some_and(|claim| {
@@ -77,8 +79,8 @@ impl Heap {
             os::witness::keep(claim).is_ok()
         });
         let mut adopted = self.take_over(id, witnessed);
-        // Somebody is stopped in the middle of a transaction. With the lock the entry is nobody else's, and it is only that a
-        // few words do not change at once: the state last.
+        // A process is stopped in the middle of a transaction. With the lock, no other process can use the entry, so its words
+        // may change one by one: the state last.
         if matches!(adopted, Err(Error::OwnerStopped { .. }))
             && witnessed
             && let Some(entry) = self.entry_of(id)
@@ -96,6 +98,7 @@ impl Heap {
         adopted
     }
 
+    /// Makes the entry live, in a transaction.
     fn take_over(&self, id: u32, witnessed: bool) -> Result<()> {
         let [pid, started, namespace] = what_others_see();
         let index = index_of(id);
@@ -114,7 +117,8 @@ impl Heap {
         })
     }
 
-    /// Reserves an entry for a process that `parent` is about to start. Also looks whether some dead process has been forgotten.
+    /// Reserves an entry for a process that `parent` is about to start. Also checks the next entries for dead
+    /// processes.
     pub(crate) fn reserve(&self, parent: u32, flags: u64, name: &str) -> Result<Reserved> {
         self.sweep_next_entries();
         let most = PROCESSES - FOR_FORKS;
@@ -126,8 +130,8 @@ impl Heap {
         }
     }
 
-    /// The same without looking after anybody, for a fork, which must not wait for other latches than the heap's; among the
-    /// first `most` entries.
+    /// Reserves an entry among the first `most`, without checking others: for a fork, which must wait for no lock
+    /// except the heap's.
     pub(in crate::heap) fn reserve_quickly(
         &self,
         parent: u32,
@@ -140,7 +144,7 @@ impl Heap {
         let id = self.transact(|tx| {
             Self::take_entry(tx, parent, flags, name, most).ok_or(Error::TooManyProcesses { max: most })
         })?;
-        // No child is forked that has the lock and does not know.
+        // No child is forked that has the lock without knowing of it.
         let steady = steady();
         let claim = self
             .witnesses_again()
@@ -152,6 +156,7 @@ impl Heap {
         Ok(Reserved { id, claim })
     }
 
+    /// Takes a free entry and fills it in.
     fn take_entry(tx: &mut Tx<'_>, parent: u32, flags: u64, name: &str, most: u64) -> Option<u32> {
         let free = tx.get(header!(table_free));
         let index = if free == 0 {
@@ -187,7 +192,7 @@ impl Heap {
         Some(id)
     }
 
-    /// Frees an entry that holds nothing any more.
+    /// Frees an entry that has no references any more.
     pub(in crate::heap) fn free_entry(tx: &mut Tx<'_>, index: u64) {
         let generation = tx.get(entry!(index, generation)) & 0xffff_ffff;
         tx.set(
@@ -199,15 +204,16 @@ impl Heap {
         tx.set(entry!(index, id), 0);
     }
 
-    /// This process ends in an orderly way, and says so: what it has of a semaphore is not given back on its behalf, as that of
-    /// one that was killed is. One store, so that nobody need be waited for on the way out.
+    /// Records that this process ends in an orderly way. Then the permits of a semaphore that it has are not given
+    /// back on its behalf, as those of a killed process are. It is one store, so the end of the process waits for
+    /// nothing.
     pub(crate) fn take_leave(&self) {
         if let Some(entry) = self.entry_of(self.me()) {
             entry.left.store(1, Ordering::Release);
         }
     }
 
-    /// Whether process `id`, which is dead, had said that it ends.
+    /// Returns whether the dead process `id` had recorded that it ends.
     pub(crate) fn took_leave(&self, id: u32) -> bool {
         self.entry_of(id)
             .is_some_and(|entry| entry.left.load(Ordering::Acquire) != 0)
@@ -219,7 +225,7 @@ impl Heap {
         os::witness::give_up_byte(index_of(id), |fd| self.is_own(fd));
     }
 
-    /// Gives up an entry whose process was never born.
+    /// Gives up an entry whose process was never started.
     pub(crate) fn drop_entry(&self, id: u32) -> Result<()> {
         let Some(entry) = self.entry_of(id) else {
             return Ok(());
@@ -227,7 +233,7 @@ impl Heap {
         entry.flags.store(0, Ordering::Relaxed);
         self.give_up_claims_of(id);
         if self.is_witnessed(index_of(id)) == Some(true) {
-            // Somebody was started, late, and has the lock: it is cleared up after like any other.
+            // The process was started after all, late, and has the lock: it is cleared up after like any other.
             return Ok(());
         }
         self.clear_up(id)
@@ -242,13 +248,15 @@ impl Heap {
         })
     }
 
+    /// Stages the name in an entry.
     fn write_name(tx: &mut Tx<'_>, index: u64, name: &str) {
         for (i, word) in name_words(name).into_iter().enumerate() {
             tx.set(entry!(index, name) + 8 * i as u64, word);
         }
     }
 
-    /// Who of the program had this pid and is dead, not yet cleared up.
+    /// Returns the owner id of the process of this program that had this pid, and is dead but not yet cleared up
+    /// after.
     pub(crate) fn id_of_dead(&self, pid: u32) -> Option<u32> {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
         (0..top).find_map(|index| {
@@ -262,14 +270,14 @@ impl Heap {
     }
 }
 
-/// What this process's entry says of it: pid, start time, pid namespace.
+/// Returns what this process's entry tells of it: pid, start time, pid namespace.
 fn what_others_see() -> [u64; 3] {
     let pid = os::pid::own();
     let started = os::pid::own_start_time().unwrap_or(os::pid::UNKNOWN_START);
     [u64::from(pid), started, os::pid::namespace()]
 }
 
-/// A name as words of the table, cut at a character's end where it is too long.
+/// Returns a name as words of the table, cut at the end of a character if it is too long.
 fn name_words(name: &str) -> [u64; NAME / 8] {
     let mut bytes = [0u8; NAME];
     let end = name.floor_char_boundary(NAME);

@@ -3,11 +3,12 @@
 use super::layout::{MORE, NEAR, Off, SEGMENTS, TABLES, TABLES_END};
 use crate::os::memory;
 
-/// The first of the chunks' regions, and the only one of most programs.
+/// The number of the first region, which is the only one that most programs use.
 pub(super) const FIRST: usize = 0;
-/// The process table, but for its beginning.
+/// The number of the region of the process table, without the beginning of the table.
 pub(super) const TABLE: usize = SEGMENTS;
-/// All of them: for each segment one, the process table, and for each segment but the first its chunks' descriptors.
+/// The number of regions: one for each segment, the process table, and one for the descriptors of each segment's chunks
+/// except the first's.
 pub(super) const REGIONS: usize = 2 * SEGMENTS;
 
 /// A range of offsets that is contiguous in memory.
@@ -19,7 +20,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Of the region that `off` lies in.
+    /// Returns the bounds of the region that `off` lies in.
     pub(super) fn of(off: Off) -> Self {
         let doubling = |off: Off, first: Off, base: Off, number: usize| {
             let n = off.ilog2() - first.ilog2();
@@ -45,7 +46,7 @@ impl Bounds {
         }
     }
 
-    /// Its length, halved so many times, in whole pages.
+    /// Returns its length, halved `times` times, in whole pages.
     pub(super) fn halved(self, times: u64) -> u64 {
         let len = (self.end - self.start).checked_shr(times as u32).unwrap_or(0);
         len.next_multiple_of(memory::page())

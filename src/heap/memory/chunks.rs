@@ -1,9 +1,10 @@
 //! Large blocks: powers of two of 64 KiB chunks (a buddy system), of which only what is used has memory behind it.
 //!
-//! A freed block stays *warm*: a fresh page costs a hundred times a used one, so it is handed out again first, last freed
-//! first. Warm memory is bounded by what is in use plus [`SPARE`] and the [`DEMAND`]; beyond that the block unused for
-//! longest gives its memory back and joins its neighbours in the *cold* lists. Virtual space is plentiful, so rounding
-//! sizes up to a power of two costs nothing: memory is committed for the part that is asked for.
+//! A freed block stays *warm*: its memory is kept, because a fresh page costs a hundred times as much as a used one. Warm
+//! blocks are handed out first, the last freed one first. Warm memory is bounded by the memory in use plus [`SPARE`] and the
+//! [`DEMAND`]. Beyond that, the block that has been unused for longest gives its memory back and joins its neighbours in the
+//! *cold* lists. Address space is plentiful, so rounding sizes up to a power of two costs nothing: only the part that is
+//! asked for gets memory.
 
 use super::heap::Heap;
 use super::layout::{CHUNK, FIRST_CHUNK, ORDERS, Off, chunk, header, kind};
@@ -14,18 +15,19 @@ use crate::error::{Error, Result};
 use crate::os::memory;
 use crate::wait::atomic::Ordering;
 
-/// Bytes of freed memory that are kept however little is in use.
+/// Bytes of freed memory that are always kept.
 pub(in crate::heap) const SPARE: u64 = 12 << 20;
-/// The most that is kept on top of that because it is likely to be asked for again.
+/// The most that is kept beyond that because it is likely to be taken again soon.
 ///
-/// The *demand* grows by what is taken, by twice as much where that was warm, and shrinks by what is freed: a stream of
-/// blocks, where one is taken for each that is freed, keeps as much as it swings by, while a burst that is drained ends
-/// with nothing.
+/// The *demand* grows by the bytes taken (twice those if they were warm), and shrinks by the bytes freed. So a stream of
+/// blocks, in which one is taken for each that is freed, keeps the memory by which it swings; a burst that is drained keeps
+/// nothing.
 const DEMAND: u64 = 128 << 20;
-/// Keeping less than this of a block is not worth the trouble.
+/// The least part of a block that is worth keeping.
 const MIN_KEPT: u64 = 1 << 20;
 
-/// Bytes of memory, and of the heap's end, that only forks may use, for the child's table of references: they cannot be refused.
+/// Bytes of memory, and of the heap's end, that only forks may use, for the child's table of references: a fork cannot be
+/// refused.
 const FOR_FORKS: u64 = 1 << 20;
 
 /// A block taken from the lists: its first chunk's index.
@@ -37,34 +39,36 @@ pub(in crate::heap) struct TakenRun {
 /// What becomes of a block that is freed.
 enum Fate {
     Warm,
-    /// Of its committed bytes so many are kept, none if it goes cold.
+    /// Of its `committed` bytes, the first `kept` are kept; none if it goes cold.
     Shorten {
         kept: u64,
         committed: u64,
     },
 }
 
-/// The order of the smallest block that holds `bytes`.
+/// Returns the order of the smallest block that holds `bytes`.
 pub(in crate::heap) fn order_of(bytes: u64) -> u64 {
     u64::from(bytes.div_ceil(CHUNK).next_power_of_two().trailing_zeros())
 }
 
+/// Returns the state word of a descriptor.
 fn state(kind: u64, order: u64) -> u64 {
     kind | order << 8
 }
 
-/// Kind and order of a descriptor's state word.
+/// Returns kind and order of a descriptor's state word.
 pub(in crate::heap) fn split(state: u64) -> (u64, u64) {
     (state & 0xff, state >> 8)
 }
 
-/// Which end of a warm list, or the only end of a cold one.
+/// The lists of free blocks.
 #[derive(Clone, Copy)]
 enum List {
     Cold,
     Warm,
 }
 
+/// Returns the header word at which a list begins.
 fn first(list: List, order: u64) -> Off {
     match list {
         List::Cold => header!(cold[order]),
@@ -72,6 +76,7 @@ fn first(list: List, order: u64) -> Off {
     }
 }
 
+/// Puts a block at the front of a list.
 fn link(tx: &mut Tx<'_>, list: List, order: u64, index: u64) {
     let old = tx.get(first(list, order));
     tx.set(chunk!(index, next), old);
@@ -84,6 +89,7 @@ fn link(tx: &mut Tx<'_>, list: List, order: u64, index: u64) {
     tx.set(first(list, order), index + 1);
 }
 
+/// Takes a block out of its list.
 fn unlink(tx: &mut Tx<'_>, list: List, order: u64, index: u64) {
     let (next, prev) = (tx.get(chunk!(index, next)), tx.get(chunk!(index, prev)));
     match prev {
@@ -105,7 +111,7 @@ fn insert_cold(tx: &mut Tx<'_>, mut index: u64, mut order: u64) {
             break;
         }
         unlink(tx, List::Cold, order, buddy);
-        // What is no longer a block's first chunk must not look like one.
+        // A chunk that no longer begins a block must not look as if it did.
         tx.set(chunk!(index.max(buddy), state), 0);
         index = index.min(buddy);
         order += 1;
@@ -147,28 +153,28 @@ fn take_new(tx: &mut Tx<'_>, order: u64, chunks: u64) -> Option<u64> {
 }
 
 impl Heap {
-    /// Offset of chunk `index`.
+    /// Returns the offset of chunk `index`.
     #[allow(clippy::unused_self, reason = "it reads as a question to the heap")]
     pub(in crate::heap) fn chunk_at(&self, index: u64) -> Off {
         index * CHUNK
     }
 
-    /// Index of the chunk that `off` lies in; `None` if it lies in none that was ever used.
+    /// Returns the index of the chunk that `off` lies in; `None` if that chunk was never used.
     pub(in crate::heap) fn chunk_of(&self, off: Off) -> Option<u64> {
         let index = off / CHUNK;
         (index >= FIRST_CHUNK && index < self.header().frontier.load(Ordering::Acquire)).then_some(index)
     }
 
-    /// The chunk whose block starts at `off`; `None` for a cell.
+    /// Returns the chunk whose block starts at `off`; `None` for a cell.
     pub(in crate::heap) fn own_chunk(&self, off: Off) -> Option<u64> {
         let index = self.chunk_of(off)?;
         let kind = split(self.word(chunk!(index, state)).load(Ordering::Acquire)).0;
         (kind != kind::SLAB).then_some(index)
     }
 
-    /// Sees to it that this process can touch all of the object or block at `off`, which it is about to refer to.
+    /// Ensures that this process can touch all of the object or block at `off`, before it refers to it.
     pub(in crate::heap) fn reach_whole(&self, tx: &Tx<'_>, off: Off) -> Result<()> {
-        // A cell is inside of a chunk. What has chunks of its own begins with one, and ends where its memory does.
+        // A cell lies inside a chunk. A block begins at a chunk, and ends where its memory does.
         let len = match self.chunk_of(off) {
             Some(index) if off == self.chunk_at(index) => tx.get(chunk!(index, committed)),
             _ => 0,
@@ -176,13 +182,14 @@ impl Heap {
         self.reach(off, len.max(CHUNK - off % CHUNK))
     }
 
-    /// Whether `off` is a block that is not ready, whose memory must not be touched.
+    /// Returns whether `off` is a raw block, whose memory must not be touched.
     pub(in crate::heap) fn is_raw(&self, tx: &Tx<'_>, off: Off) -> bool {
         self.chunk_of(off)
             .is_some_and(|index| split(tx.get(chunk!(index, state))).0 == kind::RAW)
     }
 
-    /// The same in the middle of a transaction that has not changed what `off` is.
+    /// Returns, as [`is_raw`](Self::is_raw), whether `off` is a raw block, within a transaction that has not
+    /// changed what `off` is.
     pub(in crate::heap) fn is_raw_now(&self, off: Off) -> bool {
         self.chunk_of(off).is_some_and(|index| {
             let state = self.word(chunk!(index, state)).load(Ordering::Acquire);
@@ -190,7 +197,8 @@ impl Heap {
         })
     }
 
-    /// Whether `off` may be where an object is: in a slab, or at the start of a block in use. Its head can be looked at.
+    /// Returns whether an object can be at `off`: in a slab, or at the start of a block in use. Its head can be
+    /// read then.
     pub(in crate::heap) fn is_in_use(&self, tx: &Tx<'_>, off: Off) -> bool {
         self.chunk_of(off)
             .is_some_and(|index| match split(tx.get(chunk!(index, state))).0 {
@@ -203,7 +211,7 @@ impl Heap {
     /// Takes a block for `bytes` within a transaction; it is [`kind::RAW`] until [`ready`](Self::ready).
     pub(in crate::heap) fn take(&self, tx: &mut Tx<'_>, bytes: u64) -> Result<TakenRun> {
         let order = order_of(bytes);
-        // An error now is better than a visit of the kernel's out-of-memory killer later.
+        // An error now is better than the kernel's out-of-memory killer later.
         let spared = if makes_child() { 0 } else { FOR_FORKS };
         let limit = self.header().limit.load(Ordering::Relaxed).saturating_sub(spared);
         let warm = tx.get(header!(warm_new[order]));
@@ -240,8 +248,8 @@ impl Heap {
                 max: most,
             });
         }
-        // The block lies below the frontier, or is the next aligned one above it; another process may get in between,
-        // hence one more.
+        // The block lies below the frontier, or is the next aligned one above it. One more is for a process that gets in
+        // between.
         let span = 1 << order_of(bytes);
         let reach = self.header().frontier.load(Ordering::Acquire) + 64 + 3 * span;
         self.describe(reach.min(self.header().chunks.load(Ordering::Relaxed)))
@@ -262,19 +270,19 @@ impl Heap {
         Ok(())
     }
 
-    /// Stages a raw block's being in use.
+    /// Stages that a raw block is in use.
     pub(in crate::heap) fn mark_used(tx: &mut Tx<'_>, taken: TakenRun) {
         let at = chunk!(taken.index, state);
         tx.set(at, state(kind::USED, split(tx.get(at)).1));
     }
 
-    /// Frees a block in the transaction `then` takes part in: warm if there is room for its memory among the warm, else
-    /// its memory goes back to the system first.
+    /// Frees a block in the transaction that `then` adds to: the block becomes warm if there is room among the
+    /// warm, else its memory goes back to the system first.
     pub(in crate::heap) fn free_block(&self, index: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
         let fate = self.transact(|tx| {
             let (kind, order) = split(tx.get(chunk!(index, state)));
             let (committed, accounted) = (tx.get(chunk!(index, committed)), tx.get(chunk!(index, accounted)));
-            // A block that died half ready may have memory that nobody counted: it goes back.
+            // A block left half ready by a death may have memory that is not counted yet: it goes back.
             let demand = tx.get(header!(demand)).saturating_sub(accounted);
             tx.set(header!(demand), demand);
             let room = SPARE + demand + tx.get(header!(used_bytes)).saturating_sub(accounted);
@@ -297,13 +305,13 @@ impl Heap {
             Fate::Shorten { kept: 0, .. } => self.cool(index, then)?,
             Fate::Shorten { kept, committed } => self.shorten(index, kept, committed, then)?,
         }
-        // The block is free and its slot may be another's: a failure here leaves more warm memory than there should be, and is
-        // none of freeing.
+        // The block is free already, and its slot may hold something else. A failure here only leaves more warm memory than
+        // there should be.
         let _ = self.trim();
         Ok(())
     }
 
-    /// Gives the memory of a raw block back but for its beginning, and frees it warm.
+    /// Gives the memory of a raw block back except for its beginning, and makes the block warm.
     fn shorten(&self, index: u64, kept: u64, committed: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
         before_paging();
         self.give_up_pages(self.chunk_at(index) + kept, committed - kept)?;
@@ -316,11 +324,11 @@ impl Heap {
         })
     }
 
-    /// Gives the memory of a raw block back and frees it cold.
+    /// Gives the memory of a raw block back and makes the block cold.
     pub(in crate::heap) fn cool(&self, index: u64, then: impl Fn(&mut Tx<'_>)) -> Result<()> {
         let get = |off| self.word(off).load(Ordering::Relaxed);
         let order = split(get(chunk!(index, state))).1;
-        // What a process was about to commit when it died counts already, and is not said to be committed.
+        // Memory that a process was committing when it died is accounted for, but not recorded as committed.
         let pages = get(chunk!(index, committed)).max(get(chunk!(index, accounted)));
         before_paging();
         self.give_up_pages(self.chunk_at(index), pages.min(CHUNK << order))?;
@@ -333,6 +341,7 @@ impl Heap {
     }
 }
 
+/// Puts a block among the warm.
 pub(in crate::heap) fn make_warm(tx: &mut Tx<'_>, index: u64, order: u64, committed: u64) {
     tx.add(header!(tick), 1);
     tx.set(chunk!(index, stamp), tx.get(header!(tick)));
@@ -341,7 +350,7 @@ pub(in crate::heap) fn make_warm(tx: &mut Tx<'_>, index: u64, order: u64, commit
     link(tx, List::Warm, order, index);
 }
 
-/// Takes the warm block that has been unused for longest out of the lists; it is [`kind::RAW`] then.
+/// Takes the warm block that has been unused for longest out of its list, and makes it raw.
 pub(in crate::heap) fn take_oldest(tx: &mut Tx<'_>) -> Option<u64> {
     let (order, index) = (0..ORDERS as u64)
         .filter_map(|order| {

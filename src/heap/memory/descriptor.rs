@@ -16,7 +16,7 @@ use crate::wait::atomic::Ordering;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
-/// What a lost descriptor was.
+/// The description of the descriptor, for the error that says it is lost.
 const WHAT: &str = "Procession's shared memory; no other process can be asked for it, so only forked children can join the program";
 
 /// What a child must be told to get the heap: a descriptor that it must inherit, or (negative) a segment's number.
@@ -24,7 +24,7 @@ const WHAT: &str = "Procession's shared memory; no other process can be asked fo
 pub(crate) struct Told<'h>(Result<BorrowedFd<'h>, i32>);
 
 impl Told<'_> {
-    /// As a number.
+    /// Returns the number to tell the child.
     pub(crate) fn number(self) -> RawFd {
         match self.0 {
             Ok(fd) => fd.as_raw_fd(),
@@ -34,11 +34,12 @@ impl Told<'_> {
 }
 
 impl Heap {
-    /// What a child must be told, checked to be the heap and nothing else.
+    /// Returns what a child must be told to get the heap, checked to be the heap and nothing else.
     ///
     /// # Errors
     ///
-    /// [`Error::DescriptorLost`] where the program closed the descriptor and it cannot be had again.
+    /// [`Error::DescriptorLost`](crate::Error::DescriptorLost) if the program closed the descriptor and it cannot
+    /// be opened again.
     pub(crate) fn descriptor(&self) -> Result<Told<'_>> {
         match &self.source {
             HeapFile::File(kept) => self.find(kept).map(|fd| Told(Ok(fd))),
@@ -46,7 +47,8 @@ impl Heap {
         }
     }
 
-    /// Takes over what a child was told that has the heap already: it may have lost its own descriptor, and needs no second one.
+    /// Takes over what this child was told although it has the heap already: it may have lost its own descriptor,
+    /// and needs no second one.
     pub(crate) fn adopt_descriptor(&self, told: RawFd) -> Result<()> {
         let HeapFile::File(kept) = &self.source else {
             return Ok(());
@@ -61,12 +63,13 @@ impl Heap {
         Ok(())
     }
 
+    /// Returns the descriptor, opened again if the program has closed it.
     fn find<'k>(&self, kept: &'k Kept) -> Result<BorrowedFd<'k>> {
         static FINDING: Mutex<()> = Mutex::new(());
         if let Some(fd) = kept.get() {
             return Ok(fd);
         }
-        // A child that was forked in the middle would find the lock taken for ever.
+        // A child that was forked in the middle would inherit the mutex locked for ever.
         let _steady = steady();
         let _finding = FINDING.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.get().is_none()
@@ -77,7 +80,7 @@ impl Heap {
         kept.get_or_lost(WHAT)
     }
 
-    /// By way of the mapping, which is for privileged processes.
+    /// Opens the file again through the mapping, which only a privileged process may do.
     fn own_again(&self, kept: &Kept) -> Option<OwnedFd> {
         let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
         let here = self.base.addr();
@@ -91,7 +94,7 @@ impl Heap {
         open_same(kept.identity(), &format!("/proc/self/map_files/{range}"))
     }
 
-    /// From another process of the program.
+    /// Opens the file again through another process of the program.
     fn anothers(&self, kept: &Kept) -> Option<OwnedFd> {
         let top = self.word(header!(table_top)).load(Ordering::Acquire);
         let others = (0..top).filter_map(|index| {
@@ -108,8 +111,8 @@ impl Heap {
         })
     }
 
-    /// The file on which the lives of the program's processes are witnessed: that of the heap, or, where the heap is none, an
-    /// empty one.
+    /// Returns the file on which the lives of processes are witnessed: that of the heap or, if the heap has none,
+    /// an empty file.
     fn lives(&self) -> &Kept {
         match &self.source {
             HeapFile::File(kept) => kept,
@@ -117,7 +120,7 @@ impl Heap {
         }
     }
 
-    /// To be called by who made the heap.
+    /// Makes that file, in the process that makes the heap.
     pub(in crate::heap) fn begin_lives(&self) {
         if let HeapFile::Segment(_) = self.source
             && let Some(file) = os::witness::empty_file()
@@ -126,7 +129,7 @@ impl Heap {
         }
     }
 
-    /// In a child that was started with this lock, which lies on the file that it needs.
+    /// Opens that file, in a child that was started with the lock `claim` on it.
     pub(in crate::heap) fn join_lives(&self, claim: BorrowedFd<'_>) {
         if self.lives().get().is_none()
             && let Some(file) = os::witness::reopen(claim)
@@ -135,17 +138,17 @@ impl Heap {
         }
     }
 
-    /// Whether `fd` is a descriptor of the file on which lives are witnessed.
+    /// Returns whether `fd` is a descriptor of the file on which lives are witnessed.
     pub(crate) fn is_own(&self, fd: BorrowedFd<'_>) -> bool {
         Identity::of(fd).is_ok_and(|file| file == self.lives().identity())
     }
 
-    /// That file, to ask; `None` if the program has closed it.
+    /// Returns that file, to ask for locks; `None` if the program has closed it.
     pub(in crate::heap) fn witnesses(&self) -> Option<BorrowedFd<'_>> {
         self.lives().get()
     }
 
-    /// The same, looked for again if it was closed.
+    /// Returns that file, opened again if the program has closed it.
     pub(in crate::heap) fn witnesses_again(&self) -> Option<BorrowedFd<'_>> {
         match &self.source {
             HeapFile::File(kept) => self.find(kept).ok(),
@@ -153,12 +156,12 @@ impl Heap {
         }
     }
 
-    /// Bytes of shared memory this program occupies now.
+    /// Returns the bytes of shared memory that this program occupies now.
     pub(crate) fn resident(&self) -> Result<u64> {
         if let Some(file) = self.source.file() {
             return memory::file_occupies(file);
         }
-        // As far as we keep count.
+        // A segment: as far as the heap's own words count it.
         let counted = [
             header!(used_bytes),
             header!(warm_bytes),

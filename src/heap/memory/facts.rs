@@ -1,19 +1,19 @@
-//! What objects say of themselves to whoever inspects the program.
+//! What is known of an object when the program is inspected.
 
 use super::layout::Off;
 
-/// What an object says of itself.
+/// The description of an object.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
-    /// Owner id of the process that holds it, as a lock is held; 0: nobody.
+    /// Owner id of the process that holds the object as one holds a lock; 0: none.
     pub holder: u32,
-    /// The thread of it that does; 0: not known.
+    /// The thread of that process that holds it; 0: not known.
     pub thread: u32,
-    /// What can be said in numbers.
+    /// Named numbers.
     pub figures: Vec<(&'static str, u64)>,
-    /// What a process has of it (owner id, and how much) that is not in that process's tally.
+    /// A process (its owner id) and its share of the object, if that is not in the process's tally.
     pub instead: Option<(u32, i64)>,
-    /// Of the record of a waiting thread: what that waits for.
+    /// What the thread waits for, if the object is the record of a waiting thread.
     pub waits: Option<Waits>,
 }
 
@@ -24,14 +24,14 @@ pub(crate) struct Waits {
     pub thread: u32,
     /// The object.
     pub object: Off,
-    /// What it wants of it: "lock", "get", …
+    /// What the thread waits to do: "lock", "get", …
     pub what: &'static str,
-    /// Since when, on the monotonic clock.
+    /// When the wait began, on the monotonic clock.
     pub since: u64,
 }
 
 impl Facts {
-    /// Facts that are only numbers.
+    /// Returns facts that are only numbers.
     pub(crate) fn of<const N: usize>(figures: [(&'static str, u64); N]) -> Self {
         Self {
             figures: figures.into(),

@@ -10,30 +10,30 @@ use crate::os::kept::Kept;
 use crate::wait::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::OnceLock;
 
-/// What an object's kind must be able to do.
+/// A kind of object: its number, its name, and the functions that every kind has.
 #[derive(Debug)]
 pub(crate) struct ObjectKind {
     /// A number from 1 to 255, in every object's first byte.
     pub number: u8,
     /// What to call it in messages.
     pub name: &'static str,
-    /// Repairs the object after the death of a process that held it; the last argument is where that process's tally on
-    /// it is. May be run again after a death half-way.
+    /// Repairs the object after the death of a process that had a reference to it. Arguments: the heap, the object, the
+    /// owner id of the dead process, and the offset of that process's tally. It may run again after a death half-way.
     pub on_holder_death: fn(&Heap, Off, u32, Off) -> Result<()>,
-    /// Gives up what the object refers to, before its memory is freed. May be run again after a death half-way.
+    /// Gives up what the object refers to, before its memory is freed. It may run again after a death half-way.
     pub clear: fn(&Heap, Off) -> Result<()>,
-    /// What an object says of itself to whoever inspects the program. It reads, under the heap's latch, and takes no other.
+    /// Describes an object, for inspection of the program. It only reads, under the heap's lock, and takes no other lock.
     pub describe: fn(&Heap, Off) -> Facts,
 }
 
 /// The heap as this process sees it.
 #[derive(Debug)]
 pub(crate) struct Heap {
-    /// Where its header is.
+    /// The address of the header.
     pub(in crate::heap) base: *mut u8,
     pub(in crate::heap) space: Space,
     pub(in crate::heap) source: HeapFile,
-    /// The file on which processes' lives are witnessed, where the heap is none.
+    /// The file on which the lives of processes are witnessed, if the heap is a System V segment and so has no file.
     pub(in crate::heap) lives: Kept,
     pub(in crate::heap) kinds: &'static [&'static ObjectKind],
 }
@@ -49,11 +49,12 @@ unsafe impl Sync for Heap {}
 pub(in crate::heap) static HEAP: OnceLock<Heap> = OnceLock::new();
 
 impl Heap {
-    /// The heap, if this process has one already.
+    /// Returns the heap, if this process has one already.
     pub(crate) fn existing() -> Option<&'static Self> {
         HEAP.get()
     }
 
+    /// Returns the header, at the front of the heap.
     #[allow(unsafe_code)]
     pub(in crate::heap) fn header(&self) -> &Header {
         // SAFETY: the header lies at the start of the mapping, which lives as long as the program, is committed when the
@@ -61,33 +62,39 @@ impl Heap {
         unsafe { &*self.base.cast::<Header>() }
     }
 
+    /// Returns the structure at `off`, and maps that part of the heap first if this process has not met it yet.
     #[inline]
     #[allow(unsafe_code)]
     fn at<T>(&self, off: Off) -> &T {
         const { assert!(size_of::<T>() as u64 <= space::MARGIN) };
-        assert!(off.is_multiple_of(8), "offset {off} is not one");
+        assert!(
+            off.is_multiple_of(8),
+            "{off} is not the offset of a structure: it must be a multiple of 8"
+        );
         let at = if self.space.has(off) {
             self.near(off)
         } else {
             self.meet(off, size_of::<T>() as u64)
         };
-        // SAFETY: mapped memory for so many bytes, aligned (checked); every `T` asked for in this crate consists of atomics
-        // only, for which any bytes are valid. Memory behind it was committed before its offset was handed out.
+        // SAFETY: mapped memory for this many bytes, aligned (checked); every `T` asked for in this crate consists of atomics
+        // only, for which any bytes are valid. Its pages were committed before its offset was handed out.
         unsafe { &*at.cast::<T>() }
     }
 
-    /// Where `off` is, which is open in the first region.
+    /// Returns the address of `off`, which is open in the first region.
     #[inline]
     #[allow(unsafe_code)]
     fn near(&self, off: Off) -> *mut u8 {
-        // SAFETY: the callers have seen that it is inside the first region's mapping, which is at `base` and never given up.
+        // SAFETY: the callers have checked that `off` is inside the first region's mapping, which is at `base` and never
+        // unmapped.
         unsafe { self.base.add(off as usize) }
     }
 
-    /// Where the `len` bytes from `off` on are in this process.
+    /// Returns the address in this process of the `len` bytes from `off` on.
     ///
-    /// What lies where this process has not been before is mapped first. That can fail for want of address space, and then the
-    /// program is aborted: so [`reach`](Self::reach) goes before, where somebody can be told.
+    /// A part of the heap that this process has not met before is mapped first. That fails if the process has no
+    /// address space left, and then the process aborts. So callers that can report an error call
+    /// [`reach`](Self::reach) first.
     #[inline]
     pub(crate) fn address(&self, off: Off, len: u64) -> *mut u8 {
         if self.space.has_all(off, len) {
@@ -97,6 +104,7 @@ impl Heap {
         }
     }
 
+    /// Returns the address of a part of the heap, which it maps if need be; aborts the process if that fails.
     #[cold]
     #[inline(never)]
     fn meet(&self, off: Off, len: u64) -> *mut u8 {
@@ -107,7 +115,7 @@ impl Heap {
         })
     }
 
-    /// Sees to it that the `len` bytes from `off` on can be touched by this process.
+    /// Ensures that this process can touch the `len` bytes from `off` on.
     #[inline]
     pub(crate) fn reach(&self, off: Off, len: u64) -> Result<()> {
         if self.space.has_all(off, len) {
@@ -116,13 +124,13 @@ impl Heap {
         self.space.open(off, len, &self.source).map(drop)
     }
 
-    /// Makes memory exist.
+    /// Makes pages exist behind a part of the heap.
     pub(in crate::heap) fn commit_at(&self, off: Off, len: u64) -> Result<()> {
         self.reach(off, len)?;
         os::memory::commit(self.address(off, len), len, || self.source.file(), off)
     }
 
-    /// Gives memory back to the system that this process alone has, and that reads as zero afterwards.
+    /// Gives pages back to the system that only this process uses; they read as zero afterwards.
     pub(in crate::heap) fn give_up_pages(&self, off: Off, len: u64) -> Result<()> {
         if len == 0 {
             return Ok(());
@@ -137,11 +145,11 @@ impl Heap {
         {
             return Ok(());
         }
-        // It stays, but is as it would be.
+        // The memory stays, and reads as zero all the same.
         reached.map(|()| self.clear(off, len))
     }
 
-    /// The 64-bit word at `off`.
+    /// Returns the 64-bit word at `off`.
     pub(crate) fn word(&self, off: Off) -> &AtomicU64 {
         self.at(off)
     }
@@ -150,39 +158,45 @@ impl Heap {
     #[inline]
     #[allow(unsafe_code)]
     pub(crate) fn words(&self, off: Off, count: u64) -> &[AtomicU64] {
-        assert!(off.is_multiple_of(8), "offset {off} is not one");
+        assert!(
+            off.is_multiple_of(8),
+            "{off} is not the offset of a structure: it must be a multiple of 8"
+        );
         let at = self.address(off, 8 * count);
         // SAFETY: as in `at`: mapped memory for this many words, aligned (checked), and atomics only.
         unsafe { core::slice::from_raw_parts(at.cast::<AtomicU64>(), count as usize) }
     }
 
-    /// The lower half of the word at `off`, to sleep on: transactions change whole words, a futex is a half.
+    /// Returns the lower half of the word at `off`, to sleep on: a transaction changes whole words, and a futex has
+    /// half that size.
     pub(crate) fn futex(&self, off: Off) -> &AtomicU32 {
         const { assert!(cfg!(target_endian = "little"), "the lower half comes first") };
         self.at(off)
     }
 
-    /// A structure of atomics at `off`. `T` must be one of the shared structures of this crate.
+    /// Returns the structure at `off`.
     pub(crate) fn shared<T: SharedLayout>(&self, off: Off) -> &T {
         self.at(off)
     }
 
-    /// Entry `index` of the process table.
+    /// Returns entry `index` of the process table.
     pub(crate) fn entry(&self, index: u64) -> &ProcessEntry {
         self.at(entry_at(index))
     }
 
-    /// The program's number, part of every handle.
+    /// Returns the program's number, which is part of every handle.
     pub(crate) fn id(&self) -> u64 {
         self.header().id.load(Ordering::Relaxed)
     }
 
-    /// Identity of the image of the program's processes that start others by a function's position; 0 where nobody has yet.
+    /// Returns the identity of the program image of the processes that start others by a function's position; 0 if
+    /// nothing was started so yet.
     pub(crate) fn build(&self) -> u64 {
         self.header().build.load(Ordering::Acquire)
     }
 
-    /// Notes the identity of this process's image, if nobody has noted one: before a function's position is sent.
+    /// Records the identity of this process's image, if none is recorded yet. A process calls this before it sends
+    /// a function's position.
     pub(crate) fn record_build(&self) -> Result<()> {
         if self.build() == 0 {
             let own = os::image::identity()?;
@@ -192,13 +206,15 @@ impl Heap {
         Ok(())
     }
 
-    /// Owner id of this process, 0 while it has none; in memory that is zero in every child until that is told who it is.
+    /// Returns this process's owner id, 0 while it has none. The id is in memory that reads as zero in every forked
+    /// child, until the child is told its own id.
     #[inline]
     #[allow(clippy::unused_self, reason = "there is one heap, so one such word")]
     pub(crate) fn me(&self) -> u32 {
         os::fork::WIPED.word().load(core::sync::atomic::Ordering::Relaxed)
     }
 
+    /// Sets this process's owner id.
     #[allow(clippy::unused_self, reason = "as above")]
     pub(in crate::heap) fn set_me(&self, id: u32) {
         os::fork::WIPED
@@ -206,12 +222,14 @@ impl Heap {
             .store(id, core::sync::atomic::Ordering::Relaxed);
     }
 
-    /// The most bytes one message can have: a block of half the heap, whose first half has the header in it.
+    /// Returns the most bytes that one message can have: a block of half the heap, because the first half has the
+    /// header in it.
     pub(crate) fn largest(&self) -> u64 {
         let chunks = self.header().chunks.load(Ordering::Relaxed);
         (CHUNK << (chunks.ilog2() - 1)) - HEAD
     }
 
+    /// Returns the kind of object with this number.
     pub(in crate::heap) fn kind(&self, number: u8) -> Option<&'static ObjectKind> {
         self.kinds.iter().find(|kind| kind.number == number).copied()
     }
@@ -219,7 +237,7 @@ impl Heap {
     /// Sets `bytes` of fresh memory to zero. The caller owns it.
     #[allow(unsafe_code)]
     pub(in crate::heap) fn clear(&self, off: Off, bytes: u64) {
-        // SAFETY: mapped (`address` sees to it), committed, and owned by the caller, so nobody else reads or writes it.
+        // SAFETY: mapped (by `address`), committed, and owned by the caller, so nobody else reads or writes it.
         unsafe { core::ptr::write_bytes(self.address(off, bytes), 0, bytes as usize) };
     }
 }

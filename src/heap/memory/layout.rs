@@ -1,7 +1,7 @@
-//! Where everything is in the heap: a header, the beginnings of the chunk table and of the process table, the chunks, and far
-//! behind them the rest of both tables.
+//! The layout of the heap: a header, the beginnings of the chunk table and of the process table, the chunks, and far after
+//! them the rest of both tables.
 //!
-//! All of it is made of 32- and 64-bit atomics and reads as "nothing here yet" when zero, which is what the system gives.
+//! All of it consists of 32- and 64-bit atomics. Zero, which is what fresh memory reads as, always means "nothing here yet".
 //! Offsets count from the start of the heap; 0 (the header's own) stands for none. Chunk `n` is at `n` times its size, so a
 //! block (a power of two of chunks, at a multiple of that) is inside one of the segments that double in size: see `space.rs`.
 
@@ -43,30 +43,30 @@ pub(in crate::heap) struct Header {
     pub size: AtomicU64,
     /// Drawn at random when the heap is made; every handle carries it.
     pub id: AtomicU64,
-    /// Identity of the program's image, once a function's position in it was sent.
+    /// Identity of the program's image, recorded before a function's position in it is sent.
     pub build: AtomicU64,
-    /// Chunks there can be, the first of which are the header's and the tables'.
+    /// The number of chunks there can be. The first of them hold the header and the tables.
     pub chunks: AtomicU64,
     _unused: u64,
-    /// Bytes of memory there may be behind blocks.
+    /// The most bytes of memory that blocks may have.
     pub limit: AtomicU64,
 
-    /// Guards every journaled word. Held for well under a microsecond, and never across a system call but for opening a part of
-    /// the heap that its holder has not met before.
+    /// The lock of transactions, which guards every journaled word. It is held for well under a microsecond. No system call
+    /// is made under it, except to open a part of the heap that its holder has not met before.
     pub tx_lock: RobustLock,
-    /// Taken by whoever clears up after the dead.
+    /// Locked while a process clears up after dead processes.
     pub sweep: RobustLock,
-    /// Taken by whoever turns a chunk into a slab.
+    /// Locked while a process turns a chunk into a slab.
     pub grow: RobustLock,
     _line1: [u32; 13],
 
-    /// Words of a transaction that is decided but not yet carried out; 0 when there is none.
+    /// The number of words of a transaction that is decided but not yet carried out; 0 if there is none.
     pub journal_len: AtomicU64,
     _line2: [u64; 7],
     pub journal: [[AtomicU64; 2]; JOURNAL],
 
     // Journaled words from here on.
-    /// Gives every object a number that no other object of the program ever has.
+    /// The last serial number given to an object. Each is given once.
     pub serial: AtomicU64,
     /// Chunks below this index have been used at least once.
     pub frontier: AtomicU64,
@@ -82,7 +82,7 @@ pub(in crate::heap) struct Header {
     pub warm_bytes: AtomicU64,
     /// Bytes behind the blocks in use.
     pub used_bytes: AtomicU64,
-    /// Bytes that are likely to be asked for again soon: see `chunks`.
+    /// Bytes that are likely to be taken again soon: see `chunks`.
     pub demand: AtomicU64,
     /// Counts frees, so that the warm block unused for longest is known.
     pub tick: AtomicU64,
@@ -96,19 +96,19 @@ pub(in crate::heap) struct Header {
     pub table_free: AtomicU64,
     /// Bytes of the process table that exist.
     pub tabled: AtomicU64,
-    /// Entry that the next newcomer looks at, to clear up after the dead.
+    /// The entry that is checked next for a dead process.
     pub janitor: AtomicU64,
-    /// When somebody last looked at everybody (monotonic clock). Not journaled.
+    /// When entries were last swept for dead processes (monotonic clock). Not journaled.
     pub looked: AtomicU64,
     /// The processors that any process of the program was allowed to run on, modulo 64. Not journaled.
     pub processors: AtomicU64,
-    /// When a thread last left its processor for another one. Not journaled.
+    /// When a thread last moved to another processor. Not journaled.
     pub parted: AtomicU64,
-    /// Who looks at everybody in turn, as long as others sleep. Not journaled.
+    /// The lookout: the thread that sweeps entries while others sleep. Not journaled.
     pub lookout: Words,
 }
 
-/// What the program knows of one chunk; of a block's chunks only the first has one that counts.
+/// The descriptor of a chunk. A block is described by that of its first chunk.
 #[repr(C, align(64))]
 pub(in crate::heap) struct Chunk {
     /// One of the [`kind`] constants in the low byte, the block's order above it.
@@ -119,21 +119,21 @@ pub(in crate::heap) struct Chunk {
     pub committed: AtomicU64,
     /// Bytes the block counts for in `used_bytes`; of a slab: cells in use.
     pub accounted: AtomicU64,
-    /// Tick of its being freed; of a slab: first free cell.
+    /// The tick at which the block was freed; of a slab: its first free cell.
     pub stamp: AtomicU64,
-    /// Of a slab: cells that were handed out at least once.
+    /// Of a slab: the number of cells that were handed out at least once.
     pub bump: AtomicU64,
     /// Of a slab: its class.
     pub class: AtomicU64,
 }
 
-/// What a chunk is.
+/// The states of a block.
 pub(in crate::heap) mod kind {
     /// Free, no memory behind it.
     pub const COLD: u64 = 1;
     /// Free, memory behind it.
     pub const WARM: u64 = 2;
-    /// Being made ready or being given back; its memory must not be relied on.
+    /// Its memory is being committed or given back, so nothing may touch it.
     pub const RAW: u64 = 3;
     /// A block in use.
     pub const USED: u64 = 4;
@@ -149,15 +149,15 @@ pub(crate) struct ProcessEntry {
     /// One of the [`state`] constants.
     pub state: AtomicU64,
     pub pid: AtomicU64,
-    /// Clock ticks since boot, as /proc says it.
+    /// When the process started: clock ticks since boot, as in /proc.
     pub started: AtomicU64,
-    /// Owner id of the process that asked for this one.
+    /// Owner id of the process that started this one.
     pub parent: AtomicU64,
     /// Bit 0: daemon. Bit 1: the parent still has a handle and wants the result.
     pub flags: AtomicU64,
     /// Generation of the last use; also links free entries (index + 1 of the next, above bit 32).
     pub generation: AtomicU64,
-    /// Exit status as waitpid(2) gives it, plus one; 0 while it runs or where nobody saw it.
+    /// Exit status as waitpid(2) gives it, plus one; 0 while the process runs or if no process has reaped it.
     pub status: AtomicU64,
     /// The block with the arguments, until the child has taken them.
     pub start: AtomicU64,
@@ -169,14 +169,14 @@ pub(crate) struct ProcessEntry {
     pub hold_room: AtomicU64,
     /// No page number below this one is free.
     pub hold_hint: AtomicU64,
-    /// 1 once a lock of the kernel's witnesses the process's life: see [`os::witness`](crate::os::witness).
+    /// 1 once a file lock of the kernel witnesses the process's life: see [`os::witness`](crate::os::witness).
     pub witnessed: AtomicU64,
-    /// The pid namespace that `pid` is a number of; 0 where that is not known.
+    /// The pid namespace of `pid`; 0 if not known.
     pub namespace: AtomicU64,
     /// Changes when `status` or `state` does: a futex to wait on.
     pub phase: AtomicU32,
     _pad: u32,
-    /// 1 once the process has said that it ends in an orderly way: see [`Heap::take_leave`](super::heap::Heap::take_leave).
+    /// 1 once the process has begun to end in an orderly way: see [`Heap::take_leave`](super::heap::Heap::take_leave).
     pub left: AtomicU64,
     /// Slots of the table of references that only freeing uses.
     pub freeing: [AtomicU64; FREEING],
@@ -187,7 +187,7 @@ pub(crate) struct ProcessEntry {
 
 #[cfg(all(test, loom))]
 impl ProcessEntry {
-    /// A free one.
+    /// Makes a free entry.
     pub(in crate::heap) fn new() -> Self {
         let zero = || AtomicU64::new(0);
         Self {
@@ -216,15 +216,15 @@ impl ProcessEntry {
     }
 }
 
-/// What an entry is.
+/// The states of an entry.
 pub(crate) mod state {
-    /// Nobody's.
+    /// Free.
     pub const FREE: u64 = 0;
-    /// Reserved by a parent for a child that has not taken it over yet.
+    /// Reserved by a parent for a child that has not adopted it yet.
     pub const RESERVED: u64 = 1;
     /// A process runs.
     pub const LIVE: u64 = 2;
-    /// Dead and cleared up; its parent may still ask how it ended.
+    /// The process is dead and cleared up after; its parent may still ask how it ended.
     pub const GONE: u64 = 3;
 }
 
@@ -232,7 +232,7 @@ pub(crate) mod state {
 pub(in crate::heap) const FREEING: usize = 16;
 /// Directories in an entry.
 pub(in crate::heap) const DIRECTORIES: usize = 16;
-/// Words in a hold page (two a slot) and in a directory of them: a largest cell less its header.
+/// Words in a page of references (two a slot) and in a directory of pages: a largest cell less its head.
 pub(in crate::heap) const PAGE_WORDS: u64 = (MAX_CELL - HEAD) / 8;
 
 /// The number of the waiters' kind.
@@ -245,7 +245,7 @@ pub(crate) struct Head {
     pub refs: AtomicU64,
     /// The object's number; of a free cell: the next free cell.
     pub serial: AtomicU64,
-    /// Of a block: how many references it carries. Of a queue: what its messages are.
+    /// Of a block: the number of references it carries. Of a queue: the type of its messages.
     pub extra: AtomicU64,
     /// Of a block: bytes of payload.
     pub len: AtomicU64,
@@ -266,7 +266,7 @@ unsafe impl SharedLayout for Head {}
 /// Bytes before a block's payload; keeps payloads on cache lines.
 pub(crate) const HEAD: u64 = 64;
 
-/// Bytes of the first segment, a power of two. The next is as long, and each behind it as long as all before it.
+/// Bytes of the first segment, a power of two. Each further segment is as long as all before it together.
 pub(in crate::heap) const NEAR: u64 = 512 << 20;
 /// The most bytes a heap can have for its header and chunks.
 pub(in crate::heap) const MAX_BYTES: u64 = 256 << 30;
@@ -284,7 +284,7 @@ pub(in crate::heap) const NEAR_TABLE_LEN: u64 = NEAR_ENTRIES * size_of::<Process
 /// The first chunk that can be handed out.
 pub(in crate::heap) const FIRST_CHUNK: u64 = (NEAR_TABLE + NEAR_TABLE_LEN).div_ceil(CHUNK);
 
-/// Offset, behind all chunks, from which the entries of all other processes are counted; where they end.
+/// Offset, after all chunks, from which the entries of all other processes are counted; where they end.
 pub(in crate::heap) const TABLES: Off = 1 << 39;
 pub(in crate::heap) const TABLES_END: Off = TABLES + PROCESSES * size_of::<ProcessEntry>() as u64;
 /// Offset from which the descriptors of all other chunks are counted.
@@ -329,7 +329,7 @@ macro_rules! entry {
 }
 pub(crate) use entry;
 
-/// Offset of chunk `index`'s descriptor.
+/// Returns the offset of chunk `index`'s descriptor.
 #[inline]
 pub(in crate::heap) fn descriptor(index: u64) -> Off {
     let table = if index < NEAR / CHUNK {
@@ -340,14 +340,15 @@ pub(in crate::heap) fn descriptor(index: u64) -> Off {
     table + index * size_of::<Chunk>() as u64
 }
 
-/// Offset of entry `index` of the process table.
+/// Returns the offset of entry `index` of the process table.
 #[inline]
 pub(crate) fn entry_at(index: u64) -> Off {
     let table = if index < NEAR_ENTRIES { NEAR_TABLE } else { TABLES };
     table + index * size_of::<ProcessEntry>() as u64
 }
 
-/// Where byte `at` of the chunk table is, and up to which byte it is contiguous there.
+/// Returns the offset of byte `at` of the chunk table, and the byte of the table up to which the table is
+/// contiguous there.
 pub(in crate::heap) fn descriptors_part(at: u64) -> (Off, u64) {
     if at < NEAR_DESCRIPTORS_LEN {
         (NEAR_DESCRIPTORS + at, NEAR_DESCRIPTORS_LEN)
@@ -357,7 +358,8 @@ pub(in crate::heap) fn descriptors_part(at: u64) -> (Off, u64) {
     }
 }
 
-/// The same of the process table.
+/// Returns, as [`descriptors_part`], the offset of byte `at` of the process table and the end of the contiguous
+/// part.
 pub(in crate::heap) fn table_part(at: u64) -> (Off, u64) {
     if at < NEAR_TABLE_LEN {
         (NEAR_TABLE + at, NEAR_TABLE_LEN)

@@ -1,13 +1,19 @@
-//! The engine's own locks: how they are waited for, and in which order they are taken.
+//! The engine's own locks, and how a thread waits for one.
 //!
-//! They are held for well under a microsecond, or for as long as the system needs to make some pages. So whoever waits for
-//! one longer than that waits for a process that is dead (then its lock is taken over), that has lost its processor for a
-//! moment (then the wait goes on), or that does not run: it was stopped by a signal, by a debugger, with its container. It
-//! may stay so for hours. Such a wait ends with [`Error::OwnerStopped`], which names the owner, when the caller's [`Limit`] is
-//! reached, and after [`IDLE`] where the caller has none. Nothing has been changed then.
+//! They are held for well under a microsecond, or for as long as the system needs to make some pages. A wait that takes longer
+//! has one of three reasons:
 //!
-//! A process without an entry of its own (see `fork.rs`) has no id with which to own anything: it gets
-//! [`Error::NoIdentity`] here, before it can touch what is shared.
+//! | the owner | the wait |
+//! | --- | --- |
+//! | is dead | ends: the lock is taken over |
+//! | has lost its processor for a moment | goes on |
+//! | was stopped: by a signal, by a debugger, with its container; perhaps for hours | ends with [`Error::OwnerStopped`], which names the owner |
+//!
+//! The wait for a stopped owner ends when the caller's [`Limit`] is reached, or after a second where the caller has none. Nothing has been
+//! changed then. The order in which these locks are taken is in `rank.rs`.
+//!
+//! A process without an entry of its own (see `members/fork.rs`) has no owner id: it gets [`Error::NoIdentity`] here, before
+//! it can touch anything shared.
 
 use super::heap::Heap;
 use super::limit::{CURRENT, Limit, may_sleep};
@@ -25,8 +31,8 @@ pub(crate) use super::limit::{awake, insist, until};
 pub(crate) use super::paging::hook as paging;
 pub(crate) use super::rank::Rank;
 
-/// How long to sleep before asking whether the owner lives and runs.
-/// (As with [`BACKSTOP`](crate::wait::BACKSTOP), unit tests do not wait so long.)
+/// How long to sleep before checking whether the owner lives and runs.
+/// (Shorter in unit tests, as [`BACKSTOP`](crate::wait::BACKSTOP) is.)
 const SLICE: u64 = if cfg!(test) { 1_000_000 } else { 20_000_000 };
 
 /// Releases one of the engine's own locks, which was taken with this rank.
@@ -37,11 +43,13 @@ pub(crate) fn unlock_internal(lock: &RobustLock, rank: Rank) {
 }
 
 impl Heap {
-    /// Takes one of the engine's own locks; whether its owner died holding it, so that what it protects must be repaired.
+    /// Takes one of the engine's own locks. Returns whether its owner died holding it, so that the caller must
+    /// repair what the lock protects.
     ///
     /// # Errors
     ///
-    /// [`Error::NoIdentity`]; [`Error::OwnerStopped`]; [`Error::Interrupted`] and [`Error::Busy`] where the limit says so.
+    /// [`Error::NoIdentity`]; [`Error::OwnerStopped`]; [`Error::Interrupted`] and [`Error::Busy`], depending on the
+    /// limit.
     #[inline]
     pub(crate) fn lock_internal(&self, lock: &RobustLock, rank: Rank) -> Result<bool> {
         let me = self.me();
@@ -53,8 +61,8 @@ impl Heap {
             .inspect_err(|_| rank.leave())
     }
 
-    /// The same as the first lock of a user's call: a wait for it ends at the call's deadline and where the hook for interrupts
-    /// says so.
+    /// Takes a lock as [`lock_internal`](Self::lock_internal) does, as the first one of a user's call: the wait
+    /// ends at the call's deadline, or when the hook for interrupts says so.
     ///
     /// # Errors
     ///
@@ -79,7 +87,7 @@ impl Heap {
             .inspect_err(|_| rank.leave())
     }
 
-    /// Takes one of the engine's own locks if it is free this moment.
+    /// Takes one of the engine's own locks if it is free at this moment.
     pub(in crate::heap) fn try_internal(&self, lock: &RobustLock, rank: Rank) -> bool {
         let me = self.me();
         let taken = me != 0 && lock.try_quick(me);
@@ -89,6 +97,7 @@ impl Heap {
         taken
     }
 
+    /// Waits for one of the engine's own locks under `limit`.
     #[cold]
     #[inline(never)]
     fn lock_internal_slow(&self, lock: &RobustLock, rank: Rank, me: u32, limit: Limit) -> Result<bool> {
@@ -107,7 +116,7 @@ impl Heap {
         let ended = Cell::new(false);
         let give_up = || {
             if limit.interruptible {
-                // The hook may use what is shared: nothing is held yet.
+                // The hook may use shared objects: this lock is not held yet.
                 rank.leave();
                 ended.set(interrupted());
                 rank.enter();
@@ -133,7 +142,8 @@ impl Heap {
         }
     }
 
-    /// Whether a transaction would sleep now, or not be had by a caller that must not: somebody is in the middle of one.
+    /// Returns whether a transaction would have to sleep now (or fail, for a caller that must not sleep): another
+    /// one is going on.
     #[inline]
     pub(crate) fn is_busy(&self) -> bool {
         let lock = &self.header().tx_lock;

@@ -1,28 +1,29 @@
-//! Whether the owner of a lock runs, as far as somebody who waits for it can see.
+//! What a thread that waits for a lock sees of the lock's owner: whether it runs.
 
 use super::heap::Heap;
 use crate::os::clock::now;
 use crate::os::pid::Activity;
 
-/// How long an owner must have done nothing for the wait to end, where no deadline ends it earlier.
+/// For how long an owner must be idle to end a wait that no deadline ends earlier.
 pub(in crate::heap) const IDLE: u64 = 1_000_000_000;
-/// What a call that does not wait grants an owner that is at work; and how long one must be idle to be idle at all.
+/// The time that a call without a wait grants an owner that is at work, and the shortest time that counts as idle.
 pub(in crate::heap) const MOMENT: u64 = 5_000_000;
 
-/// What a waiter has seen of the owner.
+/// What a waiting thread has seen of the owner.
 pub(in crate::heap) struct OwnerActivity {
     began: u64,
-    /// The owner that was seen to do nothing, and since when it has been seen so.
+    /// The owner that was seen idle, and the time at which it was first seen so.
     idle: Option<(u32, u64)>,
 }
 
 impl OwnerActivity {
-    /// Has seen nothing yet, of a wait that began at `began`.
+    /// Returns the state of a wait that began at `began` and has seen nothing yet.
     pub(in crate::heap) fn new(began: u64) -> Self {
         Self { began, idle: None }
     }
 
-    /// Whether the wait for `owner` is to end: it does not run, and the caller's time is up or it has been so for long.
+    /// Returns whether the wait for `owner` is to end: the owner does not run, and either the caller's time is up
+    /// (`late`) or the owner has been idle for [`IDLE`].
     pub(in crate::heap) fn is_idle(&mut self, heap: &Heap, owner: u32, late: bool) -> bool {
         let now = now();
         if owner == 0 || owner == heap.me() {
@@ -36,7 +37,7 @@ impl OwnerActivity {
                 false
             }
             Activity::Stopped => late || now - self.began >= IDLE,
-            // It may have slept and run in between; an owner whose state cannot be seen is treated alike.
+            // It may have run between two looks. An owner whose state cannot be seen is treated alike.
             Activity::Idle | Activity::Unknown => {
                 let since = match self.idle {
                     Some((known, since)) if known == owner => since,

@@ -1,8 +1,8 @@
-//! Making pages and giving them back: it takes long, and is done under no lock that others wait for.
+//! Making pages and giving them back takes long, and is done under no lock that others wait for.
 
 use super::rank::Rank;
 
-/// Something follows that takes long and is done under no lock that others wait for: pages are made or given back.
+/// Checks that no lock that others wait for is held: pages are about to be made or given back, which takes long.
 pub(in crate::heap) fn before_paging() {
     Rank::Steady.is_not_reached();
     #[cfg(all(test, not(loom)))]
@@ -19,11 +19,12 @@ pub(crate) mod hook {
         static HOOK: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
     }
 
-    /// Has `hook` called whenever this thread does, until this is called again.
+    /// Has `hook` called whenever this thread makes pages or gives them back, until this is called again.
     pub(crate) fn set_hook(hook: Option<Rc<dyn Fn()>>) {
         HOOK.set(hook);
     }
 
+    /// Calls the hook, if one is set.
     pub(in crate::heap) fn happens() {
         let hook = HOOK.with_borrow(Clone::clone);
         if let Some(hook) = hook {

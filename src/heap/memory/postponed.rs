@@ -1,4 +1,4 @@
-//! What this process has to give up and could not: it tries again when it next gives something up.
+//! References that this process could not give up: it tries again when it next gives one up.
 
 use super::heap::Heap;
 use super::layout::Off;
@@ -7,20 +7,21 @@ use std::sync::{Mutex, PoisonError};
 // This process's own memory: no crash points, no model.
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What an error kept from being given up.
+/// A reference that could not be given up because of an error.
 #[derive(Clone, Copy)]
 pub(in crate::heap) enum Postponed {
     /// A slot of the process with this owner id (a forked child's slot of that number is another).
     Slot(u32, u64),
-    /// The slot that handles share for the object at this offset, if there are none any more.
+    /// The slot that handles share for the object at this offset, if no handle is left.
     Handle(Off),
 }
 
-/// Locked only by who keeps this process from forking.
+/// Locked only under the guard against forks, so a forked child never inherits it locked.
 static POSTPONED: Mutex<Vec<Postponed>> = Mutex::new(Vec::new());
-/// Whether there may be any: nearly always there are none.
+/// Whether the list may have entries: it is nearly always empty.
 static ANY: AtomicBool = AtomicBool::new(false);
 
+/// Records something to be given up later.
 pub(in crate::heap) fn postpone(what: Postponed) {
     let _steady = steady();
     let mut postponed = POSTPONED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,7 +38,7 @@ pub(in crate::heap) fn take_postponed() -> Vec<Postponed> {
 }
 
 impl Heap {
-    /// Whether this process has something to give up that it could not.
+    /// Returns whether this process has something to give up that it could not give up before.
     #[allow(clippy::unused_self, reason = "there is one heap, so one list")]
     #[inline]
     pub(crate) fn has_postponed(&self) -> bool {

@@ -1,21 +1,26 @@
 //! The order in which the engine's own locks are taken.
 //!
-//! The order, for threads that need several; who holds one takes only what stands below it:
+//! A thread that holds one of these locks takes only locks that stand after it in the list:
 //!
-//! 1. the lock of whoever clears up after the dead (`sweep`);
-//! 2. the locks of objects: a ring's ends, a semaphore's;
-//! 3. the lock of whoever makes a slab (`grow`);
-//! 4. the guard that keeps this process from forking (`fork::steady`), and under it the table of what its handles share;
+//! 1. the lock of clearing up after dead processes (`sweep`);
+//! 2. the locks of objects: of a ring's ends, of a semaphore;
+//! 3. the lock of making a slab (`grow`);
+//! 4. the guard that keeps this process from forking (`steady`), and under it the table of slots that handles share;
 //! 5. the lock of transactions.
 //!
-//! So memory is made (which may mean clearing up after the dead, to get some) by who holds none of them, and given back by
-//! who holds at most the first three; the guard is held around the transactions that change what this process holds and the
-//! making of the handle that goes with it, and around nothing that takes longer. Debug builds check all this.
+//! So:
+//!
+//! * Memory is made under none of these locks, because getting memory may mean clearing up after dead processes.
+//! * Memory is given back under at most the first three.
+//! * The guard against forks is held around a transaction that changes the references of this process and the making of the
+//!   handle that belongs to it, and around nothing that takes longer.
+//!
+//! Debug builds check all this.
 
 #[cfg(debug_assertions)]
 use std::cell::Cell;
 
-/// Where a lock stands in the order.
+/// The place of a lock in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
     Sweep,
@@ -32,11 +37,11 @@ thread_local! {
 }
 
 impl Rank {
-    /// Notes that this thread takes a lock of this rank.
+    /// Records that this thread takes a lock of this rank.
     ///
     /// # Panics
     ///
-    /// In debug builds, where the thread holds one that stands no higher in the order.
+    /// In debug builds, if the thread holds a lock of this rank or of a later one.
     #[inline]
     pub(in crate::heap) fn enter(self) {
         #[cfg(debug_assertions)]
@@ -44,20 +49,20 @@ impl Rank {
             let held = HELD.get();
             assert!(
                 held >> self as u32 == 0,
-                "a lock of rank {self:?} is taken under others ({held:05b})"
+                "a lock of rank {self:?} is taken under locks that come after it ({held:05b})"
             );
             HELD.set(held | 1 << self as u32);
         }
     }
 
-    /// Notes that it is released.
+    /// Records that this thread releases its lock of this rank.
     #[inline]
     pub(crate) fn leave(self) {
         #[cfg(debug_assertions)]
         HELD.set(HELD.get() & !(1 << self as u32));
     }
 
-    /// Checks, in debug builds, that this thread holds no lock of this rank or below it.
+    /// Checks, in debug builds, that this thread holds no lock of this rank or of a later one.
     #[inline]
     pub(in crate::heap) fn is_not_reached(self) {
         #[cfg(debug_assertions)]

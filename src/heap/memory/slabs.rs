@@ -1,7 +1,7 @@
 //! Small objects: cells of 64 bytes to 8 KiB, each size from chunks of its own.
 //!
-//! A slab with free cells is in its class's list; one whose last cell is freed becomes a chunk again, unless it is the
-//! class's only one with room. Taking and freeing a cell is part of the caller's transaction.
+//! A slab with free cells is in the list of its class. A slab whose last cell is freed becomes a chunk again, unless it is
+//! the only one of its class with room. Taking and freeing a cell is part of the caller's transaction.
 
 use super::heap::Heap;
 use super::layout::{CHUNK, CLASSES, MAX_CELL, MIN_CELL, Off, SERIAL, chunk, header, kind};
@@ -11,14 +11,17 @@ use super::tx::Tx;
 use crate::error::Result;
 use crate::wait::atomic::Ordering;
 
+/// Returns the class of the smallest cells that hold `bytes`.
 pub(in crate::heap) fn class_of(bytes: u64) -> usize {
     (bytes.max(MIN_CELL).next_power_of_two() / MIN_CELL).trailing_zeros() as usize
 }
 
+/// Returns the bytes of a cell of `class`.
 fn cell_size(class: u64) -> u64 {
     MIN_CELL << class
 }
 
+/// Puts a slab into the list of its class.
 fn enlist(tx: &mut Tx<'_>, class: u64, index: u64) {
     let first = tx.get(header!(slabs[class]));
     tx.set(chunk!(index, next), first);
@@ -29,6 +32,7 @@ fn enlist(tx: &mut Tx<'_>, class: u64, index: u64) {
     tx.set(header!(slabs[class]), index + 1);
 }
 
+/// Takes a slab out of the list of its class.
 fn delist(tx: &mut Tx<'_>, class: u64, index: u64) {
     let (next, prev) = (tx.get(chunk!(index, next)), tx.get(chunk!(index, prev)));
     match prev {
@@ -41,7 +45,8 @@ fn delist(tx: &mut Tx<'_>, class: u64, index: u64) {
 }
 
 impl Heap {
-    /// The same within a transaction; whether there was a cell.
+    /// Stages with a free cell of at least `bytes` within a transaction, and takes the cell if `stage` returns
+    /// true. Returns whether there was a cell.
     pub(in crate::heap) fn with_spare_cell(
         &self,
         tx: &mut Tx<'_>,
@@ -59,7 +64,7 @@ impl Heap {
         Ok(true)
     }
 
-    /// Free cells of `class`, counted up to `count`.
+    /// Counts the free cells of `class`, up to `count`.
     fn free_cells(tx: &Tx<'_>, class: usize, count: u64) -> u64 {
         let mut free = 0;
         let mut slab = tx.get(header!(slabs[class]));
@@ -70,7 +75,7 @@ impl Heap {
         free
     }
 
-    /// Offset of a free cell of `class`.
+    /// Returns the offset of a free cell of `class`, without taking it.
     fn peek_cell(&self, tx: &Tx<'_>, class: usize) -> Option<Off> {
         let index = tx.get(header!(slabs[class])).checked_sub(1)?;
         match tx.get(chunk!(index, stamp)) {
@@ -79,7 +84,7 @@ impl Heap {
         }
     }
 
-    /// Takes the cell that [`peek_cell`](Self::peek_cell) showed.
+    /// Takes the cell that [`peek_cell`](Self::peek_cell) returned.
     fn take_cell(&self, tx: &mut Tx<'_>, class: u64, cell: Off) {
         let index = tx.get(header!(slabs[class])) - 1;
         if tx.get(chunk!(index, stamp)) == 0 {
@@ -135,7 +140,7 @@ impl Heap {
         answer
     }
 
-    /// If the process that died was making a slab, its chunk goes back.
+    /// Frees the chunk of a slab that a dead process was making, if it was making one.
     pub(in crate::heap) fn bury_grower(&self, dead: u32) -> Result<()> {
         let grow = &self.header().grow;
         if !grow.mark_owner_dead(dead) {
@@ -150,6 +155,7 @@ impl Heap {
         answer
     }
 
+    /// Frees the chunk of a slab that was left half made.
     fn drop_growing(&self) -> Result<()> {
         match self.header().growing.load(Ordering::Acquire) {
             0 => Ok(()),
@@ -157,8 +163,9 @@ impl Heap {
         }
     }
 
+    /// Makes slabs under the lock.
     fn grow_locked(&self, class: usize, count: u64) -> Result<()> {
-        // What somebody who died here, or ran into an error, has left.
+        // Left by a process that died here, or by an error.
         self.drop_growing()?;
         while self.transact(|tx| Ok(Self::free_cells(tx, class, count)))? < count {
             self.make_slab(class)?;
@@ -166,6 +173,7 @@ impl Heap {
         Ok(())
     }
 
+    /// Makes a chunk a slab of `class`.
     fn make_slab(&self, class: usize) -> Result<()> {
         self.prepare(CHUNK)?;
         let taken = self.transact(|tx| {

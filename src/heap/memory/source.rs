@@ -13,16 +13,16 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 pub(in crate::heap) enum HeapFile {
     /// An anonymous file.
     File(Kept),
-    /// A System V segment of this number, where no file could be so long.
+    /// A System V segment of this number, where no file may be so long.
     Segment(i32),
 }
 
 impl HeapFile {
-    /// Memory of `size` bytes.
+    /// Creates memory of `size` bytes.
     pub(in crate::heap) fn create(size: u64) -> Result<Self> {
         match memory::create(size) {
             Ok(file) => Ok(Self::File(Kept::new(file))),
-            // What is said then is the limit, which the user can change.
+            // If a segment cannot be had either, the error names the limit, which the user can change.
             Err(error @ Error::FileSizeLimit { .. }) => segment::create_segment(size)
                 .map(Self::Segment)
                 .map_err(|_| error),
@@ -30,7 +30,8 @@ impl HeapFile {
         }
     }
 
-    /// What a parent passed on: a descriptor, or the number of a segment; its size too.
+    /// Takes over what a parent passed on, a descriptor or (as a negative number) a segment, and returns it with
+    /// its size.
     pub(in crate::heap) fn inherited(told: RawFd) -> Result<(Self, u64)> {
         if told < 0 {
             let size = segment::segment_size(!told)?;
@@ -41,15 +42,15 @@ impl HeapFile {
         Ok((Self::File(Kept::new(file)), size))
     }
 
-    /// To be called when the memory is mapped for the first time, by who made it.
+    /// Marks a segment for removal, once its maker has mapped it: it goes with its last user, and can still be
+    /// attached.
     pub(in crate::heap) fn begun(&self) {
         if let Self::Segment(number) = self {
-            // From now on it goes with its last user, and can still be attached.
             segment::forget_segment(*number);
         }
     }
 
-    /// The descriptor, if there is one and it was not closed.
+    /// Returns the descriptor, if there is one and the program has not closed it.
     pub(in crate::heap) fn file(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::File(kept) => kept.get(),
@@ -57,12 +58,13 @@ impl HeapFile {
         }
     }
 
-    /// Reserves addresses for a part of the memory; `first` is where its beginning is mapped, null where it is not yet.
+    /// Reserves addresses for a part of the memory. `first` is the address of its beginning, null if that is not
+    /// mapped yet.
     pub(in crate::heap) fn reserve(&self, first: *mut u8, start: u64, len: u64) -> Result<*mut u8, Errno> {
         match self {
             Self::File(kept) => match kept.get() {
                 Some(file) => memory::reserve(file, start, len),
-                // The program has closed it; what is mapped leads to the rest.
+                // The program has closed the descriptor; the mapping leads to the rest of the file.
                 None if !first.is_null() => memory::reserve_again(first, start, len),
                 None => Err(Errno::BADF),
             },

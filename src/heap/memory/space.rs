@@ -1,13 +1,16 @@
-//! Where the heap is in this process: it is mapped in steps, and only what is in use can be touched.
+//! The addresses of the heap in this process: it is mapped in steps, and only what is in use can be touched.
 //!
-//! Offsets are the same in every process; addresses are not. The heap is made of *regions*, each of which is contiguous in
-//! memory: the first half GiB, then each doubling, and the tables that belong to each. A region's addresses are reserved
-//! when this process first meets an offset in it, and opened from its beginning on, in steps, when it first meets an offset
-//! behind what is open. Blocks lie at multiples of their size, so each is inside one region.
+//! Offsets are the same in every process; addresses are not. The heap consists of *regions*, each of which is contiguous in
+//! memory: the first half GiB, then each doubling, and the tables that belong to each.
 //!
-//! Threads may do it at the same time, and a process may be forked in the middle: each step can be repeated, and one that is
-//! lost costs addresses and nothing else. Nothing is locked but where a reservation that turned out too short (`RLIMIT_AS`)
-//! is lengthened: two threads that did so at once would each be refused what the other has got.
+//! 1. A region's addresses are reserved when this process first meets an offset in it.
+//! 2. They are opened from the region's beginning on, in steps, when the process first meets an offset after what is open.
+//!
+//! Blocks lie at multiples of their size, so each is inside one region.
+//!
+//! Threads may map at the same time, and a process may be forked in the middle: each step can be repeated, and a step that is
+//! lost costs only addresses. A lock is needed only to lengthen a reservation that turned out too short (`RLIMIT_AS`): of two
+//! threads that lengthened at once, each would be refused the addresses that the other has got.
 
 use super::bounds::{Bounds, FIRST, REGIONS};
 use super::layout::{MORE, NEAR, Off, TABLES};
@@ -18,25 +21,25 @@ use core::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The first step of opening, and what each is a multiple of.
+/// The first step of opening; each step is a multiple of this.
 const STEP: u64 = 1 << 20;
-/// No structure is longer than this.
+/// The longest that a structure may be.
 pub(in crate::heap) const MARGIN: u64 = 64 << 10;
-/// The longest step, but for a block that is longer.
+/// The longest step, except for a block that is longer.
 const STRIDE: u64 = 64 << 20;
 
-/// What this process has of one region. All of it is set once, or grows.
+/// A region as far as this process has mapped it. Each field is set once, or grows.
 #[derive(Debug)]
 struct MappedRegion {
-    /// Where it is; before anything of it is open.
+    /// The address of the region, set before any part of it is open.
     base: AtomicPtr<u8>,
     /// Bytes from its start that can be touched, and the same less [`MARGIN`] (0 before that much is open).
     opened: AtomicU64,
     within: AtomicU64,
-    /// The reservation: its address, and in the bits that an address of a page leaves free, how often the region's length was
-    /// halved to get it. One word, so that nobody sees one without the other.
+    /// The reservation: its address and, in the bits that the address of a page leaves free, the number of times that the
+    /// region's length was halved to get it. They are one word, so that neither is seen without the other.
     reserved: AtomicU64,
-    /// Bytes of a reservation that was lengthened.
+    /// The length of a reservation that was lengthened.
     lengthened: AtomicU64,
 }
 
@@ -44,6 +47,7 @@ struct MappedRegion {
 const HALVINGS: u64 = 0xfff;
 
 impl MappedRegion {
+    /// Returns a region of which nothing is mapped.
     const fn unknown() -> Self {
         Self {
             base: AtomicPtr::new(null_mut()),
@@ -54,7 +58,7 @@ impl MappedRegion {
         }
     }
 
-    /// Where `len` bytes from `at` on are, if that much is open.
+    /// Returns the address of `len` bytes from `at` on, if that much is open.
     #[allow(unsafe_code)]
     fn look(&self, at: u64, len: u64) -> Option<*mut u8> {
         let opened = self.opened.load(Ordering::Acquire);
@@ -71,15 +75,15 @@ impl MappedRegion {
 #[derive(Debug)]
 pub(in crate::heap) struct Space {
     regions: [MappedRegion; REGIONS],
-    /// Where the chunks end, and where the tables do.
+    /// The end of the chunks, and the end of the tables.
     end: AtomicU64,
     tables_end: AtomicU64,
-    /// Whether a thread lengthens a region.
+    /// Whether a thread is lengthening a region.
     lengthening: AtomicBool,
 }
 
 impl Space {
-    /// Nothing is mapped yet.
+    /// Returns an address space in which nothing is mapped yet.
     pub(in crate::heap) const fn new() -> Self {
         Self {
             regions: [const { MappedRegion::unknown() }; REGIONS],
@@ -89,14 +93,14 @@ impl Space {
         }
     }
 
-    /// Says how large the heap is.
+    /// Sets the size of the heap.
     pub(in crate::heap) fn limit(&self, end: Off, tables_end: Off) {
         self.end.store(end, Ordering::Relaxed);
         self.tables_end.store(tables_end, Ordering::Relaxed);
     }
 
-    /// Whether at least [`MARGIN`] bytes from `off` on, in the first region, are open in this process: one comparison, whatever
-    /// `off` is.
+    /// Returns whether at least [`MARGIN`] bytes from `off` on, in the first region, are open in this process: one
+    /// comparison, whatever `off` is.
     ///
     /// That the pages are there needs no ordering: the kernel opened them for all threads before the number grew.
     #[inline]
@@ -104,16 +108,17 @@ impl Space {
         off < self.regions[FIRST].within.load(Ordering::Relaxed)
     }
 
-    /// Whether the `len` bytes from `off` on, in the first region, are open in this process.
+    /// Returns whether the `len` bytes from `off` on, in the first region, are open in this process.
     #[inline]
     pub(in crate::heap) fn has_all(&self, off: Off, len: u64) -> bool {
         let opened = self.regions[FIRST].opened.load(Ordering::Relaxed);
         len <= opened && off <= opened - len
     }
 
-    /// Where they are, mapped and opened if need be.
+    /// Returns the address of a range, which it maps and opens if need be.
     ///
-    /// `OutOfMemory` where the limit on this process's address space (`RLIMIT_AS`) is in the way.
+    /// Fails with `OutOfMemory` if the limit on the address space of this process (`RLIMIT_AS`) does not permit
+    /// that.
     #[inline(never)]
     pub(in crate::heap) fn open(&self, off: Off, len: u64, source: &HeapFile) -> Result<*mut u8> {
         let bounds = self.bounds(off, len);
@@ -128,7 +133,7 @@ impl Space {
             0 => self.reserve(region, bounds, need, source)?,
             word => reservation(word, bounds),
         };
-        // Everybody who comes here stores the same.
+        // Every thread stores the same.
         region.base.store(base, Ordering::Relaxed);
         let opened = region.opened.load(Ordering::Acquire);
         if opened < (need + MARGIN).min(bounds.halved(0)) {
@@ -136,12 +141,12 @@ impl Space {
                 .at_least(need, region, base, reserved, bounds)
                 .ok_or_else(full)?;
             let step = opened.clamp(STEP, STRIDE);
-            // With the margin, so that the next glance is enough, but at the region's end.
+            // With the margin, so that the next access needs no more than a comparison, except at the region's end.
             let want = (need + MARGIN)
                 .max(opened + step)
                 .next_multiple_of(STEP)
                 .min(reserved);
-            // From where it is known to be open: another thread may be ahead, and opening again changes nothing.
+            // From the end of what is known to be open: another thread may be ahead, and opening again changes nothing.
             memory::open(Self::place(base, opened), want - opened).map_err(|_| full())?;
             region.opened.fetch_max(want, Ordering::AcqRel);
             region
@@ -151,11 +156,11 @@ impl Space {
         Ok(Self::place(base, at))
     }
 
-    /// The region of a range, as far as the heap goes.
+    /// Returns the region of a range, as far as the heap goes.
     ///
     /// # Panics
     ///
-    /// If the range is not in one region of the heap: the offset is no offset.
+    /// If the range is not inside one region of the heap, and so was never a range of it.
     fn bounds(&self, off: Off, len: u64) -> Bounds {
         let bounds = Bounds::of(off);
         let end = if off < TABLES { &self.end } else { &self.tables_end };
@@ -164,7 +169,7 @@ impl Space {
             off >= bounds.start && off < end && len <= end - off,
             "{len} bytes at offset {off} are outside the heap"
         );
-        // The first region is reserved before it is known how large the heap is.
+        // The first region is reserved before the size of the heap is known.
         if bounds.number == FIRST {
             bounds
         } else {
@@ -172,13 +177,14 @@ impl Space {
         }
     }
 
+    /// Returns the address of byte `at` of a region.
     #[allow(unsafe_code)]
     fn place(base: *mut u8, at: u64) -> *mut u8 {
         // SAFETY: within the addresses reserved from `base` on, as the callers have seen.
         unsafe { base.add(at as usize) }
     }
 
-    /// Reserves a region's addresses: all of them, or as many as the limit lets us have, but `need`.
+    /// Reserves the addresses of a region: all of them, or as many as the limit permits, but at least `need`.
     fn reserve(
         &self,
         region: &MappedRegion,
@@ -186,7 +192,7 @@ impl Space {
         need: u64,
         source: &HeapFile,
     ) -> Result<(*mut u8, u64)> {
-        // The rest of the limit is the program's own.
+        // The rest of the limit is for the program itself.
         let most = memory::address_limit().map_or(u64::MAX, |limit| limit / 4);
         let first = self.regions[FIRST].base.load(Ordering::Acquire);
         let mut halvings = 0;
@@ -215,7 +221,7 @@ impl Space {
         }
     }
 
-    /// How much of a region is reserved, once that is at least `need`.
+    /// Returns the length of a reservation, lengthened to `need` if need be; `None` if it cannot be lengthened.
     fn at_least(
         &self,
         need: u64,
@@ -233,7 +239,7 @@ impl Space {
         if reserved >= need {
             return Some(reserved);
         }
-        // Addresses that others know cannot move, so only those right behind can be added.
+        // Other threads know the addresses, so these cannot move: only those right after them can be added.
         let want = need.next_multiple_of(STEP).min(bounds.halved(0));
         if !memory::lengthen(base, reserved, want) {
             return None;
@@ -242,7 +248,7 @@ impl Space {
         Some(want)
     }
 
-    /// Waits until no other thread lengthens a region, which takes one system call.
+    /// Waits until no other thread lengthens a region. Lengthening takes one system call.
     fn take_turn(&self) -> Turn<'_> {
         while self.lengthening.swap(true, Ordering::Acquire) {
             std::thread::sleep(Duration::from_micros(50));
@@ -250,7 +256,7 @@ impl Space {
         Turn(&self.lengthening)
     }
 
-    /// In a forked child: the thread that may have been lengthening a region is not there.
+    /// Frees the turn in a forked child, which does not have the thread that may have been lengthening a region.
     pub(in crate::heap) fn forked(&self) {
         self.lengthening.store(false, Ordering::Relaxed);
     }
@@ -265,7 +271,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Address and length of a reservation.
+/// Returns address and length of a reservation.
 fn reservation(word: u64, bounds: Bounds) -> (*mut u8, u64) {
     let base = core::ptr::with_exposed_provenance_mut((word & !HALVINGS) as usize);
     (base, bounds.halved(word & HALVINGS))
@@ -277,7 +283,7 @@ mod tests {
     use crate::heap::memory::layout::{CHUNK, descriptor};
     use crate::os::kept::Kept;
 
-    /// A file as large as a heap of 256 GiB, and nothing of it mapped.
+    /// Makes a file as large as a heap of 256 GiB, and maps nothing of it.
     fn heap() -> (HeapFile, Space) {
         let space = Space::new();
         let end = descriptor((256 << 30) / CHUNK);
@@ -285,6 +291,7 @@ mod tests {
         (HeapFile::create(end).expect("a file"), space)
     }
 
+    /// Returns the bytes of the file that are mapped in this process.
     fn mapped(source: &HeapFile) -> u64 {
         let inode = rustix::fs::fstat(source.file().expect("open"))
             .expect("a file")
@@ -375,7 +382,7 @@ mod tests {
         }
     }
 
-    /// A heap of whose region at `off` less is reserved than there is, with room behind it: as under a limit on addresses.
+    /// Makes a region whose reservation is too short.
     fn shortened(off: Off, halvings: u64) -> (HeapFile, Space, *mut u8, Bounds) {
         let (source, space) = heap();
         let bounds = Bounds::of(off);
@@ -389,7 +396,7 @@ mod tests {
         (source, space, base, bounds)
     }
 
-    /// In a process of its own, where nobody else takes the addresses.
+    /// Runs in a process of its own, because the limit on addresses is for the whole process.
     #[test]
     #[cfg_attr(miri, ignore)]
     fn threads_may_lengthen_at_the_same_time() {

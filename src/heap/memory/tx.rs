@@ -1,12 +1,16 @@
-//! Transactions: several words of the heap change together or not at all, whoever dies where.
+//! Transactions: several words of the heap change together or not at all, wherever a process dies.
 //!
-//! Under the heap's latch, the new values are first written to the journal, which nobody looks at yet; storing the
-//! journal's length decides the transaction; then the words are written, and the length goes back to zero. A process
-//! that inherits the latch finds either length zero (nothing happened) or a decided transaction, whose words it writes
-//! once more. Both are safe to repeat, so a death while repairing is an ordinary death.
+//! 1. The heap's lock is taken.
+//! 2. The new values are written to the journal. Nothing reads them yet.
+//! 3. The journal's length is stored. This decides the transaction.
+//! 4. The words are written.
+//! 5. The length goes back to zero, and the lock is released.
 //!
-//! The words are written with `Release`, so one of them may be what another process polls without the latch (a message's
-//! header in a queue, say): it sees all that came before.
+//! A process that takes the lock over from a dead owner finds either length zero (nothing has happened) or a decided
+//! transaction, whose words it writes once more. Both can be repeated, so a death during the repair is like any other death.
+//!
+//! The words are written with `Release`. So another process may poll one of them without the lock (the header of a message in
+//! a queue, for example), and then sees everything that was written before it.
 
 use super::heap::Heap;
 use super::layout::{JOURNAL, Off};
@@ -15,43 +19,44 @@ use super::rank::Rank;
 use crate::error::Result;
 use crate::wait::atomic::Ordering;
 
-/// A transaction being put together.
+/// A transaction whose words are being staged.
 pub(crate) struct Tx<'h> {
     heap: &'h Heap,
     staged: usize,
-    /// A bit for the hash of each word staged: most words that are read are not among them.
+    /// A bit for the hash of each word staged. Most words that are read are not staged, and this filter says so at once.
     filter: u64,
-    /// Places in the journal by hash, plus one, with open addressing; there is one from [`INDEXED`] words on.
+    /// Places in the journal, plus one, by hash with open addressing. It exists from [`INDEXED`] words on.
     index: Option<[u16; INDEX]>,
 }
 
-/// Up to so many words the journal is looked through.
+/// With fewer words than this the journal is searched from its end.
 const INDEXED: usize = 16;
-/// Twice as many places as there can be words.
+/// Places in the index: twice as many as there can be words.
 const INDEX: usize = 2 * JOURNAL;
 const _: () = assert!(INDEX.is_power_of_two() && JOURNAL < u16::MAX as usize);
 
+/// Returns the hash of an offset.
 fn hash(at: Off) -> u64 {
     (at >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// The bit of a hash in the filter.
+/// Returns the bit of the filter for a hash.
 fn bit(hash: u64) -> u64 {
     1 << (hash >> 58)
 }
 
-/// Where in the index to look for a hash first.
+/// Returns the place in the index at which the search for a hash begins.
 fn start(hash: u64) -> usize {
     (hash >> (64 - INDEX.trailing_zeros())) as usize
 }
 
 impl<'h> Tx<'h> {
-    /// The heap it is about.
+    /// Returns the heap that the transaction changes.
     pub(in crate::heap) fn heap(&self) -> &'h Heap {
         self.heap
     }
 
-    /// The word at `at` as this transaction sees it.
+    /// Returns the word at `at` as this transaction sees it.
     #[inline]
     pub(crate) fn get(&self, at: Off) -> u64 {
         match self.find(at, hash(at)) {
@@ -60,7 +65,7 @@ impl<'h> Tx<'h> {
         }
     }
 
-    /// Where in the journal the word at `at` is staged.
+    /// Returns the place in the journal at which the word at `at` is staged.
     #[inline]
     fn find(&self, at: Off, hash: u64) -> Option<usize> {
         if self.filter & bit(hash) == 0 {
@@ -91,7 +96,7 @@ impl<'h> Tx<'h> {
         index[i] = place as u16 + 1;
     }
 
-    /// There are enough words for an index.
+    /// Makes the index, once enough words are staged.
     #[cold]
     fn begin_index(&mut self) {
         let journal = &self.heap.header().journal;
@@ -131,12 +136,12 @@ impl<'h> Tx<'h> {
         }
     }
 
-    /// Stages a word that is not yet.
+    /// Stages a word that is not staged yet.
     #[inline]
     fn stage(&mut self, at: Off, hash: u64, value: u64) {
         assert!(
             self.staged < JOURNAL,
-            "a transaction of more than {JOURNAL} words"
+            "a transaction changes more than {JOURNAL} words"
         );
         let entry = &self.heap.header().journal[self.staged];
         entry[0].store(at, Ordering::Relaxed);
@@ -152,7 +157,7 @@ impl<'h> Tx<'h> {
     }
 }
 
-/// Releases the latch also when the closure of a transaction panics.
+/// Releases the lock of transactions, also if the closure of a transaction panics.
 struct Transacting<'h>(&'h Heap);
 
 impl Drop for Transacting<'_> {
@@ -162,7 +167,8 @@ impl Drop for Transacting<'_> {
 }
 
 impl Heap {
-    /// Runs `stage` under the heap's latch and carries out what it staged; nothing if it returns an error.
+    /// Runs `stage` under the heap's lock, and carries out what it has staged; changes nothing if it returns an
+    /// error.
     pub(crate) fn transact<T>(&self, stage: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<T> {
         let transacting = self.lock_transactions()?;
         let mut tx = Tx {
@@ -181,6 +187,7 @@ impl Heap {
         Ok(answer)
     }
 
+    /// Locks transactions. If the owner of the lock died, first carries out what it had decided.
     fn lock_transactions(&self) -> Result<Transacting<'_>> {
         let owner_died = self.lock_internal(&self.header().tx_lock, Rank::Transaction)?;
         let transacting = Transacting(self);
@@ -191,6 +198,7 @@ impl Heap {
         Ok(transacting)
     }
 
+    /// Writes the first `words` words of the journal to their places.
     fn carry_out(&self, words: u64) {
         let header = self.header();
         for entry in &header.journal[..(words as usize).min(JOURNAL)] {
@@ -200,7 +208,7 @@ impl Heap {
         header.journal_len.store(0, Ordering::Release);
     }
 
-    /// Sees to it that no transaction of a dead process is half carried out.
+    /// Ensures that no transaction of a dead process is half carried out.
     pub(crate) fn replay_journal(&self) -> Result<()> {
         self.lock_transactions().map(drop)
     }

@@ -1,4 +1,4 @@
-//! Ready sets: where a thread that waits for several objects sleeps, and finds which of them have changed.
+//! Ready sets: a thread that waits for several objects sleeps on one, and finds in it the numbers of those that have changed.
 
 use crate::error::Result;
 use crate::heap::Heap;
@@ -9,9 +9,9 @@ use crate::heap::memory::layout::{Head, Off, SharedLayout};
 use crate::wait::atomic::{AtomicU64, Ordering};
 use crate::wait::event_count::EventCount;
 
-/// Words of bits that a bell has.
+/// Words of bits in a ready set.
 const WORDS: usize = 64;
-/// Different numbers that a bell can tell apart; a number counts modulo this.
+/// The count of numbers that a ready set can tell apart; a number counts modulo this.
 pub(crate) const NUMBERS: usize = 64 * WORDS;
 #[repr(C, align(64))]
 pub(super) struct ReadySetLayout {
@@ -23,14 +23,14 @@ pub(super) struct ReadySetLayout {
     bits: [AtomicU64; WORDS],
 }
 
-// SAFETY: repr(C), atomics (a gate is one) and padding.
+// SAFETY: repr(C), atomics (an event count is one) and padding.
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for ReadySetLayout {}
 
-/// The kind of every bell.
+/// The kind of every ready set.
 pub(crate) const READY_SET: ObjectKind = ObjectKind {
     number: 12,
-    // What a user knows it as.
+    // The name by which a user knows it.
     name: "selector",
     on_holder_death: |_, _, _, _| Ok(()),
     clear: |_, _| Ok(()),
@@ -38,6 +38,7 @@ pub(crate) const READY_SET: ObjectKind = ObjectKind {
 };
 
 impl ReadySetLayout {
+    /// Sets a number.
     pub(super) fn set(&self, number: u64) {
         let number = number as usize % NUMBERS;
         self.bits[number / 64].fetch_or(1 << (number % 64), Ordering::AcqRel);
@@ -45,7 +46,7 @@ impl ReadySetLayout {
     }
 }
 
-/// A handle to a bell.
+/// A handle to a ready set.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadySet {
     pub(super) heap: &'static Heap,
@@ -53,31 +54,33 @@ pub(crate) struct ReadySet {
 }
 
 impl ReadySet {
+    /// Makes a ready set.
     pub(crate) fn new(heap: &'static Heap) -> Result<Self> {
         let object = heap.make_object(&READY_SET, size_of::<ReadySetLayout>() as u64, 0)?;
         Ok(Self { heap, object })
     }
 
-    /// Where it is, for those who ask what a thread waits for.
+    /// Returns its offset, which inspection shows as what the thread waits for.
     pub(crate) fn off(&self) -> Off {
         self.object.off()
     }
 
+    /// Returns its words.
     fn shared(&self) -> &ReadySetLayout {
         self.heap.shared(self.object.off())
     }
 
-    /// Where one sleeps until it rings.
+    /// Returns the event count on which a thread sleeps until a number is set.
     pub(crate) fn event_count(&self) -> &EventCount {
         &self.shared().event_count
     }
 
-    /// Whether it was rung since it was last asked for what.
+    /// Returns whether a number was set since the numbers were last taken.
     pub(crate) fn is_rung(&self) -> bool {
         self.shared().summary.load(Ordering::Acquire) != 0
     }
 
-    /// The numbers it was rung for since this was last asked.
+    /// Calls `each` with the numbers that were set since this was last called.
     pub(crate) fn take(&self, mut each: impl FnMut(usize)) {
         let shared = self.shared();
         let mut summary = match shared.summary.load(Ordering::Relaxed) {

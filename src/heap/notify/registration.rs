@@ -1,8 +1,9 @@
-//! Watches and bells: how somebody who waits for several objects at once is told which of them to look at.
+//! Registrations: how a thread that waits for several objects at once learns which of them to look at.
 //!
-//! Each object that can be watched has a word where a list of *watches* begins. A watch names a *bell* and a number; who
-//! changes the object, and finds its gate marked as watched, rings the bells of the whole list: it sets the number's bit,
-//! and wakes who sleeps at the bell. The protocol is in `src/select/README.md`.
+//! Each object that can be waited for in this way (an *event source*) has a word where a list of registrations begins. A
+//! registration names a [ready set](super::ready_set) and a number. A thread that changes the object, and finds its event
+//! count marked as registered, goes through the list: in each ready set it sets the bit of the number, and it wakes the thread
+//! that sleeps on the set. The protocol is in `src/select/README.md`.
 
 use super::ready_set::ReadySetLayout;
 use crate::error::{Error, Result};
@@ -22,29 +23,29 @@ use std::cell::RefCell;
 // At their old paths, for the rooms below.
 pub(crate) use super::ready_set::{NUMBERS, READY_SET, ReadySet};
 
-/// Bells that one pass over a list wakes.
+/// The most ready sets that one pass over a list wakes.
 const AT_ONCE: usize = 16;
 
-/// What can be watched.
+/// An object that a thread can wait for together with others.
 pub(crate) trait EventSource: Send + Sync {
-    /// Whether somebody who waits for it would go on at once.
+    /// Returns whether a thread that waits for it would go on at once.
     fn is_ready(&self) -> bool;
-    /// The gate whose notifiers [`tell`] the registrations.
+    /// Returns the event count whose notifiers [`tell`] the registrations.
     fn event_count(&self) -> &EventCount;
-    /// Where its list of watches begins.
+    /// Returns the offset of the word where its list of registrations begins.
     fn registrations(&self) -> Off;
-    /// Another handle to the same object.
+    /// Returns another handle to the same object.
     fn keep(&self) -> Box<dyn EventSource>;
 }
 
 #[repr(C, align(64))]
 struct RegistrationLayout {
     head: Head,
-    /// Owner id of the process that watches; a forked child's reference is none of its business.
+    /// Owner id of the process that registered; a forked child's reference has no effect.
     owner: AtomicU64,
     ready_set: AtomicU64,
     number: AtomicU64,
-    /// The word where the list begins that it is in; 0: in none. This and the next two change in transactions.
+    /// The word where its list begins; 0 if it is in none. This and the next two change in transactions.
     list: AtomicU64,
     next: AtomicU64,
     prev: AtomicU64,
@@ -54,7 +55,7 @@ struct RegistrationLayout {
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for RegistrationLayout {}
 
-/// The kind of every watch.
+/// The kind of every registration.
 pub(crate) const REGISTRATION: ObjectKind = ObjectKind {
     number: 13,
     name: "registration",
@@ -77,7 +78,7 @@ const LIST: Off = offset_of!(RegistrationLayout, list) as Off;
 const NEXT: Off = offset_of!(RegistrationLayout, next) as Off;
 const PREV: Off = offset_of!(RegistrationLayout, prev) as Off;
 
-/// Puts a watch at the front of the list that begins at `list`.
+/// Puts a registration at the front of the list that begins at `list`.
 fn link(tx: &mut Tx<'_>, off: Off, list: Off) {
     let first = tx.get(list);
     tx.set(off + LIST, list);
@@ -89,7 +90,7 @@ fn link(tx: &mut Tx<'_>, off: Off, list: Off) {
     tx.set(list, off);
 }
 
-/// Takes a watch out of the list it is in, if any.
+/// Takes a registration out of its list, if it is in one.
 fn unlink(heap: &Heap, off: Off) -> Result<()> {
     heap.transact(|tx| {
         let list = tx.get(off + LIST);
@@ -107,11 +108,12 @@ fn unlink(heap: &Heap, off: Off) -> Result<()> {
 }
 
 thread_local! {
-    /// Lists whose bells this thread was to ring when it must not sleep, and somebody was in the middle of a transaction.
+    /// Lists that this thread was to tell while it must not sleep, and while another transaction was going on.
     static UNTOLD: RefCell<Vec<Off>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Rings the bells that could not be rung. Whoever changed the objects must not have given them up since.
+/// Tells the registrations that could not be told before. The thread that changed the objects must still refer to
+/// them.
 #[cold]
 pub(crate) fn tell_news(heap: &Heap) {
     owe_news(false);
@@ -120,18 +122,19 @@ pub(crate) fn tell_news(heap: &Heap) {
     }
 }
 
-/// Rings the bells of all who watch the object whose list begins at `list`. Call it behind a read-modify-write that follows
-/// the change.
+/// Tells all registrations of the object whose list begins at `list`: sets their numbers, and wakes the threads
+/// that sleep on their ready sets. Called after a read-modify-write that follows the change.
 #[cold]
 pub(crate) fn tell(heap: &Heap, list: Off) {
-    // Without the news a watcher may sleep for ever: it is worth waiting for somebody who is stopped.
+    // A waiting thread that is not told may sleep for ever, so it is right to wait even for a stopped process.
     if insist(|| try_tell(heap, list)) == Err(Error::Busy) {
         UNTOLD.with_borrow_mut(|lists| lists.push(list));
         owe_news(true);
     }
 }
 
-/// The same for survivors, who hold a lock and come again: an error means that not everybody was told.
+/// Tells all registrations as [`tell`] does, for survivors, which hold a lock and come again: after an error, some
+/// may not have been told.
 pub(crate) fn try_tell(heap: &Heap, list: Off) -> Result<()> {
     fence_after_rmw();
     if heap.word(list).load(Ordering::Relaxed) == 0 {
@@ -139,7 +142,7 @@ pub(crate) fn try_tell(heap: &Heap, list: Off) -> Result<()> {
     }
     loop {
         let (mut due, mut count) = ([0; AT_ONCE], 0);
-        // It stages nothing: the heap's latch keeps watches and bells where they are.
+        // It stages nothing: the heap's lock keeps registrations and ready sets where they are.
         heap.transact(|tx| {
             let mut at = tx.get(list);
             while at != 0 && count < AT_ONCE {
@@ -155,7 +158,7 @@ pub(crate) fn try_tell(heap: &Heap, list: Off) -> Result<()> {
             }
             Ok(())
         })?;
-        // A bell that has gone meanwhile is only a needless wake-up.
+        // If a ready set is gone by now, this is only a needless wake-up.
         for &ready_set in &due[..count] {
             heap.shared::<ReadySetLayout>(ready_set).event_count.wake(1);
         }
@@ -165,18 +168,18 @@ pub(crate) fn try_tell(heap: &Heap, list: Off) -> Result<()> {
     }
 }
 
-/// A watch in the list of an object, taken out when it is dropped.
+/// A registration in the list of an object, taken out when it is dropped.
 pub(crate) struct Registration {
     heap: &'static Heap,
     object: Object,
-    /// What it names: the bell, and the object in whose list it is. They stay where it cannot be taken out.
+    /// The ready set, and the object in whose list it is. Both are kept for ever if it cannot be taken out.
     named: Option<(ReadySet, Box<dyn EventSource>)>,
-    /// The process that watches.
+    /// Owner id of the process that registered.
     owner: u32,
 }
 
 impl Registration {
-    /// Has `bell` rung with `number` whenever `thing` is notified while its gate is marked as watched.
+    /// Has `number` set in `ready_set` whenever `thing` is notified while its event count is marked as registered.
     pub(crate) fn new(ready_set: &ReadySet, number: usize, thing: &dyn EventSource) -> Result<Self> {
         let heap = ready_set.heap;
         let object = heap.make_object(&REGISTRATION, size_of::<RegistrationLayout>() as u64, 0)?;
@@ -208,11 +211,11 @@ impl core::fmt::Debug for Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // A forked child's copy is its parent's.
+        // The copy in a forked child is not the child's.
         let in_time = || until(Deadline::Now, || unlink(self.heap, self.object.off()));
         if self.owner == self.heap.me() && in_time().is_err() {
-            // Somebody is stopped in the middle of a change: as long as it is in the list, nothing of it must be freed. It is
-            // taken out when this process ends.
+            // A process is stopped in the middle of a change. While the registration is in the list, nothing of it may be
+            // freed. It is taken out when this process ends.
             core::mem::forget((self.object.clone(), self.named.take()));
         }
     }

@@ -1,8 +1,8 @@
-//! Waiters: each thread that goes to sleep over an object of the heap has a record here, made when it first does.
+//! Waiters: each thread that sleeps on an object of the heap has a record here, made when it first sleeps.
 //!
-//! A thread says in it what it waits for, for whoever inspects the program, and stands with it in the line of a condition
-//! or among the parties of a barrier. The record is among the process's holds, so whoever clears up after a dead process
-//! finds where its threads stood. A forked child inherits none: its threads make their own.
+//! A thread publishes in it what it waits for, for inspection. With it the thread is in the queue of a condition or among the
+//! parties of a barrier. The record is among the references of the process, so clearing up after a dead process finds the
+//! queues and barriers at which its threads were. A forked child inherits no records: its threads make their own.
 
 use crate::error::{Error, Result};
 use crate::heap::Heap;
@@ -17,7 +17,7 @@ use core::cell::Cell;
 // At their old paths, for the rooms below.
 pub(crate) use crate::heap::memory::layout::WAITER;
 
-/// A thread's record. What is said of its wait is written by the thread alone, and means nothing to the engine.
+/// A thread's record. What describes its wait is written by the thread alone, and the engine does not depend on it.
 #[repr(C, align(64))]
 pub(crate) struct Waiter {
     head: Head,
@@ -27,21 +27,21 @@ pub(crate) struct Waiter {
     purpose: AtomicU64,
     /// The object it waits for.
     object: AtomicU64,
-    /// Since when, on the monotonic clock.
+    /// When the wait began, on the monotonic clock.
     since: AtomicU64,
 
-    // Where it stands. Journaled words, but for `asleep`.
-    /// One of the [`wait_state`] constants. In a line, it is what the thread sleeps on.
+    // Its place in a queue or at a barrier. Journaled words, except for `asleep`.
+    /// One of the [`wait_state`] constants. In a queue, the thread sleeps on this word.
     pub wait_state: AtomicU64,
-    /// The line or barrier.
+    /// The queue or barrier.
     pub place: AtomicU64,
-    /// Its number in the line (once it is called: everybody with a lower one may be called in its place), or the barrier's
-    /// generation.
+    /// Its number in the queue (once it is notified, every waiter with a lower number may take the notification in its place),
+    /// or the barrier's generation.
     pub ticket: AtomicU64,
-    /// Its neighbours in the line.
+    /// Its neighbours in the queue.
     pub prev: AtomicU64,
     pub next: AtomicU64,
-    /// It sleeps, or is about to: whoever changes `wait_state` wakes it.
+    /// Not zero if the thread sleeps or is about to: then a change of `wait_state` is followed by a wake-up.
     pub asleep: AtomicU32,
     _pad: u32,
 }
@@ -50,13 +50,13 @@ pub(crate) struct Waiter {
 #[allow(unsafe_code)]
 unsafe impl SharedLayout for Waiter {}
 
-/// How a thread stands somewhere.
+/// The states of a waiting thread.
 pub(crate) mod wait_state {
-    /// Nowhere.
+    /// In no queue and at no barrier.
     pub const NOWHERE: u64 = 0;
-    /// In the line of a condition.
+    /// In the queue of a condition.
     pub const QUEUED: u64 = 1;
-    /// Notified, and taken out of the line; it has not made use of that yet.
+    /// Notified, and taken out of the queue; the thread has not acted on that yet.
     pub const NOTIFIED: u64 = 2;
     /// It has arrived at a barrier.
     pub const AT_BARRIER: u64 = 3;
@@ -99,7 +99,7 @@ const NAMES: [&str; Purpose::Wait as usize] = [
     "wait",
 ];
 
-/// What a record says to whoever inspects the program.
+/// Describes a record, for inspection.
 pub(crate) fn describe(heap: &Heap, off: Off) -> Facts {
     let waiter: &Waiter = heap.shared(off);
     let purpose = waiter.purpose.load(Ordering::Acquire) as usize;
@@ -122,7 +122,7 @@ thread_local! {
     static MINE: Cell<Option<WaiterRecord>> = const { Cell::new(None) };
 }
 
-/// A record among the holds of the process `owner`; freed when this is dropped there.
+/// A record among the references of the process `owner`; freed when this is dropped there.
 struct WaiterRecord {
     owner: u32,
     off: Off,
@@ -131,7 +131,7 @@ struct WaiterRecord {
 
 impl Drop for WaiterRecord {
     fn drop(&mut self) {
-        // In a forked child it is a copy of something that the child does not hold.
+        // In a forked child it is a copy of a record to which the child has no reference.
         if let Some(heap) = Heap::existing()
             && heap.me() == self.owner
         {
@@ -148,16 +148,19 @@ pub(crate) struct Lent<'h> {
 }
 
 impl<'h> Lent<'h> {
+    /// Returns the offset of the record.
     pub(crate) fn off(&self) -> Off {
         self.off
     }
 
+    /// Returns the record.
     pub(crate) fn waiter(&self) -> &'h Waiter {
         self.heap.shared(self.off)
     }
 }
 
-/// While it lives, this thread's record says what it waits for; then what it said before.
+/// While it exists, this thread's record tells what the thread waits for; when it is dropped, the record tells what it told
+/// before.
 pub(crate) struct Announced<'h> {
     lent: Option<Lent<'h>>,
     before: (u64, u64, u64),
@@ -173,6 +176,7 @@ impl Drop for Announced<'_> {
 }
 
 impl Waiter {
+    /// Publishes what the thread waits for; purpose 0: nothing.
     fn say(&self, purpose: u64, object: Off, since: u64) {
         self.purpose.store(0, Ordering::Release);
         if purpose != 0 {
@@ -184,9 +188,9 @@ impl Waiter {
 }
 
 impl Heap {
-    /// Says that this thread is about to sleep over the object at `off`. Without memory for a record it is not said.
+    /// Publishes that this thread is about to block on the object at `off`; skipped if no record can be allocated.
     pub(crate) fn waiting_for(&self, off: Off, purpose: Purpose) -> Announced<'_> {
-        // Nor beside somebody who is stopped: the wait has a deadline.
+        // It is also skipped while a process is stopped in a transaction, because the wait has a deadline.
         let lent = until(Deadline::Now, || self.lend_waiter()).ok();
         let before = lent.as_ref().map_or((0, 0, 0), |lent| {
             let waiter = lent.waiter();
@@ -198,7 +202,8 @@ impl Heap {
         Announced { lent, before }
     }
 
-    /// A record that stands nowhere. (A hook that runs during a wait may wait as well: then the thread's own does.)
+    /// Returns a record that is in no queue and at no barrier. (A hook that runs during a wait may wait as well:
+    /// then the thread's own record is in use.)
     pub(crate) fn lend_idle_waiter(&self) -> Result<Lent<'_>> {
         let lent = self.lend_waiter()?;
         if lent.waiter().wait_state.load(Ordering::Relaxed) == wait_state::NOWHERE {
@@ -207,7 +212,8 @@ impl Heap {
         self.make_waiter().map(|record| self.lend_own(record))
     }
 
-    /// This thread's record; at the end of a thread, when it is gone, one that goes with the answer.
+    /// Returns this thread's record, or, at the end of a thread, when that is gone, one that is freed with the
+    /// answer.
     fn lend_waiter(&self) -> Result<Lent<'_>> {
         let known = MINE.try_with(|mine| {
             let record = mine.take().filter(|record| record.owner == self.me());
@@ -233,6 +239,7 @@ impl Heap {
         })
     }
 
+    /// Returns a record that is freed with the answer.
     fn lend_own(&self, record: WaiterRecord) -> Lent<'_> {
         Lent {
             heap: self,
@@ -241,6 +248,7 @@ impl Heap {
         }
     }
 
+    /// Makes a record for this thread.
     fn make_waiter(&self) -> Result<WaiterRecord> {
         let owner = self.me();
         let kind = self.kind(WAITER).filter(|_| owner != 0);
@@ -253,7 +261,7 @@ impl Heap {
     }
 }
 
-/// This thread's record, made now and freed with the answer: for tests that count everything.
+/// Makes this thread's record, which is freed with the answer: for tests that count everything.
 #[cfg(all(test, not(loom)))]
 pub(crate) fn keep(heap: &Heap) -> impl Drop {
     struct Kept;

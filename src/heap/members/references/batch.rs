@@ -1,4 +1,4 @@
-//! Many slots of a page in one transaction: looked at, copied for a child, taken away from a dead process.
+//! Several slots of a page in one transaction: read, copied for a child, or taken away from a dead process.
 
 use super::page::{BATCH, BUMP, FREE, PAGE_SLOTS, USED, delist, enlist, page_at, remove_if_spare, seen};
 use crate::error::Result;
@@ -9,28 +9,29 @@ use crate::heap::memory::tx::Tx;
 use crate::wait::atomic::Ordering;
 use core::ops::Range;
 
-/// Where slot number `place` of the page at `at` is.
+/// Returns the offset of slot number `place` of the page at `at`.
 fn slot(at: Off, place: u64) -> Off {
     at + HEAD + 16 * place
 }
 
-/// Whether a child gets a reference to an object of this kind, with so many. What another thread is making or freeing has no
-/// count, and no handle in the child; nor have the records of this process's threads, which do not exist there.
+/// Returns whether a child gets a reference to an object of this kind with this count. An object that another
+/// thread is making or freeing has no count, and no handle in the child. The records of this process's threads are
+/// not inherited either, because the threads do not exist in the child.
 fn is_inherited(kind: u8, refs: u64) -> bool {
     refs > 0 && kind != WAITER
 }
 
-/// Up to [`BATCH`] slots of one page, looked at in a transaction that changes none of them otherwise.
+/// Up to [`BATCH`] slots of one page, read in a transaction that does not change them.
 pub(in crate::heap) struct Batch {
     at: Off,
     start: u64,
     end: u64,
-    /// Where the notes are; where the page borrows its slots, there is only the first, for all.
+    /// The page with the tallies. If the page borrows its slots, it has only the first tally, for all.
     notes: Off,
 }
 
 impl Batch {
-    /// Those from `start` on of page number `page`; none where there is no such page.
+    /// Returns the slots from `start` on of page number `page`; none if there is no such page.
     pub(in crate::heap) fn of(tx: &Tx<'_>, entry: u64, page: u64, start: u64) -> Self {
         let notes = page_at(tx, entry, page);
         if notes == 0 {
@@ -41,7 +42,7 @@ impl Batch {
         Self { notes, ..batch }
     }
 
-    /// Those from `start` on of the page at `at`, which has `bump`.
+    /// Returns the slots from `start` on of the page at `at`, which has `bump`.
     pub(super) fn at(at: Off, start: u64, bump: u64) -> Self {
         Self {
             at,
@@ -51,28 +52,28 @@ impl Batch {
         }
     }
 
-    /// The first of them alone.
+    /// Returns a batch of the first of them.
     pub(super) fn first(self) -> Self {
         let end = self.end.min(self.start + 1);
         Self { end, ..self }
     }
 
-    /// Their places in the page.
+    /// Returns their places in the page.
     pub(in crate::heap) fn places(&self) -> Range<u64> {
         self.start..self.end
     }
 
-    /// Behind the last of them.
+    /// Returns the place after the last of them.
     pub(super) fn end(&self) -> u64 {
         self.end
     }
 
-    /// Whether the page borrows them.
+    /// Returns whether the page borrows them.
     pub(super) fn is_borrowed(&self) -> bool {
         self.at != self.notes
     }
 
-    /// What the slot holds, 0 if nothing.
+    /// Returns what the slot refers to, 0 if nothing.
     fn held(&self, heap: &Heap, place: u64) -> Off {
         match heap.word(slot(self.at, place)).load(Ordering::Relaxed) {
             word if word & 1 == 1 => 0,
@@ -80,8 +81,8 @@ impl Batch {
         }
     }
 
-    /// Calls `visit` with the place of each slot that holds something with a head, where that is, and its kind; of a page that
-    /// borrows, with what it inherits.
+    /// Calls `visit` with the place, the offset and the kind for each slot that refers to something with a head;
+    /// for a page that borrows, only for what it inherits.
     pub(in crate::heap) fn each(&self, heap: &Heap, mut visit: impl FnMut(u64, Off, u8)) -> Result<()> {
         self.look(heap, |place, off, kind, refs| {
             if !self.is_borrowed() || is_inherited(kind, refs) {
@@ -90,7 +91,7 @@ impl Batch {
         })
     }
 
-    /// The same with what a child gets a reference to.
+    /// Calls `visit` as [`each`](Self::each) does, for what a child gets a reference to.
     pub(super) fn each_inherited(&self, heap: &Heap, mut visit: impl FnMut(u64, Off)) -> Result<()> {
         self.look(heap, |place, off, kind, refs| {
             if is_inherited(kind, refs) {
@@ -99,9 +100,10 @@ impl Batch {
         })
     }
 
+    /// Calls `visit` for each slot that refers to something with a head.
     #[inline]
     fn look(&self, heap: &Heap, mut visit: impl FnMut(u64, Off, u8, u64)) -> Result<()> {
-        // Neighbours in the table are often neighbours in memory, too, and what is true of a chunk is not asked again.
+        // Neighbours in the table are often neighbours in memory, so a chunk that was checked is not checked again.
         let mut ready = 0;
         for place in self.places() {
             let off = self.held(heap, place);
@@ -121,7 +123,8 @@ impl Batch {
         Ok(())
     }
 
-    /// Where the tally of a slot is, for who clears up after its process. A page that borrows has noted nothing.
+    /// Returns the offset of the tally of a slot, for clearing up after its process. A page that borrows has no
+    /// tallies of its own: its first one is set to zero and stands for all.
     pub(in crate::heap) fn tally(&self, heap: &Heap, place: u64) -> Off {
         if !self.is_borrowed() {
             return slot(self.at, place) + 8;
@@ -132,8 +135,8 @@ impl Batch {
     }
 }
 
-/// Takes slots at the end of a page of a dead process's table away, within a transaction. The words of the slots stay as they
-/// are: nobody looks behind the page's end.
+/// Takes away slots at the end of a page of a dead process's table, within a transaction. The words of the slots stay as they
+/// are: nothing reads after the page's end.
 pub(in crate::heap) struct Cutting {
     entry: u64,
     page: u64,
@@ -144,7 +147,7 @@ pub(in crate::heap) struct Cutting {
 }
 
 impl Cutting {
-    /// `None` where there is no such page.
+    /// Begins with the last slot of a page; `None` if there is no such page.
     pub(in crate::heap) fn begin(tx: &Tx<'_>, entry: u64, page: u64) -> Option<Self> {
         let at = page_at(tx, entry, page);
         if at == 0 {
@@ -161,19 +164,20 @@ impl Cutting {
         })
     }
 
-    /// The last slot: its number, and what it holds.
+    /// Returns the number of the last slot, and what it refers to.
     pub(in crate::heap) fn last(&self, heap: &Heap) -> Option<(u64, Off)> {
         let place = self.bump.checked_sub(1)?;
         let held = Batch::at(self.at, place, self.bump).held(heap, place);
         Some((self.page * PAGE_SLOTS + place, held))
     }
 
-    /// Takes the last slot away, which holds something (to which a reference has been given up) or does not.
+    /// Takes the last slot away. `held` says whether it referred to something, whose reference has been given up.
     pub(in crate::heap) fn cut(&mut self, held: bool) {
         self.bump -= 1;
         self.left -= u64::from(held);
     }
 
+    /// Stages the page's head, and frees the page if no slot is left in use.
     pub(in crate::heap) fn end(self, tx: &mut Tx<'_>) {
         tx.set(self.at + BUMP, self.bump);
         tx.set(self.at + FREE, 0);
@@ -196,18 +200,18 @@ pub(in crate::heap) struct Copy {
 }
 
 impl Copy {
-    /// Behind the slots that the page at `at` has.
+    /// Begins after the slots that the page at `at` has.
     pub(super) fn to(tx: &Tx<'_>, at: Off) -> Self {
         let [used, free, bump] = [USED, FREE, BUMP].map(|field| tx.get(at + field));
         Self { at, used, free, bump }
     }
 
-    /// Behind the last slot so far.
+    /// Returns the place after the last slot so far.
     pub(super) fn end(&self) -> u64 {
         self.bump
     }
 
-    /// Has the page hold what a child inherits of `from`, under the same numbers.
+    /// Adds references to what a child inherits of `from`, under the same numbers.
     pub(super) fn fill_from(&mut self, tx: &mut Tx<'_>, from: &Batch) -> Result<()> {
         from.each_inherited(tx.heap(), |place, off| {
             refer(tx, off);
@@ -217,7 +221,7 @@ impl Copy {
         })
     }
 
-    /// Slots up to `end` are there, and free.
+    /// Adds free slots up to `end`.
     pub(super) fn extend(&mut self, tx: &Tx<'_>, end: u64) {
         while self.bump < end {
             let free = self.bump;
@@ -226,7 +230,7 @@ impl Copy {
         }
     }
 
-    /// Nobody looks here before the transaction is carried out: these words need no journal.
+    /// Writes a slot. Nothing reads it before the transaction is carried out, so its words need no journal.
     fn write(&mut self, tx: &Tx<'_>, word: u64) {
         let at = slot(self.at, self.bump);
         tx.heap().word(at).store(word, Ordering::Relaxed);
@@ -234,6 +238,7 @@ impl Copy {
         self.bump += 1;
     }
 
+    /// Stages the page's head.
     pub(super) fn stage(&self, tx: &mut Tx<'_>) {
         for (field, value) in [(USED, self.used), (FREE, self.free), (BUMP, self.bump)] {
             tx.set(self.at + field, value);
@@ -241,8 +246,9 @@ impl Copy {
     }
 }
 
-/// Copies some slots of page number `page` of an entry to the same page of an unborn child's, if that has one: there is none for
-/// a page that has come about since pages were made for the child, for something that is being freed.
+/// Copies some slots of page number `page` of an entry to the same page of a child that is about to be forked. The
+/// child has no such page if the page was made after the child's, for something that is being freed; then nothing
+/// is copied.
 pub(in crate::heap) fn copy(tx: &mut Tx<'_>, from: u64, to: u64, page: u64, start: u64) -> Result<()> {
     let at = page_at(tx, to, page);
     if at == 0 {

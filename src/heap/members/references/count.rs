@@ -6,7 +6,8 @@ use crate::heap::Heap;
 use crate::heap::memory::layout::{FREEING, entry};
 
 impl Heap {
-    /// Counts the references of an entry, and panics where its lists contradict its pages. Nobody else may be at work.
+    /// Counts the references of an entry, and panics if its lists contradict its pages. No other thread may be at
+    /// work.
     pub(in crate::heap) fn count_references(&self, entry: u64) -> u64 {
         self.transact(|tx| {
             let end = tx.get(entry!(entry, hold_pages));

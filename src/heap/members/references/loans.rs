@@ -1,35 +1,37 @@
-//! Pages that a process and the children it forks share: a full page is *lent* to a child instead of being copied.
+//! Pages that a process and its forked children share: a full page is *lent* to a child instead of being copied.
 //!
-//! A forked child gets a page of its own for each of its parent's. Where the parent's is full, the child's stays empty at first,
-//! and *borrows*: it stands for the same slots as the other. What is held in a lent page is counted once, for the lender, who
-//! keeps it for all. So a fork, and the end of a child that has changed nothing, take one step a page and not one a slot.
+//! A forked child gets a page of its own for each page of its parent. If the parent's page is full, the child's page stays empty
+//! at first and *borrows*: it stands for the same slots. A reference in a lent page is counted once, for the lender, which
+//! keeps it for all borrowers. So a fork, and clearing up after a child that has changed nothing, take one step for each page
+//! and not one for each slot.
 //!
-//! Whoever wants to change a slot, on either side, first has the copying done that the fork put off: the borrower's page is
-//! filled, a few dozen slots in a transaction (it borrows what is behind its end, still), and with the last of them the loan
-//! ends. The memory was there from the beginning, so nothing needs any to be given up.
+//! Before a slot is changed, on either side, the copying is done that the fork postponed: the borrower's page is filled, 64
+//! slots in a transaction (it still borrows the slots after its end), and with the last of them the loan ends. The page's
+//! memory was there from the beginning, so giving something up never needs memory.
 //!
 //! | the word [`LOANS`] of a page | |
 //! | --- | --- |
 //! | 0 | an ordinary page |
-//! | an offset | it is lent: the first of those that borrow from it, which are linked by their [`NEXT`] and [`PREV`] |
-//! | an offset, plus one | it borrows: from that page, which is never one that borrows itself |
+//! | an offset | it is lent: the first borrower. Borrowers are linked by their [`NEXT`] and [`PREV`] |
+//! | an offset, plus one | it borrows from that page, which never borrows itself |
 //!
-//! What holds while a page is lent (all of it under the heap's latch):
+//! What holds while a page is lent (all of it is read and changed under the heap's lock):
 //!
-//! * No slot is filled, and none is emptied whose object has a count: [`Heap::transact_apart`] sees to that. What has none (it
-//!   is being made or freed) is nothing that a borrower has, and may go. When it gets one, that is by `transact_apart`, too.
+//! * No slot is filled, and no slot is emptied whose object has a count: [`Heap::transact_apart`] ensures that. An object
+//!   without a count (it is being made or freed) is not shared with a borrower, and may go. It gets its count through
+//!   `transact_apart`, too.
 //! * Neither the lender nor a borrower is in the list of pages with room.
-//! * The notes in it are the lender's. A borrower has none: who wants to note something ends the loan first. So notes, whose
-//!   places are known elsewhere, never move.
+//! * The tallies in it are the lender's. A borrower has none: to write a tally, it ends the loan first. So tallies, whose
+//!   offsets are known elsewhere, never move.
 //!
 //! | step, each of them a transaction | a death here leaves |
 //! | --- | --- |
-//! | lend: the child's page, empty until then, is linked | the loan, to be ended by who clears up after either |
-//! | copy some slots: references counted, the borrower's page extended | a page that has these, and borrows the others |
+//! | lend: the child's page, empty until then, is linked | the loan, which clearing up after either process ends |
+//! | copy some slots: references counted, the borrower's page extended | a page that has these slots, and borrows the others |
 //! | copy the last, and end the loan | two ordinary pages |
-//! | the borrower is dead: end the loan | a page with what had been copied, which is given up like any other |
+//! | the borrower is dead: end the loan | a page with the slots copied so far, which is given up like any other |
 //!
-//! Who clears up after a dead lender has the copying done, as if that wanted to change something.
+//! Clearing up after a dead lender first does the copying, as a change by the lender would.
 
 use super::batch::{Batch, Copy};
 use super::page::{
@@ -42,7 +44,7 @@ use crate::heap::Heap;
 use crate::heap::memory::layout::{Off, SERIAL};
 use crate::heap::memory::tx::Tx;
 
-/// Has `borrower`, which is empty and in no list, borrow from `page`.
+/// Makes `borrower`, which is empty and in no list, borrow from `page`.
 fn link(tx: &mut Tx<'_>, page: Off, borrower: Off) {
     let first = tx.get(page + LOANS);
     tx.set(borrower + NEXT, first);
@@ -88,7 +90,7 @@ fn list(tx: &mut Tx<'_>, page: Off) {
     }
 }
 
-/// Copies some slots to a page that borrows, and with the last of them ends the loan.
+/// Copies some slots to a page that borrows, and ends the loan with the last of them.
 fn copy_some(tx: &mut Tx<'_>, borrower: Off) -> Result<()> {
     let mut copy = Copy::to(tx, borrower);
     let from = Batch::at(seen(tx, borrower), copy.end(), PAGE_SLOTS);
@@ -102,7 +104,8 @@ fn copy_some(tx: &mut Tx<'_>, borrower: Off) -> Result<()> {
 }
 
 impl Heap {
-    /// Lends page number `page` of an entry to a child's, whose page of that number is empty; false if it is to be copied.
+    /// Lends page number `page` of an entry to a child's page of that number, which is empty. Returns false if the
+    /// page is to be copied instead.
     pub(in crate::heap) fn lend(&self, from: u64, to: u64, page: u64) -> Result<bool> {
         self.transact(|tx| {
             let (ours, theirs) = (page_at(tx, from, page), page_at(tx, to, page));
@@ -119,8 +122,8 @@ impl Heap {
         })
     }
 
-    /// What slot `number` of an entry holds that has a head to be looked at, and where the note on it is; `None` where it is
-    /// borrowed.
+    /// Returns what slot `number` of an entry refers to, if that has a head that can be read, and the offset of the
+    /// tally; no tally if the slot is borrowed.
     pub(in crate::heap) fn seen_at(
         &self,
         tx: &Tx<'_>,
@@ -141,7 +144,8 @@ impl Heap {
         Ok(found)
     }
 
-    /// Counts what an entry borrows in a page, and panics where the two pages contradict each other; `None` if it does not borrow.
+    /// Counts what an entry borrows in a page, and panics if the two pages contradict each other; `None` if the
+    /// page does not borrow.
     #[cfg(all(test, not(loom)))]
     pub(super) fn count_borrowed(&self, tx: &Tx<'_>, page: Off) -> Option<u64> {
         let from = lender(tx.get(page + LOANS))?;
@@ -151,7 +155,7 @@ impl Heap {
         );
         let mut next = tx.get(from + LOANS);
         while next != page {
-            assert_ne!(next, 0, "who borrows is known to the lender");
+            assert_ne!(next, 0, "the lender knows each borrower");
             next = tx.get(next + NEXT);
         }
         assert_eq!(tx.get(from + BUMP), PAGE_SLOTS, "only full pages are lent");
@@ -164,7 +168,7 @@ impl Heap {
         Some(count)
     }
 
-    /// Runs a transaction that changes a slot, whose page no loan concerns: those that do are ended before.
+    /// Runs a transaction that changes a slot in whose page no loan is left: loans of the page are ended first.
     #[inline]
     pub(in crate::heap) fn transact_apart<T>(
         &self,
@@ -193,20 +197,20 @@ impl Heap {
         }
     }
 
-    /// Whether there is no slot of this number only because its page borrows.
+    /// Returns whether there is no slot of this number only because its page borrows.
     #[cold]
     fn is_lacking(tx: &Tx<'_>, entry: u64, number: u64) -> bool {
         let page = page_at(tx, entry, number / PAGE_SLOTS);
         number < MAX_SLOTS && page != 0 && concern(tx, page)
     }
 
-    /// Ends the loans of page number `page` of an entry, with everybody having what was shared.
+    /// Ends the loans of page number `page` of an entry, by copying: every process keeps what was shared.
     #[cold]
     pub(super) fn settle_page(&self, entry: u64, page: u64) -> Result<()> {
         self.end_loans(entry, page, copy_some)
     }
 
-    /// The same for the page of a dead process, which need not have what it borrows.
+    /// Ends the loans of a page of a dead process, which need not keep what it borrows.
     pub(in crate::heap) fn return_page(&self, entry: u64, page: u64) -> Result<()> {
         self.end_loans(entry, page, |tx, borrower| {
             unlink(tx, borrower);
@@ -214,7 +218,7 @@ impl Heap {
         })
     }
 
-    /// Does so many of the steps in which the loans of a page of this process are ended.
+    /// Does some of the steps that end the loans of a page of this process.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn settle_some(&self, page: u64, steps: u64) {
         for _ in 0..steps {
@@ -223,13 +227,13 @@ impl Heap {
         }
     }
 
-    /// The number of the page that this process has an object in.
+    /// Returns the number of the page in which this process has an object.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn page_of(object: &crate::heap::members::object::Object) -> u64 {
         object.slot() / PAGE_SLOTS
     }
 
-    /// Whether a page of this process borrows (true) or is lent (false); `None` for an ordinary one.
+    /// Returns whether a page of this process borrows (true) or is lent (false); `None` for an ordinary one.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn loan(&self, page: u64) -> Option<bool> {
         let page = self.page_now(self.my_entry(), page);
@@ -242,7 +246,7 @@ impl Heap {
         }
     }
 
-    /// Ends the loans of a page: it is `borrows` that does where the page itself borrows.
+    /// Ends the loans of a page. Where the page itself borrows, `borrows` does it.
     fn end_loans(
         &self,
         entry: u64,
@@ -253,7 +257,7 @@ impl Heap {
         Ok(())
     }
 
-    /// One step of that; false if there is nothing to be done.
+    /// Does one step of ending the loans of a page. Returns false if there is nothing to be done.
     fn end_some(
         tx: &mut Tx<'_>,
         entry: u64,

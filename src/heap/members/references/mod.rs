@@ -1,22 +1,22 @@
 //! The table of references of a process: every object and block that it refers to, one slot each.
 //!
-//! It is what a survivor goes through when the process dies, so an allocation half done, a message half filled and a
-//! handle never dropped are all undone the same way: a slot is filled in the transaction that makes or takes the thing,
-//! and emptied in the one that passes it on or frees it.
+//! A slot is filled in the transaction that makes or takes the thing, and emptied in the one that passes it on or frees it.
+//! Clearing up after a dead process goes through its table. So an allocation half done, a message half filled and a handle
+//! never dropped are all undone in the same way.
 //!
-//! Slots are pairs of words in pages, which are largest cells; pages are found by number through directories of the same
-//! size. A page's head counts its slots in use, and begins the list of those that are free again; pages with a free slot are
-//! in a list of the process's. A page without a slot in use is freed, unless it is the only one with room. So the table is
-//! as large as what is held, and going through it takes as long.
+//! Slots are pairs of words in pages. Pages are cells of the largest size, found by number through directories of the same
+//! size. A page's head counts its slots in use, and begins the list of those that are free again. Pages with a free slot are
+//! in a list of the process. A page without a slot in use is freed, unless it is the only one with room. So the size of the
+//! table, and the time to go through it, grow with the number of references.
 //!
 //! The first word of a free slot is `next free << 1 | 1`, of a filled one an offset (which is even). The second is the
-//! *tally*: what the object's kind wants known of this process when it dies (permits it has, items it works on). Who made the
-//! slot's object writes it, by that kind's own protocol; it is zero in an empty slot, and not inherited by a forked child.
+//! *tally*: what the object's kind must know of this process when the process dies (permits it has, items it works on). Each
+//! kind writes it by a protocol of its own. It is zero in an empty slot, and a forked child does not inherit it.
 //!
-//! A forked child shares the pages of its parent's that are full, until one of them changes something there: see [`loans`].
+//! A forked child shares the full pages of its parent, until one of the two changes a slot there: see [`loans`].
 //!
-//! Behind the numbers of all pages come those of a few slots in the process's entry itself, which only freeing uses: what is
-//! given up for good passes through one of them, so that nothing ever needs memory to be freed.
+//! After the numbers of all pages come those of a few slots in the process's entry itself, which only freeing uses: what is
+//! freed passes through one of them, so freeing never needs memory.
 
 mod batch;
 #[cfg(all(test, not(loom)))]

@@ -5,30 +5,31 @@ use crate::heap::memory::layout::{DIRECTORIES, HEAD, Off, PAGE_WORDS, SERIAL, en
 use crate::heap::memory::tx::Tx;
 use crate::wait::atomic::Ordering;
 
-/// The most objects a process can hold.
+/// The most objects that a process can refer to.
 pub(in crate::heap) const MAX_SLOTS: u64 = MAX_PAGES * PAGE_SLOTS;
 /// Pages a table can have.
 pub(in crate::heap) const MAX_PAGES: u64 = DIRECTORIES as u64 * PAGE_WORDS;
 /// Slots in a page.
 pub(in crate::heap) const PAGE_SLOTS: u64 = PAGE_WORDS / 2;
-/// Slots that are looked at in one transaction.
+/// The most slots that are read in one transaction.
 pub(in crate::heap) const BATCH: u64 = 64;
 
-/// In a page's head: how many of its slots are in use.
+/// In a page's head: the number of its slots in use.
 pub(in crate::heap) const USED: Off = 16;
 /// In a page's head: its first slot that is free again (its place in the page, plus one).
 pub(in crate::heap) const FREE: Off = 24;
-/// In a page's head: its slots handed out at least once. What lies in and behind the next is arbitrary.
+/// In a page's head: the number of its slots that were handed out at least once. Later slots have arbitrary contents.
 pub(in crate::heap) const BUMP: Off = 32;
-/// In a page's head: its neighbours in the list of those with room (page numbers, plus one), or in that of the borrowers of
-/// another (offsets).
+/// In a page's head: its neighbours in the list of pages with room (page numbers, plus one), or in the list of borrowers of
+/// a page (offsets).
 pub(in crate::heap) const NEXT: Off = 40;
 pub(in crate::heap) const PREV: Off = 48;
-/// In a page's head: the first page that borrows from it, or the one that it borrows from, plus one: see [`loans`].
+/// In a page's head: the first page that borrows from it, or the page that it borrows from, plus one: see `loans.rs`.
 pub(in crate::heap) const LOANS: Off = 56;
 const _: () = assert!(LOANS + 8 == HEAD);
 
-/// Where the offset of a directory is, and which of its words is the page's.
+/// Returns the offset of the word that points to a page's directory, and the index of the page's word in the
+/// directory.
 pub(in crate::heap) fn directory_of(entry: u64, page: u64) -> (Off, u64) {
     (
         entry!(entry, directory) + 8 * (page / PAGE_WORDS),
@@ -36,7 +37,7 @@ pub(in crate::heap) fn directory_of(entry: u64, page: u64) -> (Off, u64) {
     )
 }
 
-/// Page number `page` of an entry, 0 if there is none.
+/// Returns page number `page` of an entry, 0 if there is none.
 pub(in crate::heap) fn page_at(tx: &Tx<'_>, entry: u64, page: u64) -> Off {
     let (directory, word) = directory_of(entry, page);
     match tx.get(directory) {
@@ -56,8 +57,8 @@ pub(in crate::heap) fn enlist(tx: &mut Tx<'_>, entry: u64, page: u64, at: Off) {
     tx.set(entry!(entry, hold_room), page + 1);
 }
 
-/// The same for one that has got room. If there was one without a slot in use, which was kept because no other had room, that
-/// goes instead.
+/// Puts a page that has got room into the list. If there was an empty page, kept because no other had room, that
+/// page is freed.
 pub(in crate::heap) fn offer(tx: &mut Tx<'_>, entry: u64, page: u64, at: Off) {
     let other = tx.get(entry!(entry, hold_room));
     enlist(tx, entry, page, at);
@@ -120,34 +121,34 @@ pub(in crate::heap) fn enter_page(tx: &mut Tx<'_>, entry: u64, page: u64, cell: 
     }
 }
 
-/// A page is a cell like any other, but nobody refers to it: one reference, the entry's. Where an object has its serial number,
-/// it says whose it is.
+/// Writes the head of a page. A page is a cell like any other, with one reference, the entry's. In place of a
+/// serial number the head has the page's entry and number.
 pub(in crate::heap) fn own(tx: &mut Tx<'_>, cell: Off, whose: u64) {
     tx.set(cell, 1 << 8);
     tx.set(cell + SERIAL, whose);
 }
 
-/// Directories that the first `pages` pages of a table need.
+/// Returns the number of directories that the first `pages` pages of a table need.
 pub(in crate::heap) fn directories(pages: u64) -> u64 {
     pages.div_ceil(PAGE_WORDS)
 }
-/// The page that one with this word borrows from.
+/// Returns the page that a page with this word of [`LOANS`] borrows from.
 pub(in crate::heap) fn lender(loans: u64) -> Option<Off> {
     (loans & 1 == 1).then_some(loans & !1)
 }
 
-/// Whether a page is lent, or borrows; in a transaction that has not changed that.
+/// Returns whether a page is lent or borrows, in a transaction that has not changed that.
 #[inline]
 pub(in crate::heap) fn concern(tx: &Tx<'_>, page: Off) -> bool {
     tx.heap().word(page + LOANS).load(Ordering::Acquire) != 0
 }
 
-/// Whether a page borrows; outside of transactions.
+/// Returns whether a page borrows, outside of transactions.
 pub(in crate::heap) fn is_borrowed(heap: &Heap, page: Off) -> bool {
     lender(heap.word(page + LOANS).load(Ordering::Acquire)).is_some()
 }
 
-/// The page in which the slots of `page` are to be looked at.
+/// Returns the page in which the slots of `page` are to be read.
 pub(in crate::heap) fn seen(tx: &Tx<'_>, page: Off) -> Off {
     lender(tx.get(page + LOANS)).unwrap_or(page)
 }

@@ -13,7 +13,7 @@ impl Heap {
         self.make_slots_for(1)
     }
 
-    /// The same where fewer than `count` are free.
+    /// Makes room for more slots of this process, until `count` are free.
     pub(crate) fn make_slots_for(&self, count: u64) -> Result<()> {
         let entry = self.my_entry();
         loop {
@@ -32,7 +32,7 @@ impl Heap {
         }
     }
 
-    /// The lowest number that no page of an entry has.
+    /// Returns the lowest number that no page of an entry has.
     fn free_page(tx: &mut Tx<'_>, entry: u64) -> Result<u64> {
         let hint = tx.get(entry!(entry, hold_hint));
         let page = (hint..MAX_PAGES).find(|&page| page_at(tx, entry, page) == 0);

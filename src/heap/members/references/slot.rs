@@ -4,18 +4,19 @@ use super::page::{BUMP, FREE, PAGE_SLOTS, USED, concern, delist, offer, remove_i
 use crate::heap::memory::layout::{HEAD, Off};
 use crate::heap::memory::tx::Tx;
 
-/// A slot of some process's table, within a transaction. Outside of one a slot is known by its number, which a
-/// forked child's copy of a handle shares with the parent's: each means the slot of its own process.
+/// A slot of the table of a process, within a transaction. Outside of transactions a slot is known by its number. A forked
+/// child's copy of a handle has the same number as the parent's: each means the slot of its own process.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
     pub(super) entry: u64,
     pub(super) number: u64,
-    /// The page; 0: it is one of those that only freeing uses, which have no notes.
+    /// The page; 0 for a slot in the entry, which only freeing uses and which has no tally.
     pub(super) page: Off,
     pub(super) at: Off,
 }
 
 impl Slot {
+    /// Returns slot `number` in its page.
     pub(super) fn in_page(entry: u64, number: u64, page: Off) -> Self {
         Self {
             entry,
@@ -25,12 +26,12 @@ impl Slot {
         }
     }
 
-    /// Its number.
+    /// Returns its number.
     pub(in crate::heap) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Fills the slot; it must be one that is free, chosen in the same transaction.
+    /// Fills the slot, which must be free and chosen in the same transaction.
     pub(in crate::heap) fn hold(&self, tx: &mut Tx<'_>, off: Off) {
         if self.page == 0 {
             return tx.set(self.at, off);
@@ -49,8 +50,8 @@ impl Slot {
         }
     }
 
-    /// Empties the slot, and frees its page where that is not needed any more. Where the page is lent, what was in the slot had
-    /// no count, so that no borrower has it.
+    /// Empties the slot, and frees its page if that is not needed any more. In a lent page this is done only to a
+    /// slot whose object has no count, which no borrower shares.
     pub(crate) fn clear(&self, tx: &mut Tx<'_>) {
         if self.page == 0 {
             return tx.set(self.at, 0);
@@ -76,12 +77,12 @@ impl Slot {
         }
     }
 
-    /// Where its tally is, if it is in a page.
+    /// Returns the offset of its tally, if the slot is in a page.
     pub(in crate::heap) fn tally(&self) -> Off {
         self.at + 8
     }
 
-    /// What it holds, 0 if nothing.
+    /// Returns what it refers to, 0 if nothing.
     pub(in crate::heap) fn held(&self, tx: &Tx<'_>) -> Off {
         match tx.get(self.at) {
             word if word & 1 == 1 => 0,
@@ -90,17 +91,18 @@ impl Slot {
     }
 }
 
-/// What came of a transaction that needs a free slot.
+/// The outcome of a transaction that needs a free slot.
 pub(crate) enum Slotted<T> {
-    /// There is none.
+    /// No slot is free.
     NoSlot,
-    /// It was not needed.
+    /// No slot was needed.
     Nothing,
-    /// It was filled.
+    /// The slot was filled.
     Done(T),
 }
 
 impl<T> Slotted<T> {
+    /// Applies `function` to the value of a slot that was filled.
     pub(in crate::heap) fn map<U>(self, function: impl FnOnce(T) -> U) -> Slotted<U> {
         match self {
             Self::NoSlot => Slotted::NoSlot,

@@ -12,7 +12,8 @@ use crate::heap::memory::tx::Tx;
 use crate::wait::atomic::Ordering;
 
 impl Heap {
-    /// Runs a transaction that may fill a free slot of this process; gives the slot's number where it answers with a value.
+    /// Runs a transaction that may fill a free slot of this process. Returns the answer of `stage` and the slot's
+    /// number, if `stage` filled the slot.
     pub(in crate::heap) fn with_slot<T>(
         &self,
         stage: impl Fn(&mut Tx<'_>, &Slot) -> Result<Option<T>>,
@@ -26,8 +27,8 @@ impl Heap {
         }
     }
 
-    /// The same without making room for more slots. For those who hold locks: they call
-    /// [`make_slots`](Self::make_slots) when they do not any more, and try again.
+    /// Runs a transaction as [`with_slot`](Self::with_slot) does, without making room for more slots. For callers
+    /// that hold locks: they release these, call [`make_slots`](Self::make_slots), and try again.
     pub(in crate::heap) fn with_spare_slot<T>(
         &self,
         stage: impl FnOnce(&mut Tx<'_>, &Slot) -> Result<Option<T>>,
@@ -35,7 +36,8 @@ impl Heap {
         self.with_spare_slots(1, stage)
     }
 
-    /// The same where so many slots are to be free, the one that is filled among them.
+    /// Runs a transaction as [`with_spare_slot`](Self::with_spare_slot) does, if `count` slots are free, the one to
+    /// be filled among them.
     pub(in crate::heap) fn with_spare_slots<T>(
         &self,
         count: u64,
@@ -54,7 +56,7 @@ impl Heap {
         })
     }
 
-    /// The slot that an entry fills next, where there is one.
+    /// Returns the slot that an entry fills next, if one is free.
     pub(in crate::heap) fn free_slot(tx: &Tx<'_>, entry: u64) -> Option<Slot> {
         let page = tx.get(entry!(entry, hold_room)).checked_sub(1)?;
         let at = page_at(tx, entry, page);
@@ -65,7 +67,7 @@ impl Heap {
         Some(Slot::in_page(entry, page * PAGE_SLOTS + place, at))
     }
 
-    /// Whether so many slots of an entry are free.
+    /// Returns whether `count` slots of an entry are free.
     pub(super) fn has_free(tx: &Tx<'_>, entry: u64, count: u64) -> bool {
         let (mut free, mut next) = (0, tx.get(entry!(entry, hold_room)));
         while free < count && next != 0 {
@@ -76,7 +78,8 @@ impl Heap {
         free >= count
     }
 
-    /// A slot for something that is to be freed: there is one while not very many are being freed at once.
+    /// Returns a slot for something that is to be freed. There is one unless very many things are being freed at
+    /// once.
     pub(in crate::heap) fn freeing_slot(tx: &Tx<'_>, entry: u64) -> Option<Slot> {
         (0..FREEING as u64)
             .map(|i| Self::reserved(entry, i))
@@ -84,7 +87,7 @@ impl Heap {
             .or_else(|| Self::free_slot(tx, entry))
     }
 
-    /// One of the slots in an entry itself.
+    /// Returns slot number `i` in an entry itself.
     pub(super) fn reserved(entry: u64, i: u64) -> Slot {
         Slot {
             entry,
@@ -94,12 +97,13 @@ impl Heap {
         }
     }
 
-    /// The numbers of the slots in an entry itself.
+    /// Returns the numbers of the slots in an entry itself.
     pub(in crate::heap) fn reserved_numbers() -> core::ops::Range<u64> {
         MAX_SLOTS..MAX_SLOTS + FREEING as u64
     }
 
-    /// The first page of an entry from number `page` on that has a slot in use, or a loan, and how many of its slots may be.
+    /// Returns the first page of an entry from number `page` on that has a slot in use, or a loan, and the number
+    /// of its slots that may be in use.
     pub(in crate::heap) fn next_page(&self, entry: u64, page: u64) -> Result<Option<(u64, u64)>> {
         self.transact(|tx| {
             let end = tx.get(entry!(entry, hold_pages));
@@ -118,7 +122,7 @@ impl Heap {
         }
     }
 
-    /// Slot `number` of an entry, if there is one that has ever been filled.
+    /// Returns slot `number` of an entry, if that slot has ever been filled.
     pub(in crate::heap) fn slot(tx: &Tx<'_>, entry: u64, number: u64) -> Option<Slot> {
         if number >= MAX_SLOTS {
             return (number - MAX_SLOTS < FREEING as u64).then(|| Self::reserved(entry, number - MAX_SLOTS));
@@ -127,18 +131,18 @@ impl Heap {
         (page != 0 && number % PAGE_SLOTS < tx.get(page + BUMP)).then(|| Slot::in_page(entry, number, page))
     }
 
-    /// Where the tally in slot `number` of this process is, which holds something.
+    /// Returns the offset of the tally in slot `number` of this process, which is in use.
     pub(in crate::heap) fn tally_at(&self, number: u64) -> Result<Off> {
         let entry = self.my_entry();
         let slot = || Slot::in_page(entry, number, self.page_now(entry, number / PAGE_SLOTS));
         if is_borrowed(self, slot().page) {
-            // The page stays where it is.
+            // The page stays where it is; only its loan ends.
             self.settle_page(entry, number / PAGE_SLOTS)?;
         }
         Ok(slot().tally())
     }
 
-    /// What this process has noted in slot `number`, which holds something.
+    /// Returns the tally in slot `number` of this process, which is in use.
     pub(in crate::heap) fn tally(&self, number: u64) -> i64 {
         let entry = self.my_entry();
         let slot = Slot::in_page(entry, number, self.page_now(entry, number / PAGE_SLOTS));
@@ -148,7 +152,7 @@ impl Heap {
         self.word(slot.tally()).load(Ordering::Relaxed).cast_signed()
     }
 
-    /// A page of this process that something is held in.
+    /// Returns a page of this process in which a slot is in use.
     pub(super) fn page_now(&self, entry: u64, page: u64) -> Off {
         let get = |off| self.word(off).load(Ordering::Relaxed);
         let (directory, word) = directory_of(entry, page);
