@@ -1,6 +1,6 @@
-//! The program's one heap: an anonymous file mapped by every process of the program, and what lives at its front.
+//! The program's one heap: memory that all processes of the program share, with the tables at its front.
 //!
-//! See README.md beside this file for what is written in which order and what a survivor finds.
+//! `README.md` beside this file describes the layout and the protocols.
 
 pub(crate) mod members;
 pub(crate) mod memory;

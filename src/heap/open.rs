@@ -25,7 +25,8 @@ impl Heap {
         if let Some(heap) = HEAP.get() {
             return Ok(heap);
         }
-        // A child that was forked in the middle would inherit the mutex locked by a thread that the child does not have.
+        // A child that was forked in the middle would inherit the mutex locked by a thread that the child does not
+        // have.
         fork::install_handlers();
         let _steady = steady();
         let _making = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -89,7 +90,8 @@ impl Heap {
     fn install(heap: Self) -> &'static Self {
         // First, so that no forked child mistakes itself for its parent.
         fork::install_handlers();
-        // Registered among the first, so run among the last. A process that ends without exit(3) calls `take_leave` itself.
+        // Registered among the first, so run among the last. A process that ends without exit(3) calls `take_leave`
+        // itself.
         os::fork::at_exit(take_leave);
         let heap = HEAP.get_or_init(|| heap);
         let header = heap.header();

@@ -1,9 +1,9 @@
 //! Blocks: bytes on their way from one process to another, with the references they carry.
 //!
 //! A large message, the arguments of a process and its result are blocks. A block has one owner at a time: the process
-//! that fills it, then the queue or the entry of the process table to which it is handed, then the process that reads it.
-//! After the payload comes the list of objects it refers to. [`EXTRA`] is the number of them that are counted so far, so a
-//! death while the list is counted up or down leaves it exact.
+//! that fills it, then the queue or the entry of the process table to which it is handed, then the process that reads
+//! it. After the payload comes the list of objects it refers to. [`EXTRA`] is the number of them that are counted so
+//! far, so a death while the list is counted up or down leaves it exact.
 
 use super::head::refer;
 use super::object::Object;
@@ -184,8 +184,9 @@ impl Deref for Block {
     type Target = [u8];
     #[allow(unsafe_code)]
     fn deref(&self) -> &[u8] {
-        // SAFETY: the payload lies in committed memory of the heap after the head; this process owns the block (it is in
-        // a slot of this process), no other process writes to it, and it is not freed before the slot is cleared, on drop.
+        // SAFETY: the payload lies in committed memory of the heap after the head; this process owns the block (it is
+        // in a slot of this process), no other process writes to it, and it is not freed before the slot is cleared,
+        // on drop.
         unsafe { core::slice::from_raw_parts(self.address(), self.len as usize) }
     }
 }

@@ -1,4 +1,4 @@
-//! Counting everything in the heap, for tests: what is reachable must be what is taken, whoever died in between.
+//! Counting everything in the heap, for tests: what is taken must be what is reachable, wherever a process died.
 
 use super::references::page_at;
 use crate::heap::Heap;
@@ -17,12 +17,12 @@ pub(crate) struct Census {
     blocks: u64,
     /// Entries that are not free.
     entries: u64,
-    /// Objects held by living processes.
+    /// References of processes.
     references: u64,
 }
 
 impl Heap {
-    /// Pages of this process's table of references.
+    /// Counts the pages of this process's table of references.
     pub(crate) fn pages(&self) -> usize {
         let entry = self.my_entry();
         self.transact(|tx| {
@@ -32,7 +32,7 @@ impl Heap {
         .expect("nobody is stopped")
     }
 
-    /// Other processes that are, or were when somebody last looked.
+    /// Counts the other processes that are reserved or live, according to the table.
     pub(crate) fn others(&self) -> u64 {
         let is_there = |&index: &u64| {
             let entry = self.entry(index);
@@ -43,7 +43,7 @@ impl Heap {
         (0..top).filter(is_there).count() as u64
     }
 
-    /// Counts, and panics where the lists contradict the descriptors. Nobody else may be at work.
+    /// Counts, and panics if the lists contradict the descriptors. No other thread may be at work.
     pub(crate) fn census(&self) -> Census {
         self.replay_journal().expect("nobody is stopped");
         let get = |off| self.word(off).load(Ordering::Acquire);

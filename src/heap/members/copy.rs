@@ -4,11 +4,11 @@
 //!
 //! 1. All pages are made, empty. A lack of memory shows here, before any reference is counted.
 //! 2. Full pages are lent, each in one transaction: see `references/loans.rs`.
-//! 3. Of the other pages the slots are copied, 64 in a transaction. The words of the slots are written before the transaction
-//!    that extends the page over them; until then nothing reads them.
+//! 3. Of the other pages the slots are copied, 64 in a transaction. The words of the slots are written before the
+//!    transaction that extends the page over them; until then nothing reads them.
 //!
-//! No thread of this process can fill a slot meanwhile. Objects without references may be freed: like memory that is being
-//! made or given back they have no count, and the child has no handle to them.
+//! No thread of this process can fill a slot meanwhile. Objects without references may be freed: like memory that is
+//! being made or given back they have no count, and the child has no handle to them.
 
 use super::references::{self, BATCH};
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! Forking: a child of fork(2) is a process of its own from its first instruction on, whichever code called fork.
 //!
-//! `pthread_atfork(3)` calls this file. The handlers are installed before there is a heap, and no process forks while it
-//! makes one.
+//! `pthread_atfork(3)` calls this file. The handlers are installed before there is a heap, and no process forks while
+//! it makes one.
 //!
 //! | step | in the | meanwhile, or if the process dies here |
 //! | --- | --- | --- |
@@ -16,10 +16,10 @@
 //! So the handles that the child inherits and its table of references agree. A child that is late (its parent gone, its
 //! processor taken away) keeps its entry.
 //!
-//! Some entries and some memory are for forks alone. A child for which there is no room even so, after dead processes were
-//! cleared up after, has no owner id: every operation in it is [`Error::NoIdentity`](crate::Error::NoIdentity). The same holds
-//! in a child that is made without the C library (a bare `clone`): the id is in memory that the kernel clears in every child
-//! (`MADV_WIPEONFORK`).
+//! Some entries and some memory are for forks alone. A child for which there is no room even so, after dead processes
+//! were cleared up after, has no owner id: every operation in it is [`Error::NoIdentity`](crate::Error::NoIdentity).
+//! The same holds in a child that is made without the C library (a bare `clone`): the id is in memory that the kernel
+//! clears in every child (`MADV_WIPEONFORK`).
 
 use crate::error::Result;
 use crate::heap::Heap;
@@ -228,7 +228,8 @@ impl Heap {
 
     /// Adopts the entry, in a forked child.
     fn wake_up(&self, child: PendingChild) {
-        // Without an entry (there was no room for one) the process has no id, and every use of shared objects is an error.
+        // Without an entry (there was no room for one) the process has no id, and every use of shared objects is an
+        // error.
         self.set_me(0);
         self.space.forked();
         if child.id != 0 {

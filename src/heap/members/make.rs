@@ -1,7 +1,7 @@
 //! Making objects and blocks.
 //!
-//! A small one gets its cell, its head and its slot in one transaction. For a large one, a first transaction takes a raw block
-//! and a slot, then pages are committed, and a second transaction writes the head.
+//! A small one gets its cell, its head and its slot in one transaction. For a large one, a first transaction takes a
+//! raw block and a slot, then pages are committed, and a second transaction writes the head.
 
 use super::head::write_head;
 use super::object::Object;

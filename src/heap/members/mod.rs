@@ -1,4 +1,5 @@
-//! The processes of the program: their table, what each of them refers to, and what becomes of that when they fork or die.
+//! The processes of the program: their table, the references of each, and what becomes of these when a process forks or
+//! dies.
 
 pub(crate) mod block;
 #[cfg(all(test, not(loom)))]

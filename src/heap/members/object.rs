@@ -1,9 +1,9 @@
 //! Objects: things in the heap to which any process of the program may refer.
 //!
-//! References are held by processes (in a slot of the table of references) and by blocks that carry them (messages, arguments,
-//! results). Each is made and given up in a transaction, so the count always equals the number of references, whichever
-//! process dies. Processes that borrow a page of slots are not counted: the lender is counted for them (see
-//! `references/loans.rs`).
+//! References are held by processes (in a slot of the table of references) and by blocks that carry them (messages,
+//! arguments, results). Each is made and given up in a transaction, so the count always equals the number of
+//! references, whichever process dies. Processes that borrow a page of slots are not counted: the lender is counted
+//! for them (see `references/loans.rs`).
 
 use super::head::uncount;
 use super::references::Slotted;
@@ -22,8 +22,8 @@ pub(crate) use crate::heap::memory::facts::{Facts, Waits};
 pub(crate) use crate::heap::memory::heap::ObjectKind;
 pub(crate) use crate::heap::memory::layout::SharedLayout;
 
-/// A handle of this process to an object. All handles that a process has to one object share a slot; the reference is given
-/// up when the last of them is dropped.
+/// A handle of this process to an object. All handles that a process has to one object share a slot; the reference is
+/// given up when the last of them is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Object(Arc<HeldReference>);
 

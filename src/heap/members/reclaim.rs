@@ -1,4 +1,5 @@
-//! Reclaiming memory: warm blocks are given back to the system and, where memory is short, dead processes are cleared up after.
+//! Reclaiming memory: warm blocks are given back to the system and, where memory is short, dead processes are cleared
+//! up after.
 
 use crate::error::{Error, Result};
 use crate::heap::Heap;

@@ -7,8 +7,8 @@
 //! * a thread that waits in vain for something that a dead process may have;
 //! * a process that runs out of memory or of entries.
 //!
-//! One process at a time clears up, under the sweep lock. Each step is a transaction, so a death while clearing up leaves the
-//! rest to the next process.
+//! One process at a time clears up, under the sweep lock. Each step is a transaction, so a death while clearing up
+//! leaves the rest to the next process.
 
 use super::table::WANTED;
 use crate::error::Result;

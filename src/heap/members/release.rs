@@ -1,15 +1,15 @@
 //! Giving up references, those of this process and those of dead ones. With the last reference the object is freed:
 //!
-//! 1. A transaction gives up the reference. It leaves the object in a slot, with a count of zero. Nothing finds the object by
-//!    its address any more.
+//! 1. A transaction gives up the reference. It leaves the object in a slot, with a count of zero. Nothing finds the
+//!    object by its address any more.
 //! 2. The object is cleared: it gives up what it refers to.
 //! 3. A transaction frees the memory and empties the slot.
 //!
-//! If the process dies on the way, a survivor goes on from the slot. After an error (another process is stopped in the middle
-//! of a change, for example) this process goes on itself, when it next gives something up.
+//! If the process dies on the way, a survivor goes on from the slot. After an error (another process is stopped in the
+//! middle of a change, for example) this process goes on itself, when it next gives something up.
 //!
-//! None of this needs memory. Only the first transaction is run under the guard against forks: a child that is forked later
-//! gets no reference to an object that has none.
+//! None of this needs memory. Only the first transaction is run under the guard against forks: a child that is forked
+//! later gets no reference to an object that has none.
 
 use super::head::{counted, uncount};
 use super::references::{BATCH, Batch, Cutting};

@@ -1,12 +1,12 @@
 //! The table of shared slots: all handles that this process has to one object share one slot, wherever each came from.
 //!
-//! So the tally in the slot (permits that this process has, items it works on) belongs to the process and not to a handle:
-//! a permit may be taken through one handle and given back through another. A slot with a tally that is not zero stays when
-//! the last handle goes: if the process dies then, a survivor must find it.
+//! So the tally in the slot (permits that this process has, items it works on) belongs to the process and not to a
+//! handle: a permit may be taken through one handle and given back through another. A slot with a tally that is not
+//! zero stays when the last handle goes: if the process dies then, a survivor must find it.
 //!
-//! Other threads wait for the table as for any mutex, and may hold what still others need (an interpreter's lock). So no
-//! thread sleeps on a transaction while it holds the table. If another transaction is going on, the thread releases the
-//! table, waits for the transaction, and looks at everything again.
+//! Other threads wait for the table as for any mutex, and may hold what still others need (an interpreter's lock). So
+//! no thread sleeps on a transaction while it holds the table. If another transaction is going on, the thread releases
+//! the table, waits for the transaction, and looks at everything again.
 
 use super::object::Object;
 use super::references::Slotted;
@@ -113,7 +113,8 @@ impl Heap {
             known.handles -= 1;
             let (given_up, _) = awake(|| self.give_up_unused(&mut slots, off));
             if given_up.is_err() {
-                // It stays in the table: another handle finds it there, and a child that is forked now knows that it is due.
+                // It stays in the table: another handle finds it there, and a child that is forked now knows that it
+                // is due.
                 postpone(Postponed::Handle(off));
             }
             given_up

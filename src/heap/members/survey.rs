@@ -1,5 +1,5 @@
-//! Surveying the references of all processes, for inspection. It changes nothing, and holds no lock for longer than it takes
-//! to read a few hundred words.
+//! Surveying the references of all processes, for inspection. It changes nothing, and holds no lock for longer than it
+//! takes to read a few hundred words.
 
 use super::head::uncount;
 use super::references::{BATCH, PAGE_SLOTS};

@@ -79,8 +79,8 @@ impl Heap {
             os::witness::keep(claim).is_ok()
         });
         let mut adopted = self.take_over(id, witnessed);
-        // A process is stopped in the middle of a transaction. With the lock, no other process can use the entry, so its words
-        // may change one by one: the state last.
+        // A process is stopped in the middle of a transaction. With the lock, no other process can use the entry, so
+        // its words may change one by one: the state last.
         if matches!(adopted, Err(Error::OwnerStopped { .. }))
             && witnessed
             && let Some(entry) = self.entry_of(id)

@@ -1,10 +1,10 @@
-//! Large blocks: powers of two of 64 KiB chunks (a buddy system), of which only what is used has memory behind it.
+//! Large blocks: powers of two of 64 KiB chunks (a buddy system), of which only the part in use has memory.
 //!
-//! A freed block stays *warm*: its memory is kept, because a fresh page costs a hundred times as much as a used one. Warm
-//! blocks are handed out first, the last freed one first. Warm memory is bounded by the memory in use plus [`SPARE`] and the
-//! [`DEMAND`]. Beyond that, the block that has been unused for longest gives its memory back and joins its neighbours in the
-//! *cold* lists. Address space is plentiful, so rounding sizes up to a power of two costs nothing: only the part that is
-//! asked for gets memory.
+//! A freed block stays *warm*: its memory is kept, because a fresh page costs a hundred times as much as a used one.
+//! Warm blocks are handed out first, the last freed one first. Warm memory is bounded by the memory in use plus
+//! [`SPARE`] and the [`DEMAND`]. Beyond that, the block that has been unused for longest gives its memory back and
+//! joins its neighbours in the *cold* lists. Address space is plentiful, so rounding sizes up to a power of two costs
+//! nothing: only the part that is asked for gets memory.
 
 use super::heap::Heap;
 use super::layout::{CHUNK, FIRST_CHUNK, ORDERS, Off, chunk, header, kind};
@@ -19,15 +19,15 @@ use crate::wait::atomic::Ordering;
 pub(in crate::heap) const SPARE: u64 = 12 << 20;
 /// The most that is kept beyond that because it is likely to be taken again soon.
 ///
-/// The *demand* grows by the bytes taken (twice those if they were warm), and shrinks by the bytes freed. So a stream of
-/// blocks, in which one is taken for each that is freed, keeps the memory by which it swings; a burst that is drained keeps
-/// nothing.
+/// The *demand* grows by the bytes taken (twice those if they were warm), and shrinks by the bytes freed. So a stream
+/// of blocks, in which one is taken for each that is freed, keeps the memory by which it swings; a burst that is
+/// drained keeps nothing.
 const DEMAND: u64 = 128 << 20;
 /// The least part of a block that is worth keeping.
 const MIN_KEPT: u64 = 1 << 20;
 
-/// Bytes of memory, and of the heap's end, that only forks may use, for the child's table of references: a fork cannot be
-/// refused.
+/// Bytes of memory, and of the heap's end, that only forks may use, for the child's table of references: a fork cannot
+/// be refused.
 const FOR_FORKS: u64 = 1 << 20;
 
 /// A block taken from the lists: its first chunk's index.
@@ -248,8 +248,8 @@ impl Heap {
                 max: most,
             });
         }
-        // The block lies below the frontier, or is the next aligned one above it. One more is for a process that gets in
-        // between.
+        // The block lies below the frontier, or is the next aligned one above it. One more is for a process that gets
+        // in between.
         let span = 1 << order_of(bytes);
         let reach = self.header().frontier.load(Ordering::Acquire) + 64 + 3 * span;
         self.describe(reach.min(self.header().chunks.load(Ordering::Relaxed)))
@@ -305,8 +305,8 @@ impl Heap {
             Fate::Shorten { kept: 0, .. } => self.cool(index, then)?,
             Fate::Shorten { kept, committed } => self.shorten(index, kept, committed, then)?,
         }
-        // The block is free already, and its slot may hold something else. A failure here only leaves more warm memory than
-        // there should be.
+        // The block is free already, and its slot may hold something else. A failure here only leaves more warm memory
+        // than there should be.
         let _ = self.trim();
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The heap's descriptor, and how a child gets the heap.
 //!
-//! The heap is a file without a name. A program that closes all its descriptors also closes the heap's. The heap goes on
-//! working, because it is mapped; only a child that does not inherit the mapping needs the descriptor. Then the file is opened
-//! again through the mapping or through another process of the program, if the system permits.
+//! The heap is a file without a name. A program that closes all its descriptors also closes the heap's. The heap goes
+//! on working, because it is mapped; only a child that does not inherit the mapping needs the descriptor. Then the
+//! file is opened again through the mapping or through another process of the program, if the system permits.
 
 use super::heap::Heap;
 use super::layout::{self, header, state};

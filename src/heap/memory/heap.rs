@@ -22,7 +22,8 @@ pub(crate) struct ObjectKind {
     pub on_holder_death: fn(&Heap, Off, u32, Off) -> Result<()>,
     /// Gives up what the object refers to, before its memory is freed. It may run again after a death half-way.
     pub clear: fn(&Heap, Off) -> Result<()>,
-    /// Describes an object, for inspection of the program. It only reads, under the heap's lock, and takes no other lock.
+    /// Describes an object, for inspection of the program. It only reads, under the heap's lock, and takes no other
+    /// lock.
     pub describe: fn(&Heap, Off) -> Facts,
 }
 
@@ -57,8 +58,8 @@ impl Heap {
     /// Returns the header, at the front of the heap.
     #[allow(unsafe_code)]
     pub(in crate::heap) fn header(&self) -> &Header {
-        // SAFETY: the header lies at the start of the mapping, which lives as long as the program, is committed when the
-        // heap is made, and consists of atomics.
+        // SAFETY: the header lies at the start of the mapping, which lives as long as the program, is committed when
+        // the heap is made, and consists of atomics.
         unsafe { &*self.base.cast::<Header>() }
     }
 
@@ -76,8 +77,8 @@ impl Heap {
         } else {
             self.meet(off, size_of::<T>() as u64)
         };
-        // SAFETY: mapped memory for this many bytes, aligned (checked); every `T` asked for in this crate consists of atomics
-        // only, for which any bytes are valid. Its pages were committed before its offset was handed out.
+        // SAFETY: mapped memory for this many bytes, aligned (checked); every `T` asked for in this crate consists of
+        // atomics only, for which any bytes are valid. Its pages were committed before its offset was handed out.
         unsafe { &*at.cast::<T>() }
     }
 
@@ -85,8 +86,8 @@ impl Heap {
     #[inline]
     #[allow(unsafe_code)]
     fn near(&self, off: Off) -> *mut u8 {
-        // SAFETY: the callers have checked that `off` is inside the first region's mapping, which is at `base` and never
-        // unmapped.
+        // SAFETY: the callers have checked that `off` is inside the first region's mapping, which is at `base` and
+        // never unmapped.
         unsafe { self.base.add(off as usize) }
     }
 
@@ -124,7 +125,7 @@ impl Heap {
         self.space.open(off, len, &self.source).map(drop)
     }
 
-    /// Makes pages exist behind a part of the heap.
+    /// Makes pages exist for a part of the heap.
     pub(in crate::heap) fn commit_at(&self, off: Off, len: u64) -> Result<()> {
         self.reach(off, len)?;
         os::memory::commit(self.address(off, len), len, || self.source.file(), off)
@@ -237,7 +238,7 @@ impl Heap {
     /// Sets `bytes` of fresh memory to zero. The caller owns it.
     #[allow(unsafe_code)]
     pub(in crate::heap) fn clear(&self, off: Off, bytes: u64) {
-        // SAFETY: mapped (by `address`), committed, and owned by the caller, so nobody else reads or writes it.
+        // SAFETY: mapped (by `address`), committed, and owned by the caller, so no other thread reads or writes it.
         unsafe { core::ptr::write_bytes(self.address(off, bytes), 0, bytes as usize) };
     }
 }

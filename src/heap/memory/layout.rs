@@ -1,9 +1,10 @@
-//! The layout of the heap: a header, the beginnings of the chunk table and of the process table, the chunks, and far after
-//! them the rest of both tables.
+//! The layout of the heap: a header, the beginnings of the chunk table and of the process table, the chunks, and far
+//! after them the rest of both tables.
 //!
-//! All of it consists of 32- and 64-bit atomics. Zero, which is what fresh memory reads as, always means "nothing here yet".
-//! Offsets count from the start of the heap; 0 (the header's own) stands for none. Chunk `n` is at `n` times its size, so a
-//! block (a power of two of chunks, at a multiple of that) is inside one of the segments that double in size: see `space.rs`.
+//! All of it consists of 32- and 64-bit atomics. Zero, which is what fresh memory reads as, always means "nothing here
+//! yet". Offsets count from the start of the heap; 0 (the header's own) stands for none. Chunk `n` is at `n` times its
+//! size, so a block (a power of two of chunks, at a multiple of that) is inside one of the segments that double in
+//! size: see `space.rs`.
 
 use crate::wait::atomic::{AtomicU32, AtomicU64};
 use crate::wait::lookout::Words;
@@ -51,8 +52,8 @@ pub(in crate::heap) struct Header {
     /// The most bytes of memory that blocks may have.
     pub limit: AtomicU64,
 
-    /// The lock of transactions, which guards every journaled word. It is held for well under a microsecond. No system call
-    /// is made under it, except to open a part of the heap that its holder has not met before.
+    /// The lock of transactions, which guards every journaled word. It is held for well under a microsecond. No system
+    /// call is made under it, except to open a part of the heap that its holder has not met before.
     pub tx_lock: RobustLock,
     /// Locked while a process clears up after dead processes.
     pub sweep: RobustLock,
@@ -72,15 +73,15 @@ pub(in crate::heap) struct Header {
     pub frontier: AtomicU64,
     /// Bytes of the chunk table that exist.
     pub described: AtomicU64,
-    /// Free blocks of each order without memory behind them (chunk index + 1).
+    /// Free blocks of each order without memory (chunk index + 1).
     pub cold: [AtomicU64; ORDERS],
     /// Free blocks of each order that still have memory: last freed.
     pub warm_new: [AtomicU64; ORDERS],
     /// Free blocks of each order that still have memory: first freed.
     pub warm_old: [AtomicU64; ORDERS],
-    /// Bytes behind the warm blocks.
+    /// Bytes of memory of the warm blocks.
     pub warm_bytes: AtomicU64,
-    /// Bytes behind the blocks in use.
+    /// Bytes of memory of the blocks in use.
     pub used_bytes: AtomicU64,
     /// Bytes that are likely to be taken again soon: see `chunks`.
     pub demand: AtomicU64,
@@ -115,7 +116,7 @@ pub(in crate::heap) struct Chunk {
     pub state: AtomicU64,
     pub next: AtomicU64,
     pub prev: AtomicU64,
-    /// Bytes from the block's start that have memory behind them.
+    /// Bytes from the block's start that have memory.
     pub committed: AtomicU64,
     /// Bytes the block counts for in `used_bytes`; of a slab: cells in use.
     pub accounted: AtomicU64,
@@ -129,9 +130,9 @@ pub(in crate::heap) struct Chunk {
 
 /// The states of a block.
 pub(in crate::heap) mod kind {
-    /// Free, no memory behind it.
+    /// Free, no memory.
     pub const COLD: u64 = 1;
-    /// Free, memory behind it.
+    /// Free, memory.
     pub const WARM: u64 = 2;
     /// Its memory is being committed or given back, so nothing may touch it.
     pub const RAW: u64 = 3;
@@ -273,8 +274,8 @@ pub(in crate::heap) const MAX_BYTES: u64 = 256 << 30;
 /// Segments of the largest heap.
 pub(in crate::heap) const SEGMENTS: usize = (MAX_BYTES / NEAR).ilog2() as usize + 1;
 
-/// Offset of the descriptors of the first segment's chunks, and their bytes: next to the header, where they are reached most
-/// quickly.
+/// Offset of the descriptors of the first segment's chunks, and their bytes: next to the header, where they are
+/// reached most quickly.
 pub(in crate::heap) const NEAR_DESCRIPTORS: Off = CHUNK;
 pub(in crate::heap) const NEAR_DESCRIPTORS_LEN: u64 = NEAR / CHUNK * size_of::<Chunk>() as u64;
 /// Offset of the entries of the first processes, how many these are, and their bytes.

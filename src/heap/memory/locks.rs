@@ -1,7 +1,7 @@
 //! The engine's own locks, and how a thread waits for one.
 //!
-//! They are held for well under a microsecond, or for as long as the system needs to make some pages. A wait that takes longer
-//! has one of three reasons:
+//! They are held for well under a microsecond, or for as long as the system needs to make some pages. A wait that
+//! takes longer has one of three reasons:
 //!
 //! | the owner | the wait |
 //! | --- | --- |
@@ -9,11 +9,11 @@
 //! | has lost its processor for a moment | goes on |
 //! | was stopped: by a signal, by a debugger, with its container; perhaps for hours | ends with [`Error::OwnerStopped`], which names the owner |
 //!
-//! The wait for a stopped owner ends when the caller's [`Limit`] is reached, or after a second where the caller has none. Nothing has been
-//! changed then. The order in which these locks are taken is in `rank.rs`.
+//! The wait for a stopped owner ends when the caller's [`Limit`] is reached, or after a second where the caller has
+//! none. Nothing has been changed then. The order in which these locks are taken is in `rank.rs`.
 //!
-//! A process without an entry of its own (see `members/fork.rs`) has no owner id: it gets [`Error::NoIdentity`] here, before
-//! it can touch anything shared.
+//! A process without an entry of its own (see `members/fork.rs`) has no owner id: it gets [`Error::NoIdentity`] here,
+//! before it can touch anything shared.
 
 use super::heap::Heap;
 use super::limit::{CURRENT, Limit, may_sleep};

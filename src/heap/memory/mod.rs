@@ -1,4 +1,4 @@
-//! The memory that all processes share: where it is, what its words mean, how they change, and who gets which part of it.
+//! The memory that all processes share: its layout, its addresses, its locks and transactions, and the allocator.
 
 mod bounds;
 pub(in crate::heap) mod chunks;

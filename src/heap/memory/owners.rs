@@ -7,7 +7,8 @@ use crate::os::pid::Activity;
 use crate::wait::atomic::Ordering;
 use crate::wait::robust_lock::{OWNER_BITS, OWNER_DEAD};
 
-/// The bits of an owner id that are the index of the entry. The rest, up to [`OWNER_BITS`], count the uses of the entry.
+/// The bits of an owner id that are the index of the entry. The rest, up to [`OWNER_BITS`], count the uses of the
+/// entry.
 const INDEX_BITS: u32 = 15;
 /// Generations run from 1 to this, so that no id is 0 or [`OWNER_DEAD`].
 pub(in crate::heap) const GENERATIONS: u64 = (1 << (OWNER_BITS - INDEX_BITS)) - 2;

@@ -12,8 +12,8 @@
 //!
 //! * Memory is made under none of these locks, because getting memory may mean clearing up after dead processes.
 //! * Memory is given back under at most the first three.
-//! * The guard against forks is held around a transaction that changes the references of this process and the making of the
-//!   handle that belongs to it, and around nothing that takes longer.
+//! * The guard against forks is held around a transaction that changes the references of this process and the making
+//!   of the handle that belongs to it, and around nothing that takes longer.
 //!
 //! Debug builds check all this.
 
@@ -49,7 +49,7 @@ impl Rank {
             let held = HELD.get();
             assert!(
                 held >> self as u32 == 0,
-                "a lock of rank {self:?} is taken under locks that come after it ({held:05b})"
+                "a lock of rank {self:?} is taken under locks that do not come before it ({held:05b})"
             );
             HELD.set(held | 1 << self as u32);
         }

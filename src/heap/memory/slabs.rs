@@ -1,7 +1,7 @@
 //! Small objects: cells of 64 bytes to 8 KiB, each size from chunks of its own.
 //!
-//! A slab with free cells is in the list of its class. A slab whose last cell is freed becomes a chunk again, unless it is
-//! the only one of its class with room. Taking and freeing a cell is part of the caller's transaction.
+//! A slab with free cells is in the list of its class. A slab whose last cell is freed becomes a chunk again, unless
+//! it is the only one of its class with room. Taking and freeing a cell is part of the caller's transaction.
 
 use super::heap::Heap;
 use super::layout::{CHUNK, CLASSES, MAX_CELL, MIN_CELL, Off, SERIAL, chunk, header, kind};

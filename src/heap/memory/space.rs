@@ -1,16 +1,17 @@
 //! The addresses of the heap in this process: it is mapped in steps, and only what is in use can be touched.
 //!
-//! Offsets are the same in every process; addresses are not. The heap consists of *regions*, each of which is contiguous in
-//! memory: the first half GiB, then each doubling, and the tables that belong to each.
+//! Offsets are the same in every process; addresses are not. The heap consists of *regions*, each of which is
+//! contiguous in memory: the first half GiB, then each doubling, and the tables that belong to each.
 //!
 //! 1. A region's addresses are reserved when this process first meets an offset in it.
-//! 2. They are opened from the region's beginning on, in steps, when the process first meets an offset after what is open.
+//! 2. They are opened from the region's beginning on, in steps, when the process first meets an offset after what is
+//!    open.
 //!
 //! Blocks lie at multiples of their size, so each is inside one region.
 //!
-//! Threads may map at the same time, and a process may be forked in the middle: each step can be repeated, and a step that is
-//! lost costs only addresses. A lock is needed only to lengthen a reservation that turned out too short (`RLIMIT_AS`): of two
-//! threads that lengthened at once, each would be refused the addresses that the other has got.
+//! Threads may map at the same time, and a process may be forked in the middle: each step can be repeated, and a step
+//! that is lost costs only addresses. A lock is needed only to lengthen a reservation that turned out too short
+//! (`RLIMIT_AS`): of two threads that lengthened at once, each would be refused the addresses that the other has got.
 
 use super::bounds::{Bounds, FIRST, REGIONS};
 use super::layout::{MORE, NEAR, Off, TABLES};
@@ -36,8 +37,8 @@ struct MappedRegion {
     /// Bytes from its start that can be touched, and the same less [`MARGIN`] (0 before that much is open).
     opened: AtomicU64,
     within: AtomicU64,
-    /// The reservation: its address and, in the bits that the address of a page leaves free, the number of times that the
-    /// region's length was halved to get it. They are one word, so that neither is seen without the other.
+    /// The reservation: its address and, in the bits that the address of a page leaves free, the number of times that
+    /// the region's length was halved to get it. They are one word, so that neither is seen without the other.
     reserved: AtomicU64,
     /// The length of a reservation that was lengthened.
     lengthened: AtomicU64,

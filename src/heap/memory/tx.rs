@@ -7,10 +7,11 @@
 //! 5. The length goes back to zero, and the lock is released.
 //!
 //! A process that takes the lock over from a dead owner finds either length zero (nothing has happened) or a decided
-//! transaction, whose words it writes once more. Both can be repeated, so a death during the repair is like any other death.
+//! transaction, whose words it writes once more. Both can be repeated, so a death during the repair is like any other
+//! death.
 //!
-//! The words are written with `Release`. So another process may poll one of them without the lock (the header of a message in
-//! a queue, for example), and then sees everything that was written before it.
+//! The words are written with `Release`. So another process may poll one of them without the lock (the header of a
+//! message in a queue, for example), and then sees everything that was written before it.
 
 use super::heap::Heap;
 use super::layout::{JOURNAL, Off};
@@ -23,7 +24,8 @@ use crate::wait::atomic::Ordering;
 pub(crate) struct Tx<'h> {
     heap: &'h Heap,
     staged: usize,
-    /// A bit for the hash of each word staged. Most words that are read are not staged, and this filter says so at once.
+    /// A bit for the hash of each word staged. Most words that are read are not staged, and this filter says so at
+    /// once.
     filter: u64,
     /// Places in the journal, plus one, by hash with open addressing. It exists from [`INDEXED`] words on.
     index: Option<[u16; INDEX]>,

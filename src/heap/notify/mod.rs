@@ -1,4 +1,4 @@
-//! Threads that wait: what each waits for, and how those that wait for several objects learn which of them to look at.
+//! Waiting threads: what each waits for, and how one that waits for several objects learns which of them has changed.
 
 mod ready_set;
 pub(crate) mod registration;

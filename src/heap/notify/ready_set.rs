@@ -1,4 +1,5 @@
-//! Ready sets: a thread that waits for several objects sleeps on one, and finds in it the numbers of those that have changed.
+//! Ready sets: a thread that waits for several objects sleeps on one, and finds in it the numbers of those that have
+//! changed.
 
 use crate::error::Result;
 use crate::heap::Heap;

@@ -1,9 +1,9 @@
 //! Registrations: how a thread that waits for several objects at once learns which of them to look at.
 //!
-//! Each object that can be waited for in this way (an *event source*) has a word where a list of registrations begins. A
-//! registration names a [ready set](super::ready_set) and a number. A thread that changes the object, and finds its event
-//! count marked as registered, goes through the list: in each ready set it sets the bit of the number, and it wakes the thread
-//! that sleeps on the set. The protocol is in `src/select/README.md`.
+//! Each object that can be waited for in this way (an *event source*) has a word where a list of registrations begins.
+//! A registration names a [ready set](super::ready_set) and a number. A thread that changes the object, and finds its
+//! event count marked as registered, goes through the list: in each ready set it sets the bit of the number, and it
+//! wakes the thread that sleeps on the set. The protocol is in `src/select/README.md`.
 
 use super::ready_set::ReadySetLayout;
 use crate::error::{Error, Result};
@@ -214,8 +214,8 @@ impl Drop for Registration {
         // The copy in a forked child is not the child's.
         let in_time = || until(Deadline::Now, || unlink(self.heap, self.object.off()));
         if self.owner == self.heap.me() && in_time().is_err() {
-            // A process is stopped in the middle of a change. While the registration is in the list, nothing of it may be
-            // freed. It is taken out when this process ends.
+            // A process is stopped in the middle of a change. While the registration is in the list, nothing of it may
+            // be freed. It is taken out when this process ends.
             core::mem::forget((self.object.clone(), self.named.take()));
         }
     }

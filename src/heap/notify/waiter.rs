@@ -1,8 +1,9 @@
 //! Waiters: each thread that sleeps on an object of the heap has a record here, made when it first sleeps.
 //!
-//! A thread publishes in it what it waits for, for inspection. With it the thread is in the queue of a condition or among the
-//! parties of a barrier. The record is among the references of the process, so clearing up after a dead process finds the
-//! queues and barriers at which its threads were. A forked child inherits no records: its threads make their own.
+//! A thread publishes in it what it waits for, for inspection. With it the thread is in the queue of a condition or
+//! among the parties of a barrier. The record is among the references of the process, so clearing up after a dead
+//! process finds the queues and barriers at which its threads were. A forked child inherits no records: its threads
+//! make their own.
 
 use crate::error::{Error, Result};
 use crate::heap::Heap;
@@ -35,8 +36,8 @@ pub(crate) struct Waiter {
     pub wait_state: AtomicU64,
     /// The queue or barrier.
     pub place: AtomicU64,
-    /// Its number in the queue (once it is notified, every waiter with a lower number may take the notification in its place),
-    /// or the barrier's generation.
+    /// Its number in the queue (once it is notified, every waiter with a lower number may take the notification in its
+    /// place), or the barrier's generation.
     pub ticket: AtomicU64,
     /// Its neighbours in the queue.
     pub prev: AtomicU64,
@@ -159,8 +160,8 @@ impl<'h> Lent<'h> {
     }
 }
 
-/// While it exists, this thread's record tells what the thread waits for; when it is dropped, the record tells what it told
-/// before.
+/// While it exists, this thread's record tells what the thread waits for; when it is dropped, the record tells what it
+/// told before.
 pub(crate) struct Announced<'h> {
     lent: Option<Lent<'h>>,
     before: (u64, u64, u64),

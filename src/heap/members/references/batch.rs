@@ -135,8 +135,8 @@ impl Batch {
     }
 }
 
-/// Takes away slots at the end of a page of a dead process's table, within a transaction. The words of the slots stay as they
-/// are: nothing reads after the page's end.
+/// Takes away slots at the end of a page of a dead process's table, within a transaction. The words of the slots stay
+/// as they are: nothing reads after the page's end.
 pub(in crate::heap) struct Cutting {
     entry: u64,
     page: u64,

@@ -1,13 +1,13 @@
 //! Pages that a process and its forked children share: a full page is *lent* to a child instead of being copied.
 //!
-//! A forked child gets a page of its own for each page of its parent. If the parent's page is full, the child's page stays empty
-//! at first and *borrows*: it stands for the same slots. A reference in a lent page is counted once, for the lender, which
-//! keeps it for all borrowers. So a fork, and clearing up after a child that has changed nothing, take one step for each page
-//! and not one for each slot.
+//! A forked child gets a page of its own for each page of its parent. If the parent's page is full, the child's page
+//! stays empty at first and *borrows*: it stands for the same slots. A reference in a lent page is counted once, for
+//! the lender, which keeps it for all borrowers. So a fork, and clearing up after a child that has changed nothing,
+//! take one step for each page and not one for each slot.
 //!
-//! Before a slot is changed, on either side, the copying is done that the fork postponed: the borrower's page is filled, 64
-//! slots in a transaction (it still borrows the slots after its end), and with the last of them the loan ends. The page's
-//! memory was there from the beginning, so giving something up never needs memory.
+//! Before a slot is changed, on either side, the copying is done that the fork postponed: the borrower's page is
+//! filled, 64 slots in a transaction (it still borrows the slots after its end), and with the last of them the loan
+//! ends. The page's memory was there from the beginning, so giving something up never needs memory.
 //!
 //! | the word [`LOANS`] of a page | |
 //! | --- | --- |
@@ -17,12 +17,12 @@
 //!
 //! What holds while a page is lent (all of it is read and changed under the heap's lock):
 //!
-//! * No slot is filled, and no slot is emptied whose object has a count: [`Heap::transact_apart`] ensures that. An object
-//!   without a count (it is being made or freed) is not shared with a borrower, and may go. It gets its count through
-//!   `transact_apart`, too.
+//! * No slot is filled, and no slot is emptied whose object has a count: [`Heap::transact_apart`] ensures that. An
+//!   object without a count (it is being made or freed) is not shared with a borrower, and may go. It gets its count
+//!   through `transact_apart`, too.
 //! * Neither the lender nor a borrower is in the list of pages with room.
-//! * The tallies in it are the lender's. A borrower has none: to write a tally, it ends the loan first. So tallies, whose
-//!   offsets are known elsewhere, never move.
+//! * The tallies in it are the lender's. A borrower has none: to write a tally, it ends the loan first. So tallies,
+//!   whose offsets are known elsewhere, never move.
 //!
 //! | step, each of them a transaction | a death here leaves |
 //! | --- | --- |

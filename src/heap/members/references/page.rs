@@ -20,8 +20,8 @@ pub(in crate::heap) const USED: Off = 16;
 pub(in crate::heap) const FREE: Off = 24;
 /// In a page's head: the number of its slots that were handed out at least once. Later slots have arbitrary contents.
 pub(in crate::heap) const BUMP: Off = 32;
-/// In a page's head: its neighbours in the list of pages with room (page numbers, plus one), or in the list of borrowers of
-/// a page (offsets).
+/// In a page's head: its neighbours in the list of pages with room (page numbers, plus one), or in the list of
+/// borrowers of a page (offsets).
 pub(in crate::heap) const NEXT: Off = 40;
 pub(in crate::heap) const PREV: Off = 48;
 /// In a page's head: the first page that borrows from it, or the page that it borrows from, plus one: see `loans.rs`.

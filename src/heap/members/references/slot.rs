@@ -4,8 +4,8 @@ use super::page::{BUMP, FREE, PAGE_SLOTS, USED, concern, delist, offer, remove_i
 use crate::heap::memory::layout::{HEAD, Off};
 use crate::heap::memory::tx::Tx;
 
-/// A slot of the table of a process, within a transaction. Outside of transactions a slot is known by its number. A forked
-/// child's copy of a handle has the same number as the parent's: each means the slot of its own process.
+/// A slot of the table of a process, within a transaction. Outside of transactions a slot is known by its number. A
+/// forked child's copy of a handle has the same number as the parent's: each means the slot of its own process.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
     pub(super) entry: u64,
