@@ -1,11 +1,13 @@
-//! The life of an entry for loom, with the entry as it is and its reading as in `table.rs`: reserved, given a witness, taken over
-//! by a child that may be late or never come, left by the dead, looked at by a survivor, and used again.
+//! The life of an entry of the process table, for loom: reserved, given a witness, adopted by a child that may be late
+//! or never come, left by a dead process, cleared up by a survivor, and used again. The entry and its reading
+//! (`owners.rs`) are the real ones.
 //!
-//! The kernel's lock is a count of those who have its description; it is held while that is not zero. A transaction is a
-//! mutex here: what it writes is read without it, in any order that the memory model allows.
+//! The kernel's lock is a count of the processes that have its open file description. It is held while the count is not
+//! zero. A transaction is a mutex here: what it writes is read without the mutex, in any order that the memory model
+//! allows.
 
-use super::layout::{ProcessEntry, state};
-use super::table::Life;
+use super::memory::layout::{ProcessEntry, state};
+use super::memory::owners::Life;
 use crate::wait::atomic::Ordering;
 use loom::sync::atomic::AtomicU32;
 use loom::sync::{Arc, Mutex};
@@ -18,7 +20,7 @@ struct Model {
     entry: ProcessEntry,
     transaction: Mutex<()>,
     sweep: Mutex<()>,
-    /// How many have a descriptor or a mapping of the description with the lock.
+    /// The number of processes that have a descriptor or a mapping of the description with the lock.
     holders: AtomicU32,
     parent_lives: AtomicU32,
 }
@@ -74,7 +76,7 @@ impl Model {
         self.holders.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// As `alive`, but that nobody has a pid.
+    /// Returns whether a process lives, as `alive` does where no process has a pid.
     fn alive(&self, id: u32) -> bool {
         match self.entry.life(id) {
             Life::Over => false,
@@ -88,7 +90,8 @@ impl Model {
         due && self.entry.id.load(Ordering::Acquire) == u64::from(id)
     }
 
-    /// As `check_entry`: who finds it dead asks once more under the lock of those who clear up, and frees it.
+    /// Does what `check_entry` does: if the process is dead, checks once more under the sweep lock, and frees the
+    /// entry.
     fn look(&self) {
         let id = self.entry.id.load(Ordering::Acquire) as u32;
         if id == 0 || !self.is_due(id) {
