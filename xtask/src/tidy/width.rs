@@ -20,7 +20,7 @@ pub fn check(tree: &Tree, config: &Config) -> Vec<Finding> {
 }
 
 fn complaint(file: &File, line: &str, config: &Config) -> Option<String> {
-    if file.extension() == "md" && line.starts_with('|') {
+    if is_row(file, line) {
         let most = config.width.cell;
         let widest = line.split('|').map(|cell| cell.trim().chars().count()).max()?;
         return (widest > most).then(|| {
@@ -31,6 +31,16 @@ fn complaint(file: &File, line: &str, config: &Config) -> Option<String> {
     let wide = line.chars().count();
     (wide > most && is_prose(file, line) && can_be_broken(line, most))
         .then(|| format!("{wide} characters, of {most} at most: break the line"))
+}
+
+/// Returns whether the line is a row of a table, in Markdown or in a documentation comment.
+fn is_row(file: &File, line: &str) -> bool {
+    let line = line.trim_start();
+    match file.extension() {
+        "md" => line.starts_with('|'),
+        "rs" => line.starts_with("//! |") || line.starts_with("/// |"),
+        _ => false,
+    }
 }
 
 /// Returns whether no formatter breaks the line.
@@ -59,6 +69,11 @@ mod tests {
         config.width.cell = 5;
         let tree = Tree::of(&[(path, text)]);
         check(&tree, &config).iter().map(|finding| finding.line).collect()
+    }
+
+    #[test]
+    fn rows_of_tables_in_comments_are_measured_by_cells() {
+        assert_eq!(lines("a.rs", "//! | one | two | three | four |\n//! | longer |\n"), [2]);
     }
 
     #[test]
