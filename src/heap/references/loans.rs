@@ -32,12 +32,12 @@
 //! Who clears up after a dead lender has the copying done, as if that wanted to change something.
 
 use super::{
-    BUMP, Batch, Copy, LOANS, MAX_SLOTS, NEXT, PAGE_SLOTS, PREV, Slot, USED, delist, offer, page_at,
+    BUMP, Batch, Copy, LOANS, MAX_SLOTS, NEXT, PAGE_SLOTS, PREV, Slot, USED, delist, enlist, offer, page_at,
     remove_if_spare,
 };
 use crate::error::Result;
 use crate::heap::Heap;
-use crate::heap::layout::{Off, SERIAL};
+use crate::heap::layout::{Off, SERIAL, entry, state};
 use crate::heap::tx::Tx;
 use crate::wait::atomic::Ordering;
 
@@ -102,6 +102,10 @@ fn list(tx: &mut Tx<'_>, page: Off) {
     }
     let whose = tx.get(page + SERIAL);
     let (entry, number) = (whose >> 32, whose & 0xffff_ffff);
+    if tx.get(entry!(entry, state)) == state::RESERVED {
+        // Its table may be in the making, by a process that forks: pages that are empty now are those still to be filled.
+        return enlist(tx, entry, number, page);
+    }
     offer(tx, entry, number, page);
     if used == 0 {
         remove_if_spare(tx, entry, number, page);
@@ -241,6 +245,22 @@ impl Heap {
             let went_on = self.transact(|tx| Self::end_some(tx, self.my_entry(), page, copy_some));
             assert!(went_on.expect("memory"), "there is no loan");
         }
+    }
+
+    /// Ends all loans that concern pages of this process.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn end_own_loans(&self) {
+        let entry = self.my_entry();
+        for page in 0..self.word(entry!(entry, hold_pages)).load(Ordering::Acquire) {
+            self.settle_page(entry, page).expect("memory");
+        }
+    }
+
+    /// Whether this process has the reference that a handle stands for, borrowed or not.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn refers_to(&self, object: &crate::heap::object::Object) -> bool {
+        let seen = self.transact(|tx| self.seen_at(tx, self.my_entry(), object.slot()));
+        seen.expect("memory").is_some_and(|(off, _)| off == object.off())
     }
 
     /// The number of the page that this process has an object in.
