@@ -334,10 +334,11 @@ impl Marked {
         Self(mark, RawValue::new(mark).expect("memory"))
     }
 
-    fn check(all: &[Self]) {
-        for Self(mark, value) in all {
-            assert_eq!(*mark, value.get(), "freed, and somebody refers to it");
-        }
+    /// How many have been freed all the same.
+    fn lost(all: &[Self]) -> u64 {
+        all.iter()
+            .filter(|Self(mark, value)| *mark != value.get())
+            .count() as u64
     }
 
     fn change(all: &mut Vec<Self>, dice: &mut Dice) {
@@ -361,38 +362,46 @@ fn everybody_changes_at_once() {
     let before = heap.census();
     let mut dice = Dice(0x0dd5_5eed_0000_0001);
     let mut all: Vec<_> = (0..ENOUGH).map(|_| Marked::new()).collect();
+    let lost = RawValue::new(0).expect("memory");
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| puts_and_drops(&over));
+        let _over = SetAtEnd(&over);
         for _ in 0..60 {
-            let grandchild = dice.below(2) == 0;
-            let steps = [dice.below(9000) as u64, dice.below(9000) as u64];
+            let steps = [dice.below(20_000) as u64, dice.below(9000) as u64];
             let child = begin(steps[0], || {
-                Marked::check(&all);
-                let grandchild = grandchild.then(|| begin(steps[1], || lives(&mut all, &mut dice)));
-                lives(&mut all, &mut dice);
-                if let Some(pid) = grandchild {
-                    ends_well(pid);
-                }
+                // These it lends itself.
+                all.extend((0..dice.below(ENOUGH)).map(|_| Marked::new()));
+                let grandchild = begin(steps[1], || lives(&mut all, &mut dice, &lost));
+                lives(&mut all, &mut dice, &lost);
+                ends_well(grandchild);
             });
-            Marked::change(&mut all, &mut dice);
+            lives(&mut all, &mut dice, &lost);
             heap.clear_up_all_dead();
-            Marked::check(&all);
             ends_well(child);
         }
-        over.store(true, Ordering::Relaxed);
     });
     alone(heap);
-    drop(all);
+    assert_eq!(lost.get(), 0, "freed, and somebody referred to it");
+    drop((all, lost));
     heap.release_reserve();
     assert_eq!(before, heap.census());
 }
 
-/// Changes what this process refers to, and looks at all the time whether that is there.
-fn lives(all: &mut Vec<Marked>, dice: &mut Dice) {
+/// Sets it also when the test fails.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Changes what this process refers to, and looks each time whether all is there.
+fn lives(all: &mut Vec<Marked>, dice: &mut Dice, lost: &RawValue<u64>) {
     for _ in 0..3 {
         Marked::change(all, dice);
-        Marked::check(all);
+        lost.fetch_add(Marked::lost(all));
     }
 }
 
@@ -403,7 +412,50 @@ fn puts_and_drops(over: &AtomicBool) {
         queue.put(vec![1; 20_000]).expect("memory");
         let values: Vec<_> = (0..50).map(|_| Marked::new()).collect();
         assert_eq!(queue.get().expect("a message").len(), 20_000);
-        Marked::check(&values);
+        assert_eq!(Marked::lost(&values), 0);
+    }
+}
+
+/// Who has lent pages dies, and so does who clears up after it, before a second survivor goes on; the borrower has all that
+/// it had.
+#[test]
+fn a_lender_dies_before_its_borrower() {
+    let _one = one_at_a_time();
+    let heap = crate::program::heap().expect("a heap");
+    let _waiter = waiter::keep(heap);
+    drop(Lock::new().expect("memory"));
+    let before = heap.census();
+    for step in (1..).step_by(1009) {
+        let [is_cleared, kept] = [0, 0].map(|zero| RawValue::<u64>::new(zero).expect("memory"));
+        // Made before there is somebody dead.
+        let [reserved, survivor] = [entry(heap), entry(heap)];
+        let lender = reserved.id;
+        let through = run_to(reserved, 0, || {
+            let all: Vec<_> = (0..ENOUGH).map(|_| Lock::new().expect("memory")).collect();
+            let full = Heap::page_of(all[ONE].object());
+            forked(|| {
+                while is_cleared.get() == 0 {
+                    thread::sleep(Duration::from_micros(100));
+                }
+                assert_eq!(heap.loan(full), None);
+                kept.set(all.iter().filter(|lock| heap.refers_to(lock.object())).count() as u64);
+            });
+            assert_eq!(heap.loan(full), Some(false));
+            core::mem::forget(all);
+        });
+        assert!(through);
+        let second = survivor.id;
+        let is_over = run_to(survivor, step, || heap.clear_up(lender).expect("memory"));
+        clear_up_after(heap, second);
+        clear_up_after(heap, lender);
+        is_cleared.set(1);
+        alone(heap);
+        assert_eq!(kept.get(), ENOUGH as u64, "step {step}");
+        drop((is_cleared, kept));
+        assert_eq!(before, heap.census());
+        if is_over {
+            break;
+        }
     }
 }
 
