@@ -464,3 +464,29 @@ fn ends_well(pid: u32) {
     let status = super::ended(pid);
     assert!(status == 0 || status == libc::SIGKILL, "status {status:#x}");
 }
+
+/// One of several borrowers goes, then its neighbours.
+#[test]
+fn borrowers_go_in_any_order() {
+    let _one = one_at_a_time();
+    let heap = crate::program::heap().expect("a heap");
+    let held = locks(ENOUGH);
+    let full = page_of(&held);
+    for order in [[1, 0, 2], [1, 2, 0], [0, 1, 2], [2, 0, 1]] {
+        let may_go: Vec<_> = (0..3).map(|_| RawValue::<u64>::new(0).expect("memory")).collect();
+        let waits = |may_go: &RawValue<u64>| {
+            while may_go.get() == 0 {
+                thread::sleep(Duration::from_micros(100));
+            }
+        };
+        let children: Vec<_> = may_go.iter().map(|it| forked(|| waits(it))).collect();
+        for i in order {
+            assert_eq!(heap.loan(full), Some(false), "somebody borrows still");
+            may_go[i].set(1);
+            reap(children[i]);
+            heap.clear_up_all_dead();
+            heap.census();
+        }
+        assert_eq!(heap.loan(full), None, "nobody borrows after {order:?}");
+    }
+}
