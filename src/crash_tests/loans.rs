@@ -1,12 +1,14 @@
 //! Death while pages of the table of references are lent to children, and while those loans end.
 
 use super::{clear_up_after, dies_at_every_step_over, entry, one_at_a_time, run_to};
-use crate::heap::Heap;
+use crate::heap::{Heap, waiter};
 use crate::os::fork::{Forked, exit_now, fork};
 use crate::wait::atomic::crash;
-use crate::{Lock, Queue, Semaphore};
+use crate::{Lock, Queue, RawValue, Semaphore};
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -39,11 +41,17 @@ fn alone(heap: &Heap) {
 
 /// Forks somebody who does `work`; the pid.
 fn forked(work: impl FnOnce()) -> u32 {
+    begin(0, work)
+}
+
+/// Forks somebody who does `work` and dies at a step of it; the pid.
+fn begin(step: u64, work: impl FnOnce()) -> u32 {
     match fork().expect("a fork") {
         Forked::Child => {
+            crash::arm(step);
+            let ended = catch_unwind(AssertUnwindSafe(work));
             crash::arm(0);
-            work();
-            exit_now(0)
+            exit_now(i32::from(ended.is_err()))
         }
         Forked::Parent(pid) => pid,
     }
@@ -268,4 +276,224 @@ fn generations_share_and_die() {
     alone(heap);
     drop(held);
     assert_eq!(before, heap.census());
+}
+
+/// While a process forks, somebody else ends the loans that it has made so far.
+#[test]
+fn loans_end_while_others_begin() {
+    let _one = one_at_a_time();
+    let heap = crate::program::heap().expect("a heap");
+    // No child inherits it: the borrower's page has room when it is filled.
+    let _waiter = waiter::keep(heap);
+    let held = full_pages(heap, 3);
+    let before = heap.census();
+    for step in 1.. {
+        let reserved = entry(heap);
+        let id = reserved.id;
+        let me = heap.me();
+        crash::at_change(step, move || {
+            if heap.me() == me && !heap.is_busy() {
+                // A thread of its own: this one is about to take the lock.
+                thread::scope(|scope| scope.spawn(|| heap.end_own_loans()).join().expect("memory"));
+            }
+        });
+        let through = run_to(reserved, 0, || {
+            crash::forget_plans();
+            let lost = held
+                .iter()
+                .filter(|lock| !heap.refers_to(lock.handle().object()))
+                .count();
+            assert_eq!(lost, 0, "references that the child has not got, at step {step}");
+        });
+        assert!(through);
+        let is_over = crash::forget_plans();
+        clear_up_after(heap, id);
+        assert_eq!(before, heap.census());
+        if is_over {
+            break;
+        }
+    }
+}
+
+/// As many locks as fill all pages there are, and so many besides.
+fn full_pages(heap: &Heap, pages: usize) -> Vec<Lock> {
+    let mut held = vec![Lock::new().expect("memory")];
+    let end = heap.pages() + pages;
+    while heap.pages() <= end {
+        held.push(Lock::new().expect("memory"));
+    }
+    // It is in a page of its own.
+    held.pop();
+    held
+}
+
+/// Numbers that nobody else has, in shared memory: whose memory was freed too early is found out.
+struct Marked(u64, RawValue<u64>);
+
+impl Marked {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let mark = u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(mark, RawValue::new(mark).expect("memory"))
+    }
+
+    /// How many have been freed all the same.
+    fn lost(all: &[Self]) -> u64 {
+        all.iter()
+            .filter(|Self(mark, value)| *mark != value.get())
+            .count() as u64
+    }
+
+    fn change(all: &mut Vec<Self>, dice: &mut Dice) {
+        for _ in 0..dice.below(6) {
+            drop(all.swap_remove(dice.below(all.len())));
+            all.push(Self::new());
+        }
+    }
+}
+
+/// A process with two threads, its children and theirs change what they refer to at the same time, and are killed.
+#[test]
+fn everybody_changes_at_once() {
+    let _one = one_at_a_time();
+    let heap = crate::program::heap().expect("a heap");
+    let _waiter = waiter::keep(heap);
+    drop((
+        Lock::new().expect("memory"),
+        Queue::<Vec<u8>>::unbounded().expect("memory"),
+    ));
+    let before = heap.census();
+    let mut dice = Dice(0x0dd5_5eed_0000_0001);
+    let mut all: Vec<_> = (0..ENOUGH).map(|_| Marked::new()).collect();
+    let lost = RawValue::new(0).expect("memory");
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| puts_and_drops(&over));
+        let _over = SetAtEnd(&over);
+        for _ in 0..60 {
+            let steps = [dice.below(20_000) as u64, dice.below(9000) as u64];
+            let child = begin(steps[0], || {
+                // These it lends itself.
+                all.extend((0..dice.below(ENOUGH)).map(|_| Marked::new()));
+                let grandchild = begin(steps[1], || lives(&mut all, &mut dice, &lost));
+                lives(&mut all, &mut dice, &lost);
+                ends_well(grandchild);
+            });
+            lives(&mut all, &mut dice, &lost);
+            heap.clear_up_all_dead();
+            ends_well(child);
+        }
+    });
+    alone(heap);
+    assert_eq!(lost.get(), 0, "freed, and somebody referred to it");
+    drop((all, lost));
+    heap.release_reserve();
+    assert_eq!(before, heap.census());
+}
+
+/// Sets it also when the test fails.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Changes what this process refers to, and looks each time whether all is there.
+fn lives(all: &mut Vec<Marked>, dice: &mut Dice, lost: &RawValue<u64>) {
+    for _ in 0..3 {
+        Marked::change(all, dice);
+        lost.fetch_add(Marked::lost(all));
+    }
+}
+
+/// Messages and objects come and go.
+fn puts_and_drops(over: &AtomicBool) {
+    let queue = Queue::<Vec<u8>>::unbounded().expect("memory");
+    while !over.load(Ordering::Relaxed) {
+        queue.put(vec![1; 20_000]).expect("memory");
+        let values: Vec<_> = (0..50).map(|_| Marked::new()).collect();
+        assert_eq!(queue.get().expect("a message").len(), 20_000);
+        assert_eq!(Marked::lost(&values), 0);
+    }
+}
+
+/// Who has lent pages dies, and so does who clears up after it, before a second survivor goes on; the borrower has all that
+/// it had.
+#[test]
+fn a_lender_dies_before_its_borrower() {
+    let _one = one_at_a_time();
+    let heap = crate::program::heap().expect("a heap");
+    let _waiter = waiter::keep(heap);
+    drop(Lock::new().expect("memory"));
+    let before = heap.census();
+    for step in (1..).step_by(1009) {
+        let [is_cleared, kept] = [0, 0].map(|zero| RawValue::<u64>::new(zero).expect("memory"));
+        // Made before there is somebody dead.
+        let [reserved, survivor] = [entry(heap), entry(heap)];
+        let lender = reserved.id;
+        let through = run_to(reserved, 0, || {
+            let all: Vec<_> = (0..ENOUGH).map(|_| Lock::new().expect("memory")).collect();
+            let full = Heap::page_of(all[ONE].handle().object());
+            forked(|| {
+                while is_cleared.get() == 0 {
+                    thread::sleep(Duration::from_micros(100));
+                }
+                assert_eq!(heap.loan(full), None);
+                kept.set(
+                    all.iter()
+                        .filter(|lock| heap.refers_to(lock.handle().object()))
+                        .count() as u64,
+                );
+            });
+            assert_eq!(heap.loan(full), Some(false));
+            core::mem::forget(all);
+        });
+        assert!(through);
+        let second = survivor.id;
+        let is_over = run_to(survivor, step, || heap.clear_up(lender).expect("memory"));
+        clear_up_after(heap, second);
+        clear_up_after(heap, lender);
+        is_cleared.set(1);
+        alone(heap);
+        assert_eq!(kept.get(), ENOUGH as u64, "step {step}");
+        drop((is_cleared, kept));
+        assert_eq!(before, heap.census());
+        if is_over {
+            break;
+        }
+    }
+}
+
+/// Waits for a child, which has found nothing wrong.
+fn ends_well(pid: u32) {
+    let status = super::ended(pid);
+    assert!(status == 0 || status == libc::SIGKILL, "status {status:#x}");
+}
+
+/// One of several borrowers goes, then its neighbours.
+#[test]
+fn borrowers_go_in_any_order() {
+    let _one = one_at_a_time();
+    let heap = crate::program::heap().expect("a heap");
+    let held = locks(ENOUGH);
+    let full = page_of(&held);
+    for order in [[1, 0, 2], [1, 2, 0], [0, 1, 2], [2, 0, 1]] {
+        let may_go: Vec<_> = (0..3).map(|_| RawValue::<u64>::new(0).expect("memory")).collect();
+        let waits = |may_go: &RawValue<u64>| {
+            while may_go.get() == 0 {
+                thread::sleep(Duration::from_micros(100));
+            }
+        };
+        let children: Vec<_> = may_go.iter().map(|it| forked(|| waits(it))).collect();
+        for i in order {
+            assert_eq!(heap.loan(full), Some(false), "somebody borrows still");
+            may_go[i].set(1);
+            reap(children[i]);
+            heap.clear_up_all_dead();
+            heap.census();
+        }
+        assert_eq!(heap.loan(full), None, "nobody borrows after {order:?}");
+    }
 }

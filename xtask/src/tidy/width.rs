@@ -73,7 +73,10 @@ mod tests {
 
     #[test]
     fn rows_of_tables_in_comments_are_measured_by_cells() {
-        assert_eq!(lines("a.rs", "//! | one | two | three | four |\n//! | longer |\n"), [2]);
+        assert_eq!(
+            lines("a.rs", "//! | one | two | three | four |\n//! | longer |\n"),
+            [2]
+        );
     }
 
     #[test]

@@ -35,13 +35,13 @@
 
 use super::batch::{Batch, Copy};
 use super::page::{
-    BUMP, LOANS, MAX_SLOTS, NEXT, PAGE_SLOTS, PREV, USED, concern, delist, lender, offer, page_at,
+    BUMP, LOANS, MAX_SLOTS, NEXT, PAGE_SLOTS, PREV, USED, concern, delist, enlist, lender, offer, page_at,
     remove_if_spare, seen,
 };
 use super::slot::Slot;
 use crate::error::Result;
 use crate::heap::Heap;
-use crate::heap::memory::layout::{Off, SERIAL};
+use crate::heap::memory::layout::{Off, SERIAL, entry, state};
 use crate::heap::memory::tx::Tx;
 
 /// Makes `borrower`, which is empty and in no list, borrow from `page`.
@@ -84,6 +84,10 @@ fn list(tx: &mut Tx<'_>, page: Off) {
     }
     let whose = tx.get(page + SERIAL);
     let (entry, number) = (whose >> 32, whose & 0xffff_ffff);
+    if tx.get(entry!(entry, state)) == state::RESERVED {
+        // A process that forks may still be filling this table: pages that are empty now will be filled.
+        return enlist(tx, entry, number, page);
+    }
     offer(tx, entry, number, page);
     if used == 0 {
         remove_if_spare(tx, entry, number, page);
@@ -154,8 +158,14 @@ impl Heap {
             "a page lends what it borrows"
         );
         let mut next = tx.get(from + LOANS);
+        let mut passed = 0;
         while next != page {
             assert_ne!(next, 0, "the lender knows each borrower");
+            passed += 1;
+            assert!(
+                passed < crate::heap::memory::layout::PROCESSES,
+                "a list runs in a circle"
+            );
             next = tx.get(next + NEXT);
         }
         assert_eq!(tx.get(from + BUMP), PAGE_SLOTS, "only full pages are lent");
@@ -225,6 +235,25 @@ impl Heap {
             let went_on = self.transact(|tx| Self::end_some(tx, self.my_entry(), page, copy_some));
             assert!(went_on.expect("memory"), "there is no loan");
         }
+    }
+
+    /// Ends all loans that concern pages of this process.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn end_own_loans(&self) {
+        let entry = self.my_entry();
+        for page in 0..self
+            .word(entry!(entry, hold_pages))
+            .load(crate::wait::atomic::Ordering::Acquire)
+        {
+            self.settle_page(entry, page).expect("memory");
+        }
+    }
+
+    /// Returns whether this process has the reference that a handle stands for, borrowed or not.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn refers_to(&self, object: &crate::heap::members::object::Object) -> bool {
+        let seen = self.transact(|tx| self.seen_at(tx, self.my_entry(), object.slot()));
+        seen.expect("memory").is_some_and(|(off, _)| off == object.off())
     }
 
     /// Returns the number of the page in which this process has an object.
