@@ -254,7 +254,7 @@ impl Heap {
     }
 
     /// Puts a block of this process into word `field` of an entry (`start` or `result`).
-    #[allow(clippy::unused_self, reason = "a block is handed to an entry of its own heap")]
+    #[allow(clippy::unused_self, reason = "the counterpart of `take_from_entry`")]
     pub(crate) fn hand_to_entry(&self, block: Block, field: Off) -> Result<()> {
         block.give(|tx| tx.set(field, block.off()))?;
         block.given();

@@ -3,15 +3,17 @@
 //! `pthread_atfork(3)` calls this file. The handlers are installed before there is a heap, and no process forks while
 //! it makes one.
 //!
-//! | step | in the | meanwhile, or if the process dies here |
-//! | --- | --- | --- |
-//! | 1. check two entries for dead processes | parent | - |
-//! | 2. keep other threads from changing references | parent | - |
-//! | 3. reserve an entry; take the lock that witnesses its life | parent | the entry lives as long as the parent, then as long as the lock is held |
-//! | 4. give the entry a reference to everything that the parent refers to, slot for slot, or page by page | parent | the lock goes, the entry is dead, its references are given up |
-//! | 5. fork | parent | the child shares the lock; if the fork fails, the lock goes when the parent closes it |
-//! | 6. close the descriptor of the lock; check whether it is still held | parent | if not, the fork failed or the child is dead already: the entry is freed |
-//! | 7. adopt the entry (it must still be reserved), map the lock, close it | child | the lock goes with the child, however it ends, and at `execve` |
+//! 1. Parent: check two entries for dead processes.
+//! 2. Parent: keep other threads from changing references.
+//! 3. Parent: reserve an entry, and take the lock that witnesses its life. The entry lives as long as the parent, then
+//!    as long as the lock is held.
+//! 4. Parent: give the entry a reference to everything that the parent refers to, slot for slot, or page by page. If
+//!    the parent dies here, the lock goes, the entry is dead, and its references are given up.
+//! 5. Fork. The child shares the lock. If the fork fails, the lock goes when the parent closes it.
+//! 6. Parent: close the descriptor of the lock, and check whether the lock is still held. If not, the fork failed or
+//!    the child is dead already: the entry is freed.
+//! 7. Child: adopt the entry (it must still be reserved), map the lock, and close it. The lock goes with the child,
+//!    however the child ends, and at `execve`.
 //!
 //! So the handles that the child inherits and its table of references agree. A child that is late (its parent gone, its
 //! processor taken away) keeps its entry.

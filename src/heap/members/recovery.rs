@@ -68,8 +68,8 @@ impl Heap {
             return Ok(());
         };
         if entry.state.load(Ordering::Acquire) != state::GONE {
-            self.bury_grower(id)?;
-            self.bury_references(id, index)?;
+            self.end_growth(id)?;
+            self.announce_death(id, index)?;
             self.drop_references(index)?;
             self.drop_reference(entry!(index, start))?;
             self.transact(|tx| {

@@ -198,12 +198,12 @@ impl Heap {
     }
 
     /// Tells the objects to which a dead process referred of its death. It may run again after a death half-way.
-    pub(in crate::heap) fn bury_references(&self, dead: u32, entry: u64) -> Result<()> {
+    pub(in crate::heap) fn announce_death(&self, dead: u32, entry: u64) -> Result<()> {
         // Not those in the entry itself: what is being freed has no other user.
         let mut next = 0;
         while let Some((page, used)) = self.next_page(entry, next)? {
             for start in (0..used).step_by(BATCH as usize) {
-                self.bury_some(dead, entry, page, start)?;
+                self.announce_death_to_some(dead, entry, page, start)?;
             }
             next = page + 1;
         }
@@ -211,7 +211,7 @@ impl Heap {
     }
 
     /// Tells the objects of some slots.
-    fn bury_some(&self, dead: u32, entry: u64, page: u64, start: u64) -> Result<()> {
+    fn announce_death_to_some(&self, dead: u32, entry: u64, page: u64, start: u64) -> Result<()> {
         let mut found = [(0, 0, 0); BATCH as usize];
         let count = self.transact(|tx| {
             let batch = Batch::of(tx, entry, page, start);

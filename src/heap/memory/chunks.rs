@@ -208,7 +208,8 @@ impl Heap {
             })
     }
 
-    /// Takes a block for `bytes` within a transaction; it is [`kind::RAW`] until [`ready`](Self::ready).
+    /// Takes a block for `bytes` within a transaction; it is [`kind::RAW`] until
+    /// [`mark_used`](Self::mark_used).
     pub(in crate::heap) fn take(&self, tx: &mut Tx<'_>, bytes: u64) -> Result<TakenRun> {
         let order = order_of(bytes);
         // An error now is better than the kernel's out-of-memory killer later.

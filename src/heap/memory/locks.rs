@@ -7,10 +7,11 @@
 //! | --- | --- |
 //! | is dead | ends: the lock is taken over |
 //! | has lost its processor for a moment | goes on |
-//! | was stopped: by a signal, by a debugger, with its container; perhaps for hours | ends with [`Error::OwnerStopped`], which names the owner |
+//! | is stopped, perhaps for hours | ends with [`Error::OwnerStopped`], which names the owner |
 //!
-//! The wait for a stopped owner ends when the caller's [`Limit`] is reached, or after a second where the caller has
-//! none. Nothing has been changed then. The order in which these locks are taken is in `rank.rs`.
+//! A process is stopped by a signal, by a debugger, or with its container. The wait for a stopped owner ends when the
+//! caller's [`Limit`] is reached, or after a second where the caller has none. Nothing has been changed then. The
+//! order in which these locks are taken is in `rank.rs`.
 //!
 //! A process without an entry of its own (see `members/fork.rs`) has no owner id: it gets [`Error::NoIdentity`] here,
 //! before it can touch anything shared.

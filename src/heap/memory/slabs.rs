@@ -141,7 +141,7 @@ impl Heap {
     }
 
     /// Frees the chunk of a slab that a dead process was making, if it was making one.
-    pub(in crate::heap) fn bury_grower(&self, dead: u32) -> Result<()> {
+    pub(in crate::heap) fn end_growth(&self, dead: u32) -> Result<()> {
         let grow = &self.header().grow;
         if !grow.mark_owner_dead(dead) {
             return Ok(());

@@ -100,7 +100,7 @@ const NAMES: [&str; Purpose::Wait as usize] = [
     "wait",
 ];
 
-/// Describes a record, for inspection.
+/// Returns the description of a record, for inspection.
 pub(crate) fn describe(heap: &Heap, off: Off) -> Facts {
     let waiter: &Waiter = heap.shared(off);
     let purpose = waiter.purpose.load(Ordering::Acquire) as usize;

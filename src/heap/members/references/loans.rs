@@ -27,7 +27,7 @@
 //! | step, each of them a transaction | a death here leaves |
 //! | --- | --- |
 //! | lend: the child's page, empty until then, is linked | the loan, which clearing up after either process ends |
-//! | copy some slots: references counted, the borrower's page extended | a page that has these slots, and borrows the others |
+//! | copy some slots: their references are counted | a page that has these slots, and borrows the others |
 //! | copy the last, and end the loan | two ordinary pages |
 //! | the borrower is dead: end the loan | a page with the slots copied so far, which is given up like any other |
 //!

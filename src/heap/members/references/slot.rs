@@ -102,7 +102,7 @@ pub(crate) enum Slotted<T> {
 }
 
 impl<T> Slotted<T> {
-    /// Applies `function` to the value of a slot that was filled.
+    /// Returns the same outcome, with `function` applied to the value of a slot that was filled.
     pub(in crate::heap) fn map<U>(self, function: impl FnOnce(T) -> U) -> Slotted<U> {
         match self {
             Self::NoSlot => Slotted::NoSlot,
