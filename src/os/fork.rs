@@ -15,7 +15,7 @@ pub(crate) enum Forked {
 /// Copies this process, with only the calling thread.
 ///
 /// Whatever the other threads hold stays held in the child for ever. The documentation of forking tells users so. The
-/// state of this crate is safe: see `heap/fork.rs`.
+/// state of this crate is safe: see `heap/members/fork.rs`.
 #[allow(unsafe_code)]
 pub(crate) fn fork() -> Result<Forked> {
     // SAFETY: fork itself has no preconditions. The child runs Rust code; glibc makes its allocator usable there.

@@ -1,6 +1,6 @@
 //! Rule: the documentation of a function begins with what it does: "Returns", not "Return", "Whether" or "The".
 //!
-//! What PyO3 makes a docstring of is Python's, where it is "Return".
+//! What `PyO3` makes a docstring of is Python's, where it is "Return".
 
 use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, Lit, Meta};
@@ -17,9 +17,12 @@ pub fn check(tree: &Tree, config: &Config) -> Vec<Finding> {
         functions.visit_file(rust);
         for function in functions.found {
             let first = function.first.trim_end_matches([',', ':', ';', '.']);
-            let expected = |verb: &String| match function.is_docstring {
-                true => verb.strip_suffix('s') == Some(first) || verb.strip_suffix("es") == Some(first),
-                false => verb == first,
+            let expected = |verb: &String| {
+                if function.is_docstring {
+                    verb.strip_suffix('s') == Some(first) || verb.strip_suffix("es") == Some(first)
+                } else {
+                    verb == first
+                }
             };
             if !config.function_docs.verbs.iter().any(expected) {
                 findings.push(Finding::new(
