@@ -87,8 +87,12 @@ def until_asleep(process):
     def picture():
         threads = []
         for thread in sorted(os.listdir(f"/proc/{process.pid}/task")):
-            with open(f"/proc/{process.pid}/task/{thread}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
+            try:
+                with open(f"/proc/{process.pid}/task/{thread}/stat") as file:
+                    fields = file.read().rpartition(")")[2].split()
+            except OSError:
+                # The thread has ended since it was listed.
+                continue
             threads.append((thread, fields[0], fields[11], fields[12]))
         return threads
 
