@@ -219,8 +219,8 @@ impl Bypass {
         self.is_free(py)
     }
 
-    /// Return what represents this end in a pickle. If the pickle is the message itself, not bytes in it (`directly`),
-    /// the message carries the handles.
+    /// Return what represents this end in a pickle. `directly` says that the pickle itself is the message, which then
+    /// carries the handles. A pickle that is only bytes in a message cannot do that, and has addresses.
     fn _handle_refs(&self, directly: bool) -> HandleRefs {
         let handle_ref = |queue: &Option<RawQueue>| {
             let handle = Handle::from(queue.as_ref()?);

@@ -74,8 +74,8 @@ pub fn patiently<T: Send>(
     py.detach(|| attempt(deadline))
 }
 
-/// Runs `work`, which seldom sleeps, with the interpreter held. If it would sleep, because another thread is in the
-/// middle of a change, runs it again with the interpreter released.
+/// Runs `work`, which seldom sleeps, with the interpreter held. If it would sleep, because another thread or process is
+/// in the middle of a change to shared memory, runs it again with the interpreter released.
 #[inline]
 pub fn briefly<T: Send>(
     py: Python<'_>,
@@ -87,8 +87,9 @@ pub fn briefly<T: Send>(
     }
 }
 
-/// Runs `work` with the interpreter held, and never sleeps while another thread is in the middle of a change. Where
-/// `work` has an error to answer with, it answers `Busy` instead of sleeping; [`briefly`] is for such work.
+/// Runs `work` with the interpreter held, and never sleeps while another thread or process is in the middle of a change
+/// to shared memory. If `work` can return an error, it returns `Busy` instead of sleeping; [`briefly`] is for such
+/// work.
 #[inline]
 pub fn awake<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
     let (answer, owes_news) = bindings::awake(work);
@@ -98,8 +99,8 @@ pub fn awake<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
     answer
 }
 
-/// Drops `thing`, which refers to a shared object. Releases the interpreter if another thread is in the middle of a
-/// change.
+/// Drops `thing`, which refers to a shared object. Dropping it takes a transaction. If another one is going on, it may
+/// have to sleep, and so releases the interpreter meanwhile.
 pub fn let_go<T: Send>(thing: T) {
     if bindings::is_busy() {
         let_go_of_much(thing);

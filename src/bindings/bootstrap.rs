@@ -1,17 +1,17 @@
-//! Children that something else starts: a language's own start machinery, which need only pass on a descriptor and three
-//! numbers.
+//! Children that something else starts: a language's own start machinery. It need only pass on a [`JoinToken`]: two
+//! descriptors and two numbers.
 //!
-//! | step | if somebody dies behind it |
+//! | step | if a process dies after it |
 //! | --- | --- |
 //! | the parent makes a reserved entry ([`JoinToken::new`]) | the parent: the entry is cleared up |
 //! | it hands the entry the start message, with the handles in it | the same, and the message with it |
-//! | the child is started, and told descriptor and numbers | child: the parent says so ([`ended`]) |
+//! | the child is started, and told the join token | the child: the parent reports it ([`ended`]) |
 //! | the child takes the entry over ([`attach`]) | it is a process like any other |
-//! | the child takes its start message out of its entry | the message is among its holds |
+//! | the child takes its start message out of its entry | the message is among the child's references |
 //!
-//! A child that was forked is a process of the program by itself, and needs none of this. If it was forked by a helper of
-//! the program (a fork server), it has an entry already when it is told of the one that was made for it: the message goes
-//! over to its own entry, in one transaction, and the other one goes.
+//! A child that was forked is a process of the program by itself, and needs none of this. If it was forked by a helper
+//! of the program (a fork server), it has an entry of its own already when it is told of the one that was made for it.
+//! Then one transaction moves the start message to the child's own entry, and the other entry is freed.
 
 use super::parcel::Parcel;
 use crate::error::{Error, Result};
@@ -25,14 +25,15 @@ use std::os::fd::{AsFd, RawFd};
 /// An entry for a child that is about to be started, and what the child must be told.
 #[derive(Clone, Copy, Debug)]
 pub struct JoinToken {
-    /// The descriptor of the program's memory, which the child must inherit or be sent; a negative number needs no sending.
+    /// The descriptor of the program's memory, which the child must inherit or be sent. A negative number need not be
+    /// sent.
     pub fd: RawFd,
     /// The program's number.
     pub heap: u64,
     /// The child's number.
     pub id: u32,
-    /// The descriptor of the lock that witnesses the child's life, which it must inherit or be sent as well, and which the
-    /// parent [closes](Self::started) when the child has it; -1 for none.
+    /// The descriptor of the lock that witnesses the child's life; -1 for none. The child must inherit it or be sent it
+    /// as well, and the parent [closes](Self::started) it when the child has it.
     pub claim: RawFd,
 }
 
@@ -55,8 +56,9 @@ impl JoinToken {
         })
     }
 
-    /// The child was started, or will not be: it alone has the lock now, or nobody. Without this, its death is not noticed before
-    /// that of its parent.
+    /// Closes the parent's copy of the child's lock. Call this when the child was started, or will not be: then the
+    /// child alone has the lock, or no process has it. Without this call, the child's death is not noticed before that
+    /// of its parent.
     pub fn started(&self) {
         if let Some(heap) = Heap::existing() {
             heap.give_up_claim(self.claim);
@@ -73,7 +75,7 @@ impl JoinToken {
     }
 }
 
-/// In the child: joins the program.
+/// Joins the program, in the child.
 ///
 /// # Errors
 ///
@@ -102,10 +104,10 @@ fn not_expected() -> Error {
     Error::BadHeap("this process is not expected".to_owned())
 }
 
-/// Takes what was left in the entry that was made for this process over to the one it has.
+/// Moves what was left in the entry that was made for this process to the entry that it has already.
 ///
-/// The lock that was sent for that entry keeps it until then, and is closed: this process has one of its own. (It may be the
-/// parent's own descriptor, where this process was forked with the join token.)
+/// The lock that was sent keeps the first entry until then. It is closed afterwards, because this process has a lock of
+/// its own. (If this process was forked with the join token, the number of that lock's descriptor is the parent's own.)
 fn merge(heap: &'static Heap, JoinToken { id, claim, .. }: JoinToken) -> Result<()> {
     let (theirs, mine) = (index_of(id), index_of(heap.me()));
     let merged = heap.transact(|tx| {
@@ -125,7 +127,7 @@ fn merge(heap: &'static Heap, JoinToken { id, claim, .. }: JoinToken) -> Result<
     heap.drop_entry(id)
 }
 
-/// In the child: takes the start message, if there is one left.
+/// Takes the start message, in the child. Returns `None` if there is none any more.
 ///
 /// # Errors
 ///
@@ -137,8 +139,8 @@ pub fn take_start() -> Result<Option<Parcel>> {
         .map(|block: Block| Parcel(block)))
 }
 
-/// Child `pid`, for which entry `id` was made (0: none), is dead and reaped, or was never started (`pid` 0): what it held is
-/// given up now, rather than when somebody stumbles over it.
+/// Gives up what a child had, now rather than when another process notices its death. The child's pid is `pid`, and
+/// entry `id` was made for it (0: none). It is dead and reaped, or was never started (`pid` 0).
 ///
 /// # Errors
 ///
@@ -159,15 +161,16 @@ pub fn ended(id: u32, pid: u32) -> Result<()> {
     Ok(())
 }
 
-/// The number of the child that this thread has forked last, by whatever means; 0 if there is none, or no memory for one.
+/// Returns the number of the child that this thread has forked last, by whatever means; 0 if there is no such child, or
+/// there was no memory for its entry.
 pub fn last_child() -> u32 {
     crate::heap::fork::last_child()
 }
 
-/// Whether a child of this program lives, for which entry `id` was made (0: none), and which the system calls `pid`.
+/// Returns whether a child of this program lives. Entry `id` was made for it (0: none), and its pid is `pid`.
 ///
-/// The entry tells more than the pid, which may be another process's by now, or that of one that nobody has reaped. A child
-/// without a witness that has not taken its entry over is known by its pid alone.
+/// The entry tells more than the pid: that may be another process's by now, or that of a dead process that nobody has
+/// reaped. A child without a witness that has not taken its entry over is known by its pid alone.
 pub fn is_alive(id: u32, pid: u32) -> bool {
     match Heap::existing().filter(|_| id != 0) {
         Some(heap) if heap.knows_of(id) => heap.alive(id),

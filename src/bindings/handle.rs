@@ -51,7 +51,7 @@ impl HandleKind {
         }
     }
 
-    /// The type number its objects have.
+    /// Returns the type number that objects of this kind have.
     fn extra(self) -> u64 {
         match self {
             Self::RawQueue | Self::Token => super::raw_queue::number(),
@@ -91,7 +91,7 @@ impl Handle {
         })
     }
 
-    /// Where its object is.
+    /// Returns where its object is.
     pub fn address(&self) -> Address {
         Address {
             heap: self.heap.id(),
@@ -100,11 +100,11 @@ impl Handle {
         }
     }
 
-    /// A new reference to the object at `address`, if it is still there.
+    /// Makes a handle to the object at `address`, if the object is still there.
     ///
     /// # Errors
     ///
-    /// [`Error::ForeignHandle`] if it belongs to another program, is gone, or is not of this sort.
+    /// [`Error::ForeignHandle`] if it belongs to another program, is gone, or is not of kind `sort`.
     pub fn find(address: Address, sort: HandleKind) -> Result<Self> {
         let refused = |reason: String| Error::ForeignHandle { reason };
         let heap = Heap::existing()
@@ -131,7 +131,7 @@ impl Handle {
     }
 }
 
-/// Lets a type that is a handle be one of unknown type, and back.
+/// Converts a handle to one whose type is known at run time only, and back.
 macro_rules! convert {
     ($($type:ident),*) => {$(
         impl From<&$type> for Handle {

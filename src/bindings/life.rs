@@ -5,7 +5,8 @@ use crate::heap::Heap;
 use crate::os;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A descriptor for one daemon of this process, for [`die_with`]. A forked one inherits it, others must be sent it.
+/// Makes the descriptor that one daemon of this process passes to [`die_with`]. A forked daemon inherits it; any other
+/// must be sent it.
 ///
 /// # Errors
 ///
@@ -16,7 +17,7 @@ pub fn lifeline() -> Result<OwnedFd> {
     crate::process::lifeline_copy()
 }
 
-/// In a daemon: ends this process (SIGKILL) when its parent has ended, in whatever way.
+/// Lets the kernel end this process, a daemon, by SIGKILL when its parent has ended, in whatever way.
 ///
 /// # Errors
 ///
@@ -26,7 +27,8 @@ pub fn die_with(lifeline: OwnedFd) -> Result<()> {
     os::fd::die_with(lifeline.as_fd()).map(core::mem::forget)
 }
 
-/// This process ends in an orderly way, though not by exit(3), which says so by itself: what it has of a semaphore stays taken.
+/// Records that this process ends in an orderly way, so that the permits that it has stay taken. An end by exit(3) is
+/// recorded without this call.
 pub fn take_leave() {
     Heap::existing().map(Heap::take_leave);
 }

@@ -1,6 +1,6 @@
-//! What a front door in another language stands on: queues of bytes, handles without types, and processes that something
-//! else starts. Not for Rust programs, and not covered by the promises of version numbers: the Python package uses it and
-//! is built together with this crate.
+//! What a front door in another language stands on: queues of bytes, handles without types, and processes that
+//! something else starts. Not for Rust programs, and not covered by the promises of version numbers: the Python package
+//! uses it and is built together with this crate.
 
 mod bootstrap;
 mod handle;
@@ -39,16 +39,16 @@ pub fn ensure_heap() -> Result<()> {
     crate::program::heap().map(drop)
 }
 
-/// Clears up after processes that died, unless one of the program has done so within the last second. For whoever makes what
-/// nobody waits at.
+/// Clears up after processes that died, unless a process of the program has done so within the last second. Call this
+/// when something is made for which no thread will wait, and so none would look for dead processes.
 pub fn sweep_dead_rate_limited() {
     if let Some(heap) = Heap::existing() {
         heap.sweep_dead_rate_limited();
     }
 }
 
-/// [`on_interrupt`](crate::on_interrupt) for a hook that has nothing to say but after a signal handler ran that interrupts
-/// system calls. Threads that wait do not wake once a second to ask it.
+/// Sets a hook, like [`on_interrupt`](crate::on_interrupt), that need only be asked after a signal handler has
+/// interrupted a system call. So waiting threads do not wake once a second to ask it.
 pub fn on_signal(hook: fn() -> bool) -> bool {
     crate::wait::interrupt::on_signal(hook)
 }
@@ -62,52 +62,56 @@ pub fn rename(name: &str) -> Result<()> {
     Heap::existing().map_or(Ok(()), |heap| heap.rename(name))
 }
 
-/// A number for this process among those of its program, another one in a forked child; 0 before there is any.
+/// Returns the number of this process within its program; 0 before there is shared memory. A forked child has another
+/// number.
 pub fn own_number() -> u32 {
     Heap::existing().map_or(0, Heap::me)
 }
 
-/// The number of this thread, as nobody else on the machine has it.
+/// Returns the number of this thread, which is unique on the machine.
 pub fn own_thread() -> u32 {
     crate::os::pid::own_thread()
 }
 
-/// Looks `done` over and over for a few microseconds; whether it came true. To be called before sleeping in the kernel; once
-/// only where there is one processor, and less where it has not helped.
+/// Checks `done` again and again for a few microseconds, before a sleep in the kernel. Returns whether it became true.
+/// If the program may use only one processor, it checks once. Where spinning has not helped of late, most calls check
+/// once, too.
 pub fn spin_briefly(done: impl FnMut() -> bool) -> bool {
     crate::wait::spin::before_sleep(done)
 }
 
-/// Runs `work`, in which this thread does not sleep over somebody who is in the middle of a change to what is shared: it ends with
-/// [`Error::Busy`](crate::Error::Busy) instead, with nothing changed. For threads that hold what others need, such as an
-/// interpreter's lock. Also whether [`tell_news`] is to be called, before this thread gives up what it changed.
+/// Runs `work` without sleeping while another thread or process is in the middle of a change to shared memory: `work`
+/// ends with [`Error::Busy`](crate::Error::Busy) instead, and nothing is changed. This is for threads that hold what
+/// others need, such as an interpreter's lock. Also returns whether [`tell_news`] is to be called before this thread
+/// gives up what it changed.
 #[inline]
 pub fn awake<T>(work: impl FnOnce() -> T) -> (T, bool) {
     crate::heap::internal::awake(work)
 }
 
-/// Runs `work`, in which waits for whoever is in the middle of a change to what is shared end at `deadline` with
-/// [`Error::OwnerStopped`](crate::Error::OwnerStopped), if that one is stopped.
+/// Runs `work`. If a process is stopped in the middle of a change to shared memory, waiting for it ends at `deadline`
+/// with [`Error::OwnerStopped`](crate::Error::OwnerStopped).
 #[inline]
 pub fn until<T>(deadline: Deadline, work: impl FnOnce() -> T) -> T {
     crate::heap::internal::until(deadline, work)
 }
 
-/// Whether what takes a transaction, such as giving a handle or a parcel up, would sleep now: somebody is in the middle of one,
-/// and remains there for longer than it is worth looking.
+/// Returns whether a transaction (dropping a handle or a parcel takes one) would have to sleep now: another one is
+/// going on, and does not end while this thread spins for a few microseconds.
 #[inline]
 pub fn is_busy() -> bool {
     Heap::existing().is_some_and(Heap::is_busy)
 }
 
-/// Tells those who wait for several things at once what [`awake`] could not. This may sleep.
+/// Tells the threads that wait for several things at once of the changes of which [`awake`] could not tell them. This
+/// may sleep.
 pub fn tell_news() {
     if let Some(heap) = Heap::existing() {
         crate::heap::registration::tell_news(heap);
     }
 }
 
-/// [`wait`](crate::wait) until a deadline.
+/// Waits as [`wait`](crate::wait) does, until `deadline`.
 ///
 /// # Errors
 ///
@@ -165,10 +169,10 @@ pub fn release_quick(semaphore: &Semaphore) -> bool {
 
 /// What is acquired and released.
 pub trait Acquire {
-    /// Acquires it if that takes no time at all; it is not asked whether a holder lives. Never sleeps.
+    /// Acquires it if that takes no time at all. Never sleeps, and does not ask whether a holder lives.
     fn try_quick(&self) -> TryAcquired;
 
-    /// Acquires, for somebody who will release.
+    /// Acquires it, waiting until `deadline`. The caller has to [release](Self::release) it.
     ///
     /// # Errors
     ///
@@ -179,10 +183,11 @@ pub trait Acquire {
     ///
     /// # Errors
     ///
-    /// [`Error::NotLocked`](crate::Error::NotLocked) if it is not acquired, and what else the type's own release answers.
+    /// [`Error::NotLocked`](crate::Error::NotLocked) if it is not acquired, and the other errors of the type's own
+    /// `release`.
     fn release(&self) -> Result<()>;
 
-    /// Whether somebody is in the middle of a change to it, for whom giving it up may sleep.
+    /// Returns whether a thread is in the middle of a change to it. Then dropping it may have to sleep.
     fn is_in_change(&self) -> bool {
         false
     }

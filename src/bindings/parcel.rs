@@ -11,12 +11,12 @@ use core::ops::{Deref, DerefMut};
 pub const ALIGN: usize = 64;
 const _: () = assert!(HEAD == ALIGN as u64);
 
-/// Bytes in shared memory that this process owns, and references to the objects that are spoken of in them.
+/// Bytes in shared memory that this process owns, and references to the objects whose handles are among them.
 #[derive(Debug)]
 pub struct Parcel(pub(super) Block);
 
 impl Parcel {
-    /// `len` bytes, arbitrary at first, that take references to `handles` along.
+    /// Makes a parcel of `len` bytes, arbitrary at first, that carries references to the objects of `handles`.
     ///
     /// # Errors
     ///
@@ -26,13 +26,13 @@ impl Parcel {
         Block::carrying(crate::program::heap()?, len as u64, &objects).map(Self)
     }
 
-    /// Where its bytes are, for somebody who lends them to another language: valid as long as the parcel, and no business
-    /// of anybody else's.
+    /// Returns the address of its bytes, for code that lends them to another language. The address is valid as long as
+    /// the parcel, and nothing else uses the bytes.
     pub fn address(&self) -> *mut u8 {
         self.0.address()
     }
 
-    /// The handle that was number `index` when the parcel was made.
+    /// Returns the handle that was number `index` when the parcel was made.
     ///
     /// # Errors
     ///

@@ -1,15 +1,15 @@
-//! Shared memory by name for a front door whose handles live otherwise than [`SharedMemory`](crate::SharedMemory): see "Programs in
-//! Python" in the room's README.md. The answers take part in the memory until they and their mappings are closed.
+//! Shared memory by name for a front door that cannot use [`SharedMemory`](crate::SharedMemory): see "Programs in
+//! Python" in `shm/README.md`. The memory is in use as long as the descriptor that is returned, or a mapping of it.
 
 use crate::error::Result;
 use crate::shm::{file, sweep_once};
 use std::os::fd::OwnedFd;
 
-/// Makes shared memory that has this name; `marked` if it is to go with its last user.
+/// Makes shared memory of this name. If it is `marked`, the name goes with its last user.
 ///
 /// # Errors
 ///
-/// As for [`SharedMemory::create`](crate::SharedMemory::create), but for what concerns keepers.
+/// As for [`SharedMemory::create`](crate::SharedMemory::create), except those of the tracker.
 pub fn create(name: &str, size: u64, marked: bool) -> Result<OwnedFd> {
     if marked {
         sweep_once();
@@ -17,16 +17,16 @@ pub fn create(name: &str, size: u64, marked: bool) -> Result<OwnedFd> {
     file::create(name, size, marked)
 }
 
-/// Takes part in the shared memory that has this name.
+/// Opens the shared memory of this name, as one of its users.
 ///
 /// # Errors
 ///
-/// As for [`SharedMemory::open`](crate::SharedMemory::open), but for what concerns keepers.
+/// As for [`SharedMemory::open`](crate::SharedMemory::open), except those of the tracker.
 pub fn open(name: &str) -> Result<OwnedFd> {
     file::open(name)
 }
 
-/// Takes the name away at once; who uses the memory keeps it.
+/// Removes the name at once. Processes that use the memory keep it.
 ///
 /// # Errors
 ///
@@ -35,8 +35,8 @@ pub fn unlink(name: &str) -> Result<()> {
     file::unlink(name)
 }
 
-/// Takes away those names that nobody uses, a moment after the last process died that did; with `only_marked`, of memory
-/// that is to go with its last user.
+/// Removes those of the names that no process uses any more. Call this when processes that used them have just died.
+/// With `only_marked`, removes only the names of marked memory.
 pub fn tidy(names: Vec<String>, only_marked: bool) {
     file::tidy_behind_the_dead(names, only_marked);
 }

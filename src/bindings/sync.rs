@@ -1,11 +1,11 @@
-//! Lines, events and barriers, with a deadline as the other language has it.
+//! Wait queues, events and barriers, each with a deadline as an argument.
 
 use super::Deadline;
 use crate::error::Result;
 use crate::sync::{Arrival, Barrier, Event, Relock, WaitOutcome, WaitQueue};
 
-/// Waits in `line` to be called, having given up `lock`, which is taken back in any case: how that ended, and the process
-/// that died with the lock meanwhile (0: no longer known).
+/// Releases `lock`, waits in `queue` to be notified, and acquires the lock again in any case. Returns how the wait
+/// ended, and the process that died with the lock meanwhile (0: no longer known).
 ///
 /// # Errors
 ///
@@ -27,7 +27,8 @@ pub fn await_event(event: &Event, deadline: Deadline) -> Result<()> {
     event.wait_until(deadline)
 }
 
-/// Waits at `barrier`; `acts`: if this is the last to arrive, it wants to do something before anybody goes on.
+/// Waits at `barrier` for the other parties. If `acts` is true and this party is the last, returns
+/// [`Arrival::Acts`] at once: the others wait until the caller has acted.
 ///
 /// # Errors
 ///
@@ -36,7 +37,8 @@ pub fn arrive(barrier: &Barrier, deadline: Deadline, acts: bool) -> Result<Arriv
     barrier.arrive(deadline, acts)
 }
 
-/// Breaks `barrier`; see [`Barrier::abort`], which has no error to answer with and waits for as long as somebody is stopped.
+/// Breaks `barrier`, as [`Barrier::abort`] does. That has no error to return, and waits for as long as a process is
+/// stopped in the middle of a change.
 ///
 /// # Errors
 ///
@@ -45,7 +47,7 @@ pub fn abort(barrier: &Barrier) -> Result<()> {
     barrier.try_break_or_mend(true)
 }
 
-/// Makes `barrier` as new; see [`Barrier::reset`], and [`abort`].
+/// Resets `barrier`, as [`Barrier::reset`] does, with the errors of [`abort`].
 ///
 /// # Errors
 ///

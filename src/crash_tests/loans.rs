@@ -103,13 +103,13 @@ fn a_borrower_gets_a_page_of_its_own() {
     });
 }
 
-/// Who borrows forks: the page is lent once more.
+/// The borrower forks: the page is lent once more.
 #[test]
 fn what_is_borrowed_is_lent_again() {
     dies_with_a_full_page(|_, _, _| reap(forked(|| ())));
 }
 
-/// Who has a full page forks.
+/// A process that has a full page forks.
 #[test]
 fn a_page_is_lent() {
     dies_with_a_full_page(|heap, _, full| {
@@ -278,7 +278,7 @@ fn generations_share_and_die() {
     assert_eq!(before, heap.census());
 }
 
-/// While a process forks, somebody else ends the loans that it has made so far.
+/// While a process forks, another process ends the loans that the first has made so far.
 #[test]
 fn loans_end_while_others_begin() {
     let _one = one_at_a_time();
@@ -315,7 +315,7 @@ fn loans_end_while_others_begin() {
     }
 }
 
-/// As many locks as fill all pages there are, and so many besides.
+/// Makes as many locks as fill all pages that there are and `pages` more.
 fn full_pages(heap: &Heap, pages: usize) -> Vec<Lock> {
     let mut held = vec![Lock::new().expect("memory")];
     let end = heap.pages() + pages;
@@ -337,7 +337,7 @@ impl Marked {
         Self(mark, RawValue::new(mark).expect("memory"))
     }
 
-    /// How many have been freed all the same.
+    /// Returns how many of them were freed although they are in use.
     fn lost(all: &[Self]) -> u64 {
         all.iter()
             .filter(|Self(mark, value)| *mark != value.get())
@@ -419,8 +419,8 @@ fn puts_and_drops(over: &AtomicBool) {
     }
 }
 
-/// Who has lent pages dies, and so does who clears up after it, before a second survivor goes on; the borrower has all that
-/// it had.
+/// A process that has lent pages dies, and so does the one that clears up after it, before a second survivor goes on.
+/// The borrower still has all that it had.
 #[test]
 fn a_lender_dies_before_its_borrower() {
     let _one = one_at_a_time();

@@ -41,7 +41,8 @@ impl Model {
         stage(&self.entry)
     }
 
-    /// As `reserve_quickly`: the entry in a transaction, then the lock, then that there is one.
+    /// Does what `Heap::reserve_quickly` does: reserves the entry in a transaction, takes the lock, then records that
+    /// the entry has a lock.
     fn reserve(&self, id: u32) -> bool {
         let taken = self.transact(|entry| {
             if entry.state.load(Ordering::Relaxed) != state::FREE {
@@ -59,7 +60,7 @@ impl Model {
         taken
     }
 
-    /// As `take_over`.
+    /// Does what `Heap::take_over` does.
     fn adopt_entry(&self, id: u32) -> bool {
         self.transact(|entry| {
             let is_mine = entry.id.load(Ordering::Relaxed) == u64::from(id)
@@ -114,7 +115,7 @@ impl Model {
         });
     }
 
-    /// Whether the entry is that of the living process `id`.
+    /// Returns whether the entry is that of the living process `id`.
     fn is_of(&self, id: u32) -> bool {
         self.transact(|entry| {
             entry.id.load(Ordering::Relaxed) == u64::from(id)

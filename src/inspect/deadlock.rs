@@ -18,8 +18,8 @@ pub(super) fn cycles(seen: &Gathered) -> Vec<Vec<Wait>> {
         .collect()
 }
 
-/// Returns the circles of a graph in which each node has at most one edge, which leads to `next`. Each circle begins
-/// at its least node.
+/// Returns the circles of a graph in which each node has at most one edge. `next` returns the node that an edge leads
+/// to. Each circle begins at its least node.
 fn circles<E: Clone>(edges: &BTreeMap<Thread, E>, next: impl Fn(&E) -> Thread) -> Vec<Vec<E>> {
     // The walk that reached a node first.
     let mut seen: BTreeMap<Thread, Thread> = BTreeMap::new();

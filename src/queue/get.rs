@@ -169,8 +169,8 @@ impl View<'_> {
 
     /// Takes the block at `place`, after which the head cursor is `next`.
     ///
-    /// Whoever has the message must be able to decode it. So if this process has too few slots for the block and for
-    /// the handles in it, it takes nothing, returns `None`, and `left` tells how many slots are wanted.
+    /// The process that has the message must be able to decode it. So if this process has too few slots for the block
+    /// and for the handles in it, it takes nothing, returns `None`, and `left` tells how many slots are wanted.
     fn take_block(
         &self,
         place: RecordRef<'_>,

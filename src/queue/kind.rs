@@ -85,7 +85,8 @@ fn clear(heap: &Heap, off: Off) -> Result<()> {
     Ok(())
 }
 
-/// Shuts down the ring at `off`, which somebody refers to. It may be run again after a death half-way.
+/// Shuts down the ring at `off`, to which a process refers. If the process that runs this dies half-way,
+/// another one runs it again.
 pub(crate) fn shut(heap: &Heap, off: Off, discard: bool) -> Result<()> {
     View::of(heap, off).shutdown(discard)
 }

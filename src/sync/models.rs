@@ -379,7 +379,7 @@ impl Permits {
         self.free.notify_one();
     }
 
-    /// Is inside, alone, a number of times.
+    /// Acquires a permit, checks that no other thread is inside, and releases it, `times` times.
     fn come_and_go(&self, me: u32, times: u32) {
         for _ in 0..times {
             self.acquire(me);

@@ -110,8 +110,8 @@ const FED: Manner = Manner::Fair {
     content: u64::MAX,
 };
 
-/// Checks that a lock that is handed over excludes like any other, and that no thread sleeps for ever, whether or not
-/// the mark stays: neither those it is handed over to, nor those that come meanwhile.
+/// Checks that a lock that is handed over excludes like any other, whether or not the mark `STARVING` stays. Also
+/// checks that no thread sleeps for ever: neither those that the lock is handed over to nor those that come meanwhile.
 fn starving_lock(manner: Manner, lock: fn() -> RobustLock) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(2);

@@ -133,8 +133,8 @@ fn pause(round: u32) {
     }
 }
 
-/// Parts this thread from its neighbour: it moves to another processor, unless a thread of the program has just done
-/// so, which may be the neighbour.
+/// Moves this thread to another processor than its neighbour's, unless another thread of the program (it may be the
+/// neighbour) has just moved.
 #[cold]
 fn part() {
     PART.set((PART.get() * 2).min(PART_MAX));

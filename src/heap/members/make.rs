@@ -76,8 +76,9 @@ impl Heap {
         Ok(made)
     }
 
-    /// Makes an object that has chunks of its own. Its contents are arbitrary unless they are to be `zeroed`.
-    /// `wrap` makes a handle from the offset and the number of the slot, before this process can fork again.
+    /// Makes an object that has chunks of its own. Its contents are zero if `zeroed` is true, and arbitrary otherwise.
+    /// `wrap` makes a handle from the object's offset and the number of its slot. This process does not fork between
+    /// the transaction that makes the object and the end of `wrap`.
     pub(in crate::heap) fn make_large<T>(
         &self,
         kind: &ObjectKind,

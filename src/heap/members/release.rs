@@ -109,8 +109,8 @@ impl Heap {
         }
     }
 
-    /// Gives up the reference in a slot. If it was the last, the slot keeps the object, whose offset and kind are
-    /// returned.
+    /// Gives up the reference in a slot. If it was the last, the object stays in the slot until it is freed, and
+    /// its offset and kind are returned.
     pub(in crate::heap) fn give_up(&self, entry: u64, number: u64) -> Result<Option<(Off, u8)>> {
         self.transact_apart(entry, number, |tx, slot| {
             let Some(slot) = slot else {
@@ -197,7 +197,8 @@ impl Heap {
         }
     }
 
-    /// Tells the objects to which a dead process referred of its death. It may run again after a death half-way.
+    /// Tells the objects to which a dead process referred of its death. If the process that runs this
+    /// dies half-way, another one runs it again.
     pub(in crate::heap) fn announce_death(&self, dead: u32, entry: u64) -> Result<()> {
         // Not those in the entry itself: what is being freed has no other user.
         let mut next = 0;

@@ -249,8 +249,8 @@ impl Heap {
                 max: most,
             });
         }
-        // The block lies below the frontier, or is the next aligned one above it. One more is for a process that gets
-        // in between.
+        // The block lies below the frontier, or is the next aligned one above it, so it ends within two spans from
+        // there. The third span is for a process that takes a block first.
         let span = 1 << order_of(bytes);
         let reach = self.header().frontier.load(Ordering::Acquire) + 64 + 3 * span;
         self.describe(reach.min(self.header().chunks.load(Ordering::Relaxed)))

@@ -18,9 +18,11 @@ pub(crate) struct ObjectKind {
     /// What to call it in messages.
     pub name: &'static str,
     /// Repairs the object after the death of a process that had a reference to it. Arguments: the heap, the object, the
-    /// owner id of the dead process, and the offset of that process's tally. It may run again after a death half-way.
+    /// owner id of the dead process, and the offset of that process's tally. If the process that runs it dies half-way,
+    /// another one runs it again.
     pub on_holder_death: fn(&Heap, Off, u32, Off) -> Result<()>,
-    /// Gives up what the object refers to, before its memory is freed. It may run again after a death half-way.
+    /// Gives up what the object refers to, before its memory is freed. If the process that runs it dies
+    /// half-way, another one runs it again.
     pub clear: fn(&Heap, Off) -> Result<()>,
     /// Describes an object, for inspection of the program. It only reads, under the heap's lock, and takes no other
     /// lock.

@@ -158,8 +158,8 @@ impl BarrierWait<'_> {
 }
 
 impl Barrier {
-    /// Comes to the barrier, and waits for the others. If `acts` is true and this party is the last, it acts before
-    /// any other goes on.
+    /// Comes to the barrier, and waits for the other parties. If `acts` is true and this party is the last, returns
+    /// [`Arrival::Acts`] at once: the others wait until the caller has acted.
     pub(crate) fn arrive(&self, deadline: Deadline, acts: bool) -> Result<Arrival<'_>> {
         loop {
             let lent = self.0.heap().lend_idle_waiter()?;

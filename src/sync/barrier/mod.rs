@@ -142,8 +142,8 @@ impl Barrier {
         self.break_or_mend(true);
     }
 
-    /// Makes the barrier as new: all waiting parties get [`Error::BrokenBarrier`], and those that come wait for all
-    /// to come.
+    /// Resets the barrier: all waiting parties get [`Error::BrokenBarrier`]. Parties that arrive after this wait for
+    /// all parties, as at a new barrier.
     pub fn reset(&self) {
         self.break_or_mend(false);
     }
