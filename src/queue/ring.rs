@@ -189,6 +189,10 @@ impl Ring {
 
     /// Counts one message as finished.
     pub(crate) fn task_done(&self) -> Result<()> {
+        // A queue that tracks no consumers counts without a lock, which would refuse.
+        if self.handle.me() == 0 {
+            return Err(Error::NoIdentity);
+        }
         self.finish(self.tally()?)?;
         if self.unfinished() == 0 {
             self.layout.all_done.wake_unconditionally();

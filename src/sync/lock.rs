@@ -190,12 +190,12 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// [`Error::NotLocked`] if nobody holds it.
+    /// [`Error::NotLocked`] if nobody holds it; [`Error::NoIdentity`].
     pub fn force_unlock(&self) -> Result<()> {
-        if self.robust().unlock_mine(self.0.me()) {
-            Ok(())
-        } else {
-            Err(Error::NotLocked)
+        match self.0.me() {
+            0 => Err(Error::NoIdentity),
+            me if self.robust().unlock_mine(me) => Ok(()),
+            _ => Err(Error::NotLocked),
         }
     }
 

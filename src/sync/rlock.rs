@@ -208,9 +208,11 @@ impl RLock {
     /// Returns true if this thread holds the lock.
     #[inline]
     pub fn is_held_by_current_thread(&self) -> bool {
-        let shared = self.0.layout();
-        // Nobody else can make both true, or either false again.
-        shared.lock.owner() == self.0.me()
+        let (shared, me) = (self.0.layout(), self.0.me());
+        // Nobody else can make both true, or either false again. A process without an id holds nothing: to it, a free
+        // lock would seem its own.
+        me != 0
+            && shared.lock.owner() == me
             && shared.thread.load(Ordering::Relaxed) == u64::from(os::pid::own_thread())
     }
 

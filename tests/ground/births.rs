@@ -7,7 +7,9 @@ use crate::place::{
     comes_true_looking_around, fill, is_gone, large_queue, reap, refuse_forks, resident, signal, skipped,
     try_by_hand,
 };
-use procession::{ByteQueue, Error, Lock, Process, Queue, Semaphore, StartMethod, inspect, pipe_one_way};
+use procession::{
+    ByteQueue, Error, JoinableQueue, Lock, Process, Queue, Semaphore, StartMethod, inspect, pipe_one_way,
+};
 use std::time::Duration;
 
 /// Checks that each child has its own entry, or gets an error that it has none: every message is there once.
@@ -59,6 +61,14 @@ fn a_child_of_a_bare_clone_can_use_nothing() {
     alone("births::a_child_of_a_bare_clone_can_use_nothing", || {
         let queue = Queue::<u64>::unbounded().unwrap();
         let (lock, permits) = (Lock::new().unwrap(), Semaphore::new(1).unwrap());
+        let held = Lock::new().unwrap();
+        let _guard = held.lock().unwrap();
+        let [plain, tracked] = [(); 2].map(|()| JoinableQueue::<u64>::unbounded().unwrap());
+        tracked.track_consumers();
+        for work in [&plain, &tracked] {
+            work.put(1).unwrap();
+            work.get().unwrap();
+        }
         let told = Teller::new();
         let pid = by_bare_clone(|| {
             let answers = [
@@ -68,13 +78,20 @@ fn a_child_of_a_bare_clone_can_use_nothing() {
                 permits.acquire().is_err(),
                 permits.release().is_err(),
                 Lock::new().is_err(),
+                lock.force_unlock() == Err(Error::NoIdentity),
+                held.force_unlock() == Err(Error::NoIdentity),
+                plain.task_done() == Err(Error::NoIdentity),
+                tracked.task_done() == Err(Error::NoIdentity),
+                tracked.try_get() == Err(Error::NoIdentity),
             ];
             told.tell(&answers.map(u64::from));
         });
-        for operation in 0..6 {
+        for operation in 0..11 {
             assert_eq!(told.hear(), Some(1), "operation {operation}");
         }
         reap(pid);
+        assert!(held.is_locked());
+        assert_eq!((plain.unfinished(), tracked.unfinished()), (1, 1));
         queue.put(2).unwrap();
         assert_eq!(queue.try_get(), Ok(2));
         assert_eq!(permits.value(), 1);

@@ -146,9 +146,16 @@ impl Heap {
     }
 
     /// Returns the offset of this process's tally on an object.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoIdentity`]: without an entry there is no table to look into. As for a transaction.
     #[inline]
     pub(crate) fn tally_of(&self, object: &Object) -> Result<Off> {
-        object.tally(self.me(), || self.tally_at(object.slot()))
+        match self.me() {
+            0 => Err(Error::NoIdentity),
+            me => object.tally(me, || self.tally_at(object.slot())),
+        }
     }
 
     /// Returns kind number and type of the object at `off`.
