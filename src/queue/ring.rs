@@ -12,6 +12,7 @@ use super::wait::{Getting, Joining, Putting, Readable, Writable, is_in_time};
 use crate::codec::Handle;
 use crate::error::{Error, Result};
 use crate::heap::Heap;
+use crate::heap::internal::until;
 use crate::heap::layout::Off;
 use crate::heap::object::Object;
 use crate::heap::registration::EventSource;
@@ -87,10 +88,11 @@ impl Ring {
     /// Returns where this process's tally of unfinished messages is; 0 if the queue does not track consumers.
     ///
     /// It is asked for each attempt: a hook that ran in between may have forked, and a child has a tally of its own.
+    /// A child that asks first may have to end a loan, which waits for the heap's lock; until `deadline`.
     #[inline]
-    fn tally(&self) -> Result<Off> {
+    fn tally(&self, deadline: Deadline) -> Result<Off> {
         if self.tracks_consumers() {
-            self.heap().tally_of(self.object())
+            until(deadline, || self.heap().tally_of(self.object()))
         } else {
             Ok(0)
         }
@@ -157,7 +159,7 @@ impl Ring {
 
     #[inline]
     pub(super) fn attempt_get<S: Sink>(&self, sink: &mut S, deadline: Deadline) -> Result<()> {
-        let tally = self.tally()?;
+        let tally = self.tally(deadline)?;
         self.try_get(sink, Consumer { tally, deadline })
     }
 
@@ -193,7 +195,7 @@ impl Ring {
         if self.handle.me() == 0 {
             return Err(Error::NoIdentity);
         }
-        self.finish(self.tally()?)?;
+        self.finish(self.tally(Deadline::Never)?)?;
         if self.unfinished() == 0 {
             self.layout.all_done.wake_unconditionally();
         }
