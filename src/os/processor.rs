@@ -36,12 +36,18 @@ pub(crate) fn count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Moves this thread to another of the processors it may run on. Returns whether there was one.
+/// Moves this thread to another of the processors it may run on. Returns whether it has moved.
+///
+/// Under a filter of system calls it does not move: filters that forbid this call, as those of hardened services do,
+/// often end the process that makes it.
 ///
 /// The system moves a thread at once when its set of processors no longer contains the current one. Afterwards the
 /// set is restored. A set of all processors is restored as one without limits, so that it continues to grow with the
 /// machine.
 pub(crate) fn leave() -> bool {
+    if is_filtered() {
+        return false;
+    }
     let Ok(before) = sched_getaffinity(None) else {
         return false;
     };
@@ -57,6 +63,13 @@ pub(crate) fn leave() -> bool {
     // The system allows what it allowed before. If it does not, there is no way to report it.
     let _ = sched_setaffinity(None, &after);
     true
+}
+
+/// Returns whether a filter (seccomp) decides on the system calls of this thread.
+#[allow(unsafe_code)]
+fn is_filtered() -> bool {
+    // SAFETY: the call takes no pointers.
+    unsafe { libc::prctl(libc::PR_GET_SECCOMP) != 0 }
 }
 
 /// Returns how many processors the machine can have.

@@ -63,7 +63,10 @@ pub(crate) fn until(mut done: impl FnMut() -> bool) -> bool {
     let mut turns = TURNS.get();
     let mut neighbours = (NEIGHBOURS..PARTED).contains(&turns);
     if neighbours && turns >= PART.get() && !is_alone() {
-        part();
+        if !part() {
+            // A sleeper is woken on an idle processor, where the kernel finds one.
+            return false;
+        }
         (turns, neighbours) = (PARTED, false);
     }
     if !neighbours && !is_alone() {
@@ -134,22 +137,20 @@ fn pause(round: u32) {
 }
 
 /// Moves this thread to another processor than its neighbour's, unless another thread of the program (it may be the
-/// neighbour) has just moved.
+/// neighbour) has just moved. Returns false if it cannot move.
 #[cold]
-fn part() {
+fn part() -> bool {
     PART.set((PART.get() * 2).min(PART_MAX));
     TURNS.set(PARTED);
     let Some(Shared { parted, .. }) = PROGRAM.get() else {
-        return;
+        return false;
     };
     let (now, last) = (os::clock::now(), parted.load(Ordering::Relaxed));
-    if now.saturating_sub(last) >= PART_PAUSE
+    let is_due = now.saturating_sub(last) >= PART_PAUSE
         && parted
             .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-    {
-        os::processor::leave();
-    }
+            .is_ok();
+    !is_due || os::processor::leave()
 }
 
 /// Words of shared memory that all processes of the program have in common.
