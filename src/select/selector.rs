@@ -42,8 +42,8 @@ impl Key {
 ///
 /// * **Members** are [`Waitable`]s. A queue or a process stays alive in the selector. A socket or another descriptor
 ///   does not: [remove](Self::remove) it before you close it.
-/// * **A thread** of the selector assists waits that have to sleep, while there are both descriptors and others among
-///   the members. Otherwise there is none.
+/// * **A thread** is started when a selector that has both descriptors and other members has to sleep for the first
+///   time. It ends with the selector. No other selector has a thread.
 /// * **Deaths** of processes, at any moment, delay others by at most a second.
 /// * **Forks**: in a forked child the copy of a selector is a selector of its own, with the same members.
 ///

@@ -30,8 +30,8 @@ const PARTED: u32 = u32::MAX;
 /// other.
 const PART_PAUSE: u64 = 1_000_000;
 
-/// The number of rounds before a sleep in the kernel, where each check is a system call: some 60 µs, which is longer
-/// than waking from such a sleep takes.
+/// The largest number of rounds before a sleep in the kernel. There each check is a system call, so the rounds take
+/// some 60 µs: longer than waking from such a sleep takes.
 const LONG: u32 = 96;
 
 thread_local! {

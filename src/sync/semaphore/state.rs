@@ -37,8 +37,8 @@ pub(crate) struct SemaphoreLayout {
     new_returned: AtomicU64,
     /// Where the tally is of the process that the bias is towards.
     bias_tally: AtomicU64,
-    /// The process that made the last changes, how many in a row, and how many begin a bias. Only the choice to begin
-    /// one depends on them.
+    /// Whether to begin a bias depends on these three words, and nothing else does: the process that made the last
+    /// change, the number of changes that it made in a row, and the number in a row after which a bias begins.
     last: AtomicU32,
     run: AtomicU32,
     pub(super) bias_after: AtomicU32,

@@ -12,8 +12,8 @@ use crate::heap::memory::tx::Tx;
 use crate::wait::atomic::Ordering;
 
 impl Heap {
-    /// Runs a transaction that may fill a free slot of this process. Returns the answer of `stage` and the slot's
-    /// number, if `stage` filled the slot.
+    /// Runs `stage` in a transaction, with a free slot of this process, which it may fill. Returns the value of `stage`
+    /// and the slot's number, or `None` if `stage` did not fill the slot.
     pub(in crate::heap) fn with_slot<T>(
         &self,
         stage: impl Fn(&mut Tx<'_>, &Slot) -> Result<Option<T>>,
