@@ -177,8 +177,9 @@ impl Drop for Bypass {
     }
 }
 
-/// Takes the contents in the bypass, if there are any. If a process is stopped in the middle of a change, this waits
-/// for it without a deadline, because the other end waits for what this process does.
+/// Takes the contents in the bypass, if there are any. If another process is stopped in the middle of a change to the
+/// bypass, this waits until that process goes on, however long that takes: the other end of the pipe cannot go on
+/// before it knows whether the contents were taken.
 fn take(py: Python<'_>, queue: &RawQueue) -> PyResult<Option<Parcel>> {
     loop {
         let taken = wait::briefly(py, || queue.get(&mut Vec::new(), Deadline::Now));

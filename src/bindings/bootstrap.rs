@@ -56,9 +56,9 @@ impl JoinToken {
         })
     }
 
-    /// Closes the parent's copy of the child's lock. Call this when the child was started, or will not be: then the
-    /// child alone has the lock, or no process has it. Without this call, the child's death is not noticed before that
-    /// of its parent.
+    /// Closes the parent's copy of the lock that is the child's witness. Call this when the child was started, or will
+    /// not be. Then the child alone has the lock, or no process has it. Without this call the lock outlives the child,
+    /// and the child's death is noticed only when the parent has died, too.
     pub fn started(&self) {
         if let Some(heap) = Heap::existing() {
             heap.give_up_claim(self.claim);

@@ -1,5 +1,6 @@
 //! Shared memory by name for a front door that cannot use [`SharedMemory`](crate::SharedMemory): see "Programs in
-//! Python" in `shm/README.md`. The memory is in use as long as the descriptor that is returned, or a mapping of it.
+//! Python" in `shm/README.md`. The memory counts as in use while the returned descriptor is open or a mapping of it
+//! exists.
 
 use crate::error::Result;
 use crate::shm::{file, sweep_once};

@@ -86,8 +86,8 @@ fn a_table_is_copied() {
     );
 }
 
-/// Kills the survivor too, while it gives up the references of the dead process: some to objects that other processes
-/// share, some to objects of its own.
+/// Kills also the survivor that gives up the references of a dead process: most of them to objects that other
+/// processes have, too, some to objects that only the dead process had.
 #[test]
 fn many_references_are_given_up() {
     let heap = crate::program::heap().expect("a heap");

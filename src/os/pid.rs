@@ -1,9 +1,9 @@
 //! Processes by number: collecting how a child ended, sending signals, and what a process is doing.
 //!
-//! Whether a process of the program lives is decided by its [witness](super::witness). Only without a witness its
-//! number has to do. A number alone proves nothing, because the system reuses it. So a process is named by its pid
-//! and its start time (field 22 of /proc/PID/stat, proc(5)), in one pid namespace. A pidfd becomes readable only when
-//! *every* thread of the process is gone, which the state in /proc does not show.
+//! Whether a process of the program lives is decided by its [witness](super::witness). Where there is no witness, its
+//! pid and its start time (field 22 of /proc/PID/stat, proc(5)) decide. A pid alone proves nothing, because the system
+//! reuses it, and it means the same process only within one pid namespace. A pidfd becomes readable only when *every*
+//! thread of the process is gone. The state in /proc/PID/stat is that of the first thread alone.
 
 use crate::error::{Error, Result};
 use crate::os::clock::{Deadline, span_until};

@@ -75,7 +75,7 @@ impl<T> JoinableQueue<T> {
         })
     }
 
-    /// Counts a message as finished that this or another consumer took.
+    /// Counts one more message as finished. This or another consumer took it.
     ///
     /// # Errors
     ///

@@ -80,10 +80,10 @@ impl AtomicU32 {
     }
 }
 
-/// Makes everything before a read-modify-write visible before anything after it is read: a full fence. Call it right
-/// after a read-modify-write.
+/// Makes a read-modify-write a full fence: others see what this thread wrote before it, before this thread reads
+/// anything after it. Call this right after the read-modify-write.
 ///
-/// On x86-64 the locked instruction is that fence already, so only the compiler has to be told.
+/// On x86-64 the locked instruction is a full fence already, so only the compiler has to be kept from reordering.
 #[inline]
 pub(crate) fn fence_after_rmw() {
     #[cfg(loom)]

@@ -260,7 +260,7 @@ fn loom_event_count_passes_on() {
     });
 }
 
-/// Checks two waiters of a held lock of which one gives up: if the wake-up was for that one, the other still gets the
+/// Checks a held lock with two waiters. One of them gives up; even if the wake-up went to that one, the other gets the
 /// lock.
 #[test]
 fn loom_robust_lock_waiter_that_leaves_forgets_nobody() {
@@ -302,8 +302,8 @@ fn loom_robust_lock_waiter_that_leaves_forgets_nobody() {
     });
 }
 
-/// A semaphore's count and its event count. An atomic exchange stands for the lock and the journal that make its
-/// changes one.
+/// The value of a semaphore and its event count. Here one atomic exchange changes the value; in the semaphore it is a
+/// lock and a journal that let no change be seen half done.
 struct Permits {
     value: AtomicU64,
     free: EventCount,
