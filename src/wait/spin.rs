@@ -29,6 +29,8 @@ const PARTED: u32 = u32::MAX;
 /// One thread of the program may leave its processor in this many nanoseconds, so that neighbours do not follow each
 /// other.
 const PART_PAUSE: u64 = 1_000_000;
+/// Moves take at most one of this many parts of the program's time.
+const PART_SHARE: u64 = 64;
 
 /// The largest number of rounds before a sleep in the kernel. There each check is a system call, so the rounds take
 /// some 60 µs: longer than waking from such a sleep takes.
@@ -145,19 +147,27 @@ fn part() -> bool {
     let Some(Shared { parted, .. }) = PROGRAM.get() else {
         return false;
     };
-    let (now, last) = (os::clock::now(), parted.load(Ordering::Relaxed));
-    let is_due = now.saturating_sub(last) >= PART_PAUSE
+    let (now, next) = (os::clock::now(), parted.load(Ordering::Relaxed));
+    let is_due = now >= next
         && parted
-            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(next, now + PART_PAUSE, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok();
-    !is_due || os::processor::leave()
+    if !is_due {
+        return true;
+    }
+    let moved = os::processor::leave();
+    // Where the other processor is busy, a move takes as long as it takes to get a turn there.
+    let end = os::clock::now();
+    let cost = end.saturating_sub(now);
+    parted.store(end + PART_PAUSE.max(cost * PART_SHARE), Ordering::Relaxed);
+    moved
 }
 
 /// Words of shared memory that all processes of the program have in common.
 struct Shared {
     /// The processors that the program's processes may run on.
     processors: &'static SharedU64,
-    /// When a thread of the program last left its processor.
+    /// When a thread of the program may leave its processor the next time.
     parted: &'static SharedU64,
 }
 

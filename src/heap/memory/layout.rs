@@ -103,7 +103,7 @@ pub(in crate::heap) struct Header {
     pub looked: AtomicU64,
     /// The processors that any process of the program was allowed to run on, modulo 64. Not journaled.
     pub processors: AtomicU64,
-    /// When a thread last moved to another processor. Not journaled.
+    /// When a thread may leave its processor for another one the next time. Not journaled.
     pub parted: AtomicU64,
     /// The lookout: the thread that sweeps entries while others sleep. Not journaled.
     pub lookout: Words,
