@@ -18,7 +18,6 @@ mod pollable_fd;
 mod producer;
 mod queue;
 mod region;
-mod scratch;
 mod select;
 mod shared;
 mod shm;

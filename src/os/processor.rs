@@ -122,4 +122,36 @@ mod tests {
             assert_eq!(sched_getaffinity(None).unwrap(), before);
         }
     }
+
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn a_thread_under_a_filter_stays_where_it_is() {
+        // The filter is that of the new thread alone, and allows everything.
+        let moved = std::thread::spawn(|| install_filter().then(leave)).join();
+        assert_ne!(moved.expect("a thread"), Some(true));
+    }
+
+    /// Installs a filter of system calls that allows all of them. Returns whether the system let it.
+    #[allow(unsafe_code)]
+    fn install_filter() -> bool {
+        let mut allow = libc::sock_filter {
+            code: (libc::BPF_RET | libc::BPF_K) as u16,
+            jt: 0,
+            jf: 0,
+            k: libc::SECCOMP_RET_ALLOW,
+        };
+        let program = libc::sock_fprog {
+            len: 1,
+            filter: &raw mut allow,
+        };
+        // SAFETY: the program is valid memory during the call, and the kernel copies it.
+        unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                && libc::prctl(
+                    libc::PR_SET_SECCOMP,
+                    libc::SECCOMP_MODE_FILTER,
+                    &raw const program,
+                ) == 0
+        }
+    }
 }
